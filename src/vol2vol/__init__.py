@@ -1,0 +1,1 @@
+"""Volume-to-volume translation of microscopy without seams."""
