@@ -1,0 +1,341 @@
+"""Model bundles: the folder in which training leaves a model and prediction finds it.
+
+A bundle holds `weights.safetensors` (keys `forward.*` and `backward.*`; one direction alone is allowed) and
+`model.yaml` (networks, footprints, statistics, intensities, provenance). Nothing in it is executed on load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, isfinite, nn, uint8
+from torch import __version__ as torch_version
+
+import vol2vol
+from vol2vol import nets
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
+from vol2vol.intensity import Intensity
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+WEIGHTS, MODEL = "weights.safetensors", "model.yaml"
+Direction = Literal["forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
+DOMAINS = ("source", "target")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model in memory, ready to predict."""
+
+    networks: dict[str, nn.Module]
+    """Per direction (`forward`: source to target), in evaluation mode, float32."""
+    intensity: dict[str, Intensity]
+    """Stored values to network range and back, for `source` and `target`."""
+    meta: dict[str, Any]
+    """What `model.yaml` says."""
+    hash: str
+    """SHA-256 of the weights and of what else decides the output; equal hashes predict equal volumes."""
+
+    def network(self, direction: str) -> nn.Module:
+        """Return one direction's network; raise `BadInput` naming those there are."""
+        if direction not in self.networks:
+            raise BadInput(f"the model has no direction {direction!r}: it has {', '.join(self.networks)}")
+        return self.networks[direction]
+
+
+class _Network(BaseModel):
+    name: str
+    arguments: dict[str, Any]
+
+
+class _Direction(BaseModel):
+    network: _Network
+    footprint: dict[str, Any]
+    statistics: str
+
+
+class _Model(BaseModel):
+    """What a `model.yaml` must hold; further keys are kept but not needed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    directions: dict[Direction, _Direction] = Field(min_length=1)
+    intensity: dict[Literal["source", "target"], dict[str, Any]] = Field(min_length=2)
+    channels: dict[str, int]
+    provenance: dict[str, Any]
+
+
+def save_bundle(
+    path: str | Path,
+    networks: Mapping[str, nn.Module],
+    intensity: Mapping[str, Intensity],
+    *,
+    channels: Mapping[str, int],
+    statistics: Mapping[str, str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle to a folder, whole or not at all.
+
+    `statistics` says per direction, in words, how the normalisation's numbers were obtained; `channels` counts
+    those of `source` and `target`; `provenance` is plain data (recipe, epoch), to which versions are added.
+    Raises `AlreadyExists` where something is in the way (with `overwrite`: where it is not a bundle),
+    `CannotWrite` where the disk refuses.
+    """
+    path = Path(path)
+    _make_way(path, overwrite)
+    directions = {d: networks[d] for d in DIRECTIONS if d in networks}
+    meta: dict[str, Any] = {
+        "schema": SCHEMA,
+        "directions": {d: _describe(net, (statistics or {}).get(d)) for d, net in directions.items()},
+        "intensity": {domain: intensity[domain].to_dict() for domain in DOMAINS},
+        "channels": dict(channels),
+        "provenance": {**(provenance or {}), **_versions()},
+    }
+    weights = {
+        f"{direction}.{name}": tensor.detach().cpu().contiguous()
+        for direction, network in directions.items()
+        for name, tensor in network.state_dict().items()
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(weights, partial / WEIGHTS)
+        text = yaml.safe_dump(plain(meta), sort_keys=False, allow_unicode=True)
+        (partial / MODEL).write_text(text, encoding="utf-8")
+        _swap(partial, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CannotWrite(f"{path}: the model cannot be written ({error}): free space or move it") from None
+    return path
+
+
+def _describe(network: nn.Module, statistics: str | None) -> dict[str, Any]:
+    return {
+        "network": network.describe(),
+        "footprint": asdict(nets.footprint(network)),
+        "statistics": statistics or "as in the weights",
+    }
+
+
+def _make_way(path: Path, overwrite: bool) -> None:
+    """Raise `AlreadyExists` unless `path` is free, or a bundle that may be overwritten."""
+    if path.exists() and not overwrite:
+        raise AlreadyExists(f"{path} exists: choose another name or allow overwriting")
+    if path.exists() and not (path / MODEL).is_file():
+        raise AlreadyExists(f"{path} exists and is not a model: it is not overwritten, choose another name")
+
+
+def _swap(partial: Path, path: Path) -> None:
+    """Put the finished folder in its place; an old one steps aside first and goes last."""
+    old = path.with_name(f".{path.name}.old")
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+    os.replace(partial, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def plain(value: Any) -> Any:
+    """Return data as YAML's safe dumper and JSON understand it: tuples become lists, paths strings."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "versions": {
+            "vol2vol": getattr(vol2vol, "__version__", "unknown"),
+            "torch": torch_version,
+            "python": platform.python_version(),
+        },
+        "git": _git_hash(Path(__file__).parents[2] / ".git"),
+    }
+
+
+def _git_hash(folder: Path) -> str | None:
+    """Return the commit of the checkout this package runs from, None where it is installed."""
+    try:
+        head = (folder / "HEAD").read_text().strip()
+        return (folder / head[5:]).read_text().strip() if head.startswith("ref: ") else head
+    except OSError:
+        return None
+
+
+def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
+    """Load a bundle; safe on files from strangers.
+
+    Raises `NotFound` where there is none, `Unreadable` where a file is damaged, `BadInput` where it
+    belongs to another program or a newer version, or where weights and networks do not fit each other.
+    """
+    path = Path(path)
+    meta = _read_model(path)
+    weights = _read_weights(path)
+    digest = _hash(meta, weights)
+    networks = {}
+    for direction, described in meta["directions"].items():
+        network = _build(path, direction, described["network"])
+        _load_strictly(path, direction, network, weights)
+        networks[direction] = network.eval().requires_grad_(False).to(device)
+    if weights:
+        raise BadInput(
+            f"{path / WEIGHTS}: {len(weights)} tensors belong to no direction, such as {min(weights)!r}"
+        )
+    try:
+        intensity = {domain: Intensity.from_dict(meta["intensity"][domain]) for domain in DOMAINS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{path / MODEL}: the intensity cannot be read ({error}): train or import the model again"
+        ) from None
+    return Bundle(networks, intensity, meta, digest)
+
+
+def _read_model(path: Path) -> dict[str, Any]:
+    file = path / MODEL
+    if not file.is_file():
+        raise NotFound(f"{path} is not a model: it holds no {MODEL}")
+    try:
+        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Unreadable(
+            f"{file} is not YAML ({_one_line(error)}): restore it or train the model again"
+        ) from None
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
+    if not isinstance(meta, dict) or "schema" not in meta:
+        raise BadInput(f"{file} was not written by vol2vol: it has no schema")
+    schema = meta["schema"]
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BadInput(f"{file} has schema {schema!r}, this vol2vol reads up to {SCHEMA}: update vol2vol")
+    try:
+        _Model.model_validate(meta)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInput(
+            f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again"
+        ) from None
+    return meta
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    file = path / WEIGHTS
+    if not file.is_file():
+        raise NotFound(f"{path} is not a whole model: it holds no {WEIGHTS}")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise Unreadable(
+            f"{file} is damaged ({_one_line(error)}): copy it again or train the model again"
+        ) from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Module:
+    try:
+        return nets.build(described["name"], **described["arguments"])
+    except (TypeError, ValueError) as error:
+        raise BadInput(
+            f"{path / MODEL}: the {direction} network cannot be built: {_one_line(error)}"
+        ) from None
+
+
+def _load_strictly(path: Path, direction: str, network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Move one direction's tensors out of `weights` into the network; every name and shape must match."""
+    expected = network.state_dict()
+    found = {
+        name: weights.pop(f"{direction}.{name}") for name in expected if f"{direction}.{name}" in weights
+    }
+    where = f"{path / WEIGHTS}: {direction}"
+    for name, tensor in expected.items():
+        if name not in found:
+            raise BadInput(f"{where}.{name} is missing: weights and {MODEL} belong to different models")
+        if found[name].shape != tensor.shape:
+            has, wants = tuple(found[name].shape), tuple(tensor.shape)
+            raise BadInput(
+                f"{where}.{name} has shape {has}, the network needs {wants}: they belong to different models"
+            )
+        if found[name].is_floating_point() and not isfinite(found[name]).all():
+            raise BadInput(f"{where}.{name} holds values that are not finite: use an earlier checkpoint")
+    network.load_state_dict(found)
+
+
+def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 of everything that decides the output, and of nothing else."""
+    decisive = {
+        "networks": {direction: part["network"] for direction, part in meta["directions"].items()},
+        "intensity": meta["intensity"],
+    }
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode())
+    for name in sorted(weights):
+        tensor = weights[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe_bundle(path: str | Path) -> dict[str, Any]:
+    """Return what `model.yaml` says, with hash and number of weights, without building a network."""
+    path = Path(path)
+    meta, weights = _read_model(path), _read_weights(path)
+    count = {
+        d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}."))
+        for d in meta["directions"]
+    }
+    return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}
+
+
+def find_bundle(path: str | Path, model: str | int = "last") -> Path:
+    """Return the folder of a bundle, given the bundle itself or a run that holds several.
+
+    `model` picks one of a run's: `last`, `best` (the saved epoch that training marked, see `vol2vol.train`),
+    `epoch-0005` or 5. Raises `NotFound` listing what there is.
+    """
+    path = Path(path)
+    if (path / MODEL).is_file():
+        return path
+    saved = {
+        int(p.name[6:]): p
+        for p in path.glob("models/epoch-*")
+        if p.name[6:].isdigit() and (p / MODEL).is_file()
+    }
+    if not saved:
+        what = "does not exist" if not path.exists() else "is neither a model nor a run with saved models"
+        raise NotFound(f"{path} {what}: give a folder that holds {MODEL}, or a run folder")
+    name = str(model)
+    if name == "best":
+        marked = path / "models" / "best.txt"
+        name = marked.read_text(encoding="utf-8").strip() if marked.is_file() else name
+    epoch = max(saved) if name == "last" else _epoch(name)
+    if epoch not in saved:
+        there = ", ".join(["last", *(p.name for _, p in sorted(saved.items()))])
+        raise NotFound(f"{path} has no model {model!r}: it has {there}")
+    return saved[epoch]
+
+
+def _epoch(name: str) -> int | None:
+    match = re.fullmatch(r"(?:epoch-)?(\d+)", name)
+    return int(match[1]) if match else None
