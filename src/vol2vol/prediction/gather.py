@@ -1,0 +1,132 @@
+"""Tiles in, one box of the prediction out: the loop behind every plan.
+
+`gather` is a pure function of the box it is asked for: whichever blocks a volume is cut into, every voxel is the same
+sum in the same order. Arrays are float32 `(C, Z, Y, X)` in the network's range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vol2vol.geometry import Box, Shape, reflect
+from vol2vol.plans import Plan
+
+Read = Callable[[Box], np.ndarray]
+"""Returns a box of a volume, float32 `(C, *box.shape)`; boxes may reach outside, where the volume is mirrored."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A predicting network with the place and precision it runs in.
+
+    `trim` is what its output lacks of its input on each side; `planar` is the axis of length one that a 2D network
+    does not see, None for a 3D network.
+    """
+
+    network: nn.Module
+    trim: tuple[Shape, Shape]
+    device: torch.device
+    precision: torch.dtype = torch.float32
+
+    @torch.inference_mode()
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        """Return the network's output for a batch of tiles, float32 (float64 where the network is float64)."""
+        batch = torch.from_numpy(tiles).to(self.device)
+        reduced = self.precision in (torch.bfloat16, torch.float16)
+        with torch.autocast(self.device.type, self.precision, enabled=reduced):
+            output: Tensor = self.network(batch)
+        return (output.float() if reduced else output).cpu().numpy()
+
+
+def gather(
+    read: Read, plan: Plan, run: Runner, box: Box, *, batch_size: int = 1, planar: int | None = None
+) -> np.ndarray:
+    """Return one box of the prediction by pulling every tile that touches it.
+
+    Peak memory beyond the network's own: the box with its margins once, the box twice where tiles overlap, one batch.
+    """
+    kept = list(plan.kept_boxes(box))
+    region = plan.read_box(kept[0]) | plan.read_box(kept[-1])
+    source = read(region)
+    weight = plan.weight() if plan.overlaps else None
+    total: np.ndarray | None = None
+    norm = np.zeros(box.shape, dtype=np.float64) if weight is not None else None
+    tiles = iter(kept)
+    while batch := list(islice(tiles, batch_size)):
+        outputs = _run(source, region, [plan.read_box(k) for k in batch], run, planar)
+        for kept_box, output in zip(batch, outputs, strict=True):
+            part = _trimmed(output, plan, run, planar)
+            inside = kept_box & box
+            view = part[:, *inside.relative_to(kept_box.start).slices]
+            at = inside.relative_to(box.start).slices
+            if total is None:
+                total = np.zeros((part.shape[0], *box.shape), dtype=np.float64 if weight is not None else part.dtype)
+            if weight is None or norm is None:
+                total[:, *at] = view
+            else:
+                local = weight[inside.relative_to(kept_box.start).slices]
+                total[:, *at] += local * view
+                norm[at] += local
+    assert total is not None
+    return total if norm is None else (total / norm).astype(np.float32)
+
+
+def _run(source: np.ndarray, region: Box, reads: list[Box], run: Runner, planar: int | None) -> np.ndarray:
+    tiles = np.stack([source[:, *read.relative_to(region.start).slices] for read in reads])
+    if planar is None:
+        return run(tiles)
+    return np.expand_dims(run(tiles.squeeze(planar + 2)), planar + 2)
+
+
+def _trimmed(output: np.ndarray, plan: Plan, run: Runner, planar: int | None) -> np.ndarray:
+    """Cut a tile's output `(C, *tile minus trim)` down to the plan's kept part."""
+    before, after = run.trim
+    if planar is not None:
+        before, after = ((*side[:planar], 0, *side[planar:]) for side in (before, after))
+    cut = [slice(m - b, m - b + k) for m, b, k in zip(plan.margin[0], before, plan.kept, strict=True)]
+    assert all(m >= t for m, t in zip(plan.margin[1], after, strict=True)), (plan, run.trim)
+    return output[:, *cut]
+
+
+def resampled(read: Read, axis: int, sizes: tuple[int, int]) -> Read:
+    """View a volume of `sizes[0]` planes along an axis as one of `sizes[1]` planes, by linear interpolation.
+
+    Plane centres keep their physical place. Used to bring the z of an anisotropic volume to the in-plane voxel size
+    before re-slicing it, and the prediction back.
+    """
+    source, target = sizes
+
+    def read_resampled(box: Box) -> np.ndarray:
+        indices = np.array([reflect(i, target) for i in range(box.start[axis], box.stop[axis])])
+        position = np.clip((indices + 0.5) * source / target - 0.5, 0, source - 1)
+        low = np.minimum(position.astype(int), max(source - 2, 0))
+        first, last = int(low.min()), min(int(low.max()) + 2, source)
+        planes = read(
+            Box(
+                (*box.start[:axis], first, *box.start[axis + 1 :]),
+                (*box.stop[:axis], last, *box.stop[axis + 1 :]),
+            )
+        )
+        share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(len(box.start))])
+        lower = planes.take(low - first, axis=axis + 1)
+        upper = planes.take(np.minimum(low + 1, source - 1) - first, axis=axis + 1)
+        return lower + share * (upper - lower)
+
+    return read_resampled
+
+
+def mean_of(parts: Iterator[np.ndarray]) -> np.ndarray:
+    """Return the mean of equally shaped predictions, in the order given."""
+    total = next(parts).astype(np.float32)
+    count = 1
+    for part in parts:
+        total += part
+        count += 1
+    total /= count
+    return total

@@ -1,0 +1,122 @@
+"""What a prediction can be told; one schema for Python and the command line."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape
+from vol2vol.plans import Strategy, Window
+
+Assembly = Literal["auto", "slices", "volume", "ortho"]
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "K": 10**3,
+    "KB": 10**3,
+    "M": 10**6,
+    "MB": 10**6,
+    "G": 10**9,
+    "GB": 10**9,
+    "T": 10**12,
+    "TB": 10**12,
+}
+
+
+class PredictSettings(BaseModel):
+    """How to apply a model to a volume."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: Strategy = "exact"
+    """exact: seamless tile-and-stitch; printed: as in the paper (63/63); average; blend; disjoint (has seams)."""
+    assembly: Assembly = "auto"
+    """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: what the model is."""
+    direction: Literal["forward", "backward"] = "forward"
+    """forward: source to target; backward: target to source."""
+    tile: str = "auto"
+    """Voxels the network reads per axis: auto (largest that fits the memory), one number, or Z,Y,X."""
+    halo: int | None = Field(default=None, ge=0)
+    """Voxels thrown away at each side of a tile (average, blend); default 16, less for small tiles."""
+    overlap: int | None = Field(default=None, ge=0)
+    """Voxels shared by neighbouring kept parts (average, blend); default 32, less for small tiles."""
+    window: Window = "linear"
+    """Weights of the overlap for blend: linear, gaussian or distance."""
+    batch_size: int = Field(default=1, ge=1)
+    """Tiles per forward pass."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the network; sums and the output are float32 throughout."""
+    roi: str | None = None
+    """Region of interest in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
+    raw: bool = False
+    """Write the network's own float32 output instead of stored intensities."""
+    dtype: Literal["source", "uint8", "uint16", "int16", "float32"] = "source"
+    """Type of the output; values are rounded and clipped, never wrapped."""
+    memory: str = "auto"
+    """Memory budget, such as 8GB; auto takes half of what is free now."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    ome_version: Literal["0.5", "0.4"] = "0.5"
+    """OME-Zarr version of the output: 0.5 is sharded, 0.4 is read by more tools."""
+    pyramid: bool = True
+    """Write coarser levels for viewers."""
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_bytes(cls, text: str) -> str:
+        if text != "auto":
+            parse_bytes(text)
+        return text
+
+    def budget(self) -> int:
+        """Return the memory budget in bytes."""
+        return psutil.virtual_memory().available // 2 if self.memory == "auto" else parse_bytes(self.memory)
+
+    def tile_shape(self, dims: int) -> Shape | None:
+        """Return the tile asked for, one number per axis, or None for auto."""
+        if self.tile == "auto":
+            return None
+        try:
+            numbers = tuple(int(part) for part in self.tile.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) == 1:
+            numbers *= dims
+        if len(numbers) != dims or min(numbers) < 1:
+            raise BadInput(f"tile {self.tile!r} is not auto, one number, or {dims} numbers with commas between them")
+        return numbers
+
+    def region(self, spatial: Shape) -> Box:
+        """Return the region of interest within a volume of this shape; the whole volume where none is given."""
+        if self.roi is None:
+            return Box.of(spatial)
+        parts = [part.strip() for part in self.roi.split(",")]
+        cure = f"give {','.join(f'0:{n}' for n in spatial)} or parts of it"
+        if len(parts) != len(spatial):
+            raise BadInput(f"roi {self.roi!r} has {len(parts)} ranges for {len(spatial)} axes: {cure}")
+        bounds = [_range(part, size, cure) for part, size in zip(parts, spatial, strict=True)]
+        return Box(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
+
+
+def _range(text: str, size: int, cure: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
+    except ValueError:
+        raise BadInput(f"roi range {text!r} is not start:stop: {cure}") from None
+    if not 0 <= start < stop <= size:
+        raise BadInput(f"roi range {text!r} is empty or outside 0:{size}: {cure}")
+    return start, stop
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes a size such as `8GB`, `500M` or `1.5e9` means (decimal units)."""
+    compact = text.strip().upper().replace(" ", "")
+    number = compact.rstrip("BKMGT")
+    try:
+        return int(float(number) * _UNITS[compact[len(number) :]])
+    except (ValueError, KeyError):
+        raise BadInput(f"memory {text!r} is not a size: write 8GB or 500MB") from None
