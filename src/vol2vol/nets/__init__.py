@@ -1,0 +1,26 @@
+"""Networks for images and volumes, one definition each, and what can be read off them.
+
+Tensors are (B, C, [Z,] Y, X). A network knows no volumes, devices or losses. Its geometry is derived from its layers
+(`footprint`), never declared; variants for prediction are constructed (`frozen`, `cropped`, `padded`), never edited.
+"""
+
+from vol2vol.nets.catalogue import CATALOGUE, build, count_parameters
+from vol2vol.nets.checkpointing import checkpointed
+from vol2vol.nets.footprint import footprint
+from vol2vol.nets.norm import tile_dependent
+from vol2vol.nets.trace import Layer, layers
+from vol2vol.nets.variants import cropped, frozen, padded
+
+__all__ = [
+    "CATALOGUE",
+    "Layer",
+    "build",
+    "checkpointed",
+    "count_parameters",
+    "cropped",
+    "footprint",
+    "frozen",
+    "layers",
+    "padded",
+    "tile_dependent",
+]

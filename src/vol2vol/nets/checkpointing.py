@@ -1,0 +1,28 @@
+"""Trade time for memory in training, without counting the statistics of normalisation twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, fx
+from torch.utils.checkpoint import checkpoint
+
+from vol2vol.nets.norm import recomputing
+
+
+def checkpointed(step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Run `step`, forget its activations and rebuild them when the gradient needs them.
+
+    The second run leaves the running statistics of `Norm` alone, so a training step ends in the same state as a
+    plain one. Without gradients, and while a network is traced, `step` is simply called. A step must not change its
+    inputs in place.
+    """
+    if not torch.is_grad_enabled() or any(isinstance(x, fx.Proxy) for x in inputs):
+        return step(*inputs)
+    return checkpoint(step, *inputs, use_reentrant=False, context_fn=_contexts)
+
+
+def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), recomputing()

@@ -1,0 +1,72 @@
+"""Critics: fully convolutional networks that judge patches (PatchGAN, 70 voxels wide by default) or single voxels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from vol2vol.nets.arguments import check_count, check_dims
+from vol2vol.nets.layers import conv, initialise
+from vol2vol.nets.norm import Kind, normalisation
+
+
+class PatchGAN(nn.Module):
+    """Map (B, in_channels, *space) to one unbounded judgement per overlapping patch, (B, 1, *coarser space).
+
+    `n_layers` convolutions k4 s2, then two of stride 1, all with padding 1 (Isola et al. 2017; 70 voxels for 3).
+    """
+
+    def __init__(
+        self, dims: int, *, in_channels: int = 1, width: int = 64, n_layers: int = 3, norm: Kind = "instance"
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        check_dims(dims)
+        check_count(in_channels=in_channels, width=width, n_layers=n_layers)
+        self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
+        channels = [width * min(2**n, 8) for n in range(n_layers + 1)]
+        steps: list[nn.Module] = [conv(dims, in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, True)]
+        for n, (inputs, outputs) in enumerate(pairwise(channels), start=1):
+            stride = 2 if n < n_layers else 1
+            steps.append(conv(dims, inputs, outputs, 4, stride=stride, padding=1))
+            steps += [normalisation(outputs, norm), nn.LeakyReLU(0.2, True)]
+        self.steps = nn.Sequential(*steps, conv(dims, channels[-1], 1, 4, padding=1))
+        initialise(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "patchgan", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge `x` (B, in_channels, *space)."""
+        return self.steps(x)
+
+
+class PixelCritic(nn.Module):
+    """Map (B, in_channels, *space) to one unbounded judgement per voxel, (B, 1, *space), from that voxel alone."""
+
+    def __init__(self, dims: int, *, in_channels: int = 1, width: int = 64, norm: Kind = "instance") -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        check_dims(dims)
+        check_count(in_channels=in_channels, width=width)
+        self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
+        self.steps = nn.Sequential(
+            conv(dims, in_channels, width, 1),
+            nn.LeakyReLU(0.2, True),
+            conv(dims, width, 2 * width, 1),
+            normalisation(2 * width, norm),
+            nn.LeakyReLU(0.2, True),
+            conv(dims, 2 * width, 1, 1),
+        )
+        initialise(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "pixel", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge `x` (B, in_channels, *space)."""
+        return self.steps(x)

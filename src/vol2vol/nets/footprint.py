@@ -1,0 +1,218 @@
+"""Derive what a network promises about space from its layers, by pushing integer sizes through them axis by axis.
+
+For an input of n voxels every layer's output has, on one axis, a length, a *certain* interval (voxels whose whole
+context lies inside the input) and a place: voxel j lies at input position `offset + scale * j`.
+
+    convolution k, s, p     reads j*s-p ... j*s-p+k-1              scale *= s    offset += scale * ((k-1)/2 - p)
+    transposed k, s, p      i writes i*s-p ... i*s-p+k-1           scale /= s    offset -= scale * ((k-1)/2 - p)
+    nearest upsampling s    i writes i*s ... i*s+s-1               scale /= s    offset -= scale * (s-1)/2
+    crop a, b / pad a, b    moves by a                                           offset += or -= scale * a
+
+(offset of a convolution with the old scale, of the others with the new one). Padding is never certain; a join is
+certain where all its inputs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+from torch import nn
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Footprint, Shape, ceil_div
+from vol2vol.nets.layers import Pad
+from vol2vol.nets.trace import Layer, layers
+
+_LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What one layer's output is along one axis, for an input of a given length."""
+
+    length: int
+    start: int
+    """First certain voxel."""
+    stop: int
+    """One after the last certain voxel; not above `start` where none is certain."""
+    scale: Fraction
+    offset: Fraction
+
+
+class _Stuck(Exception):
+    """An input of this length does not pass through the layer named here."""
+
+
+def footprint(net: nn.Module) -> Footprint:
+    """Derive a network's footprint from its layers; statistics (`tile_dependent`) are not part of it.
+
+    Reach and trim count voxels from the ends of a tile on the period grid. Raises `BadInput`, naming the layer, where
+    branches meet misaligned, and where the output is coarser than the input or lies between its voxels.
+    """
+    records = layers(net)
+    dims: int = net.dims  # type: ignore[assignment]
+    axes = [_footprint_along(records, axis) for axis in range(dims)]
+
+    def shape(key: str) -> Shape:
+        return tuple(along[key] for along in axes)
+
+    return Footprint(
+        reach=(shape("reach before"), shape("reach after")),
+        period=shape("period"),
+        residue=shape("residue"),
+        minimum=shape("minimum"),
+        trim=(shape("trim before"), shape("trim after")),
+    )
+
+
+def extents(records: Sequence[Layer], size: Sequence[int]) -> dict[str, tuple[Extent, ...]]:
+    """Return the extents of every layer's output, one per axis, for an input of this size, keyed by layer name.
+
+    Raises `BadInput` where the size does not pass through the network.
+    """
+    try:
+        axes = [_push(records, n, axis) for axis, n in enumerate(size)]
+    except _Stuck as stuck:
+        raise BadInput(
+            f"an input of {tuple(size)} voxels does not pass {stuck}: use a size the network admits"
+        ) from stuck
+    return {layer.name: tuple(along[layer.name] for along in axes) for layer in records}
+
+
+def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
+    period = lcm(*(scale.numerator for scale in _scales(records, axis)))
+    size = _admissible(records, axis, period)
+    lost = _lost(records, size, axis)
+    minimum = size
+    while minimum > period and _lost(records, minimum - period, axis) == lost:
+        minimum -= period
+    end = _push(records, size, axis)[records[-1].name]
+    before = int(end.offset)
+    return {
+        "period": period,
+        "residue": size % period,
+        "minimum": minimum,
+        "trim before": before,
+        "trim after": size - end.length - before,
+        "reach before": before + end.start,
+        "reach after": size - before - end.stop,
+    }
+
+
+def _admissible(records: Sequence[Layer], axis: int, period: int) -> int:
+    """Return an input length that passes, of the class (modulo the period) that loses fewest voxels."""
+    base = period
+    while base < _LONGEST:
+        lost = {n: _lost(records, n, axis) for n in range(base, base + period)}
+        fitting = [(voxels, n) for n, voxels in lost.items() if voxels is not None]
+        if fitting:
+            return min(fitting)[1]
+        base *= 2
+    try:
+        _push(records, base, axis)
+    except _Stuck as stuck:
+        raise BadInput(f"no input length passes {stuck}: the branches that meet there never have one length") from stuck
+    raise BadInput("the network's output is larger than its input, or never certain: no tiles can be cut for it")
+
+
+def _lost(records: Sequence[Layer], n: int, axis: int) -> int | None:
+    """Return by how many voxels the output is shorter; None if n does not pass, or leaves no certain voxel."""
+    try:
+        end = _push(records, n, axis)[records[-1].name]
+    except _Stuck:
+        return None
+    if end.scale != 1 or end.offset.denominator != 1:
+        raise BadInput(
+            f"the network's output has one voxel per {end.scale} of its input, displaced by {end.offset}: "
+            "only networks whose output voxels lie on input voxels have a footprint"
+        )
+    if end.offset < 0 or end.offset + end.length > n or end.start >= end.stop:
+        return None
+    return n - end.length
+
+
+def _scales(records: Sequence[Layer], axis: int) -> list[Fraction]:
+    found: dict[str, Fraction] = {}
+    for layer in records:
+        scale = found[layer.inputs[0]] if layer.inputs else Fraction(1)
+        if layer.kind == "conv":
+            scale *= layer.stride[axis]
+        elif layer.kind in ("transposed", "upsample"):
+            scale /= layer.stride[axis]
+        found[layer.name] = scale
+    return list(found.values())
+
+
+def _push(records: Sequence[Layer], n: int, axis: int) -> dict[str, Extent]:
+    """Push an input of n voxels through all layers along one axis."""
+    found: dict[str, Extent] = {}
+    for layer in records:
+        if layer.kind == "input":
+            out = Extent(n, 0, n, Fraction(1), Fraction(0))
+        elif layer.kind in ("cat", "add"):
+            out = _joined(layer, [found[name] for name in layer.inputs])
+        else:
+            out = _passed(layer, found[layer.inputs[0]], axis)
+        if out.length < 1:
+            raise _Stuck(f"layer {layer.name!r}")
+        found[layer.name] = replace(out, start=max(out.start, 0), stop=min(out.stop, out.length))
+    return found
+
+
+def _joined(layer: Layer, branches: list[Extent]) -> Extent:
+    first = branches[0]
+    for name, other in zip(layer.inputs, branches, strict=True):
+        if (other.scale, other.offset) != (first.scale, first.offset):
+            raise BadInput(
+                f"layer {layer.name!r} joins {layer.inputs[0]!r} and {name!r}, which are "
+                f"{abs(other.offset - first.offset)} input voxels apart: crop one of them so that they meet"
+            )
+        if other.length != first.length:
+            raise _Stuck(f"layer {layer.name!r}")
+    return replace(first, start=max(b.start for b in branches), stop=min(b.stop for b in branches))
+
+
+def _passed(layer: Layer, x: Extent, axis: int) -> Extent:
+    """Return the extent of the output of a layer with one input `x`."""
+    if layer.kind in ("conv", "transposed"):
+        kernel, stride, padding = layer.kernel[axis], layer.stride[axis], layer.padding[axis]
+        centre = Fraction(kernel - 1, 2) - padding
+    if layer.kind == "conv":
+        return Extent(
+            (x.length + 2 * padding - kernel) // stride + 1,
+            ceil_div(x.start + padding, stride),
+            (x.stop + padding - kernel) // stride + 1,
+            x.scale * stride,
+            x.offset + x.scale * centre,
+        )
+    if layer.kind == "transposed":
+        scale = x.scale / stride
+        return Extent(
+            (x.length - 1) * stride - 2 * padding + kernel + layer.output_padding[axis],
+            (x.start - 1) * stride + kernel - padding,
+            x.stop * stride - padding,
+            scale,
+            x.offset - scale * centre,
+        )
+    if layer.kind == "upsample":
+        factor = layer.stride[axis]
+        scale = x.scale / factor
+        offset = x.offset - scale * Fraction(factor - 1, 2)
+        return Extent(x.length * factor, x.start * factor, x.stop * factor, scale, offset)
+    if layer.kind == "crop":
+        return _moved(x, -layer.before[axis], -layer.after[axis])
+    if layer.kind == "pad":
+        assert isinstance(layer.module, Pad)
+        if layer.module.mode == "reflect" and max(layer.before[axis], layer.after[axis]) >= x.length:
+            raise _Stuck(f"layer {layer.name!r}")
+        return _moved(x, layer.before[axis], layer.after[axis])
+    return x
+
+
+def _moved(x: Extent, before: int, after: int) -> Extent:
+    """Return an extent that gained (or, negative, lost) voxels at its ends."""
+    length = x.length + before + after
+    return Extent(length, x.start + before, x.stop + before, x.scale, x.offset - x.scale * before)

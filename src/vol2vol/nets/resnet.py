@@ -1,0 +1,109 @@
+"""The ResNet generator (Johnson et al. 2016, as used by Zhu et al. 2017), one definition for images and volumes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from vol2vol.nets.arguments import check_choice, check_count, check_dims
+from vol2vol.nets.checkpointing import checkpointed
+from vol2vol.nets.layers import Crop, Pad, conv, initialise, transposed
+from vol2vol.nets.norm import Kind, normalisation
+
+Padding = Literal["valid", "same"]
+Up = Literal["transposed", "resize"]
+Final = Literal["tanh", "none"]
+
+
+class ResNet(nn.Module):
+    """Convolution k7, two k3 s2 down, residual blocks of two k3, two steps up, convolution k7.
+
+    Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Padding "same"
+    mirrors at the borders of the tile; "valid" computes only what is certain: the skips of the blocks are cropped.
+    Raises `BadInput` for arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        *,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 64,
+        blocks: int = 9,
+        padding: Padding = "same",
+        up: Up = "transposed",
+        norm: Kind = "calibrated",
+        final: Final = "tanh",
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        check_dims(dims)
+        check_count(in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
+        check_choice("padding", padding, ("valid", "same"))
+        check_choice("up", up, ("transposed", "resize"))
+        check_choice("final", final, ("tanh", "none"))
+        self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
+        self.gradient_checkpointing = False
+        head = [*self._conv(in_channels, width, 7), normalisation(width, norm), nn.ReLU(True)]
+        tail = [*self._conv(width, out_channels, 7), *([nn.Tanh()] if final == "tanh" else [])]
+        self.steps = nn.ModuleList(
+            [
+                nn.Sequential(*head),
+                *(self._down(width * n) for n in (1, 2)),
+                *(_Block(self, 4 * width) for _ in range(blocks)),
+                *(self._up(width * n) for n in (4, 2)),
+                nn.Sequential(*tail),
+            ]
+        )
+        initialise(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "resnet", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `x` (B, in_channels, *space)."""
+        for step in self.steps:
+            x = checkpointed(step, x) if self.gradient_checkpointing else step(x)
+        return x
+
+    def _conv(self, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+        """Return a convolution of stride 1, preceded by mirror padding (nothing where valid)."""
+        before = (kernel - 1) // 2
+        pad = Pad(self.dims, before, kernel - 1 - before) if self._same else nn.Identity()
+        return [pad, conv(self.dims, inputs, outputs, kernel)]
+
+    @property
+    def _same(self) -> bool:
+        return self.arguments["padding"] == "same"
+
+    def _down(self, channels: int) -> nn.Sequential:
+        step = conv(self.dims, channels, 2 * channels, 3, stride=2, padding=int(self._same))
+        return nn.Sequential(step, normalisation(2 * channels, self.arguments["norm"]), nn.ReLU(True))
+
+    def _up(self, channels: int) -> nn.Sequential:
+        """Double the size. The resize convolution is k4: an odd kernel would displace the image by half a voxel."""
+        outputs = channels // 2
+        if self.arguments["up"] == "resize":
+            up = [nn.Upsample(scale_factor=2, mode="nearest"), *self._conv(channels, outputs, 4)]
+        else:
+            up = [transposed(self.dims, channels, outputs, 3, padding=1, output_padding=int(self._same))]
+        return nn.Sequential(*up, normalisation(outputs, self.arguments["norm"]), nn.ReLU(True))
+
+
+class _Block(nn.Module):
+    """Add two convolutions k3 of the input to the input itself, cropped where they are valid."""
+
+    def __init__(self, net: ResNet, channels: int) -> None:
+        super().__init__()
+        norm = net.arguments["norm"]
+        self.change = nn.Sequential(
+            *net._conv(channels, channels, 3), normalisation(channels, norm), nn.ReLU(True),
+            *net._conv(channels, channels, 3), normalisation(channels, norm),
+        )  # fmt: skip
+        self.crop = nn.Identity() if net._same else Crop(net.dims, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.crop(x) + self.change(x)

@@ -1,0 +1,141 @@
+"""The pix2pix-style U-Net of the paper (section 8.1), one definition for images and volumes.
+
+valid, 5 levels    190 -> 94 -> 46 -> 22 -> 10 -> 4      d -> (d-2)/2, convolution k4 s2
+full decoder       4 -> 10 -> 22 -> 46 -> 94 -> 190      d -> 2d+2, rims are computed from partial context
+cropped decoder    4 -> 6 -> 10 -> 18 -> 34 -> 66        d -> 2d-2, the same values where they are certain
+same padding       192 -> 96 -> ... -> 6 -> ... -> 192   d -> d/2 -> 2d
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vol2vol.errors import BadInput
+from vol2vol.nets.arguments import check_choice, check_count, check_dims
+from vol2vol.nets.checkpointing import checkpointed
+from vol2vol.nets.layers import Crop, conv, initialise, transposed
+from vol2vol.nets.norm import Kind, normalisation
+
+Padding = Literal["valid", "same"]
+Up = Literal["transposed", "resize"]
+Decoder = Literal["full", "cropped"]
+Final = Literal["tanh", "none"]
+
+_TRANSPOSED_PADDING = {"full": 0, "same": 1, "cropped": 2}
+_RESIZE_PADDING = {"full": 2, "same": 1, "cropped": 0}
+
+
+class UNet(nn.Module):
+    """Halve the size `levels` times by convolutions, double it back, and join the two halves level by level.
+
+    Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Channels grow as
+    width, 2 width, ... up to max_multiplier * width. The decoder rectifies what it receives, so the encoder's leaky
+    activations may be joined as they are: relu(leaky(x)) = relu(x). Raises `BadInput` for arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        *,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 64,
+        levels: int = 5,
+        padding: Padding = "valid",
+        up: Up = "transposed",
+        decoder: Decoder = "full",
+        norm: Kind = "calibrated",
+        final: Final = "tanh",
+        max_multiplier: int = 8,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        _check(arguments)
+        self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
+        self.gradient_checkpointing = False
+        channels = [width * min(2**level, max_multiplier) for level in range(levels)]
+        self.encoder = nn.ModuleList(
+            self._down(inputs, outputs, level)
+            for level, (inputs, outputs) in enumerate(zip([in_channels, *channels], channels, strict=False))
+        )
+        joined = [channels[-1], *(2 * c for c in reversed(channels[:-1]))]
+        self.decoder = nn.ModuleList(
+            self._up(inputs, outputs, step)
+            for step, (inputs, outputs) in enumerate(zip(joined, [*reversed(channels[:-1]), out_channels], strict=True))
+        )
+        self.crops = nn.ModuleList(
+            Crop(dims, 2**step - 2, 2**step - 2) if decoder == "cropped" else nn.Identity()
+            for step in range(2, levels + 1)
+        )
+        initialise(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "unet", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `x` (B, in_channels, *space)."""
+        run = checkpointed if self.gradient_checkpointing else _call
+        skips = []
+        for down in self.encoder:
+            x = run(down, x)
+            skips.append(x)
+        x = run(self.decoder[0], skips.pop())
+        for crop, up in zip(self.crops, self.decoder[1:], strict=True):
+            x = run(_Joined(crop, up), skips.pop(), x)
+        return x
+
+    def _down(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
+        step = nn.Sequential()
+        padding = 1 if self.arguments["padding"] == "same" else 0
+        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=2, padding=padding))
+        innermost = level == self.arguments["levels"] - 1
+        if level > 0 and not innermost:
+            step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
+        step.add_module("activation", nn.ReLU(True) if innermost else nn.LeakyReLU(0.2, True))
+        return step
+
+    def _up(self, inputs: int, outputs: int, index: int) -> nn.Sequential:
+        step = nn.Sequential()
+        mode = "same" if self.arguments["padding"] == "same" else self.arguments["decoder"]
+        if index > 0:
+            step.add_module("activation", nn.ReLU(True))
+        if self.arguments["up"] == "resize":
+            step.add_module("upsample", nn.Upsample(scale_factor=2, mode="nearest"))
+            step.add_module("conv", conv(self.dims, inputs, outputs, 3, padding=_RESIZE_PADDING[mode]))
+        else:
+            padding = _TRANSPOSED_PADDING[mode]
+            step.add_module("conv", transposed(self.dims, inputs, outputs, 4, padding=padding))
+        if index < self.arguments["levels"] - 1:
+            step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
+        elif self.arguments["final"] == "tanh":
+            step.add_module("final", nn.Tanh())
+        return step
+
+
+class _Joined:
+    """Join a skip with what comes from below, then go up: one step, so that the joined tensor need not be kept."""
+
+    def __init__(self, crop: nn.Module, up: nn.Module) -> None:
+        self.crop, self.up = crop, up
+
+    def __call__(self, skip: Tensor, below: Tensor) -> Tensor:
+        return self.up(torch.cat([self.crop(skip), below], 1))
+
+
+def _call(step: Any, *inputs: Tensor) -> Tensor:
+    return step(*inputs)
+
+
+def _check(arguments: dict[str, Any]) -> None:
+    check_dims(arguments["dims"])
+    check_count(**{n: arguments[n] for n in ("in_channels", "out_channels", "width", "levels", "max_multiplier")})
+    check_choice("padding", arguments["padding"], ("valid", "same"))
+    check_choice("up", arguments["up"], ("transposed", "resize"))
+    check_choice("decoder", arguments["decoder"], ("full", "cropped"))
+    check_choice("final", arguments["final"], ("tanh", "none"))
+    if arguments["padding"] == "same" and arguments["decoder"] == "cropped":
+        raise BadInput("decoder 'cropped' needs padding 'valid': with padding 'same' nothing is cropped, use 'full'")
