@@ -4,10 +4,13 @@ Tensors are (B, C, [Z,] Y, X). A network knows no volumes, devices or losses. It
 (`footprint`), never declared; variants for prediction are constructed (`frozen`, `cropped`, `padded`), never edited.
 """
 
+from vol2vol.nets.calibration import calibrate
 from vol2vol.nets.catalogue import CATALOGUE, build, count_parameters
 from vol2vol.nets.checkpointing import checkpointed
+from vol2vol.nets.cost import flops, peak_memory
 from vol2vol.nets.footprint import footprint
 from vol2vol.nets.norm import tile_dependent
+from vol2vol.nets.reference import from_reference, load_reference
 from vol2vol.nets.trace import Layer, layers
 from vol2vol.nets.variants import cropped, frozen, padded
 
@@ -15,12 +18,17 @@ __all__ = [
     "CATALOGUE",
     "Layer",
     "build",
+    "calibrate",
     "checkpointed",
     "count_parameters",
     "cropped",
+    "flops",
     "footprint",
+    "from_reference",
     "frozen",
     "layers",
+    "load_reference",
     "padded",
+    "peak_memory",
     "tile_dependent",
 ]

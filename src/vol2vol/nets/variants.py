@@ -31,8 +31,13 @@ def frozen(net: nn.Module) -> nn.Module:
 
 
 def cropped(net: nn.Module) -> nn.Module:
-    """Return the U-Net that computes only what is certain: same weights, the decoder cropped as it goes."""
-    return _rebuilt(net, {"decoder": "cropped"}, net.state_dict())
+    """Return the network with the same weights that skips uncertain voxels: a valid U-Net, cropped as it goes up.
+
+    Any other network has no such form with the same phase: its copy is returned as it is.
+    """
+    arguments = _described(net)["arguments"]
+    croppable = "decoder" in arguments and arguments["padding"] == "valid"
+    return _rebuilt(net, {"decoder": "cropped"} if croppable else {}, net.state_dict())
 
 
 def padded(net: nn.Module) -> nn.Module:

@@ -1,0 +1,73 @@
+"""What a network costs on an input of a given size, from its layers, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import nn
+
+from vol2vol.nets.footprint import extents
+from vol2vol.nets.norm import Norm
+from vol2vol.nets.trace import Layer, layers
+
+
+def flops(net: nn.Module, size: Sequence[int]) -> int:
+    """Return the floating-point operations of all convolutions for one input of this size; a multiply-add counts two.
+
+    `size` has the spatial axes only. Counts like `torch.utils.flop_counter`. Raises `BadInput` for sizes that do not
+    pass through the network.
+    """
+    records = layers(net)
+    voxels = _voxels(records, size)
+    total = 0
+    for layer in records:
+        if isinstance(layer.module, (nn.Conv2d, nn.Conv3d)):
+            total += 2 * voxels[layer.name] * layer.module.weight.numel()
+        elif isinstance(layer.module, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            total += 2 * voxels[layer.inputs[0]] * layer.module.weight.numel()
+    return total
+
+
+def peak_memory(net: nn.Module, size: Sequence[int], *, bytes_per_value: int = 4) -> int:
+    """Return the most bytes of activations alive at once while predicting one input of this size.
+
+    Follows every tensor from the layer that makes it to the last that reads it: input and output count, weights and
+    the workspace of convolution kernels do not. It equals what torch allocates for the networks of the catalogue.
+    Raises `BadInput` for sizes that do not pass through the network.
+    """
+    records = layers(net)
+    voxels = _voxels(records, size)
+    storage, last = _storages(records)
+    alive: dict[str, int] = {}
+    peak = 0
+    for step, layer in enumerate(records):
+        if storage[layer.name] == layer.name:
+            alive[layer.name] = voxels[layer.name] * layer.channels
+        peak = max(peak, sum(alive.values()))
+        alive = {name: values for name, values in alive.items() if last[name] > step}
+    return peak * bytes_per_value
+
+
+def _voxels(records: Sequence[Layer], size: Sequence[int]) -> dict[str, int]:
+    found = extents(records, size)
+    return {name: prod(extent.length for extent in along) for name, along in found.items()}
+
+
+def _storages(records: Sequence[Layer]) -> tuple[dict[str, str], dict[str, int]]:
+    """Return in whose memory each layer's output lies, and the step after which that memory is free."""
+    storage: dict[str, str] = {}
+    last: dict[str, int] = {}
+    for step, layer in enumerate(records):
+        storage[layer.name] = storage[layer.inputs[0]] if _shares(layer) else layer.name
+        for name in (*layer.inputs, layer.name):
+            last[storage[name]] = step
+    last[storage[records[-1].name]] = len(records)
+    return storage, last
+
+
+def _shares(layer: Layer) -> bool:
+    """Say whether a layer's output lies in the memory of its input."""
+    if layer.kind in ("crop", "output") or getattr(layer.module, "inplace", False):
+        return True
+    return isinstance(layer.module, nn.Identity) or (isinstance(layer.module, Norm) and layer.module.kind == "none")

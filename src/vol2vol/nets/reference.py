@@ -1,0 +1,121 @@
+"""Read the U-Net generators of the public reference code of the stitching paper.
+
+Its blocks are nested: block i sits inside block i-1 as `model.3` (`model.1` in the outermost) and holds its own
+convolution, norm, inner block, transposed convolution and norm under fixed numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.nets.unet import UNet
+
+_COUNTER = "num_batches_tracked"
+
+
+def load_reference(path: str | Path, dims: int) -> UNet:
+    """Read a generator's `.pth` of the reference code; tensors only, nothing in the file is executed.
+
+    Raises `NotFound`, `Unreadable` where the file is no such file, and what `from_reference` raises.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFound(f"{path} is not a file: give the .pth of one generator, such as latest_net_G_A.pth")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as why:
+        raise Unreadable(f"{path} is not a PyTorch file of plain tensors: give the .pth of one generator") from why
+    return from_reference(state, dims)
+
+
+def from_reference(state: Mapping[str, Any], dims: int) -> UNet:
+    """Build the U-Net whose weights these are, norm "tracked", in eval mode; keys and shapes must match exactly.
+
+    Width, levels and channels are inferred. Its input is value/255, its output the raw tanh. Raises `BadInput`,
+    naming the entry, for anything missing, unexpected, of another shape or not finite, and for other architectures.
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BadInput("this is not a state dictionary of one generator: give a file such as latest_net_G_A.pth")
+    given = {str(key).removeprefix("module."): value for key, value in state.items()}
+    net = _like(given, dims)
+    expected, own = _keys(net.arguments["levels"]), net.state_dict()
+    wanted = {key for key in expected if expected[key] in own}
+    _check_keys(wanted, {key for key in given if not key.endswith(_COUNTER)})
+    for key in sorted(wanted):
+        _check_entry(key, given[key], own[expected[key]].shape)
+    net.load_state_dict({expected[key]: given[key].float() for key in wanted})
+    return net.eval()
+
+
+def _like(given: Mapping[str, Tensor], dims: int) -> UNet:
+    """Build a U-Net of the width, depth and channels these weights have."""
+    first = given.get("model.model.0.weight")
+    if first is None:
+        if any(key.startswith("model.1.") for key in given):
+            raise BadInput("this looks like a ResNet generator or a critic: only the U-Net generators can be read")
+        raise BadInput(
+            "this state dictionary has no entry 'model.model.0.weight': it is no U-Net of the reference code"
+        )
+    if first.ndim - 2 != dims:
+        raise BadInput(f"these weights are of a {first.ndim - 2}D network, not {dims}D: use dims {first.ndim - 2}")
+    levels = 1
+    while f"{_block(levels)}1.weight" in given:
+        levels += 1
+    last = given.get("model.model.3.weight")
+    if levels < 2 or last is None or last.ndim < 2:
+        raise BadInput("this state dictionary holds no complete U-Net: 'model.model.3.weight' or its inner blocks miss")
+    with torch.random.fork_rng(devices=[]):
+        return UNet(
+            dims,
+            in_channels=first.shape[1],
+            out_channels=last.shape[1],
+            width=first.shape[0],
+            levels=levels,
+            norm="tracked",
+        )
+
+
+def _block(level: int) -> str:
+    """Return the prefix of the entries of a block; level 0 is the outermost."""
+    return "model.model." if level == 0 else "model.model.1.model." + "3.model." * (level - 1)
+
+
+def _keys(levels: int) -> dict[str, str]:
+    """Return our name of every entry that a reference generator of this depth may have."""
+    keys: dict[str, str] = {}
+    for level in range(levels):
+        block, innermost = _block(level), level == levels - 1
+        down, up = ("0", "3") if level == 0 else ("1", "3" if innermost else "5")
+        step = f"decoder.{levels - 1 - level}"
+        for part in ("weight", "bias"):
+            keys[f"{block}{down}.{part}"] = f"encoder.{level}.conv.{part}"
+            keys[f"{block}{up}.{part}"] = f"{step}.conv.{part}"
+        norms = {"2": f"encoder.{level}.norm", "4" if innermost else "6": f"{step}.norm"}
+        for number, name in norms.items():
+            keys[f"{block}{number}.running_mean"] = f"{name}.mean"
+            keys[f"{block}{number}.running_var"] = f"{name}.variance"
+    return keys
+
+
+def _check_keys(wanted: set[str], given: set[str]) -> None:
+    cure = "only U-Nets trained with norm 'instance' without learnt scale, as the paper's, can be read"
+    if missing := sorted(wanted - given):
+        raise BadInput(f"entry {missing[0]!r} is missing ({len(missing)} in all): {cure}")
+    if unexpected := sorted(given - wanted):
+        raise BadInput(f"entry {unexpected[0]!r} is not expected ({len(unexpected)} in all): {cure}")
+
+
+def _check_entry(key: str, value: Tensor, shape: torch.Size) -> None:
+    if value.shape != shape:
+        raise BadInput(
+            f"entry {key!r} has shape {tuple(value.shape)} where {tuple(shape)} is expected: another network"
+        )
+    if not value.is_floating_point() or not torch.isfinite(value).all():
+        raise BadInput(f"entry {key!r} holds values that are not finite numbers: the file is damaged")
