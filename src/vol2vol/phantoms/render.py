@@ -1,0 +1,127 @@
+"""How tissue looks in a domain: stain, contrast, sharpness and noise of a microscope, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vol2vol.geometry import Box, grid
+from vol2vol.phantoms.anatomy import Scene, Tissue, tissue
+from vol2vol.phantoms.noise import blur, enlarge, key, nodes, reach, smooth, white
+
+BLOCK = (64, 256, 256)
+"""Rendered in one go: about 60 bytes of memory per voxel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """A look: grey = offset + gain * brightness**gamma, blurred, plus noise; tissue brightness is 0 to 1."""
+
+    name: str
+    offset: float
+    gain: float
+    gamma: float
+    stain: float
+    """Darkness of mitochondria relative to membranes."""
+    texture: float
+    """Strength of the granular cytoplasm."""
+    sharpness: tuple[float, float, float]
+    """Standard deviation of the point spread function, in voxels, ZYX."""
+    noise: float
+    """Standard deviation of the noise, in grey levels."""
+    correlation: float
+    """Standard deviation, in voxels, of the Gaussian that correlates the noise within a plane."""
+    mitochondria: float
+    """Density of mitochondria that tissue of this kind has; a property of scenes, see `Scene.mitochondria`."""
+
+
+DOMAINS = {
+    "rat": Domain(
+        name="rat",
+        offset=18,
+        gain=215,
+        gamma=1.0,
+        stain=1.0,
+        texture=1.0,
+        sharpness=(0.6, 0.6, 0.6),
+        noise=9.0,
+        correlation=0.0,
+        mitochondria=0.6,
+    ),
+    "human": Domain(
+        name="human",
+        offset=52,
+        gain=150,
+        gamma=1.5,
+        stain=0.7,
+        texture=1.5,
+        sharpness=(1.1, 0.9, 0.9),
+        noise=15.0,
+        correlation=0.8,
+        mitochondria=0.35,
+    ),
+}
+
+
+def render(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
+    """Return a box of a scene as a domain shows it, uint8 (1, Z, Y, X); boxes may lie anywhere, also below zero."""
+    result = np.empty((1, *box.shape), np.uint8)
+    for block in grid(box, BLOCK):
+        result[0, *block.relative_to(box.start).slices] = _grey(scene, domain, block)
+    return result
+
+
+def mask(scene: Scene, box: Box) -> np.ndarray:
+    """Return the mitochondria of a box of a scene, uint8 (1, Z, Y, X), 1 inside and 0 elsewhere."""
+    result = np.empty((1, *box.shape), np.uint8)
+    for block in grid(box, BLOCK):
+        result[0, *block.relative_to(box.start).slices] = tissue(scene, block).mito < 0
+    return result
+
+
+def _grey(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
+    radii = tuple(map(reach, domain.sharpness))
+    wide = box.grow(radii, radii)
+    bright = _brightness(scene, domain, wide)
+    if domain.gamma != 1:
+        np.power(bright, np.float32(domain.gamma), out=bright)
+    grey = blur(bright, domain.sharpness)
+    grey *= np.float32(domain.gain)
+    grey += np.float32(domain.offset)
+    if domain.noise:
+        plane = (0.0, domain.correlation, domain.correlation)
+        radii = tuple(map(reach, plane))
+        grain = white(key(scene.seed, domain.name, "noise"), box.grow(radii, radii))
+        grey += blur(grain, plane, keep_variance=True) * np.float32(domain.noise)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
+    """Return how bright tissue is before any microscope, float32 in [0, 1]."""
+    here = tissue(scene, box)
+    points = nodes(box, 2)
+    grain = smooth(scene.key("grain"), points, 4.0, 2) + smooth(scene.key("coarse"), points, 11.0, 2)
+    grain *= np.float32(0.03 * domain.texture)
+    sheet = np.abs(smooth(scene.key("reticulum"), points, 26.0, 2)) / np.float32(0.09)
+    grain -= np.float32(0.16) * np.exp(-(sheet**2))
+    synapse = np.clip(smooth(scene.key("synapse"), points, 34.0, 2) - np.float32(1.1), 0, 1)
+    bright = np.float32(0.74) + np.float32(0.09) * here.tone + enlarge(grain, box, 2)
+    bright += np.float32(0.17) * here.vesicle
+    _paint_mitochondria(bright, here, np.float32(domain.stain))
+    thick = np.float32(1.5) + np.float32(3.5) * enlarge(synapse, box, 2)
+    wall = np.exp(-((here.gap / thick) ** 2))
+    bright -= (bright - np.float32(0.14)) * wall
+    return np.clip(bright, 0, 1, out=bright)
+
+
+def _paint_mitochondria(bright: np.ndarray, here: Tissue, stain: np.float32) -> None:
+    """Darken the matrix, the cristae and two membranes with a lighter gap between them."""
+    inside = here.mito < 0.5
+    depth = -here.mito[inside]
+    sheets = here.cristae[inside] * np.clip(depth - np.float32(3), 0, 1)
+    matrix = np.clip(depth - np.float32(2), 0, 1)
+    outer = np.exp(-((depth - np.float32(0.6)) ** 2))
+    inner = np.exp(-((depth - np.float32(3.6)) ** 2))
+    dark = np.float32(0.2) * matrix + np.float32(0.2) * sheets + np.float32(0.36) * outer + np.float32(0.16) * inner
+    bright[inside] -= stain * dark
