@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import platform
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, isfinite, nn, uint8
-from torch import __version__ as torch_version
 
-import vol2vol
 from vol2vol import nets
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
 from vol2vol.intensity import Intensity
-
-log = logging.getLogger(__name__)
 
 SCHEMA = 1
 WEIGHTS, MODEL = "weights.safetensors", "model.yaml"
@@ -66,14 +62,10 @@ class _Network(BaseModel):
 
 class _Direction(BaseModel):
     network: _Network
-    footprint: dict[str, Any]
-    statistics: str
 
 
 class _Model(BaseModel):
-    """What a `model.yaml` must hold; further keys are kept but not needed."""
-
-    model_config = ConfigDict(extra="allow")
+    """What a `model.yaml` must hold."""
 
     directions: dict[Direction, _Direction] = Field(min_length=1)
     intensity: dict[Literal["source", "target"], dict[str, Any]] = Field(min_length=2)
@@ -127,7 +119,7 @@ def save_bundle(
     return path
 
 
-def _describe(network: nn.Module, statistics: str | None) -> dict[str, Any]:
+def _describe(network: Any, statistics: str | None) -> dict[str, Any]:
     return {
         "network": network.describe(),
         "footprint": asdict(nets.footprint(network)),
@@ -163,14 +155,8 @@ def plain(value: Any) -> Any:
 
 
 def _versions() -> dict[str, Any]:
-    return {
-        "versions": {
-            "vol2vol": getattr(vol2vol, "__version__", "unknown"),
-            "torch": torch_version,
-            "python": platform.python_version(),
-        },
-        "git": _git_hash(Path(__file__).parents[2] / ".git"),
-    }
+    versions = {"vol2vol": version("vol2vol"), "torch": version("torch"), "python": platform.python_version()}
+    return {"versions": versions, "git": _git_hash(Path(__file__).parents[2] / ".git")}
 
 
 def _git_hash(folder: Path) -> str | None:
@@ -189,8 +175,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     belongs to another program or a newer version, or where weights and networks do not fit each other.
     """
     path = Path(path)
-    meta = _read_model(path)
-    weights = _read_weights(path)
+    meta, weights = _read_model(path), _read_weights(path)
     digest = _hash(meta, weights)
     networks = {}
     for direction, described in meta["directions"].items():
@@ -198,9 +183,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
         _load_strictly(path, direction, network, weights)
         networks[direction] = network.eval().requires_grad_(False).to(device)
     if weights:
-        raise BadInput(
-            f"{path / WEIGHTS}: {len(weights)} tensors belong to no direction, such as {min(weights)!r}"
-        )
+        raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no direction, such as {min(weights)!r}")
     try:
         intensity = {domain: Intensity.from_dict(meta["intensity"][domain]) for domain in DOMAINS}
     except (KeyError, TypeError, ValueError) as error:
@@ -216,12 +199,8 @@ def _read_model(path: Path) -> dict[str, Any]:
         raise NotFound(f"{path} is not a model: it holds no {MODEL}")
     try:
         meta = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Unreadable(
-            f"{file} is not YAML ({_one_line(error)}): restore it or train the model again"
-        ) from None
-    except OSError as error:
-        raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise Unreadable(f"{file} is not YAML ({_one_line(error)}): restore it or train the model again") from None
     if not isinstance(meta, dict) or "schema" not in meta:
         raise BadInput(f"{file} was not written by vol2vol: it has no schema")
     schema = meta["schema"]
@@ -232,9 +211,7 @@ def _read_model(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadInput(
-            f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again"
-        ) from None
+        raise BadInput(f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again") from None
     return meta
 
 
@@ -245,9 +222,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise Unreadable(
-            f"{file} is damaged ({_one_line(error)}): copy it again or train the model again"
-        ) from None
+        raise Unreadable(f"{file} is damaged ({_one_line(error)}): copy it again or train the model again") from None
 
 
 def _one_line(error: BaseException) -> str:
@@ -258,17 +233,13 @@ def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Modul
     try:
         return nets.build(described["name"], **described["arguments"])
     except (TypeError, ValueError) as error:
-        raise BadInput(
-            f"{path / MODEL}: the {direction} network cannot be built: {_one_line(error)}"
-        ) from None
+        raise BadInput(f"{path / MODEL}: the {direction} network cannot be built: {_one_line(error)}") from None
 
 
 def _load_strictly(path: Path, direction: str, network: nn.Module, weights: dict[str, Tensor]) -> None:
     """Move one direction's tensors out of `weights` into the network; every name and shape must match."""
     expected = network.state_dict()
-    found = {
-        name: weights.pop(f"{direction}.{name}") for name in expected if f"{direction}.{name}" in weights
-    }
+    found = {name: weights.pop(f"{direction}.{name}") for name in expected if f"{direction}.{name}" in weights}
     where = f"{path / WEIGHTS}: {direction}"
     for name, tensor in expected.items():
         if name not in found:
@@ -293,7 +264,7 @@ def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(uint8).numpy())
+        digest.update(tensor.reshape(-1).view(uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -301,10 +272,7 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
     """Return what `model.yaml` says, with hash and number of weights, without building a network."""
     path = Path(path)
     meta, weights = _read_model(path), _read_weights(path)
-    count = {
-        d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}."))
-        for d in meta["directions"]
-    }
+    count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["directions"]}
     return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}
 
 
@@ -317,25 +285,16 @@ def find_bundle(path: str | Path, model: str | int = "last") -> Path:
     path = Path(path)
     if (path / MODEL).is_file():
         return path
-    saved = {
-        int(p.name[6:]): p
-        for p in path.glob("models/epoch-*")
-        if p.name[6:].isdigit() and (p / MODEL).is_file()
-    }
+    saved = {int(p.name[6:]): p for p in path.glob("models/epoch-*") if p.name[6:].isdigit() and (p / MODEL).is_file()}
     if not saved:
         what = "does not exist" if not path.exists() else "is neither a model nor a run with saved models"
         raise NotFound(f"{path} {what}: give a folder that holds {MODEL}, or a run folder")
-    name = str(model)
-    if name == "best":
-        marked = path / "models" / "best.txt"
-        name = marked.read_text(encoding="utf-8").strip() if marked.is_file() else name
-    epoch = max(saved) if name == "last" else _epoch(name)
-    if epoch not in saved:
-        there = ", ".join(["last", *(p.name for _, p in sorted(saved.items()))])
+    marked = path / "models" / "best.txt"
+    names = {"last": f"{max(saved)}"}
+    if marked.is_file():
+        names["best"] = marked.read_text(encoding="utf-8").strip()
+    match = re.fullmatch(r"(?:epoch-)?(\d+)", names.get(str(model), str(model)))
+    if match is None or int(match[1]) not in saved:
+        there = ", ".join([*names, *(saved[epoch].name for epoch in sorted(saved))])
         raise NotFound(f"{path} has no model {model!r}: it has {there}")
-    return saved[epoch]
-
-
-def _epoch(name: str) -> int | None:
-    match = re.fullmatch(r"(?:epoch-)?(\d+)", name)
-    return int(match[1]) if match else None
+    return saved[int(match[1])]
