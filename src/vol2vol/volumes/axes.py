@@ -1,0 +1,165 @@
+"""Axis letters, voxel sizes and units: the border at which every format becomes `(C, Z, Y, X)`.
+
+Axis strings have one lower-case letter per axis of the stored array, in its order: `t c z y x`, or `?` where the format
+does not say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+import numpy as np
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+
+METRES = {
+    "picometer": 1e-12,
+    "angstrom": 1e-10,
+    "nanometer": 1e-9,
+    "micrometer": 1e-6,
+    "millimeter": 1e-3,
+    "centimeter": 1e-2,
+    "inch": 0.0254,
+    "meter": 1.0,
+}
+_SPELLINGS = {
+    "picometer": "pm picometre",
+    "angstrom": "a Å å ångström ångstrom angstroem",
+    "nanometer": "nm nanometre",
+    "micrometer": "um \N{MICRO SIGN}m \N{GREEK SMALL LETTER MU}m \\u00b5m micron micrometre",
+    "millimeter": "mm millimetre",
+    "centimeter": "cm centimetre",
+    "inch": "in",
+    "meter": "m metre",
+}
+UNITS = {name: word for word, names in _SPELLINGS.items() for name in (word, f"{word}s", *names.lower().split())}
+UNITS |= {f"{name}s": word for name, word in UNITS.items() if name.endswith(("metre", "micron"))}
+TOLERANCE = 0.01
+
+
+def known_unit(text: str | None) -> str:
+    """Return the full word OME uses for a unit found in a file, or "" where it says nothing usable ("pixel")."""
+    return UNITS.get((text or "").strip().lower(), "")
+
+
+def user_unit(text: str | None) -> str:
+    """Return the full word for a unit a user typed; raise `BadInput` if it is none we know."""
+    unit = known_unit(text)
+    if text and not unit:
+        raise BadInput(f"--unit {text} is not a unit of length: use one of {', '.join(METRES)}")
+    return unit
+
+
+def convert(value: float, unit: str, into: str) -> float:
+    """Convert a length between two units; unknown units leave it as it is."""
+    if unit == into or not unit or not into:
+        return value
+    return float(f"{value * METRES[unit] / METRES[into]:.12g}")
+
+
+def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
+    """Decide what each axis of a stored array means, from its metadata (`axes`, `?` = unknown) and the user.
+
+    Without either, two axes are `yx`, three are `zyx` and one unknown axis before `yx` is `z`.
+    Raises `BadInput` naming `--axes` where that would be a guess, or where user and metadata contradict each other.
+    """
+    if 0 in shape:
+        raise BadInput(f"{name} is empty: its shape is {shape}")
+    settled = _guess(name, axes, shape) if given is None else given.strip().lower()
+    if len(settled) != len(shape):
+        raise BadInput(
+            f"{name} has {len(shape)} axes of shape {shape}, not {len(settled)}: give --axes one letter each"
+        )
+    doubled = len(set(settled)) != len(settled)
+    if doubled or not set("yx") <= set(settled) <= set("tczyx"):
+        raise BadInput(
+            f"{name} cannot be read with axes {settled!r}: give --axes with y, x and, where there are, z and c"
+        )
+    if given is not None and any(a not in "?t" and a != b for a, b in zip(axes, settled, strict=True)):
+        raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out --axes or correct the file")
+    if "t" in settled and (length := shape[settled.index("t")]) > 1:
+        raise BadInput(
+            f"{name} has {length} time points: cut out one, or, where that axis is depth, say so with --axes"
+        )
+    return settled
+
+
+def _guess(name: str, axes: str, shape: Shape) -> str:
+    """Fill in the axes a format does not name, where there is only one sensible reading."""
+    if set(axes) == {"?"}:
+        coloured = len(shape) == 3 and shape[-1] <= 4 < min(shape[:2])
+        if len(shape) in (2, 3) and not coloured:
+            return "zyx"[-len(shape) :]
+        example = {3: "yxc", 4: "czyx", 5: "tczyx"}.get(len(shape), "zyx")
+        raise BadInput(f"{name} does not name its axes of shape {shape}: give --axes, such as --axes {example}")
+    if axes.count("?") == 1 and "z" not in axes:
+        return axes.replace("?", "z")
+    if "?" in axes:
+        raise BadInput(f"{name} names only some of its axes ({axes}) of shape {shape}: give --axes")
+    return axes
+
+
+def settle_voxel_size(
+    name: str, axes: str, found: Mapping[str, float], given: Sequence[float] | None
+) -> tuple[float, float, float]:
+    """Return the voxel size (z, y, x) from metadata (`found`, per axis letter) and the user, in one unit.
+
+    The z of a 2D image is a placeholder: what is given or found, else 1.0.
+    Raises `BadInput` naming `--voxel-size` where it is missing, or contradicts the metadata by more than 1 %.
+    """
+    size = dict(found)
+    if given is not None:
+        typed = [float(value) for value in given]
+        if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
+            raise BadInput(f"--voxel-size {_typed(typed)} has {len(typed)} numbers: give Z,Y,X")
+        if not all(isfinite(value) and value > 0 for value in typed):
+            raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
+        size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
+        wrong = [a for a in found if a in axes and abs(size.get(a, found[a]) - found[a]) > TOLERANCE * found[a]]
+        if wrong:
+            says = _typed([found[a] for a in "zyx" if a in found])
+            raise BadInput(
+                f"{name} says its voxel size is {says}, not {_typed(typed)}: "
+                f"give --voxel-size {says} or correct the file"
+            )
+    if "z" not in axes:
+        size.setdefault("z", 1.0)
+    if missing := [a for a in "zyx" if a not in size]:
+        along = "" if len(missing) > 1 else f" along {missing[0]}"
+        raise BadInput(f"{name} has no voxel size{along}: give --voxel-size Z,Y,X (and --unit)")
+    return size["z"], size["y"], size["x"]
+
+
+def _typed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def to_czyx(raw: np.ndarray, axes: str) -> np.ndarray:
+    """Return a view of a stored block as `(C, Z, Y, X)`: time dropped, missing axes of length 1."""
+    if "t" in axes:
+        raw = raw.take(0, axis=axes.index("t"))
+        axes = axes.replace("t", "")
+    raw = raw.transpose([axes.index(a) for a in "czyx" if a in axes])
+    return raw.reshape(_with_ones(raw.shape, axes)) if len(axes) < 4 else raw
+
+
+def _with_ones(shape: Sequence[int], axes: str) -> Shape:
+    sizes = iter(shape)
+    return tuple(next(sizes) if a in axes else 1 for a in "czyx")
+
+
+def from_czyx(block: np.ndarray, axes: str) -> np.ndarray:
+    """Return a view of a `(C, Z, Y, X)` block in stored order: the inverse of `to_czyx`."""
+    kept = [a for a in "czyx" if a in axes]
+    block = block.reshape([n for a, n in zip("czyx", block.shape, strict=True) if a in axes])
+    spatial = [a for a in axes if a != "t"]
+    block = block.transpose([kept.index(a) for a in spatial])
+    return np.expand_dims(block, axes.index("t")) if "t" in axes else block
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Return a sorting key by which slice 2 comes before slice 10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,173 @@
+"""Open and create volumes of every format: what a path means, and which file family it belongs to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.geometry import Shape
+from vol2vol.volumes import hdf5, mrc, tiff, tiffout
+from vol2vol.volumes.axes import user_unit
+from vol2vol.volumes.chunked import open_chunked
+from vol2vol.volumes.omezarr import Layout, clear_group, create_group
+from vol2vol.volumes.store import is_remote
+from vol2vol.volumes.volume import Stored, Volume
+
+VOLUME_FORMATS = (
+    "OME-Zarr 0.4 and 0.5",
+    "Zarr 2 and 3",
+    "N5",
+    "TIFF",
+    "folder of TIFF slices",
+    "HDF5 (file.h5:/dataset)",
+    "MRC",
+    "s3:// and http(s):// Zarr and N5",
+)
+
+
+def open_volume(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    level: int = 0,
+    writable: bool = False,
+) -> Volume:
+    """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read.
+
+    `axes` (letters of `zyxc` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
+    metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `level`
+    picks from a multiscale image. `writable` continues a volume made by `create_volume`.
+
+    Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
+    """
+    name = str(path)
+    stored = _open(name, level=level, writable=writable)
+    again = functools.partial(
+        open_volume, name, axes=axes, voxel_size=voxel_size, unit=unit, level=level, writable=writable
+    )
+    try:
+        return Volume(stored, axes=axes, voxel_size=voxel_size, unit=unit, reopen=again)
+    except BadInput:
+        stored.close()
+        raise
+
+
+def _open(name: str, *, level: int, writable: bool) -> Stored:
+    """Find the format of a path by its address, its suffix or what is inside."""
+    if is_remote(name):
+        stored = open_chunked(name, level=level, writable=writable)
+        if stored is None:
+            raise NotFound(f"{name} holds no Zarr or N5: check the address (and, for s3://, AWS_ENDPOINT_URL)")
+        return stored
+    if named := hdf5.NAME.fullmatch(name):
+        _exists(Path(named["file"]))
+        if Path(named["file"]).is_file():
+            _only_one(name, level, writable)
+            return hdf5.open_hdf5(name)
+    path = Path(name)
+    _exists(path)
+    if path.is_dir():
+        stored = open_chunked(name, level=level, writable=writable)
+        if stored is not None:
+            return stored
+        _only_one(name, level, writable)
+        return tiff.open_folder(path)
+    return _open_file(path, level, writable)
+
+
+def _open_file(path: Path, level: int, writable: bool) -> Stored:
+    if path.suffix.lower() in mrc.SUFFIXES:
+        _only_one(str(path), level, writable)
+        return mrc.open_mrc(path)
+    if path.suffix.lower() in tiff.SUFFIXES or _starts(path) in tiffout.MAGIC:
+        _only_one(str(path), level, False)
+        return tiff.open_tiff(path, writable=writable)
+    raise BadInput(f"{path} is in no format that can be read: convert it to one of {', '.join(VOLUME_FORMATS[:-1])}")
+
+
+def _starts(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read ({error.strerror}): change its permissions") from error
+
+
+def _only_one(name: str, level: int, writable: bool) -> None:
+    if level:
+        raise BadInput(f"{name} is not a multiscale image and has no level {level}: leave out --level")
+    if writable:
+        raise BadInput(f"{name} cannot be written to: only OME-Zarr and TIFF are written")
+
+
+def _exists(path: Path) -> None:
+    """Raise `NotFound`, with the nearest names in the same folder, unless there is something at a path."""
+    try:
+        if path.exists():
+            return
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except PermissionError:
+        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
+    near = get_close_matches(path.name, names, n=3)
+    hint = f": did you mean {' or '.join(near)}?" if near else ": check the path"
+    raise NotFound(f"{path} does not exist{hint}")
+
+
+def create_volume(
+    path: str | Path,
+    *,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_size: Sequence[float],
+    unit: str,
+    chunks: Sequence[int] = (64, 64, 64),
+    shards: Sequence[int] | None = None,
+    version: str = "0.5",
+    overwrite: bool = False,
+    attrs: Mapping[str, Any] | None = None,
+    fill: float = 0,
+) -> Volume:
+    """Create a volume open for writing: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
+
+    `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written
+    at once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit`
+    may be "" where it is unknown. `attrs` is plain data stored with the volume.
+
+    Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
+    """
+    name, kind = str(path), np.dtype(dtype).newbyteorder("=")
+    voxels: Shape = tuple(int(n) for n in shape)
+    size = tuple(float(value) for value in voxel_size)
+    if len(voxels) != 4 or min(voxels) < 1 or kind.kind not in "iuf":
+        raise BadInput(
+            f"{name}: a volume of shape {voxels} and type {kind} cannot be written: give C,Z,Y,X and numbers"
+        )
+    if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
+        raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
+    about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "attrs": dict(attrs or {})}
+    if Path(name).suffix.lower() in tiff.SUFFIXES and not is_remote(name):
+        tiffout.clear_tiff(Path(name), overwrite=overwrite)
+        tiffout.create_tiff(Path(name), shape=voxels, dtype=kind, **about)
+    elif name.rstrip("/\\").lower().endswith(".zarr") and not name.startswith("http"):
+        layout = Layout(
+            shape=voxels,
+            dtype=kind,
+            chunks=tuple(chunks),
+            shards=None if shards is None else tuple(shards),
+            version=version,
+            fill=fill,
+        )
+        clear_group(name, overwrite=overwrite)
+        create_group(name, layout, **about)
+    else:
+        raise BadInput(f"{name} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
+    return open_volume(name, voxel_size=size, unit=unit or None, writable=True)

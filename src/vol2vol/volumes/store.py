@@ -1,0 +1,203 @@
+"""Everything tensorstore opens: keys and chunked arrays in folders, on S3 and behind HTTP.
+
+A location is a local path or an `s3://bucket/key` or `http(s)://host/path` address. On S3 the endpoint comes from
+`AWS_ENDPOINT_URL`; where no credentials are configured, requests are anonymous.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from vol2vol.errors import CannotWrite, Unreadable, UserError
+from vol2vol.volumes.volume import Slices
+
+CACHE_BYTES = 64 << 20
+"""Shard indices and chunks kept by tensorstore, per process."""
+
+
+def is_remote(location: str) -> bool:
+    """Say whether a location is an address rather than a path."""
+    return location.startswith(("s3://", "http://", "https://"))
+
+
+def join(location: str, *parts: str) -> str:
+    """Return the location of something inside another one."""
+    inner = "/".join(part.strip("/") for part in parts if part.strip("/"))
+    if not inner:
+        return location
+    return f"{location.rstrip('/')}/{inner}" if is_remote(location) else str(Path(location) / inner)
+
+
+def parent(location: str) -> str:
+    """Return the location that holds this one, or "" at the top of a bucket or host."""
+    if is_remote(location):
+        above = location.rstrip("/").rpartition("/")[0]
+        return above if urlsplit(above).netloc else ""
+    above = str(Path(location).resolve().parent)
+    return "" if above == str(Path(location).resolve()) else above
+
+
+def context() -> Any:
+    """Return the tensorstore context of this process; its threads do not survive a fork."""
+    process, made = _context()
+    if process != os.getpid():
+        raise RuntimeError("a Zarr or N5 volume was opened before this process was forked: spawn processes that read")
+    return made
+
+
+@functools.cache
+def _context() -> tuple[int, Any]:
+    """Bound the cache and the threads, and give up on an unreachable host within seconds."""
+    import tensorstore as ts
+
+    threads = max(2, min(8, os.cpu_count() or 1))
+    retries = {"max_retries": 4, "initial_delay": "100ms", "max_delay": "1s"}
+    limits = {
+        "cache_pool": {"total_bytes_limit": CACHE_BYTES},
+        "data_copy_concurrency": {"limit": threads},
+        "file_io_concurrency": {"limit": 2 * threads},
+        "http_request_retries": retries,
+        "s3_request_retries": retries,
+    }
+    return os.getpid(), ts.Context(limits)
+
+
+def _kvstore(location: str) -> dict[str, Any]:
+    """Return the tensorstore specification of a location."""
+    if not is_remote(location):
+        return {"driver": "file", "path": Path(location).resolve().as_posix().rstrip("/") + "/"}
+    address = urlsplit(location)
+    key = address.path.strip("/") + "/" if address.path.strip("/") else ""
+    if address.scheme != "s3":
+        return {"driver": "http", "base_url": f"{address.scheme}://{address.netloc}", "path": "/" + key}
+    spec: dict[str, Any] = {"driver": "s3", "bucket": address.netloc, "path": key}
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+        spec["endpoint"] = endpoint.rstrip("/")
+        spec["aws_region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    if not _has_credentials():
+        spec["aws_credentials"] = {"type": "anonymous"}
+    return spec
+
+
+def _has_credentials() -> bool:
+    """Say whether AWS credentials are configured in the environment or the home folder."""
+    names = (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    )
+    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    return any(os.environ.get(name) for name in names) or file.is_file()
+
+
+def refusal(location: str, error: Exception, *, writing: bool = False) -> UserError:
+    """Turn what tensorstore raises into one line: what, where, the cure."""
+    text = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
+    if any(word in text for word in ("No space left", "RESOURCE_EXHAUSTED", "quota", "os_error_code='28'")):
+        return CannotWrite(f"{location}: the disk is full: free some space and start again")
+    if any(word in text for word in ("PERMISSION_DENIED", "UNAUTHENTICATED", "Permission denied", "Read-only")):
+        verb = "write" if writing else "read"
+        kind = CannotWrite if writing else Unreadable
+        return kind(f"{location}: no permission to {verb}: change the permissions or choose another place")
+    if writing:
+        return CannotWrite(f"{location} cannot be written ({text[:300]})")
+    return Unreadable(f"{location} cannot be read ({text[:300]})")
+
+
+@functools.lru_cache(maxsize=64)
+def _keys(location: str) -> Any:
+    import tensorstore as ts
+
+    return ts.KvStore.open(_kvstore(location), context=context()).result()
+
+
+def read_key(location: str, key: str) -> bytes | None:
+    """Return what is stored under a key of a location, or None."""
+    try:
+        found = _keys(location).read(key).result()
+    except (ValueError, OSError) as error:
+        raise refusal(join(location, key), error) from error
+    return None if found.state == "missing" else bytes(found.value)
+
+
+def read_json(location: str, key: str) -> dict[str, Any] | None:
+    """Return the JSON object under a key, or None if there is none; raise `Unreadable` if it is something else."""
+    text = read_key(location, key)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Unreadable(f"{join(location, key)} is not valid JSON ({error}): restore the file") from error
+    if not isinstance(value, dict):
+        raise Unreadable(f"{join(location, key)} does not hold a JSON object: restore the file")
+    return value
+
+
+def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
+    """Store a JSON object under a key, durably and whole."""
+    text = json.dumps(value, indent=1, allow_nan=False).encode()
+    try:
+        _keys(location).write(key, text).result()
+    except (ValueError, OSError) as error:
+        raise refusal(join(location, key), error, writing=True) from error
+
+
+def list_keys(location: str) -> list[str]:
+    """Return all keys below a location, relative to it; S3 and local folders only."""
+    store = _keys(location)
+    try:
+        return [key.decode().lstrip("/") for key in store.list().result()]
+    except (ValueError, OSError) as error:
+        raise refusal(location, error) from error
+
+
+def delete_keys(location: str) -> None:
+    """Delete everything below a location on S3."""
+    import tensorstore as ts
+
+    try:
+        _keys(location).delete_range(ts.KvStore.KeyRange()).result()
+    except (ValueError, OSError) as error:
+        raise refusal(location, error, writing=True) from error
+
+
+class ChunkedArray:
+    """A tensorstore array that is used only in the process that opened it, and waits for its writes."""
+
+    def __init__(self, location: str, spec: dict[str, Any]) -> None:
+        import tensorstore as ts
+
+        self.location = location
+        writing = bool(spec.get("create"))
+        try:
+            self._array = ts.open({**spec, "kvstore": _kvstore(location)}, context=context()).result()
+        except (ValueError, OSError) as error:
+            raise refusal(location, error, writing=writing) from error
+        self.shape = tuple(int(n) for n in self._array.domain.shape)
+        self.dtype = np.dtype(self._array.dtype.numpy_dtype)
+        layout = self._array.chunk_layout
+        self.chunks = tuple(int(n or 1) for n in layout.read_chunk.shape or self.shape)
+        self.shards = tuple(int(n or 1) for n in layout.write_chunk.shape or self.shape)
+
+    def read(self, slices: Slices) -> np.ndarray:
+        """Return a block; chunks are decoded by a few threads."""
+        context()
+        return np.asarray(self._array[slices].read().result())
+
+    def write(self, slices: Slices, block: np.ndarray) -> None:
+        """Store a block; it is on disk when this returns."""
+        context()
+        try:
+            self._array[slices].write(block).result()
+        except (ValueError, OSError) as error:
+            raise refusal(self.location, error, writing=True) from error

@@ -1,0 +1,273 @@
+"""TIFF: single images, stacks, ImageJ hyperstacks, OME-TIFF, folders of slices; read segment by segment."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.geometry import Shape
+from vol2vol.volumes import ome
+from vol2vol.volumes.axes import known_unit, natural
+from vol2vol.volumes.tiffout import store_attrs
+from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
+
+if TYPE_CHECKING:
+    import tifffile
+
+SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
+CACHE_BYTES = 128 << 20
+"""Decoded strips and tiles kept per volume."""
+JPEG = (6, 7, 34892, 33007)
+"""Compressions whose segments need the tables of their page."""
+
+
+class SegmentReader:
+    """Reads regions of TIFF pages, decoding only the strips or tiles they touch and keeping the latest of them."""
+
+    def __init__(self, pages: Sequence[Any], keyframe: tifffile.TiffPage) -> None:
+        self._pages = pages
+        self._key = keyframe
+        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def read(self, number: int, region: Slices) -> np.ndarray:
+        """Return a region of one page, in the page's axes."""
+        chunks = self._key.chunks
+        out = np.empty([s.stop - s.start for s in region], self._key.dtype)
+        spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(region, chunks, strict=True)]
+        for place in product(*spans):
+            start = [p * c for p, c in zip(place, chunks, strict=True)]
+            segment = self._segment(number, place)
+            ends = [a + n for a, n in zip(start, segment.shape, strict=True)]
+            inside = [(max(s.start, a), min(s.stop, b)) for s, a, b in zip(region, start, ends, strict=True)]
+            here = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(inside, region, strict=True))
+            there = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, start, strict=True))
+            out[here] = segment[there]
+        return out
+
+    def _segment(self, number: int, place: tuple[int, ...]) -> np.ndarray:
+        index = int(np.ravel_multi_index(place, self._key.chunked))
+        with self._lock:
+            if (number, index) in self._kept:
+                self._kept.move_to_end((number, index))
+                return self._kept[number, index]
+        segment = self._decode(number, index, place)
+        with self._lock:
+            if (number, index) not in self._kept:
+                self._kept[number, index] = segment
+                self._bytes += segment.nbytes
+            while self._bytes > CACHE_BYTES:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return segment
+
+    def _decode(self, number: int, index: int, place: tuple[int, ...]) -> np.ndarray:
+        page = self._pages[number]
+        if page is None:
+            raise Unreadable(f"page {number} is missing")
+        count = page.databytecounts[index]
+        shape = [min(c, n - p * c) for p, c, n in zip(place, self._key.chunks, self._key.shape, strict=True)]
+        if count == 0:
+            return np.full(shape, self._key.nodata, self._key.dtype)
+        data = _bytes_at(page.parent.filehandle, page.dataoffsets[index], count)
+        tables = {}
+        if self._key.compression in JPEG:
+            tables = {"jpegtables": page.jpegtables, "jpegheader": self._key.jpegheader}
+        segment = self._key.decode(data, index, **tables)[0]
+        return np.asarray(segment).reshape(shape)
+
+
+def _bytes_at(handle: Any, offset: int, count: int) -> bytes:
+    """Read bytes of an open TIFF; a file that ends too early is an error."""
+    with handle.lock:
+        if handle.closed:
+            handle.open()
+        handle.seek(offset)
+        data = handle.read(count)
+    if len(data) < count:
+        raise EOFError(f"the file ends {count - len(data)} bytes early")
+    return data
+
+
+def open_file(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(path)
+        file.pages.first  # noqa: B018  a file without a page fails here
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist") from None
+    except PermissionError:
+        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
+    except READ_ERRORS as error:
+        raise Unreadable(f"{path} is not a readable TIFF ({error}): restore or re-save it") from error
+    return file
+
+
+def open_tiff(path: Path, *, writable: bool = False) -> Stored:
+    """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
+    file = open_file(path)
+    try:
+        root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
+        series = file.series[0]
+        size, unit = _size(file, root)
+        axes = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in series.axes)
+        leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
+        offset = series.dataoffset
+        if offset is None and prod(leading) != len(series.pages):
+            raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
+    except READ_ERRORS as error:
+        file.close()
+        if isinstance(error, (BadInput, Unreadable)):
+            raise
+        raise Unreadable(f"{path} is not a readable TIFF ({error}): restore or re-save it") from error
+    facts: dict[str, Any] = {
+        "path": str(path),
+        "format": "OME-TIFF" if root is not None else "TIFF",
+        "shape": tuple(series.shape),
+        "axes": axes,
+        "voxel_size": size,
+        "unit": unit,
+        "attrs": ome.attrs_from_xml(root) if root is not None else {},
+        "stamp": lambda: _stamp([path]),
+    }
+    if offset is not None:
+        file.close()
+        return _mapped(path, np.dtype(file.byteorder + series.dtype.char), offset, writable, facts)
+    if writable:
+        file.close()
+        raise BadInput(f"{path} is compressed: only TIFF files made by vol2vol can be written to")
+    reader = SegmentReader(series.pages, series.keyframe)
+    chunks = (1,) * len(leading) + tuple(series.keyframe.chunks)
+    read = _by_page(reader, leading)
+    return Stored(dtype=series.dtype, chunks=chunks, read=read, close=file.close, **facts)
+
+
+def _by_page(reader: SegmentReader, leading: Shape) -> Any:
+    """Return a reader of blocks whose leading axes run over pages."""
+
+    def read(slices: Slices) -> np.ndarray:
+        outer, region = slices[: len(leading)], slices[len(leading) :]
+        outer_shape = [s.stop - s.start for s in outer]
+        pages = [
+            reader.read(int(np.ravel_multi_index(at, leading)) if leading else 0, region)
+            for at in product(*(range(s.start, s.stop) for s in outer))
+        ]
+        return np.stack(pages).reshape(*outer_shape, *pages[0].shape)
+
+    return read
+
+
+def _mapped(path: Path, dtype: np.dtype, offset: int, writable: bool, facts: dict[str, Any]) -> Stored:
+    """Open uncompressed, contiguous image data as a memory map."""
+    shape = facts["shape"]
+    needed = offset + prod(shape) * dtype.itemsize
+    if path.stat().st_size < needed:
+        raise Unreadable(f"{path} is cut off: it has {path.stat().st_size} of {needed} bytes: restore the file")
+    try:
+        voxels = np.memmap(path, dtype, "r+" if writable else "r", offset, shape)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be opened ({error.strerror}): change its permissions") from error
+    chunks = (1,) * (len(shape) - 2) + tuple(shape[-2:])
+    if facts["axes"].endswith("yxc"):
+        chunks = (1,) * (len(shape) - 3) + tuple(shape[-3:])
+
+    def write(slices: Slices, block: np.ndarray) -> None:
+        voxels[slices] = block
+
+    def flush() -> None:
+        voxels.flush()
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    def set_attrs(new: Mapping[str, Any]) -> None:
+        facts["attrs"].update(new)
+        store_attrs(path, facts["attrs"])
+
+    made: dict[str, Any] = (
+        {"write": write, "flush": flush, "set_attrs": set_attrs, "aligned": False} if writable else {}
+    )
+    return Stored(dtype=dtype, chunks=chunks, read=lambda slices: np.array(voxels[slices]), **made, **facts)
+
+
+def _stamp(paths: Sequence[Path]) -> list[Any]:
+    """Return name, size and modification time of files."""
+    return [[p.name, (info := p.stat()).st_size, info.st_mtime_ns] for p in paths]
+
+
+def _size(file: tifffile.TiffFile, root: Any) -> tuple[dict[str, float], str]:
+    """Return the voxel size from OME-XML or ImageJ metadata; the resolution of other TIFFs is that of a printer."""
+    if root is not None:
+        return ome.size_from_xml(root)
+    metadata = file.imagej_metadata if file.is_imagej else None
+    unit = known_unit(metadata.get("unit")) if metadata else ""
+    if not metadata or not unit:
+        return {}, ""
+    x, y = file.pages.first.resolution
+    size = {"y": 1 / y, "x": 1 / x} if x and y else {}
+    if metadata.get("spacing"):
+        size["z"] = abs(float(metadata["spacing"]))
+    return {a: float(f"{value:.9g}") for a, value in size.items()}, unit
+
+
+def open_folder(folder: Path) -> Stored:
+    """Open a folder of TIFF slices, one 2D image per file, in natural order (2 before 10).
+
+    Files with other suffixes and hidden files are ignored. Raises `BadInput` naming the first slice that differs
+    from the others in shape, dtype or number of pages.
+    """
+    paths = sorted(
+        (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")),
+        key=lambda p: natural(p.name),
+    )
+    if not paths:
+        raise BadInput(f"{folder} is neither a Zarr or N5 nor a folder of TIFF slices: name a file inside it")
+    with open_file(paths[0]) as file:
+        first = file.pages.first
+        size, unit = _size(file, None)
+        coloured = first.axes.replace("S", "C").lower()
+    if not {"y", "x"} <= set(coloured) <= {"y", "x", "c"}:
+        raise BadInput(f"{paths[0]} is not a 2D image (axes {coloured}): open it alone")
+    for path in paths:
+        with open_file(path) as file:
+            page = file.pages.first
+            if (page.shape, page.dtype) != (first.shape, first.dtype):
+                says = f"{page.shape} {page.dtype}, {paths[0].name} is {first.shape} {first.dtype}"
+                raise BadInput(f"{path} is {says}: move it out of the folder")
+            if len(file.pages) != 1:
+                raise BadInput(f"{path} has {len(file.pages)} pages: a folder of slices has one per file")
+
+    def read(slices: Slices) -> np.ndarray:
+        return np.stack([_slice(path, slices[1:]) for path in paths[slices[0]]])
+
+    return Stored(
+        path=str(folder),
+        format="folder of TIFF slices",
+        shape=(len(paths), *first.shape),
+        dtype=np.dtype(first.dtype),
+        axes="z" + coloured,
+        voxel_size={a: value for a, value in size.items() if a != "z"},
+        unit=unit,
+        chunks=(1, *first.chunks),
+        read=read,
+        stamp=lambda: _stamp(paths),
+    )
+
+
+def _slice(path: Path, region: Slices) -> np.ndarray:
+    with open_file(path) as file:
+        page = file.pages.first
+        try:
+            return SegmentReader([page], page).read(0, region)
+        except READ_ERRORS as error:
+            raise Unreadable(f"{path} cannot be read ({error}): restore the file") from error

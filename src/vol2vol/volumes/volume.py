@@ -1,0 +1,287 @@
+"""A lazy volume: any stored array behind one face, `(C, Z, Y, X)`, read by boxes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError
+from vol2vol.geometry import Box, Shape, reflect
+from vol2vol.volumes.axes import (
+    convert,
+    from_czyx,
+    known_unit,
+    settle_axes,
+    settle_voxel_size,
+    to_czyx,
+    user_unit,
+)
+
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What the readers of damaged files raise."""
+
+Slices = tuple[slice, ...]
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An array as its format keeps it, in its own axis order: all that a format family has to offer."""
+
+    path: str
+    """As its owner would type it, for messages."""
+    format: str
+    shape: Shape
+    dtype: np.dtype
+    axes: str
+    """One letter of `tczyx` per axis, `?` where the format does not say."""
+    voxel_size: Mapping[str, float] = field(default_factory=dict)
+    """Per axis letter, all in `unit`; empty where the format does not say."""
+    unit: str = ""
+    chunks: Shape
+    """What is read at once, per axis."""
+    shards: Shape | None = None
+    """What has to be written at once, per axis, if that is more than a chunk."""
+    aligned: bool = True
+    """Whether only whole shards (or chunks) may be written."""
+    levels: Sequence[Mapping[str, Any]] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Slices], np.ndarray]
+    stamp: Callable[[], Any]
+    """Plain data that changes when the stored array is changed by others, without reading it."""
+    write: Callable[[Slices, np.ndarray], None] | None = None
+    set_attrs: Callable[[Mapping[str, Any]], None] | None = None
+    flush: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing
+
+
+class Volume:
+    """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; nothing is read before it is asked for.
+
+    Opened by `open_volume` and `create_volume`. A read holds the box it returns, once or twice, and the chunks being
+    decoded, never the volume. Reads may come from several threads. A pickled volume opens its file again where it
+    arrives; processes that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        *,
+        axes: str | None = None,
+        voxel_size: Sequence[float] | None = None,
+        unit: str | None = None,
+        reopen: Callable[[], Volume] | None = None,
+    ) -> None:
+        if stored.dtype.kind not in "biuf":
+            raise BadInput(f"{stored.path} holds {stored.dtype}: convert it to integers or floats")
+        self._stored = stored
+        self._reopen = reopen
+        self.axes = settle_axes(stored.path, stored.axes, stored.shape, axes)
+        found_unit = known_unit(stored.unit)
+        self.unit = user_unit(unit) or found_unit
+        if unit and voxel_size is None and stored.voxel_size and found_unit not in ("", self.unit):
+            raise BadInput(f"{stored.path} is in {found_unit}, not {self.unit}: leave out --unit")
+        found = {a: convert(size, found_unit, self.unit) for a, size in stored.voxel_size.items()}
+        self.voxel_size = settle_voxel_size(stored.path, self.axes, found, voxel_size)
+        self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
+        kind = np.dtype(np.uint8) if stored.dtype.kind == "b" else stored.dtype
+        self.dtype: np.dtype = kind.newbyteorder("=")
+
+    def _along(self, sizes: Sequence[int], axis: str) -> int:
+        return sizes[self.axes.index(axis)] if axis in self.axes else 1
+
+    def __repr__(self) -> str:
+        return f"<Volume {self.path} {self.shape} {self.dtype}>"
+
+    def __reduce__(self) -> tuple[Callable[[], Volume], tuple[()]]:
+        assert self._reopen is not None, "this volume was not opened by open_volume or create_volume"
+        return self._reopen, ()
+
+    def __enter__(self) -> Volume:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> str:
+        """Where it is stored: a path, `file.h5:/dataset` or an address."""
+        return self._stored.path
+
+    @property
+    def spatial(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        return self.shape[1:]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[0]
+
+    @property
+    def is_2d(self) -> bool:
+        """Say whether it is stored without a z axis."""
+        return "z" not in self.axes
+
+    @property
+    def chunks(self) -> Shape:
+        """Voxels along Z, Y, X that are read at once."""
+        return tuple(self._along(self._stored.chunks, axis) for axis in "zyx")
+
+    @property
+    def shards(self) -> Shape:
+        """Voxels along Z, Y, X that one writer has to write at once."""
+        return tuple(self._along(self._stored.shards or self._stored.chunks, axis) for axis in "zyx")
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """A copy of the stored attributes, without those that the format itself defines."""
+        return dict(self._stored.attrs)
+
+    def _slices(self, box: Box) -> Slices:
+        assert Box.of(self.spatial).contains(box), f"{box} is not inside {self}"
+        where = dict(zip("zyx", box.slices, strict=True))
+        where |= {"c": slice(0, self.channels), "t": slice(0, 1)}
+        return tuple(where[axis] for axis in self.axes)
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return the voxels of a box inside the volume, shape `(C, *box.shape)`, in native byte order.
+
+        Raises `Unreadable`, naming file and box, where they cannot be decoded.
+        """
+        if box.size == 0:
+            return np.empty((self.channels, *box.shape), self.dtype)
+        try:
+            raw = self._stored.read(self._slices(box))
+        except UserError:
+            raise
+        except READ_ERRORS as error:
+            raise Unreadable(f"{self.path}: {_says(box)} cannot be read ({_line(error)}): restore the file") from error
+        return np.ascontiguousarray(to_czyx(raw, self.axes), dtype=self.dtype)
+
+    def read_padded(self, box: Box) -> np.ndarray:
+        """Return the voxels of any box, shape `(C, *box.shape)`, the volume mirrored beyond its border.
+
+        The edge voxel is not repeated; a box that reaches far out sees the mirror image of the mirror image
+        (`numpy.pad(mode="reflect")`). Only what the box shows of the volume is read.
+        """
+        if Box.of(self.spatial).contains(box):
+            return self.read(box)
+        shown = [
+            np.array([reflect(i, size) for i in range(a, b)])
+            for a, b, size in zip(box.start, box.stop, self.spatial, strict=True)
+        ]
+        needed = Box(tuple(int(i.min()) for i in shown), tuple(int(i.max()) + 1 for i in shown))
+        inside = self.read(needed)
+        z, y, x = (i - low for i, low in zip(shown, needed.start, strict=True))
+        return inside[:, z[:, None, None], y[:, None], x]
+
+    def write(self, box: Box, array: np.ndarray) -> None:
+        """Write an array of shape `(C, *box.shape)` and the volume's dtype; on disk when `flush` returns.
+
+        In a Zarr the box must consist of whole shards (or reach the volume's end): one writer owns a shard, and a
+        shard appears whole or not at all. A TIFF takes any box.
+
+        Raises `CannotWrite` on a full disk or missing permission.
+        """
+        write = self._writer()
+        assert array.shape == (self.channels, *box.shape), (array.shape, self.channels, box)
+        assert array.dtype == self.dtype, (array.dtype, self.dtype)
+        for a, b, unit, size in zip(box.start, box.stop, self.shards, self.spatial, strict=True):
+            whole = a % unit == 0 and (b % unit == 0 or b == size)
+            assert whole or not self._stored.aligned, f"{box} cuts through shards of {self.shards}"
+        try:
+            write(self._slices(box), from_czyx(array, self.axes))
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            raise CannotWrite(f"{self.path}: {_says(box)} cannot be written ({_line(error)})") from error
+
+    def _writer(self) -> Callable[[Slices, np.ndarray], None]:
+        if self._stored.write is None:
+            raise CannotWrite(f"{self.path} is open for reading only")
+        return self._stored.write
+
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Add plain data to the stored attributes of a volume open for writing; equal names are replaced."""
+        self._writer()
+        assert self._stored.set_attrs is not None
+        self._stored.set_attrs(attrs)
+
+    def flush(self) -> None:
+        """Return when everything written is on disk."""
+        self._stored.flush()
+
+    def close(self) -> None:
+        """Flush and let go of the file; the volume must not be used any more."""
+        if self._stored.write is not None:
+            self._stored.flush()
+        self._stored.close()
+
+    def fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that change when the volume does: shape, voxel size, files and samples.
+
+        Cheap: sizes and times of files (or the metadata of a chunked store), and the voxels of up to nine small boxes
+        in the corners and the centre. A change that touches none of these goes unnoticed.
+        """
+        facts = [self.axes, self.shape, str(self.dtype), self.voxel_size, self.unit, self._stored.stamp()]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for box in _samples(self.spatial):
+            digest.update(self.read(box).tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what there is to know without reading voxels, as plain data."""
+        return {
+            "path": self.path,
+            "format": self._stored.format,
+            "shape": list(self.shape),
+            "axes": self.axes,
+            "dtype": str(self.dtype),
+            "voxel_size": list(self.voxel_size),
+            "unit": self.unit,
+            "chunks": list(self.chunks),
+            "shards": list(self.shards) if self._stored.shards else None,
+            "levels": [dict(level) for level in self._stored.levels],
+            "attrs": sorted(self._stored.attrs),
+        }
+
+
+def _samples(spatial: Shape, side: int = 8) -> list[Box]:
+    """Return small boxes in the corners and the centre of a volume."""
+    corners = [[0, max(0, n - side)] for n in spatial]
+    starts: set[Shape] = {(z, y, x) for z in corners[0] for y in corners[1] for x in corners[2]}
+    starts.add(tuple(max(0, n // 2 - side // 2) for n in spatial))
+    within = Box.of(spatial)
+    return [Box(start, tuple(a + side for a in start)) & within for start in sorted(starts)]
+
+
+def _says(box: Box) -> str:
+    return "box " + ", ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+
+
+def _line(error: BaseException) -> str:
+    """Return the first line of an error, without the reader's internals."""
+    text = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
+    return (text or type(error).__name__)[:300]
