@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vol2vol.geometry import Box, Shape, ceil_div, grid
-from vol2vol.phantoms.anatomy import Scene
-from vol2vol.phantoms.render import BLOCK, DOMAINS, Domain, mask, render
+from vol2vol.phantoms.looks import BLOCK, DOMAINS, Domain, mask, render
+from vol2vol.phantoms.neurites import Scene
 
 VOXEL_SIZE = (10.0, 10.0, 10.0)
 """Nanometres; neurites and organelles have the sizes of tissue at this scale."""
@@ -26,7 +26,7 @@ def write_phantom(
     scene: Scene,
     domain: Domain | None,
     *,
-    chunks: Shape | None = None,
+    chunks: Shape = (64, 64, 64),
     overwrite: bool = False,
 ) -> Path:
     """Write `shape` (Z, Y, X) voxels of a scene as uint8 OME-Zarr; without a domain, its mitochondria (0 and 1).
@@ -38,9 +38,15 @@ def write_phantom(
 
     attrs: dict[str, Any] = {"phantom": {"seed": scene.seed, "domain": domain.name if domain else "mitochondria"}}
     with create_volume(
-        str(path), shape=(1, *shape), dtype=np.uint8, voxel_size=VOXEL_SIZE, unit="nanometer",
-        chunks=chunks, overwrite=overwrite, attrs=attrs,
-    ) as volume:  # fmt: skip
+        str(path),
+        shape=(1, *shape),
+        dtype=np.uint8,
+        voxel_size=VOXEL_SIZE,
+        unit="nanometer",
+        chunks=tuple(map(min, chunks, shape)),
+        overwrite=overwrite,
+        attrs=attrs,
+    ) as volume:
         block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards, BLOCK, shape, strict=True))
         for box in grid(Box.of(shape), block):
             volume.write(box, mask(scene, box) if domain is None else render(scene, domain, box))
@@ -48,7 +54,7 @@ def write_phantom(
 
 
 def write_pair(
-    folder: str | Path, shape: Shape, seed: int = 0, *, chunks: Shape | None = None, overwrite: bool = False
+    folder: str | Path, shape: Shape, seed: int = 0, *, chunks: Shape = (64, 64, 64), overwrite: bool = False
 ) -> dict[str, Path]:
     """Write an unpaired pair of domains and the known answer; return name to path.
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vol2vol.geometry import Box, grid
-from vol2vol.phantoms.anatomy import Scene, Tissue, tissue
+from vol2vol.phantoms.neurites import Scene
 from vol2vol.phantoms.noise import blur, enlarge, key, nodes, reach, smooth, white
+from vol2vol.phantoms.tissue import Tissue, tissue
 
 BLOCK = (64, 256, 256)
 """Rendered in one go: about 60 bytes of memory per voxel."""
@@ -45,21 +46,21 @@ DOMAINS = {
         stain=1.0,
         texture=1.0,
         sharpness=(0.6, 0.6, 0.6),
-        noise=9.0,
+        noise=8.0,
         correlation=0.0,
-        mitochondria=0.6,
+        mitochondria=0.75,
     ),
     "human": Domain(
         name="human",
         offset=52,
         gain=150,
         gamma=1.5,
-        stain=0.7,
+        stain=0.85,
         texture=1.5,
-        sharpness=(1.1, 0.9, 0.9),
-        noise=15.0,
+        sharpness=(1.0, 0.85, 0.85),
+        noise=10.0,
         correlation=0.8,
-        mitochondria=0.35,
+        mitochondria=0.45,
     ),
 }
 
@@ -68,7 +69,7 @@ def render(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
     """Return a box of a scene as a domain shows it, uint8 (1, Z, Y, X); boxes may lie anywhere, also below zero."""
     result = np.empty((1, *box.shape), np.uint8)
     for block in grid(box, BLOCK):
-        result[0, *block.relative_to(box.start).slices] = _grey(scene, domain, block)
+        result[0][block.relative_to(box.start).slices] = _grey(scene, domain, block)
     return result
 
 
@@ -76,7 +77,7 @@ def mask(scene: Scene, box: Box) -> np.ndarray:
     """Return the mitochondria of a box of a scene, uint8 (1, Z, Y, X), 1 inside and 0 elsewhere."""
     result = np.empty((1, *box.shape), np.uint8)
     for block in grid(box, BLOCK):
-        result[0, *block.relative_to(box.start).slices] = tissue(scene, block).mito < 0
+        result[0][block.relative_to(box.start).slices] = tissue(scene, block).mito < 0
     return result
 
 
@@ -105,11 +106,11 @@ def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
     grain *= np.float32(0.03 * domain.texture)
     sheet = np.abs(smooth(scene.key("reticulum"), points, 26.0, 2)) / np.float32(0.09)
     grain -= np.float32(0.16) * np.exp(-(sheet**2))
-    synapse = np.clip(smooth(scene.key("synapse"), points, 34.0, 2) - np.float32(1.1), 0, 1)
+    synapse = np.clip(smooth(scene.key("synapse"), points, 34.0, 2) - np.float32(1.2), 0, 1)
     bright = np.float32(0.74) + np.float32(0.09) * here.tone + enlarge(grain, box, 2)
-    bright += np.float32(0.17) * here.vesicle
+    bright += np.float32(0.24) * here.vesicle
     _paint_mitochondria(bright, here, np.float32(domain.stain))
-    thick = np.float32(1.5) + np.float32(3.5) * enlarge(synapse, box, 2)
+    thick = np.float32(1.5) + np.float32(2.5) * enlarge(synapse, box, 2)
     wall = np.exp(-((here.gap / thick) ** 2))
     bright -= (bright - np.float32(0.14)) * wall
     return np.clip(bright, 0, 1, out=bright)
@@ -117,11 +118,11 @@ def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
 
 def _paint_mitochondria(bright: np.ndarray, here: Tissue, stain: np.float32) -> None:
     """Darken the matrix, the cristae and two membranes with a lighter gap between them."""
-    inside = here.mito < 0.5
+    inside = here.mito < 1
     depth = -here.mito[inside]
     sheets = here.cristae[inside] * np.clip(depth - np.float32(3), 0, 1)
     matrix = np.clip(depth - np.float32(2), 0, 1)
     outer = np.exp(-((depth - np.float32(0.6)) ** 2))
     inner = np.exp(-((depth - np.float32(3.6)) ** 2))
-    dark = np.float32(0.2) * matrix + np.float32(0.2) * sheets + np.float32(0.36) * outer + np.float32(0.16) * inner
+    dark = np.float32(0.3) * matrix + np.float32(0.22) * sheets + np.float32(0.42) * outer + np.float32(0.12) * inner
     bright[inside] -= stain * dark
