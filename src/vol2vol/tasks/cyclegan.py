@@ -1,0 +1,234 @@
+"""CycleGAN (Zhu et al. 2017) with the stitching paper's terms: structural similarity, and losses that know the border.
+
+In the code `x` is a patch of the source and `y` one of the target, `g` translates forward and `f` backward.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vol2vol import losses, nets
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.tasks.base import Batch, Turn, alone
+from vol2vol.tasks.pool import ImagePool
+from vol2vol.tasks.regions import Image, Region
+
+RANGE = 2.0
+"""Width of the networks' range, -1 to 1: the data range of structural similarity."""
+
+
+class NetworkSettings(BaseModel):
+    """A network by name, with the arguments that differ from its defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """Which network of `vol2vol.nets`."""
+    arguments: dict[str, Any] = {}
+    """Its arguments, such as levels, width or norm; dims and channels come from the task."""
+
+
+class CycleGANSettings(BaseModel):
+    """What a cycleGAN is made of and what it is told to minimise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    dims: Literal[2, 3] = 2
+    """Spatial axes of the patches."""
+    source_channels: int = Field(default=1, ge=1)
+    """Channels of the source."""
+    target_channels: int = Field(default=1, ge=1)
+    """Channels of the target."""
+    generator: NetworkSettings = NetworkSettings(name="unet")
+    """Both generators."""
+    critic: NetworkSettings = NetworkSettings(name="patchgan")
+    """Both critics."""
+    gan: Literal["lsgan", "vanilla", "hinge"] = "lsgan"
+    """The adversarial loss; the paper's is lsgan."""
+    lambda_cycle: float = Field(default=10.0, ge=0)
+    """Weight of the cycle terms."""
+    lambda_identity: float = Field(default=0.5, ge=0)
+    """Weight of the identity terms, in units of lambda_cycle; 0 saves their two passes."""
+    ssim_cycle: float = Field(default=1.0, ge=0)
+    """Weight of 1 - SSIM beside the L1 of a cycle, inside lambda_cycle; 0 leaves L1 alone."""
+    ssim_forward: float = Field(default=0.01, ge=0)
+    """Weight of 1 - SSIM between a patch and its translation."""
+    loss_region: Literal["certain", "full"] = "full"
+    """Where losses and critics look: `full` output as the paper's code does, or only its `certain` centre, which
+    depends on no border; it shrinks twice over a cycle and asks for larger patches."""
+    pool: int = Field(default=50, ge=0)
+    """How many past translations per domain the critics are reminded of; 0 for none."""
+
+
+class CycleGAN(nn.Module):
+    """Two generators against two critics.
+
+    `seed` decides initial weights and pools; the global random state is left as it was. Raises `BadInput` where
+    source and target differ in channels and a term compares them.
+    """
+
+    criterion = "cycle"
+
+    def __init__(self, settings: CycleGANSettings, seed: int = 0) -> None:
+        super().__init__()
+        _check_channels(settings)
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._generators, self._critics = _generators(settings), _critics(settings)
+        self.pools = nn.ModuleDict({d: ImagePool(settings.pool, seed + i) for i, d in enumerate(self._critics)})
+        self.generators = nn.ModuleList(self._generators.values())
+        self.critics = nn.ModuleList(self._critics.values())
+        self.players = {"generators": self.generators, "critics": self.critics}
+        self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
+
+    def turns(self, batch: Batch) -> Iterator[Turn]:
+        """Yield the generators' turn, then the critics', on the same translations."""
+        s = self.settings
+        x, y = Image.of(batch["source"]), Image.of(batch["target"])
+        with alone(self.players, "generators"):
+            gx = self._translate("forward", x)
+            fgx = self._translate("backward", gx)
+            fy = self._translate("backward", y)
+            gfy = self._translate("forward", fy)
+            terms = {
+                "gan_forward": self._fool("target", gx),
+                "gan_backward": self._fool("source", fy),
+                "cycle_source": self._cycle(x, fgx),
+                "cycle_target": self._cycle(y, gfy),
+            }
+            if s.lambda_identity > 0:
+                terms["identity_forward"] = self._l1(y, self._translate("forward", y))
+                terms["identity_backward"] = self._l1(x, self._translate("backward", x))
+            if s.ssim_forward > 0:
+                terms["ssim_forward"] = self._dissimilarity(x, gx)
+                terms["ssim_backward"] = self._dissimilarity(y, fy)
+            loss = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
+            terms["cycle"] = terms["cycle_source"] + terms["cycle_target"]
+            yield Turn("generators", loss, {"generators": loss.detach(), **_detached(terms)})
+        with alone(self.players, "critics"):
+            terms = {
+                "critic_target": self._judge("target", y, gx),
+                "critic_source": self._judge("source", x, fy),
+            }
+            loss = terms["critic_target"] + terms["critic_source"]
+            yield Turn("critics", loss, {"critics": loss.detach(), **_detached(terms)})
+
+    def _weight(self, term: str) -> float:
+        s = self.settings
+        kind = term.partition("_")[0]
+        identity = s.lambda_cycle * s.lambda_identity
+        return {"gan": 1.0, "cycle": s.lambda_cycle, "identity": identity, "ssim": s.ssim_forward}[kind]
+
+    def _translate(self, direction: str, image: Image) -> Image:
+        return image.through(self._generators[direction], self._footprints[direction])
+
+    def _pair(self, a: Image, b: Image) -> tuple[Tensor, Tensor]:
+        """Return the voxels of the later image `b` that count, and those of `a` at the same place."""
+        box = b.region.part(self.settings.loss_region == "certain")
+        return a.within(box), b.within(box)
+
+    def _l1(self, a: Image, b: Image) -> Tensor:
+        return losses.l1(*self._pair(a, b))
+
+    def _dissimilarity(self, a: Image, b: Image) -> Tensor:
+        return 1 - losses.ssim(*self._pair(a, b), data_range=RANGE)
+
+    def _cycle(self, patch: Image, returned: Image) -> Tensor:
+        loss = self._l1(patch, returned)
+        weight = self.settings.ssim_cycle
+        return loss + weight * self._dissimilarity(patch, returned) if weight > 0 else loss
+
+    def _fool(self, domain: str, fake: Image) -> Tensor:
+        score = self._critics[domain](self._pair(fake, fake)[1])
+        return losses.adversarial(score, real=True, kind=self.settings.gan, for_generator=True)
+
+    def _judge(self, domain: str, real: Image, fake: Image) -> Tensor:
+        """Return the critic's mean loss on real patches and on translations, past ones among them."""
+        shown, seen = self._pair(real, fake.detach())
+        critic, gan = self._critics[domain], self.settings.gan
+        for_real = losses.adversarial(critic(shown), real=True, kind=gan)
+        for_fake = losses.adversarial(critic(self.pools[domain](seen)), real=False, kind=gan)
+        return (for_real + for_fake) / 2
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the generators, the part that predicts."""
+        return dict(self._generators)
+
+    def channels(self) -> dict[str, int]:
+        """Return the number of channels of `source` and `target`."""
+        return {"source": self.settings.source_channels, "target": self.settings.target_channels}
+
+    def check(self, patch: Shape) -> None:
+        """Raise `BadInput`, naming the smallest patch that works, unless all losses have voxels to look at."""
+        footprint = self._footprints["forward"]
+        footprint.check(patch)
+        if not self._leaves_enough(patch):
+            smallest = list(patch)
+            while not self._leaves_enough(smallest):
+                smallest = [footprint.admissible(n + 1, a, at_least=True) for a, n in enumerate(smallest)]
+            raise BadInput(
+                f"patch {_times(patch)} leaves the losses too few voxels (loss_region "
+                f"{self.settings.loss_region}): the smallest that works is {_times(smallest)}"
+            )
+
+    def _leaves_enough(self, patch: Sequence[int]) -> bool:
+        """Say whether a cycle leaves a window of structural similarity, and a translation what critics need."""
+        try:
+            once = Region.of(patch).fitted(self._footprints["forward"]).through(self._footprints["forward"])
+            twice = once.fitted(self._footprints["backward"]).through(self._footprints["backward"])
+        except BadInput:
+            return False
+        certain, s = self.settings.loss_region == "certain", self.settings
+        needs = losses.WINDOW if s.ssim_cycle > 0 or s.ssim_forward > 0 else 1
+        return min(twice.part(certain).shape) >= needs and self._critics_accept(once.part(certain).shape)
+
+    def _critics_accept(self, shape: Shape) -> bool:
+        """Try the critics on an image of this shape without computing anything."""
+        for domain, channels in self.channels().items():
+            try:
+                critic = copy.deepcopy(self._critics[domain]).to("meta")
+                critic(torch.empty(1, channels, *shape, device="meta"))
+            except (RuntimeError, ValueError):
+                return False
+        return True
+
+
+def _generators(settings: CycleGANSettings) -> dict[str, nn.Module]:
+    s, g = settings, settings.generator
+    forward = {"dims": s.dims, "in_channels": s.source_channels, "out_channels": s.target_channels}
+    backward = {**forward, "in_channels": s.target_channels, "out_channels": s.source_channels}
+    directions = {"forward": forward, "backward": backward}
+    return {d: nets.build(g.name, **given, **g.arguments) for d, given in directions.items()}
+
+
+def _critics(settings: CycleGANSettings) -> dict[str, nn.Module]:
+    s, c = settings, settings.critic
+    domains = {"target": s.target_channels, "source": s.source_channels}
+    return {d: nets.build(c.name, dims=s.dims, in_channels=n, **c.arguments) for d, n in domains.items()}
+
+
+def _check_channels(s: CycleGANSettings) -> None:
+    taken = {"dims", "in_channels", "out_channels"} & {*s.generator.arguments, *s.critic.arguments}
+    if taken:
+        raise BadInput(f"{', '.join(sorted(taken))} of a network is the task's to say: set dims and channels there")
+    if s.source_channels != s.target_channels and (s.lambda_identity > 0 or s.ssim_forward > 0):
+        raise BadInput(
+            f"{s.source_channels} source and {s.target_channels} target channels cannot be compared: "
+            "set lambda_identity and ssim_forward to 0"
+        )
+
+
+def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

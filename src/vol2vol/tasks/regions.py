@@ -1,0 +1,81 @@
+"""Where an image lies in the patch it came from, and which of its voxels have seen their whole context.
+
+A patch goes through one generator, then through the other; valid or cropped networks shorten it on the way. Both
+the comparison with the patch and the certain centre follow from footprints alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Footprint
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the patch, in voxels of the patch."""
+
+    box: Box
+    """What an image shows."""
+    certain: Box
+    """Voxels that depend on no border: they would be the same in a larger patch. May be empty."""
+
+    @classmethod
+    def of(cls, shape: Sequence[int]) -> Region:
+        """Return the region of a whole patch, all of it certain: it is data."""
+        return cls(Box.of(shape), Box.of(shape))
+
+    def part(self, certain: bool) -> Box:
+        """Return the box a loss looks at: the certain centre, or all there is."""
+        return self.certain if certain else self.box
+
+    def fitted(self, footprint: Footprint) -> Region:
+        """Return the largest centre that the network accepts; raise `BadInput` where there is none."""
+        low = []
+        for axis, size in enumerate(self.box.shape):
+            low.append(fits := footprint.admissible(size, axis, at_least=False))
+            if fits > size:
+                raise BadInput(f"{size} voxels do not pass this network: the smallest that fit are {fits}")
+        before = tuple((size - n) // 2 for size, n in zip(self.box.shape, low, strict=True))
+        after = tuple(size - n - b for size, n, b in zip(self.box.shape, low, before, strict=True))
+        box = self.box.grow([-n for n in before], [-n for n in after])
+        return Region(box, self.certain & box)
+
+    def through(self, footprint: Footprint) -> Region:
+        """Return the region of a network's output for this input."""
+        box = self.box.grow(*([-n for n in side] for side in footprint.trim))
+        certain = self.certain.grow(*([-n for n in side] for side in footprint.reach))
+        return Region(box, certain & box)
+
+
+@dataclass(frozen=True)
+class Image:
+    """Voxels (B, C, [Z,] Y, X), float32, and where they lie."""
+
+    voxels: Tensor
+    region: Region
+
+    @classmethod
+    def of(cls, patch: Tensor) -> Image:
+        """Return a patch as an image of itself."""
+        return cls(patch, Region.of(patch.shape[2:]))
+
+    def through(self, network: nn.Module, footprint: Footprint) -> Image:
+        """Return what a network makes of this image, cut first to the largest size it accepts."""
+        region = self.region.fitted(footprint)
+        output = network(self.within(region.box))
+        return Image(output.float(), region.through(footprint))
+
+    def within(self, box: Box) -> Tensor:
+        """Return the voxels of one box of the patch."""
+        assert self.region.box.contains(box), (self.region, box)
+        slices = (slice(None), slice(None), *box.relative_to(self.region.box.start).slices)
+        return self.voxels[slices]
+
+    def detach(self) -> Image:
+        """Return the image without its gradient."""
+        return replace(self, voxels=self.voxels.detach())

@@ -1,0 +1,21 @@
+"""Training: plays any task's turns and leaves a run's folder. Lightning loads when `fit` is first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vol2vol.train.settings import Schedule, TrainSettings
+
+if TYPE_CHECKING:
+    from vol2vol.train.fitting import FitResult, fit
+    from vol2vol.train.run import read_log
+
+__all__ = ["FitResult", "Schedule", "TrainSettings", "fit", "read_log"]
+
+
+def __getattr__(name: str) -> Any:
+    module = {"FitResult": "fitting", "fit": "fitting", "read_log": "run"}.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,0 +1,147 @@
+"""Train a task on data, or go on where an earlier start was stopped."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from torch import Tensor
+
+from vol2vol.bundles import find_bundle
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity
+from vol2vol.tasks import Task
+from vol2vol.train.loop import Loop
+from vol2vol.train.models import Delivery
+from vol2vol.train.progress import Reporter
+from vol2vol.train.run import Row, Run, open_run, read_log
+from vol2vol.train.settings import TrainSettings
+from vol2vol.train.state import load_state
+
+log = logging.getLogger("vol2vol.train")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a finished training left."""
+
+    run: Path
+    """The run's folder."""
+    last_bundle: Path
+    """The bundle of the last epoch."""
+    log: list[Row]
+    """The rows of `log.csv`: means over each epoch of every term, learning rate, seconds."""
+
+
+def fit(
+    task: Task,
+    data: Any,
+    *,
+    settings: TrainSettings,
+    run: str | Path,
+    intensity: Mapping[str, Intensity],
+    calibration: Mapping[str, Callable[[], Iterable[Tensor]]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> FitResult:
+    """Train a task and leave a run's folder; started again with the same arguments, go on where it stopped.
+
+    `data[i]` is a dictionary of float32 patches `source` and `target` (C, [Z,] Y, X) in the network's range, decided
+    by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
+    and `intensity` go into the bundles (see `Delivery`). `provenance["recipe"]` (nested plain data, these settings
+    under `train`) is stored and must be the same on a second start, but for more `train.epochs`; with a schedule that
+    ends (linear, cosine) more epochs stretch what is still to come. `progress` shows a bar, by default on terminals.
+
+    On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
+    one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
+    patches, which says how well the two networks undo each other, not how real their output looks.
+
+    Raises what `open_run` does; `BadInput` for data or settings that do not fit; `UserError` where a loss is not
+    finite (checkpoints stay); `CannotWrite` on a full disk.
+    """
+    provenance = dict(provenance or {})
+    provenance.setdefault("recipe", {"train": settings.model_dump(mode="json")})
+    delivery = Delivery(
+        intensity=intensity, channels=task.channels(), calibration=calibration or {}, provenance=provenance
+    )
+    delivery.check(task.networks())
+    _save_memory(task, settings.gradient_checkpointing)
+    folder = Run(Path(run))
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        task.check(tuple(data[0]["source"].shape[1:]))
+        folder = open_run(folder.path, provenance["recipe"], overwrite=overwrite)
+    if _finished(folder) < settings.epochs:
+        reporter = Reporter(settings.epochs, bar=progress)
+        loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter)
+        with _quiet(), torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            _trainer(settings, folder).fit(loop)
+    else:
+        log.info("%s has its %d epochs: raise epochs to go on", folder.path, settings.epochs)
+    return FitResult(folder.path, find_bundle(folder.path), read_log(folder.log))
+
+
+def _save_memory(task: Task, wanted: bool) -> None:
+    """Switch gradient checkpointing of all networks that know it; say so where one does not."""
+    for direction, network in task.networks().items():
+        if hasattr(network, "gradient_checkpointing"):
+            network.gradient_checkpointing = wanted  # type: ignore[assignment]
+        elif wanted:
+            log.warning("gradient_checkpointing has no effect on the %s network", direction)
+
+
+def _finished(folder: Run) -> int:
+    state = load_state(folder.state)
+    return len(state["rows"]) if state else 0
+
+
+def _trainer(settings: TrainSettings, folder: Run) -> lightning.Trainer:
+    """Return Lightning's trainer with everything off that writes, prints or decides by itself."""
+    strategy = settings.strategy
+    if settings.devices > 1 and strategy in ("auto", "ddp"):
+        strategy = "ddp_find_unused_parameters_true"  # players take turns: some weights rest in every backward pass
+    plugins: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
+    try:
+        return lightning.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=strategy,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            default_root_dir=folder.path,
+            plugins=plugins,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (ValueError, RuntimeError) as error:  # Lightning's misconfiguration errors are ValueErrors or RuntimeErrors
+        raise BadInput(f"devices, strategy or accelerator do not work here: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice; what concerns a user is said by this package."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,75 @@
+"""What training leaves for prediction: bundles with finished statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from vol2vol import nets
+from vol2vol.bundles import save_bundle
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity
+from vol2vol.nets.norm import Norm
+from vol2vol.train.run import Run
+
+STATISTICS = {
+    "tracked": "running mean over the passes of training, momentum 0.1",
+    "batch": "running mean over the passes of training, momentum 0.1",
+    "instance": "none: every tile its own",
+    "none": "none: no normalisation",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a bundle holds beside networks."""
+
+    intensity: Mapping[str, Intensity]
+    """Of `source` and `target`."""
+    channels: Mapping[str, int]
+    """Of `source` and `target`."""
+    calibration: Mapping[str, Callable[[], Iterable[Tensor]]] = field(default_factory=dict)
+    """Per direction, a function that returns batches (B, C, [Z,] Y, X) of that direction's own input domain."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data: the recipe above all."""
+
+    def check(self, networks: Mapping[str, nn.Module]) -> None:
+        """Raise `BadInput` unless every network that needs calibration patches has some."""
+        for direction, network in networks.items():
+            if needs_calibration(network) and direction not in self.calibration:
+                raise BadInput(f"norm calibrated needs patches for the {direction} network: give calibration for it")
+
+
+def needs_calibration(network: nn.Module) -> bool:
+    """Say whether a network normalises by statistics of a calibration pass."""
+    return "calibrated" in _kinds(network)
+
+
+def _kinds(network: nn.Module) -> set[str]:
+    return {module.kind for module in network.modules() if isinstance(module, Norm)}
+
+
+def deliver(run: Run, epoch: int, networks: Mapping[str, nn.Module], delivery: Delivery) -> None:
+    """Write the bundle of an epoch; statistics are measured on copies, the networks in training stay as they are."""
+    finished, statistics = {}, {}
+    for direction, network in networks.items():
+        finished[direction] = copy.deepcopy(network).eval()
+        statistics[direction] = "; ".join(STATISTICS.get(kind, kind) for kind in sorted(_kinds(network)))
+        if needs_calibration(network):
+            batches = list(delivery.calibration[direction]())
+            nets.calibrate(finished[direction], batches)
+            patches = sum(len(batch) for batch in batches)
+            statistics[direction] = f"exact, over {patches} patches of the {direction} network's input domain"
+    save_bundle(
+        run.model(epoch),
+        finished,
+        delivery.intensity,
+        channels=delivery.channels,
+        statistics=statistics,
+        provenance={**delivery.provenance, "epoch": epoch},
+        overwrite=True,
+    )

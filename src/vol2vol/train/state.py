@@ -1,0 +1,46 @@
+"""The full state of a run in one file: tensors and plain data, replaced whole, loaded without executing anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from vol2vol.errors import BadInput, CannotWrite, Unreadable
+
+SCHEMA = 1
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Replace the state on disk; the old one stays until the new one is whole. Raises `CannotWrite`."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        torch.save({"schema": SCHEMA, **state}, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written ({_one_line(error)}): free space and start again") from None
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the state on disk, on the CPU, or None where there is none yet.
+
+    Raises `Unreadable` where the file is damaged, `BadInput` where a newer version wrote it.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+        cure = "allow overwriting to start again; its models still predict"
+        raise Unreadable(f"{path} is damaged ({_one_line(error)[:80]}): {cure}") from None
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        raise BadInput(f"{path} is not a state this vol2vol reads: use the version that began the run")
+    return state
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
