@@ -69,7 +69,7 @@ def read_node(location: str) -> Node | None:
     return None
 
 
-def open_chunked(location: str, *, level: int, writable: bool) -> Stored | None:
+def open_chunked(location: str, *, level: int) -> Stored | None:
     """Open the array a path means: itself, a level of a multiscale image, or the only array in a group.
 
     Returns None where there is no Zarr or N5. Raises `NotFound` and `BadInput`, listing what there is.
@@ -80,11 +80,11 @@ def open_chunked(location: str, *, level: int, writable: bool) -> Stored | None:
     if node is None:
         return None
     if node.array is None:
-        return _stored(_in_group(node, level), writable)
+        return _stored(_in_group(node, level))
     found = _with_image(node)
     if found.image is None and level:
         raise BadInput(f"{location} is a single array and has no level {level}: leave out --level")
-    return _stored(found, writable)
+    return _stored(found)
 
 
 def _in_group(group: Node, level: int) -> Found:
@@ -160,9 +160,10 @@ def _walk(folder: Path, name: str, depth: int = 0) -> Iterator[str]:
                 yield from _walk(Path(entry.path), f"{name}/{entry.name}".lstrip("/"), depth + 1)
 
 
-def _stored(found: Found, writable: bool) -> Stored:
+def _stored(found: Found) -> Stored:
     """Open the array with what its own attributes and the image it belongs to say."""
     node, holder, image = found.node, found.holder, found.image
+    writable = node.kind != "n5" and not node.location.startswith("http")
     own = {"store_data_equal_to_fill_value": True} if writable else {}
     array = ChunkedArray(node.location, {"driver": node.kind, "open": True, **own})
     axes, size, unit = _n5_meaning(found) if node.kind == "n5" else _zarr_meaning(found)

@@ -70,17 +70,15 @@ def _letter(axis: Mapping[str, Any] | str) -> str:
 def scale_of(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) -> tuple[Size, str]:
     """Return the voxel size of one level per axis letter, and its unit.
 
-    Scales of the image and of the level multiply. Where the finest level has scale 1 and no unit, nothing was said.
+    Scales of the image and of the level multiply.
     """
     units = {a: known_unit(_unit(axis)) for a, axis in zip(axes, image.get("axes") or (), strict=False) if a in "zyx"}
     unit = units.get("x", "")
-    whole, level, finest = (_scale(d, len(axes)) for d in (image, dataset, image["datasets"][0]))
+    whole, level = (_scale(d, len(axes)) for d in (image, dataset))
     if level is None:
         return {}, ""
     whole = whole or [1.0] * len(axes)
     spatial = [i for i, a in enumerate(axes) if a in "zyx"]
-    if not any(units.values()) and all(whole[i] * (finest or whole)[i] == 1 for i in spatial):
-        return {}, ""
     size = {axes[i]: convert(whole[i] * level[i], units.get(axes[i], ""), unit) for i in spatial}
     return size, unit
 

@@ -25,7 +25,8 @@ from vol2vol.volumes.store import (
 )
 
 VERSIONS = ("0.5", "0.4")
-METADATA = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zmetadata", ".zarray"})
+OWN = frozenset({".vol2vol", "zarr.json", ".zgroup", ".zattrs", ".zmetadata", ".zarray"})
+"""What lies in an OME-Zarr beside its levels: metadata, and the ledger of an unfinished prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ def clear_group(location: str, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise AlreadyExists(f"{location} exists: give --overwrite to replace it, or another name")
-    strangers = sorted(name for name in names if name not in METADATA and read_node(join(location, name)) is None)
+    strangers = sorted(name for name in names if name not in OWN and read_node(join(location, name)) is None)
     if strangers or (read_node(location) is None and "0" not in names):
         found = f"holds {strangers[0]}, which" if strangers else "is a folder that"
         raise AlreadyExists(

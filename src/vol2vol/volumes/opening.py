@@ -39,21 +39,18 @@ def open_volume(
     voxel_size: Sequence[float] | None = None,
     unit: str | None = None,
     level: int = 0,
-    writable: bool = False,
 ) -> Volume:
     """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read.
 
     `axes` (letters of `zyxc` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
     metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `level`
-    picks from a multiscale image. `writable` continues a volume made by `create_volume`.
+    picks from a multiscale image. What `create_volume` made can be written to as well.
 
     Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
     """
     name = str(path)
-    stored = _open(name, level=level, writable=writable)
-    again = functools.partial(
-        open_volume, name, axes=axes, voxel_size=voxel_size, unit=unit, level=level, writable=writable
-    )
+    stored = _open(name, level=level)
+    again = functools.partial(open_volume, name, axes=axes, voxel_size=voxel_size, unit=unit, level=level)
     try:
         return Volume(stored, axes=axes, voxel_size=voxel_size, unit=unit, reopen=again)
     except BadInput:
@@ -61,36 +58,36 @@ def open_volume(
         raise
 
 
-def _open(name: str, *, level: int, writable: bool) -> Stored:
+def _open(name: str, *, level: int) -> Stored:
     """Find the format of a path by its address, its suffix or what is inside."""
     if is_remote(name):
-        stored = open_chunked(name, level=level, writable=writable)
+        stored = open_chunked(name, level=level)
         if stored is None:
             raise NotFound(f"{name} holds no Zarr or N5: check the address (and, for s3://, AWS_ENDPOINT_URL)")
         return stored
     if named := hdf5.NAME.fullmatch(name):
         _exists(Path(named["file"]))
         if Path(named["file"]).is_file():
-            _only_one(name, level, writable)
+            _only_one(name, level)
             return hdf5.open_hdf5(name)
     path = Path(name)
     _exists(path)
     if path.is_dir():
-        stored = open_chunked(name, level=level, writable=writable)
+        stored = open_chunked(name, level=level)
         if stored is not None:
             return stored
-        _only_one(name, level, writable)
+        _only_one(name, level)
         return tiff.open_folder(path)
-    return _open_file(path, level, writable)
+    return _open_file(path, level)
 
 
-def _open_file(path: Path, level: int, writable: bool) -> Stored:
+def _open_file(path: Path, level: int) -> Stored:
     if path.suffix.lower() in mrc.SUFFIXES:
-        _only_one(str(path), level, writable)
+        _only_one(str(path), level)
         return mrc.open_mrc(path)
     if path.suffix.lower() in tiff.SUFFIXES or _starts(path) in tiffout.MAGIC:
-        _only_one(str(path), level, False)
-        return tiff.open_tiff(path, writable=writable)
+        _only_one(str(path), level)
+        return tiff.open_tiff(path)
     raise BadInput(f"{path} is in no format that can be read: convert it to one of {', '.join(VOLUME_FORMATS[:-1])}")
 
 
@@ -102,11 +99,9 @@ def _starts(path: Path) -> bytes:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): change its permissions") from error
 
 
-def _only_one(name: str, level: int, writable: bool) -> None:
+def _only_one(name: str, level: int) -> None:
     if level:
         raise BadInput(f"{name} is not a multiscale image and has no level {level}: leave out --level")
-    if writable:
-        raise BadInput(f"{name} cannot be written to: only OME-Zarr and TIFF are written")
 
 
 def _exists(path: Path) -> None:
@@ -129,14 +124,14 @@ def create_volume(
     dtype: Any,
     voxel_size: Sequence[float],
     unit: str,
-    chunks: Sequence[int] = (64, 64, 64),
+    chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     version: str = "0.5",
     overwrite: bool = False,
     attrs: Mapping[str, Any] | None = None,
     fill: float = 0,
 ) -> Volume:
-    """Create a volume open for writing: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
+    """Create a volume to write to: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
 
     `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written
     at once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit`
@@ -161,7 +156,7 @@ def create_volume(
         layout = Layout(
             shape=voxels,
             dtype=kind,
-            chunks=tuple(chunks),
+            chunks=tuple(min(n, 64 if voxels[1] > 1 else 256) for n in voxels[1:]) if chunks is None else tuple(chunks),
             shards=None if shards is None else tuple(shards),
             version=version,
             fill=fill,
@@ -170,4 +165,4 @@ def create_volume(
         create_group(name, layout, **about)
     else:
         raise BadInput(f"{name} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
-    return open_volume(name, voxel_size=size, unit=unit or None, writable=True)
+    return open_volume(name, voxel_size=size, unit=unit or None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -114,7 +113,7 @@ def open_file(path: Path) -> tifffile.TiffFile:
     return file
 
 
-def open_tiff(path: Path, *, writable: bool = False) -> Stored:
+def open_tiff(path: Path) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
     file = open_file(path)
     try:
@@ -143,10 +142,7 @@ def open_tiff(path: Path, *, writable: bool = False) -> Stored:
     }
     if offset is not None:
         file.close()
-        return _mapped(path, np.dtype(file.byteorder + series.dtype.char), offset, writable, facts)
-    if writable:
-        file.close()
-        raise BadInput(f"{path} is compressed: only TIFF files made by vol2vol can be written to")
+        return _mapped(path, np.dtype(file.byteorder + series.dtype.char), offset, facts)
     reader = SegmentReader(series.pages, series.keyframe)
     chunks = (1,) * len(leading) + tuple(series.keyframe.chunks)
     read = _by_page(reader, leading)
@@ -168,36 +164,40 @@ def _by_page(reader: SegmentReader, leading: Shape) -> Any:
     return read
 
 
-def _mapped(path: Path, dtype: np.dtype, offset: int, writable: bool, facts: dict[str, Any]) -> Stored:
-    """Open uncompressed, contiguous image data as a memory map."""
+def _mapped(path: Path, dtype: np.dtype, offset: int, facts: dict[str, Any]) -> Stored:
+    """Open uncompressed, contiguous image data as a memory map; an OME-TIFF can be written to as well."""
     shape = facts["shape"]
     needed = offset + prod(shape) * dtype.itemsize
     if path.stat().st_size < needed:
         raise Unreadable(f"{path} is cut off: it has {path.stat().st_size} of {needed} bytes: restore the file")
-    try:
-        voxels = np.memmap(path, dtype, "r+" if writable else "r", offset, shape)
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be opened ({error.strerror}): change its permissions") from error
-    chunks = (1,) * (len(shape) - 2) + tuple(shape[-2:])
-    if facts["axes"].endswith("yxc"):
-        chunks = (1,) * (len(shape) - 3) + tuple(shape[-3:])
+    voxels = np.memmap(path, dtype, "r", offset, shape)
+    writing: list[np.memmap] = []
+    plane = 3 if facts["axes"].endswith("yxc") else 2
 
     def write(slices: Slices, block: np.ndarray) -> None:
-        voxels[slices] = block
+        if not writing:
+            writing.append(np.memmap(path, dtype, "r+", offset, shape))
+        writing[0][slices] = block
 
     def flush() -> None:
-        voxels.flush()
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+        for mapped in writing:
+            mapped.flush()
 
     def set_attrs(new: Mapping[str, Any]) -> None:
         facts["attrs"].update(new)
         store_attrs(path, facts["attrs"])
 
-    made: dict[str, Any] = (
-        {"write": write, "flush": flush, "set_attrs": set_attrs, "aligned": False} if writable else {}
+    ours = facts["format"] == "OME-TIFF"
+    return Stored(
+        dtype=dtype,
+        chunks=(1,) * (len(shape) - plane) + tuple(shape[-plane:]),
+        aligned=False,
+        read=lambda slices: np.array(voxels[slices]),
+        write=write if ours else None,
+        set_attrs=set_attrs if ours else None,
+        flush=flush,
+        **facts,
     )
-    return Stored(dtype=dtype, chunks=chunks, read=lambda slices: np.array(voxels[slices]), **made, **facts)
 
 
 def _stamp(paths: Sequence[Path]) -> list[Any]:

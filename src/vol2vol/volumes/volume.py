@@ -220,11 +220,11 @@ class Volume:
 
     def _writer(self) -> Callable[[Slices, np.ndarray], None]:
         if self._stored.write is None:
-            raise CannotWrite(f"{self.path} is open for reading only")
+            raise CannotWrite(f"{self.path} cannot be written to: only OME-Zarr and TIFF made by vol2vol can")
         return self._stored.write
 
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:
-        """Add plain data to the stored attributes of a volume open for writing; equal names are replaced."""
+        """Add plain data to the stored attributes of an OME-Zarr or TIFF; equal names are replaced."""
         self._writer()
         assert self._stored.set_attrs is not None
         self._stored.set_attrs(attrs)
@@ -235,8 +235,7 @@ class Volume:
 
     def close(self) -> None:
         """Flush and let go of the file; the volume must not be used any more."""
-        if self._stored.write is not None:
-            self._stored.flush()
+        self._stored.flush()
         self._stored.close()
 
     def fingerprint(self) -> str:
