@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint
+from vol2vol.geometry import Box, Footprint, round_up
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,19 @@ class Region:
         return Region(box, self.certain & box)
 
     def through(self, footprint: Footprint) -> Region:
-        """Return the region of a network's output for this input."""
+        """Return the region of a network's output for this input.
+
+        The reach counts from a point on the period grid: what is uncertain at the input's border is rounded up first.
+        """
         box = self.box.grow(*([-n for n in side] for side in footprint.trim))
-        certain = self.certain.grow(*([-n for n in side] for side in footprint.reach))
+        before = [
+            round_up(c - b, p) for c, b, p in zip(self.certain.start, self.box.start, footprint.period, strict=True)
+        ]
+        after = [round_up(b - c, p) for c, b, p in zip(self.certain.stop, self.box.stop, footprint.period, strict=True)]
+        certain = self.box.grow(
+            [-n - r for n, r in zip(before, footprint.reach[0], strict=True)],
+            [-n - r for n, r in zip(after, footprint.reach[1], strict=True)],
+        )
         return Region(box, certain & box)
 
 
