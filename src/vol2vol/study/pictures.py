@@ -1,0 +1,249 @@
+"""The report's pictures: which planes to read, beside which, with which borders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vol2vol.geometry import Box, Shape
+from vol2vol.study import figures, planes, seams
+from vol2vol.study.planes import Plane
+from vol2vol.study.results import UNTRANSLATED, Result
+from vol2vol.study.sheets import Range, Sheet, Shown, draw, grey_range, svg
+from vol2vol.volumes import Volume, open_volume
+
+MOST_GROUPS = 4
+MOST_STRATEGIES = 4
+ZOOM = 64
+"""Side of a close-up in voxels."""
+LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Predictions that differ in their strategy alone, the reference first."""
+
+    model: str
+    assembly: str
+    results: tuple[Result, ...]
+
+    @property
+    def name(self) -> str:
+        """Model and assembly in words."""
+        return f"{self.model}, {self.assembly}" if self.model and self.assembly else self.model or self.assembly
+
+    @property
+    def reference(self) -> Result:
+        """The seamless one where there is one."""
+        return self.results[0]
+
+
+def groups(results: Iterable[Result]) -> list[Group]:
+    """Sort predictions into groups, in order of appearance; `exact` first in each, then `average`, then the others."""
+    order = ("exact", "printed", "average", "blend")
+    found: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.strategy != UNTRANSLATED:
+            found.setdefault(result.group, []).append(result)
+    rank = {name: index for index, name in enumerate(order)}
+    return [
+        Group(*key, tuple(sorted(rows, key=lambda row: rank.get(row.strategy, len(order)))))
+        for key, rows in found.items()
+    ]
+
+
+def overview(folder: Path, result: Result, found: Sequence[Group]) -> Sheet:
+    """Show source, the seamless translation of every group, known answer and target in all three views."""
+    columns = [("source", result.source)] if result.source else []
+    columns += [(f"translated: {group.name}", group.reference.output) for group in found[:MOST_GROUPS]]
+    columns += [("known answer", result.answer)] if result.answer else []
+    columns += [("target", result.target)] if result.target else []
+    volumes = {title: open_volume(folder / path) for title, path in columns}
+    first = volumes[columns[0][0]]
+    rows: list[list[Plane]] = []
+    for view in planes.views(first.spatial):
+        rows.append([_central(volume, view, first, title) for title, volume in volumes.items()])
+    shared = grey_range([plane for row in rows for plane in row])
+    return Sheet(
+        title="",
+        rows=[
+            [
+                draw(plane, title, f"{title}, {volumes[title].path}", shared, caption=_said(plane))
+                for plane, title in zip(row, volumes, strict=True)
+            ]
+            for row in rows
+        ],
+        ranges=[shared],
+    )
+
+
+def _central(volume: Volume, view: str, first: Volume, title: str) -> Plane:
+    """Cut the middle plane: of the target its own, of all others the source's, so that the same place is shown."""
+    if title == "target":
+        return planes.cut(volume, view, planes.window(volume.spatial, view, planes.middle(volume.spatial)))
+    start = planes.origin(planes.record(volume))
+    at = tuple(m - s for m, s in zip(planes.middle(first.spatial), start, strict=True))
+    inside = tuple(min(max(a, 0), n - 1) for a, n in zip(at, volume.spatial, strict=True))
+    return planes.cut(volume, view, planes.window(volume.spatial, view, inside))
+
+
+def _said(plane: Plane) -> str:
+    return f"{plane.view}, {plane.where}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """The same plane of every strategy of a group, with each one's tile borders."""
+
+    group: Group
+    shown: list[Result]
+    planes: list[Plane]
+    borders: list[tuple[list[int], list[int]]]
+
+    @property
+    def seamed(self) -> int:
+        """Which strategy shows seams best: `disjoint`, else the last."""
+        names = [result.strategy for result in self.shown]
+        return names.index("disjoint") if "disjoint" in names else len(names) - 1
+
+
+def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
+    """Read one plane of every strategy, through the tile borders nearest to the middle where there are any.
+
+    None where the group's volumes have no such view.
+    """
+    shown = list(group.results[:MOST_STRATEGIES])
+    volumes = [open_volume(folder / result.output) for result in shown]
+    spatial = volumes[0].spatial
+    if view not in planes.views(spatial):
+        return None
+    positions = [planes.borders(planes.record(volume), volume.spatial) for volume in volumes]
+    box = planes.window(spatial, view, _centre(spatial, positions[-1], view))
+    found = [planes.cut(volume, view, box) for volume in volumes]
+    return Cuts(
+        group=group,
+        shown=shown,
+        planes=found,
+        borders=[planes.borders_in(plane, at) for plane, at in zip(found, positions, strict=True)],
+    )
+
+
+def _centre(spatial: Shape, positions: tuple[list[int], ...], view: str) -> Shape:
+    centre = list(planes.middle(spatial))
+    for axis in planes.inside(view):
+        if positions[axis]:
+            centre[axis] = min(positions[axis], key=lambda p: abs(p - spatial[axis] // 2))
+    return tuple(centre)
+
+
+def residual_sheet(found: Sequence[Cuts]) -> Sheet:
+    """Show every strategy with its tile borders, and its residual from the first, as in Fig. 2 of the paper."""
+    grey = grey_range([plane for one in found for plane in one.planes])
+    maps = [[seams.residual(one.planes[0].pixels, plane.pixels) for plane in one.planes[1:]] for one in found]
+    pooled = np.concatenate([m.ravel() for row in maps for m in row]) if any(maps) else np.zeros(1)
+    top = float(np.percentile(pooled, 99.5)) or 1.0
+    heat = Range(low=0.0, high=top, unit="of the crop's own grey range", colours="magma")
+    return Sheet(
+        title=found[0].group.name,
+        rows=[_residual_row(one, row, grey, heat) for one, row in zip(found, maps, strict=True)],
+        ranges=[grey, heat] if any(maps) else [grey],
+    )
+
+
+def _residual_row(one: Cuts, maps: list[np.ndarray], grey: Range, heat: Range) -> list[Shown]:
+    row = []
+    for index, (result, plane, at) in enumerate(zip(one.shown, one.planes, one.borders, strict=True)):
+        lines = figures.Borders(rows=at[0], columns=at[1], length=0.07)
+        title = f"{LETTERS[index]}: {result.strategy}"
+        row.append(
+            draw(plane, title, f"{one.group.name}, {result.strategy}", grey, borders=lines, caption=_said(plane))
+        )
+    for index, difference in enumerate(maps, start=1):
+        name, at = one.shown[index].strategy, one.borders[index]
+        lines = figures.Borders(rows=at[0], columns=at[1], length=0.07)
+        plane = replace(one.planes[index], pixels=difference)
+        title = f"|A \N{MINUS SIGN} {LETTERS[index]}|"
+        what = f"Absolute difference between {one.shown[0].strategy} and {name} of {one.group.name}"
+        caption = f"mean {difference.mean():.4f}, largest {difference.max():.3f}"
+        row.append(draw(plane, title, what, heat, borders=lines, caption=caption))
+    return row
+
+
+def close_up(one: Cuts) -> Sheet | None:
+    """Magnify the border at which the seam stands out most, for every strategy, beside the steps across all borders.
+
+    None where no border crosses the plane.
+    """
+    seamed = one.seamed
+    at = one.borders[seamed]
+    where = seams.worst_border(one.planes[seamed].pixels, one.planes[0].pixels, *at)
+    if where is None:
+        return None
+    box = planes.window((1, *one.planes[0].pixels.shape), "xy", (0, *where), ZOOM)
+    crops = [replace(plane, pixels=plane.pixels[box.slices[1:]]) for plane in one.planes]
+    shared = grey_range(crops)
+    lines = _marks(at, box)
+    row = [
+        draw(crop, result.strategy, f"Close-up of {one.group.name}, {result.strategy}", shared, borders=lines)
+        for crop, result in zip(crops, one.shown, strict=True)
+    ]
+    profiles = _profiles(one)
+    at_border = {name: float(values[values.size // 2]) for name, (_, values) in profiles.items()}
+    return Sheet(
+        title=one.group.name,
+        rows=[[*row, _profile_plot(one, profiles, at_border)]],
+        ranges=[shared],
+        note=_against(at_border, one.shown[one.seamed].strategy),
+    )
+
+
+def _against(at_border: dict[str, float], seamed: str) -> str:
+    """Say how the steps at the borders compare with those of the first strategy at the same places."""
+    first, usual = next(iter(at_border.items()))
+    times = {name: f"{value / usual:.2f}" for name, value in at_border.items() if name != first and usual > 0}
+    others = ", ".join(f"{name} {ratio}" for name, ratio in times.items() if name != seamed)
+    return (
+        f"where tiles of {seamed} meet, grey values step {times.get(seamed, '?')} times as much as in {first} at the "
+        f"same places" + (f" ({others})" if others else "")
+    )
+
+
+def _marks(at: tuple[list[int], list[int]], box: Box) -> figures.Borders:
+    rows, columns = (
+        [p - box.start[axis] for p in positions if box.start[axis] < p < box.stop[axis]]
+        for axis, positions in zip((1, 2), at, strict=True)
+    )
+    return figures.Borders(rows=rows, columns=columns, length=0.1)
+
+
+def _profiles(one: Cuts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the step across the borders of the strategy with seams, for all strategies at the same places."""
+    at = one.borders[one.seamed]
+    sides = zip(at, one.planes[0].pixels.shape, strict=True)
+    reach = max(1, min(12, *(seams.spacing(positions, size) // 2 for positions, size in sides)))
+    offsets = np.arange(-reach, reach + 1)
+    return {
+        result.strategy: (offsets, seams.step_profile(plane.pixels, *at, reach=reach))
+        for result, plane in zip(one.shown, one.planes, strict=True)
+    }
+
+
+def _profile_plot(one: Cuts, profiles: dict[str, tuple[np.ndarray, np.ndarray]], at_border: dict[str, float]) -> Shown:
+    peaks = ", ".join(f"{name} {value:.2f}" for name, value in at_border.items())
+    data = figures.plot(
+        profiles,
+        x="voxels from the tile border",
+        y="grey step (1 = usual)",
+        mark_zero=True,
+        size=(3.1, 2.9),
+        lettering=9,
+    )
+    return Shown(
+        source=svg(data),
+        title="step between neighbours",
+        alt=f"Step between neighbouring voxels by distance from the tile border of {one.group.name}; at 0: {peaks}",
+        caption=f"at 0: {peaks}",
+    )
