@@ -21,8 +21,8 @@ UNIT = 8
 """Voxels on a side of the blocks that look up their neurites together."""
 NEAR = 6
 """Neurites that a block may meet."""
-SIGHT = 100
-"""No block's nearest neurites are further than this many voxels away."""
+SIGHT = 125
+"""No unit's nearest neurites are further than this many voxels away, the bending of space (up to 25) included."""
 BEND = ((48.0, 8.0), (18.0, 2.2))
 """Period and amplitude of the noise that bends space."""
 

@@ -10,6 +10,8 @@ from vol2vol.geometry import Box
 from vol2vol.phantoms.neurites import LENGTH, Neurites, Scene, distance_to
 from vol2vol.phantoms.noise import enlarge, nodes, scramble, smooth, uniform
 
+NEIGHBOURS = 250
+"""Segments centred further than this many voxels from a box do not narrow the mitochondria that touch it."""
 SLOTS = 3
 """Places for mitochondria along a segment."""
 
@@ -28,8 +30,8 @@ class Mitochondrion:
 
 
 def mitochondria(scene: Scene, neurites: Neurites, box: Box) -> list[Mitochondrion]:
-    """Return the mitochondria that may touch a box, in the order of their names; each fits into its neurite."""
-    margin = LENGTH / SLOTS + 40
+    """Return the mitochondria that may touch a box; each fits into its neurite."""
+    margin = LENGTH / SLOTS + 45
     found = []
     for slot in range(SLOTS):
         place, kind, length, width, phase = (

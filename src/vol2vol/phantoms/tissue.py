@@ -9,7 +9,7 @@ import numpy as np
 from vol2vol.geometry import Box
 from vol2vol.phantoms.neurites import LENGTH, SIGHT, UNIT, Scene, bend, cells, lattice, neurites_of
 from vol2vol.phantoms.noise import nodes
-from vol2vol.phantoms.organelles import bent, mitochondria, shape_of, vesicles
+from vol2vol.phantoms.organelles import NEIGHBOURS, bent, mitochondria, shape_of, vesicles
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ def tissue(scene: Scene, box: Box) -> Tissue:
     between, tone, owner = (field[box.relative_to(whole.start).slices] for field in (between, tone, owner))
     mito = np.full(box.shape, 2.0, np.float32)
     cristae = np.zeros(box.shape, np.float32)
-    for one in mitochondria(scene, neurites, box):
+    for one in mitochondria(scene, neurites_of(scene, lattice(box, NEIGHBOURS)), box):
         near, rest = bent(one, box, moved, points)
         if near.size:
             part = near.relative_to(box.start).slices
