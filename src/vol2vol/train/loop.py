@@ -124,7 +124,7 @@ class Loop(lightning.LightningModule):
         """Set this epoch's learning rate and begin its sums."""
         history = [row[self.task.criterion] for row in self.rows]
         self._lr = self.settings.lr * rate(self.settings.schedule, self.done, self.settings.epochs, history)
-        for optimizer in self._adams():
+        for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._lr
         self.share.epoch = self.done
@@ -133,20 +133,22 @@ class Loop(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Play every turn of the task and step its player."""
-        optimizers = dict(zip(self.task.players, self._adams(), strict=True))
         for turn in self.task.turns(batch):
             self._count(turn, index)
-            optimizers[turn.player].zero_grad()
+            optimizer = self._optimizer(turn.player)
+            optimizer.zero_grad()
             self.manual_backward(turn.loss)
-            optimizers[turn.player].step()
+            optimizer.step()
         if self.average is not None:
             self.average.update(self.task.networks())
         if self.trainer.is_global_zero:
             self.reporter.step()
 
-    def _adams(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
+    def _optimizer(self, player: str) -> LightningOptimizer:
+        """Return a player's optimiser as Lightning wraps it for precision; its state lies in `trainer.optimizers`."""
+        wrapped = self.optimizers()
+        every = wrapped if isinstance(wrapped, list) else [wrapped]
+        return every[list(self.task.players).index(player)]
 
     def _count(self, turn: Turn, index: int) -> None:
         """Add a turn's terms, averaged over processes, to the epoch's; stop every process where one is not finite."""
@@ -201,7 +203,7 @@ class Loop(lightning.LightningModule):
         return {
             "task": self.task.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
-            "optimizers": [optimizer.state_dict() for optimizer in self._adams()],
+            "optimizers": [optimizer.state_dict() for optimizer in self.trainer.optimizers],
             "precision": self.trainer.precision_plugin.state_dict(),
             "ranks": ranks,
             "rows": self.rows,
@@ -213,7 +215,7 @@ class Loop(lightning.LightningModule):
         self.task.load_state_dict(state["task"] | private["pools"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self._adams(), state["optimizers"], strict=True):
+        for optimizer, saved in zip(self.trainer.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.trainer.precision_plugin.load_state_dict(state["precision"])
         self.rows, self.best = list(state["rows"]), tuple(state["best"]) if state["best"] else None
