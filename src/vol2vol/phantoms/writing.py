@@ -31,8 +31,8 @@ def write_phantom(
 ) -> Path:
     """Write `shape` (Z, Y, X) voxels of a scene as uint8 OME-Zarr; without a domain, its mitochondria (0 and 1).
 
-    An image is a plane: Z = 1. Memory: about 50 bytes for each voxel of `BLOCK`, and one byte for each of a shard. Raises
-    `AlreadyExists` unless `overwrite`.
+    An image is a plane: Z = 1. Memory: about 50 bytes for each voxel of `BLOCK`, and one for each of a shard.
+    Raises `AlreadyExists` unless `overwrite`.
     """
     from vol2vol.volumes import create_volume
 
