@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import os
+import time
 import zlib
 from pathlib import Path
 
@@ -21,10 +23,10 @@ TRAIN = {"epochs": 3, "steps_per_epoch": 3, "checkpoint_every": 1, "accelerator"
 
 
 class Noise:
-    """Patches decided by (domain, epoch, item)."""
+    """Patches decided by (domain, epoch, item); `hang` names an epoch whose second item never comes."""
 
-    def __init__(self, patch=PATCH, dims=2):
-        self.shape, self.epoch = (1, *[patch] * dims), 0
+    def __init__(self, patch=PATCH, dims=2, hang=None):
+        self.shape, self.epoch, self.hang = (1, *[patch] * dims), 0, hang
 
     def set_epoch(self, epoch):
         self.epoch = epoch
@@ -33,6 +35,9 @@ class Noise:
         return 6
 
     def __getitem__(self, item):
+        while (self.epoch, item) == (self.hang, 1):
+            time.sleep(1)
+
         def draw(domain):
             seed = zlib.crc32(f"{domain} {self.epoch} {item}".encode())
             return torch.rand(self.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
@@ -75,6 +80,7 @@ if __name__ == "__main__":
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--checkpoint-every", type=int, default=1)
+    parser.add_argument("--hang", type=int)
     parser.add_argument("--weights", type=Path)
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
@@ -82,12 +88,11 @@ if __name__ == "__main__":
     train(
         asked.run,
         task=model,
+        data=Noise(hang=asked.hang),
         epochs=asked.epochs,
         devices=asked.devices,
         batch_size=asked.batch_size,
         checkpoint_every=asked.checkpoint_every,
     )
     if asked.weights:
-        import os
-
         torch.save(model.state_dict(), asked.weights / f"rank{os.environ.get('LOCAL_RANK', 0)}.pt")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -59,8 +61,9 @@ def fit(
     `data[i]` is a dictionary of float32 patches `source` and `target` (C, [Z,] Y, X) in the network's range, decided
     by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
     and `intensity` go into the bundles (see `Delivery`). `provenance["recipe"]` (nested plain data, these settings
-    under `train`) is stored and must be the same on a second start, but for more `train.epochs`; with a schedule that
-    ends (linear, cosine) more epochs stretch what is still to come. `progress` shows a bar, by default on terminals.
+    under `train`, the task's beside them) is stored and must be the same on a second start, but for more
+    `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come. `progress`
+    shows a bar, by default on terminals.
 
     On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
     one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
@@ -80,10 +83,10 @@ def fit(
     if getattr(rank_zero_only, "rank", 0) == 0:
         task.check(tuple(data[0]["source"].shape[1:]))
         folder = open_run(folder.path, provenance["recipe"], overwrite=overwrite)
-    if _finished(folder) < settings.epochs:
+    if overwrite or _finished(folder) < settings.epochs:
         reporter = Reporter(settings.epochs, bar=progress)
         loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter)
-        with _quiet(), torch.random.fork_rng():
+        with _quiet(), _interruptible(), torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
             _trainer(settings, folder).fit(loop)
     else:
@@ -128,6 +131,22 @@ def _trainer(settings: TrainSettings, folder: Run) -> lightning.Trainer:
         )
     except (ValueError, RuntimeError) as error:  # Lightning's misconfiguration errors are ValueErrors or RuntimeErrors
         raise BadInput(f"devices, strategy or accelerator do not work here: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt stay an interrupt: Lightning would exit the process and leave it deaf to the next one."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if on_main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
