@@ -20,7 +20,9 @@ def axes_of(attributes: Mapping[str, Any]) -> str:
     if isinstance(named, list) and len(named) == ndim:
         letters = "".join(str(axis)[:1].lower() for axis in named)
         # Some writers list z first although the dimensions start with x.
-        return letters[::-1] if letters.index("x") > letters.index("y") else letters if "x" in letters else "?" * ndim
+        reverse = letters.find("x") > letters.find("y")
+        known = {"x", "y"} <= set(letters) <= set("xyzct") and len(set(letters)) == ndim
+        return (letters[::-1] if reverse else letters) if known else "?" * ndim
     return "xyzct"[:ndim]
 
 
@@ -51,6 +53,4 @@ def _combine(axes: Any, sizes: Any, units: Any) -> tuple[dict[str, float], str]:
     words = {str(a)[:1].lower(): known_unit(str(unit)) for a, unit in zip(axes, units, strict=False)}
     unit = words.get("x", "")
     found = {str(a)[:1].lower(): float(size) for a, size in zip(axes, sizes, strict=False)}
-    if not unit and all(size == 1 for size in found.values()):
-        return {}, ""
     return {a: convert(size, words[a], unit) for a, size in found.items() if a in "zyx" and size > 0}, unit

@@ -136,8 +136,6 @@ def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:
         return {}, ""
     units = {a: known_unit(pixels.get(f"PhysicalSize{a.upper()}Unit", "um")) for a in "zyx"}
     found = {a: float(value) for a in "zyx" if (value := pixels.get(f"PhysicalSize{a.upper()}"))}
-    if not units["x"] and all(value == 1 for value in found.values()):
-        return {}, ""
     return {a: convert(value, units[a], units["x"]) for a, value in found.items() if value > 0}, units["x"]
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -74,11 +74,15 @@ def _kvstore(location: str) -> dict[str, Any]:
     """Return the tensorstore specification of a location."""
     if not is_remote(location):
         return {"driver": "file", "path": Path(location).resolve().as_posix().rstrip("/") + "/"}
-    address = urlsplit(location)
-    key = address.path.strip("/") + "/" if address.path.strip("/") else ""
-    if address.scheme != "s3":
-        return {"driver": "http", "base_url": f"{address.scheme}://{address.netloc}", "path": "/" + key}
-    spec: dict[str, Any] = {"driver": "s3", "bucket": address.netloc, "path": key}
+    if not location.startswith("s3://"):
+        address = urlsplit(location)
+        return {
+            "driver": "http",
+            "base_url": f"{address.scheme}://{address.netloc}",
+            "path": unquote(address.path).rstrip("/") + "/",
+        }
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    spec: dict[str, Any] = {"driver": "s3", "bucket": bucket, "path": key.strip("/") + "/" if key.strip("/") else ""}
     if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         spec["endpoint"] = endpoint.rstrip("/")
         spec["aws_region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable
-from vol2vol.geometry import Shape
+from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
 from vol2vol.volumes.axes import known_unit, natural
 from vol2vol.volumes.tiffout import store_attrs
@@ -35,13 +36,16 @@ class SegmentReader:
     def __init__(self, pages: Sequence[Any], keyframe: tifffile.TiffPage) -> None:
         self._pages = pages
         self._key = keyframe
+        # Planes of separate samples are segments of their own, which `chunks` does not list.
+        self.chunks: Shape = (1,) * (len(keyframe.shape) - len(keyframe.chunks)) + tuple(keyframe.chunks)
+        self._grid = tuple(ceil_div(n, c) for n, c in zip(keyframe.shape, self.chunks, strict=True))
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def read(self, number: int, region: Slices) -> np.ndarray:
         """Return a region of one page, in the page's axes."""
-        chunks = self._key.chunks
+        chunks = self.chunks
         out = np.empty([s.stop - s.start for s in region], self._key.dtype)
         spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(region, chunks, strict=True)]
         for place in product(*spans):
@@ -55,7 +59,7 @@ class SegmentReader:
         return out
 
     def _segment(self, number: int, place: tuple[int, ...]) -> np.ndarray:
-        index = int(np.ravel_multi_index(place, self._key.chunked))
+        index = int(np.ravel_multi_index(place, self._grid))
         with self._lock:
             if (number, index) in self._kept:
                 self._kept.move_to_end((number, index))
@@ -74,15 +78,17 @@ class SegmentReader:
         if page is None:
             raise Unreadable(f"page {number} is missing")
         count = page.databytecounts[index]
-        shape = [min(c, n - p * c) for p, c, n in zip(place, self._key.chunks, self._key.shape, strict=True)]
+        shape = [min(c, n - p * c) for p, c, n in zip(place, self.chunks, self._key.shape, strict=True)]
         if count == 0:
             return np.full(shape, self._key.nodata, self._key.dtype)
         data = _bytes_at(page.parent.filehandle, page.dataoffsets[index], count)
         tables = {}
         if self._key.compression in JPEG:
             tables = {"jpegtables": page.jpegtables, "jpegheader": self._key.jpegheader}
-        segment = self._key.decode(data, index, **tables)[0]
-        return np.asarray(segment).reshape(shape)
+        segment = np.asarray(self._key.decode(data, index, **tables)[0])
+        if segment.size == prod(shape):
+            return segment.reshape(shape)
+        return segment.reshape(self.chunks)[tuple(slice(n) for n in shape)]  # a tile that reaches beyond the page
 
 
 def _bytes_at(handle: Any, offset: int, count: int) -> bytes:
@@ -101,6 +107,7 @@ def open_file(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
     import tifffile
 
+    file = None
     try:
         file = tifffile.TiffFile(path)
         file.pages.first  # noqa: B018  a file without a page fails here
@@ -109,6 +116,8 @@ def open_file(path: Path) -> tifffile.TiffFile:
     except PermissionError:
         raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
     except READ_ERRORS as error:
+        if file is not None:
+            file.close()
         raise Unreadable(f"{path} is not a readable TIFF ({error}): restore or re-save it") from error
     return file
 
@@ -144,7 +153,8 @@ def open_tiff(path: Path) -> Stored:
         file.close()
         return _mapped(path, np.dtype(file.byteorder + series.dtype.char), offset, facts)
     reader = SegmentReader(series.pages, series.keyframe)
-    chunks = (1,) * len(leading) + tuple(series.keyframe.chunks)
+    weakref.finalize(reader, file.close)
+    chunks = (1,) * len(leading) + reader.chunks
     read = _by_page(reader, leading)
     return Stored(dtype=series.dtype, chunks=chunks, read=read, close=file.close, **facts)
 
@@ -258,7 +268,7 @@ def open_folder(folder: Path) -> Stored:
         axes="z" + coloured,
         voxel_size={a: value for a, value in size.items() if a != "z"},
         unit=unit,
-        chunks=(1, *first.chunks),
+        chunks=(1, *SegmentReader([first], first).chunks),
         read=read,
         stamp=lambda: _stamp(paths),
     )

@@ -101,6 +101,8 @@ class Volume:
         if unit and voxel_size is None and stored.voxel_size and found_unit not in ("", self.unit):
             raise BadInput(f"{stored.path} is in {found_unit}, not {self.unit}: leave out --unit")
         found = {a: convert(size, found_unit, self.unit) for a, size in stored.voxel_size.items()}
+        if voxel_size is not None and not found_unit and all(size == 1 for size in found.values()):
+            found = {}  # 1 without a unit is what writers put where they know nothing
         self.voxel_size = settle_voxel_size(stored.path, self.axes, found, voxel_size)
         self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
         kind = np.dtype(np.uint8) if stored.dtype.kind == "b" else stored.dtype
