@@ -14,8 +14,8 @@ SMALL = {
 }
 
 
-def small(seed=0, **settings):
-    return CycleGAN(CycleGANSettings(**{**SMALL, **settings}), seed=seed)
+def small(seed=0, dims=2, channels=None, **settings):
+    return CycleGAN(CycleGANSettings(**{**SMALL, **settings}), dims=dims, channels=channels, seed=seed)
 
 
 def batch(size=22, dims=2, channels=1, count=1, seed=0):
@@ -264,8 +264,8 @@ def test_state_holds_the_pools_too():
 
 def test_channels_may_differ_where_nothing_compares_them():
     with pytest.raises(BadInput, match="set lambda_identity and ssim_forward to 0"):
-        small(target_channels=2)
-    task = small(target_channels=2, lambda_identity=0, ssim_forward=0)
+        small(channels={"target": 2})
+    task = small(channels={"target": 2}, lambda_identity=0, ssim_forward=0)
     assert task.channels() == {"source": 1, "target": 2}
     patches = {"source": torch.rand(1, 1, 22, 22), "target": torch.rand(1, 2, 22, 22)}
     assert play(task, patches, learn=True)[0]["generators"] > 0
@@ -274,7 +274,7 @@ def test_channels_may_differ_where_nothing_compares_them():
 def test_settings_refuse_what_they_do_not_know():
     with pytest.raises(ValueError, match="lambda_cycel"):
         CycleGANSettings(lambda_cycel=3)
-    with pytest.raises(BadInput, match="dims of a network is the task's"):
+    with pytest.raises(BadInput, match="dims of a network follow from the data"):
         small(generator=NetworkSettings(name="unet", arguments={"dims": 3}))
     with pytest.raises(BadInput, match="unett"):
         small(generator=NetworkSettings(name="unett"))

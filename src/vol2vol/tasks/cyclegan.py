@@ -6,7 +6,7 @@ In the code `x` is a patch of the source and `y` one of the target, `g` translat
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -40,12 +40,6 @@ class CycleGANSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    dims: Literal[2, 3] = 2
-    """Spatial axes of the patches."""
-    source_channels: int = Field(default=1, ge=1)
-    """Channels of the source."""
-    target_channels: int = Field(default=1, ge=1)
-    """Channels of the target."""
     generator: NetworkSettings = NetworkSettings(name="unet")
     """Both generators."""
     critic: NetworkSettings = NetworkSettings(name="patchgan")
@@ -70,19 +64,30 @@ class CycleGANSettings(BaseModel):
 class CycleGAN(nn.Module):
     """Two generators against two critics.
 
-    `seed` decides initial weights and pools; the global random state is left as it was. Raises `BadInput` where
-    source and target differ in channels and a term compares them.
+    `dims` is 2 for images or 3 for volumes; `channels` counts those of `source` and `target` (one each by default);
+    `seed` decides initial weights and pools, and the global random state is left as it was. Raises `BadInput` where
+    the domains differ in channels and a term compares them.
     """
 
     criterion = "cycle"
 
-    def __init__(self, settings: CycleGANSettings, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: CycleGANSettings,
+        *,
+        dims: int = 2,
+        channels: Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        _check_channels(settings)
-        self.settings = settings
+        self.settings, self._channels = settings, {"source": 1, "target": 1, **(channels or {})}
+        _check(settings, self._channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._generators, self._critics = _generators(settings), _critics(settings)
+            self._generators, self._critics = (
+                _generators(settings.generator, dims, self._channels),
+                _critics(settings.critic, dims, self._channels),
+            )
         self.pools = nn.ModuleDict({d: ImagePool(settings.pool, seed + i) for i, d in enumerate(self._critics)})
         self.generators = nn.ModuleList(self._generators.values())
         self.critics = nn.ModuleList(self._critics.values())
@@ -164,7 +169,7 @@ class CycleGAN(nn.Module):
 
     def channels(self) -> dict[str, int]:
         """Return the number of channels of `source` and `target`."""
-        return {"source": self.settings.source_channels, "target": self.settings.target_channels}
+        return dict(self._channels)
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the smallest patch that works, unless all losses have voxels to look at."""
@@ -201,27 +206,34 @@ class CycleGAN(nn.Module):
         return True
 
 
-def _generators(settings: CycleGANSettings) -> dict[str, nn.Module]:
-    s, g = settings, settings.generator
-    forward = {"dims": s.dims, "in_channels": s.source_channels, "out_channels": s.target_channels}
-    backward = {**forward, "in_channels": s.target_channels, "out_channels": s.source_channels}
-    directions = {"forward": forward, "backward": backward}
-    return {d: nets.build(g.name, **given, **g.arguments) for d, given in directions.items()}
+def _generators(generator: NetworkSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
+    ends = {"forward": ("source", "target"), "backward": ("target", "source")}
+    return {
+        direction: nets.build(
+            generator.name,
+            dims=dims,
+            in_channels=channels[start],
+            out_channels=channels[end],
+            **generator.arguments,
+        )
+        for direction, (start, end) in ends.items()
+    }
 
 
-def _critics(settings: CycleGANSettings) -> dict[str, nn.Module]:
-    s, c = settings, settings.critic
-    domains = {"target": s.target_channels, "source": s.source_channels}
-    return {d: nets.build(c.name, dims=s.dims, in_channels=n, **c.arguments) for d, n in domains.items()}
+def _critics(critic: NetworkSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
+    return {
+        domain: nets.build(critic.name, dims=dims, in_channels=channels[domain], **critic.arguments)
+        for domain in ("target", "source")
+    }
 
 
-def _check_channels(s: CycleGANSettings) -> None:
+def _check(s: CycleGANSettings, channels: Mapping[str, int]) -> None:
     taken = {"dims", "in_channels", "out_channels"} & {*s.generator.arguments, *s.critic.arguments}
     if taken:
-        raise BadInput(f"{', '.join(sorted(taken))} of a network is the task's to say: set dims and channels there")
-    if s.source_channels != s.target_channels and (s.lambda_identity > 0 or s.ssim_forward > 0):
+        raise BadInput(f"{' and '.join(sorted(taken))} of a network follow from the data: leave them out")
+    if channels["source"] != channels["target"] and (s.lambda_identity > 0 or s.ssim_forward > 0):
         raise BadInput(
-            f"{s.source_channels} source and {s.target_channels} target channels cannot be compared: "
+            f"{channels['source']} source and {channels['target']} target channels cannot be compared: "
             "set lambda_identity and ssim_forward to 0"
         )
 

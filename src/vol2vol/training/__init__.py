@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vol2vol.train.settings import Schedule, TrainSettings
+from vol2vol.training.settings import Schedule, TrainSettings
 
 if TYPE_CHECKING:
-    from vol2vol.train.fitting import FitResult, fit
-    from vol2vol.train.run import read_log
+    from vol2vol.training.fitting import FitResult, fit
+    from vol2vol.training.run import read_log
 
 __all__ = ["FitResult", "Schedule", "TrainSettings", "fit", "read_log"]
 

@@ -14,7 +14,7 @@ from vol2vol.bundles import save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.nets.norm import Norm
-from vol2vol.train.run import Run
+from vol2vol.training.run import Run
 
 STATISTICS = {
     "tracked": "running mean over the passes of training, momentum 0.1",

@@ -11,7 +11,7 @@ import torch
 
 from vol2vol.intensity import Intensity
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings
-from vol2vol.train import TrainSettings, fit
+from vol2vol.training import TrainSettings, fit
 
 PATCH = 22
 TASK = {

@@ -14,7 +14,7 @@ from vol2vol import nets
 from vol2vol.bundles import find_bundle, load_bundle
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, Unreadable, UserError
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
-from vol2vol.train import TrainSettings, read_log
+from vol2vol.training import TrainSettings, read_log
 
 SCRIPT = Path(__file__).parent / "tiny_run.py"
 
@@ -251,7 +251,7 @@ def _flat(net):
 
 
 def test_the_average_follows_its_equation():
-    from vol2vol.train.average import Average
+    from vol2vol.training.average import Average
 
     net = torch.nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(1.0)
@@ -366,7 +366,7 @@ def test_any_task_can_be_trained(tmp_path):
     task = Regression()
     settings = {"epochs": 3, "steps_per_epoch": 10, "batch_size": 2, "lr": 0.01}
     from vol2vol.intensity import Intensity
-    from vol2vol.train import fit
+    from vol2vol.training import fit
 
     result = fit(
         task,

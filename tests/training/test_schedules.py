@@ -2,8 +2,8 @@ from math import cos, pi
 
 import pytest
 
-from vol2vol.train.schedules import rate
-from vol2vol.train.settings import Schedule
+from vol2vol.training.schedules import rate
+from vol2vol.training.settings import Schedule
 
 
 def rates(epochs, **schedule):

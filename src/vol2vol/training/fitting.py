@@ -22,14 +22,14 @@ from vol2vol.bundles import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.tasks import Task
-from vol2vol.train.loop import Loop
-from vol2vol.train.models import Delivery
-from vol2vol.train.progress import Reporter
-from vol2vol.train.run import Row, Run, open_run, read_log
-from vol2vol.train.settings import TrainSettings
-from vol2vol.train.state import load_state
+from vol2vol.training.loop import Loop
+from vol2vol.training.models import Delivery
+from vol2vol.training.progress import Reporter
+from vol2vol.training.run import Row, Run, open_run, read_log
+from vol2vol.training.settings import TrainSettings
+from vol2vol.training.state import load_state
 
-log = logging.getLogger("vol2vol.train")
+log = logging.getLogger("vol2vol.training")
 
 
 @dataclass(frozen=True)

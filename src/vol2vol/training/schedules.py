@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import cos, inf, pi
 
-from vol2vol.train.settings import Schedule
+from vol2vol.training.settings import Schedule
 
 THRESHOLD = 1e-4
 """Smallest relative improvement that `plateau` counts as one."""

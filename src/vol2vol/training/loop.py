@@ -19,15 +19,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vol2vol.errors import BadInput, UserError
 from vol2vol.tasks import Batch, Task, Turn
-from vol2vol.train.average import Average
-from vol2vol.train.models import Delivery, deliver
-from vol2vol.train.progress import Reporter
-from vol2vol.train.run import Row, Run, write_log, write_text
-from vol2vol.train.schedules import rate
-from vol2vol.train.settings import TrainSettings
-from vol2vol.train.state import load_state, save_state
+from vol2vol.training.average import Average
+from vol2vol.training.models import Delivery, deliver
+from vol2vol.training.progress import Reporter
+from vol2vol.training.run import Row, Run, write_log, write_text
+from vol2vol.training.schedules import rate
+from vol2vol.training.settings import TrainSettings
+from vol2vol.training.state import load_state, save_state
 
-log = logging.getLogger("vol2vol.train")
+log = logging.getLogger("vol2vol.training")
 
 
 class Epochs(Dataset):
