@@ -8,11 +8,11 @@ from vol2vol.nets.calibration import calibrate
 from vol2vol.nets.catalogue import CATALOGUE, build, count_parameters
 from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.cost import flops, peak_memory
-from vol2vol.nets.footprint import footprint
+from vol2vol.nets.footprint import extents, footprint
 from vol2vol.nets.norm import tile_dependent
 from vol2vol.nets.reference import from_reference, load_reference
 from vol2vol.nets.trace import Layer, layers
-from vol2vol.nets.variants import cropped, frozen, padded
+from vol2vol.nets.variants import croppable, cropped, frozen, padded
 
 __all__ = [
     "CATALOGUE",
@@ -21,7 +21,9 @@ __all__ = [
     "calibrate",
     "checkpointed",
     "count_parameters",
+    "croppable",
     "cropped",
+    "extents",
     "flops",
     "footprint",
     "from_reference",

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from vol2vol.errors import BadInput
 
 
 def nearest(word: object, known: Sequence[str]) -> str:
-    """Return ", did you mean X?" where one of the known words is close, else the list of them."""
+    """Return "did you mean X?" where one of the known words is close, else the list of them."""
     close = get_close_matches(str(word), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+
+
+def arguments_in(scope: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an `__init__`, given its `locals()` before anything else was assigned."""
+    return {name: value for name, value in scope.items() if name not in ("self", "__class__")}
 
 
 def check_choice(what: str, value: object, known: Sequence[str]) -> None:

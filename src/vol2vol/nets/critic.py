@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vol2vol.nets.arguments import check_count, check_dims
-from vol2vol.nets.layers import conv, initialise
+from vol2vol.nets.arguments import arguments_in, check_count, check_dims
+from vol2vol.nets.leaves import conv, initialise
 from vol2vol.nets.norm import Kind, normalisation
 
 
@@ -21,7 +21,7 @@ class PatchGAN(nn.Module):
     def __init__(
         self, dims: int, *, in_channels: int = 1, width: int = 64, n_layers: int = 3, norm: Kind = "instance"
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = arguments_in(locals())
         super().__init__()
         check_dims(dims)
         check_count(in_channels=in_channels, width=width, n_layers=n_layers)
@@ -48,7 +48,7 @@ class PixelCritic(nn.Module):
     """Map (B, in_channels, *space) to one unbounded judgement per voxel, (B, 1, *space), from that voxel alone."""
 
     def __init__(self, dims: int, *, in_channels: int = 1, width: int = 64, norm: Kind = "instance") -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = arguments_in(locals())
         super().__init__()
         check_dims(dims)
         check_count(in_channels=in_channels, width=width)

@@ -69,8 +69,10 @@ class Norm(nn.Module):
         if not self.training and self.stored:
             return functional.batch_norm(x, self.mean, self.variance, eps=EPSILON)
         running: tuple[Tensor | None, Tensor | None] = (None, None)
-        if self.training and self.kind in ("tracked", "batch") and not _recomputing.get():
+        if self.training and self.kind in ("tracked", "batch"):
             running = (self.mean, self.variance)
+            if _recomputing.get():  # autograd expects the same tensors to be saved as the first time
+                running = (self.mean.clone(), self.variance.clone())
         if self.kind == "batch":
             return functional.batch_norm(x, *running, training=True, momentum=MOMENTUM, eps=EPSILON)
         return functional.instance_norm(x, *running, momentum=MOMENTUM, eps=EPSILON)

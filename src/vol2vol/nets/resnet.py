@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from vol2vol.nets.arguments import check_choice, check_count, check_dims
+from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layers import Crop, Pad, conv, initialise, transposed
+from vol2vol.nets.leaves import Crop, Pad, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
 
 Padding = Literal["valid", "same"]
@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         norm: Kind = "calibrated",
         final: Final = "tanh",
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = arguments_in(locals())
         super().__init__()
         check_dims(dims)
         check_count(in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
@@ -66,7 +66,11 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Translate `x` (B, in_channels, *space)."""
         for step in self.steps:
-            x = checkpointed(step, x) if self.gradient_checkpointing else step(x)
+            if self.gradient_checkpointing:
+                x = checkpointed(step, x)
+                continue
+            for layer in step if isinstance(step, nn.Sequential) else [step]:
+                x = layer(x)  # one by one, so that no tensor outlives the layer that reads it last
         return x
 
     def _conv(self, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
-from vol2vol.nets.arguments import check_choice, check_count, check_dims
+from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layers import Crop, conv, initialise, transposed
+from vol2vol.nets.leaves import Crop, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
 
 Padding = Literal["valid", "same"]
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         final: Final = "tanh",
         max_multiplier: int = 8,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = arguments_in(locals())
         super().__init__()
         _check(arguments)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
@@ -78,14 +78,18 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate `x` (B, in_channels, *space)."""
-        run = checkpointed if self.gradient_checkpointing else _call
         skips = []
         for down in self.encoder:
-            x = run(down, x)
+            x = checkpointed(down, x) if self.gradient_checkpointing else down(x)
             skips.append(x)
-        x = run(self.decoder[0], skips.pop())
+        x = self.decoder[0](skips.pop())
         for crop, up in zip(self.crops, self.decoder[1:], strict=True):
-            x = run(_Joined(crop, up), skips.pop(), x)
+            if self.gradient_checkpointing:
+                x = checkpointed(_Joined(crop, up), skips.pop(), x)
+                continue
+            x = torch.cat([crop(skips.pop()), x], 1)
+            for layer in up.children():  # one by one, so that no tensor outlives the layer that reads it last
+                x = layer(x)
         return x
 
     def _down(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
@@ -124,10 +128,6 @@ class _Joined:
 
     def __call__(self, skip: Tensor, below: Tensor) -> Tensor:
         return self.up(torch.cat([self.crop(skip), below], 1))
-
-
-def _call(step: Any, *inputs: Tensor) -> Tensor:
-    return step(*inputs)
 
 
 def _check(arguments: dict[str, Any]) -> None:

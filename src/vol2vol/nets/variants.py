@@ -35,9 +35,13 @@ def cropped(net: nn.Module) -> nn.Module:
 
     Any other network has no such form with the same phase: its copy is returned as it is.
     """
+    return _rebuilt(net, {"decoder": "cropped"} if croppable(net) else {}, net.state_dict())
+
+
+def croppable(net: nn.Module) -> bool:
+    """Say whether `cropped` has something to crop: a U-Net with valid padding."""
     arguments = _described(net)["arguments"]
-    croppable = "decoder" in arguments and arguments["padding"] == "valid"
-    return _rebuilt(net, {"decoder": "cropped"} if croppable else {}, net.state_dict())
+    return "decoder" in arguments and arguments["padding"] == "valid"
 
 
 def padded(net: nn.Module) -> nn.Module:

@@ -1,0 +1,179 @@
+"""What every network of the catalogue has in common, and what is special to each."""
+
+import pytest
+import torch
+from torch import nn
+
+from vol2vol import nets
+from vol2vol.errors import BadInput
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "unet": {"width": 2, "levels": 2, "up": "resize", "norm": "tracked"},
+    "resnet": {"width": 2, "blocks": 1, "padding": "valid"},
+    "patchgan": {"width": 2, "n_layers": 2, "norm": "batch"},
+    "pixel": {"width": 2, "in_channels": 3},
+}
+both_dims = pytest.mark.parametrize("dims", [2, 3])
+every_name = pytest.mark.parametrize("name", nets.CATALOGUE)
+
+
+@both_dims
+@every_name
+def test_describe_rebuilds(name, dims):
+    net = nets.build(name, dims=dims, **SMALL[name])
+    described = net.describe()
+    again = nets.build(described["name"], **described["arguments"])
+    assert again.describe() == described
+    assert net.dims == dims
+    again.load_state_dict(net.state_dict())
+    x = torch.randn(2, net.in_channels, *(46,) * dims)
+    with torch.no_grad():
+        assert torch.equal(net.eval()(x), again.eval()(x))
+
+
+@both_dims
+@every_name
+def test_every_parameter_gets_a_gradient(name, dims):
+    net = nets.build(name, dims=dims, **SMALL[name])
+    net(torch.randn(1, net.in_channels, *(46,) * dims)).square().mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "millions"),
+    [("unet", 2, 16.65), ("unet", 3, 66.60), ("patchgan", 2, 2.76), ("patchgan", 3, 11.05)],
+)
+def test_parameters_are_as_many_as_in_the_paper(name, dims, millions):
+    with torch.device("meta"):
+        net = nets.build(name, dims=dims)
+    assert round(nets.count_parameters(net) / 1e6, 2) == millions
+
+
+def test_resnet_has_as_many_parameters_as_the_public_one():
+    with torch.device("meta"):
+        net = nets.build("resnet", dims=2, in_channels=3, out_channels=3)
+    assert nets.count_parameters(net) == 11_378_179
+
+
+def test_weights_are_drawn_by_the_global_generator():
+    torch.manual_seed(3)
+    first = nets.build("unet", dims=2, width=16)
+    torch.manual_seed(3)
+    second = nets.build("unet", dims=2, width=16)
+    weights = [m.weight for m in first.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert 0.0195 < torch.cat([w.flatten() for w in weights]).std() < 0.0205
+    assert all(not m.bias.any() for m in first.modules() if hasattr(m, "bias"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("unte", {"dims": 2}, "did you mean 'unet'"),
+        ("swin", {"dims": 2}, "use one of unet, resnet"),
+        ("unet", {"dims": 2, "widht": 3}, "did you mean 'width'"),
+        ("unet", {}, "needs dims"),
+        ("unet", {"dims": 4}, "use 2 for images"),
+        ("unet", {"dims": 2, "levels": 0}, "levels is 0"),
+        ("unet", {"dims": 2, "width": "64"}, "width is '64'"),
+        ("unet", {"dims": 2, "norm": "insance"}, "did you mean 'instance'"),
+        ("unet", {"dims": 2, "padding": "same", "decoder": "cropped"}, "needs padding 'valid'"),
+        ("resnet", {"dims": 2, "up": "bilinear"}, "use one of transposed, resize"),
+        ("patchgan", {"dims": 2, "n_layers": True}, "n_layers is True"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_nearest_right_ones(name, arguments, message):
+    with pytest.raises(BadInput, match=message):
+        nets.build(name, **arguments)
+
+
+@both_dims
+def test_a_patch_critic_sees_seventy_voxels(dims):
+    with torch.device("meta"):
+        critic = nets.build("patchgan", dims=dims, width=1)
+        assert critic(torch.empty(1, 1, *(70,) * dims)).shape[2:] == (6,) * dims
+    seen, step = 1, 1
+    for layer in nets.layers(critic):
+        if layer.kind == "conv":
+            seen, step = seen + (layer.kernel[0] - 1) * step, step * layer.stride[0]
+    assert (seen, step) == (70, 8)
+
+
+@torch.no_grad()
+def test_a_pixel_critic_sees_one_voxel():
+    critic = nets.build("pixel", dims=2, norm="none")
+    x = torch.randn(1, 1, 8, 8)
+    changed = x.clone()
+    changed[..., 3, 5] += 1
+    assert (critic(x) != critic(changed)).nonzero().tolist() == [[0, 0, 3, 5]]
+
+
+@both_dims
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@torch.no_grad()
+def test_the_final_tanh_bounds_the_output(dims, padding):
+    net = nets.build("unet", dims=dims, width=2, levels=2, norm="none", padding=padding)
+    for parameter in net.parameters():
+        parameter.mul_(100)
+    y = net(torch.randn(1, 1, *((12,) * dims if padding == "same" else (14,) * dims)))
+    assert 0.9 < y.abs().max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["tracked", "calibrated", "instance", "batch", "none"])
+def test_networks_train_under_mixed_precision(norm):
+    torch.manual_seed(0)
+    net = nets.build("unet", dims=2, width=4, levels=3, norm=norm)
+    x = torch.randn(2, 1, 46, 46)
+    full = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(x)
+    half.float().square().mean().backward()
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - full).abs().max() < 0.05 * full.abs().max()
+    assert all(b.dtype in (torch.float32, torch.bool) for b in net.buffers())
+
+
+@pytest.mark.parametrize("name", ["unet", "resnet"])
+@pytest.mark.parametrize("norm", ["tracked", "calibrated", "batch"])
+def test_recomputing_activations_ends_in_the_same_state(name, norm):
+    """Gradients, running statistics and later predictions equal those of a plain step."""
+    torch.manual_seed(0)
+    net = nets.build(name, dims=2, norm=norm, **({"levels": 3} if name == "unet" else {"blocks": 2}), width=4)
+    twin = nets.build(**_flat(net))
+    twin.load_state_dict(net.state_dict())
+    twin.gradient_checkpointing = True
+    x = torch.randn(2, 1, 48 if name == "resnet" else 46, 48 if name == "resnet" else 46)
+    for one in (net, twin):
+        one.train()
+        for _ in range(2):
+            (one(x) - one(2 * x)).square().mean().backward()
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-9)
+    for (key, a), b in zip(net.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+def test_recomputing_activations_saves_memory():
+    def saved(checkpointing):
+        torch.manual_seed(0)
+        net = nets.build("unet", dims=2, levels=3, width=8)
+        net.gradient_checkpointing = checkpointing
+        kept = {}
+
+        def pack(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            y = net(torch.randn(1, 1, 94, 94))
+        assert y.requires_grad
+        return sum(kept.values())
+
+    assert saved(True) < 0.6 * saved(False)
+
+
+def _flat(net):
+    described = net.describe()
+    return {"name": described["name"], **described["arguments"]}
