@@ -84,6 +84,12 @@ def test_operations_without_plain_geometry_are_refused():
         nets.layers(Halved())
 
 
+def test_a_module_that_runs_twice_is_refused():
+    conv = nn.Conv2d(1, 1, 1)
+    with pytest.raises(BadInput, match="'crop' runs twice"):
+        nets.layers(Residual(conv, conv))
+
+
 def test_misaligned_branches_are_refused_by_name():
     with pytest.raises(BadInput, match=r"'add' joins 'crop' and 'change', which are 1 input voxels apart"):
         nets.footprint(Residual(Crop(2, 2, 0), nn.Conv2d(1, 1, 3)))

@@ -69,7 +69,8 @@ def layers(net: nn.Module) -> list[Layer]:
     for node in graph.nodes:
         inputs = tuple(names[i] for i in node.all_input_nodes)
         layer = _record(net, node, inputs, [records[name].channels for name in inputs])
-        assert layer.name not in records, f"{layer.name} runs twice"
+        if layer.name in records:
+            raise BadInput(f"layer {layer.name!r} runs twice: give each step a module of its own")
         names[node], records[layer.name] = layer.name, layer
     return list(records.values())
 
