@@ -279,7 +279,7 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
 def find_bundle(path: str | Path, model: str | int = "last") -> Path:
     """Return the folder of a bundle, given the bundle itself or a run that holds several.
 
-    `model` picks one of a run's: `last`, `best` (the saved epoch that training marked, see `vol2vol.train`),
+    `model` picks one of a run's: `last`, `best` (the saved epoch that training marked, see `vol2vol.training`),
     `epoch-0005` or 5. Raises `NotFound` listing what there is.
     """
     path = Path(path)

@@ -332,6 +332,47 @@ def test_it_says_little_and_prints_nothing(tmp_path, capfd, caplog):
     assert "epoch 1/1" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"strategy": "ddq"}, "ddq"),
+        pytest.param(
+            {"accelerator": "gpu"},
+            "accelerator gpu, devices 1: ",
+            marks=pytest.mark.skipif(torch.accelerator.is_available(), reason="there is one"),
+        ),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path, settings, says):
+    with pytest.raises(BadInput, match=says) as caught:
+        train(tmp_path / "run", **settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_precision_that_is_replaced_is_said(tmp_path, caplog):
+    train(tmp_path / "run", epochs=1, precision="16-mixed")
+    assert "precision 16-mixed does not work here: training in bf16-mixed" in caplog.text
+
+
+def test_it_learns_what_the_target_looks_like(tmp_path):
+    """Dark stripes become bright ones: translated sources end up near the target's mean, not their own."""
+
+    class Stripes(Noise):
+        def __getitem__(self, item):
+            patches = super().__getitem__(item)
+            stripes = torch.linspace(0, 12, PATCH).sin() * 0.2
+            return {d: (0.1 * p + stripes + (0.5 if d == "target" else -0.5)) for d, p in patches.items()}
+
+    task = {"ssim_cycle": 0.1, "lambda_identity": 0.0, "lambda_cycle": 1.0}
+    result = train(tmp_path / "run", task=task, data=Stripes(), epochs=3, steps_per_epoch=50, lr=2e-3)
+    net = load_bundle(result.last_bundle).networks["forward"]
+    x = torch.stack([Stripes()[i]["source"] for i in range(4)])
+    assert float(x.mean()) < -0.4
+    assert float(net(x)[..., 6:-6, 6:-6].mean()) > 0.25
+    assert result.log[-1]["cycle"] < 0.8 * result.log[0]["cycle"]
+
+
 class Regression(torch.nn.Module):
     """A task with one player, to show that the loop knows no other than the protocol."""
 
@@ -381,7 +422,14 @@ def test_any_task_can_be_trained(tmp_path):
 
 
 def test_settings_refuse_typos_and_nonsense():
-    for wrong in ({"epoch": 3}, {"epochs": 0}, {"precision": "16"}, {"ema": 1.0}, {"schedule": {"nmae": "step"}}):
+    for wrong in (
+        {"epoch": 3},
+        {"epochs": 0},
+        {"precision": "16"},
+        {"accelerator": "abacus"},
+        {"ema": 1.0},
+        {"schedule": {"nmae": "step"}},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TrainSettings(**wrong)
 

@@ -58,7 +58,8 @@ class CycleGANSettings(BaseModel):
     """Where losses and critics look: `full` output as the paper's code does, or only its `certain` centre, which
     depends on no border; it shrinks twice over a cycle and asks for larger patches."""
     pool: int = Field(default=50, ge=0)
-    """How many past translations per domain the critics are reminded of; 0 for none."""
+    """How many past translations per domain the critics are reminded of; 0 for none. They lie on the device and in
+    every full state: twice 1.4 GB for 50 patches of 190 voxels in 3D."""
 
 
 class CycleGAN(nn.Module):

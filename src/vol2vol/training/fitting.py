@@ -16,6 +16,7 @@ import lightning
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from vol2vol.bundles import find_bundle
@@ -79,16 +80,16 @@ def fit(
     )
     delivery.check(task.networks())
     _save_memory(task, settings.gradient_checkpointing)
-    folder = Run(Path(run))
+    folder, trainer = Run(Path(run)), _trainer(settings, Path(run))
     if getattr(rank_zero_only, "rank", 0) == 0:
         task.check(tuple(data[0]["source"].shape[1:]))
-        folder = open_run(folder.path, provenance["recipe"], overwrite=overwrite)
+        open_run(folder.path, provenance["recipe"], overwrite=overwrite)
     if overwrite or _finished(folder) < settings.epochs:
         reporter = Reporter(settings.epochs, bar=progress)
         loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter)
         with _quiet(), _interruptible(), torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
-            _trainer(settings, folder).fit(loop)
+            trainer.fit(loop)
     else:
         log.info("%s has its %d epochs: raise epochs to go on", folder.path, settings.epochs)
     return FitResult(folder.path, find_bundle(folder.path), read_log(folder.log))
@@ -108,29 +109,34 @@ def _finished(folder: Run) -> int:
     return len(state["rows"]) if state else 0
 
 
-def _trainer(settings: TrainSettings, folder: Run) -> lightning.Trainer:
+def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
     """Return Lightning's trainer with everything off that writes, prints or decides by itself."""
     strategy = settings.strategy
     if settings.devices > 1 and strategy in ("auto", "ddp"):
         strategy = "ddp_find_unused_parameters_true"  # players take turns: some weights rest in every backward pass
     plugins: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
     try:
-        return lightning.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=strategy,
-            precision=settings.precision,
-            max_epochs=settings.epochs,
-            default_root_dir=folder.path,
-            plugins=plugins,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (ValueError, RuntimeError) as error:  # Lightning's misconfiguration errors are ValueErrors or RuntimeErrors
-        raise BadInput(f"devices, strategy or accelerator do not work here: {' '.join(str(error).split())}") from None
+        with _quiet():
+            trainer = lightning.Trainer(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                strategy=strategy,
+                precision=settings.precision,
+                max_epochs=settings.epochs,
+                default_root_dir=folder,
+                plugins=plugins,
+                use_distributed_sampler=False,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise BadInput(f"accelerator {settings.accelerator}, devices {settings.devices}: {why}") from None
+    if trainer.precision != settings.precision and settings.precision != "32":
+        log.warning("precision %s does not work here: training in %s", settings.precision, trainer.precision)
+    return trainer
 
 
 @contextmanager

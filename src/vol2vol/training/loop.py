@@ -29,6 +29,9 @@ from vol2vol.training.state import load_state, save_state
 
 log = logging.getLogger("vol2vol.training")
 
+EXTRA = "_extra_state"
+"""How torch calls what a module keeps beside tensors: here the pools, which differ from process to process."""
+
 
 class Epochs(Dataset):
     """A data set asked for (epoch, item): reading processes need no other word about the epoch."""
@@ -108,6 +111,7 @@ class Loop(lightning.LightningModule):
         state = load_state(self.run.state)
         if state is not None:
             self._restore(state)
+            log.info("%s: going on after epoch %d", self.run.path, self.done)
         self.trainer.fit_loop.max_epochs = self.settings.epochs - self.done
         if self.trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
@@ -200,8 +204,9 @@ class Loop(lightning.LightningModule):
         self.trainer.strategy.barrier()
 
     def _state(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
+        shared = {name: value for name, value in self.task.state_dict().items() if not name.endswith(EXTRA)}
         return {
-            "task": self.task.state_dict(),
+            "task": shared,
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.trainer.optimizers],
             "precision": self.trainer.precision_plugin.state_dict(),
@@ -230,7 +235,7 @@ class Loop(lightning.LightningModule):
 
 def _extra_state(task: Task) -> dict[str, Any]:
     """Return what of a task's state differs from process to process: its pools."""
-    return {name: value for name, value in task.state_dict().items() if name.endswith("_extra_state")}
+    return {name: value for name, value in task.state_dict().items() if name.endswith(EXTRA)}
 
 
 def _random_state() -> dict[str, Any]:

@@ -57,7 +57,7 @@ class TrainSettings(BaseModel):
     """How many devices (on a CPU: processes) share each step."""
     strategy: str = "auto"
     """Lightning's strategy; `auto` is one process per device, gradients averaged (DDP)."""
-    accelerator: str = "auto"
-    """cpu, gpu, mps or auto."""
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """What computes; `auto` takes what is there."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read patches ahead; changes no number."""
