@@ -173,6 +173,31 @@ def test_damage_is_named(tmp_path):
         open_volume(tmp_path / "a.zarr", voxel_size=(1, 1, 1))
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        {},
+        {"datasets": []},
+        {"datasets": [{}]},
+        {"datasets": "0"},
+        {"datasets": [{"path": "s0", "coordinateTransformations": "scale"}]},
+        {"datasets": [{"path": "s0", "coordinateTransformations": [3]}]},
+        {"datasets": [{"path": "s0"}], "axes": [1, 2, 3]},
+        {"datasets": [{"path": 7}]},
+        "image",
+        None,
+    ],
+)
+def test_metadata_that_make_no_sense_are_one_line(tmp_path, image):
+    ome(tmp_path / "a.zarr", "0.5", "zyx", scale={"z": 40.0, "y": 4.0, "x": 4.0})
+    meta = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    meta["attributes"]["ome"]["multiscales"] = [image]
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(meta))
+    for name in ("a.zarr", "a.zarr/s0"):
+        with pytest.raises((Unreadable, BadInput), match=r"a\.zarr"):
+            open_volume(tmp_path / name)
+
+
 def test_a_missing_level_is_named(tmp_path):
     ome(tmp_path / "a.zarr", "0.5", "zyx", scale={"z": 40.0, "y": 4.0, "x": 4.0})
     (tmp_path / "a.zarr" / "s1" / "zarr.json").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -166,3 +167,25 @@ def test_formats_that_are_only_read_say_so(tmp_path):
         volume.write(Box.of((4, 4, 4)), np.zeros((1, 4, 4, 4), np.uint8))
     with pytest.raises(CannotWrite):
         volume.set_attrs({"a": 1})
+
+
+def _tiled(path, array):
+    tifffile.imwrite(path, array, compression="zlib", tile=(16, 16), photometric="minisblack")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.zarr", _zarr), ("a.h5", _hdf5), ("a.tif", tifffile.imwrite), ("b.tif", _tiled)]
+)
+def test_threads_read_the_same_as_one(tmp_path, monkeypatch, name, write):
+    monkeypatch.setattr("vol2vol.volumes.tiff.CACHE_BYTES", 4096)  # nearly every read goes to the file
+    array = np.random.default_rng(0).integers(0, 60000, (30, 100, 100), np.uint16)
+    write(tmp_path / name, array)
+
+    def right(number):
+        start = np.random.default_rng(number).integers(0, (25, 80, 80))
+        box = Box(tuple(map(int, start)), tuple(map(int, np.add(start, (5, 20, 20)))))
+        return np.array_equal(volume.read(box)[0], array[box.slices])
+
+    for _ in range(3):  # a fresh file each time: pages are found while reading
+        with open_volume(tmp_path / name, voxel_size=(1, 1, 1)) as volume, ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(right, range(60)))

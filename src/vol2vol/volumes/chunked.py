@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, UserError
 from vol2vol.volumes import n5, ome
 from vol2vol.volumes.axes import natural
 from vol2vol.volumes.store import (
@@ -74,17 +74,28 @@ def open_chunked(location: str, *, level: int) -> Stored | None:
 
     Returns None where there is no Zarr or N5. Raises `NotFound` and `BadInput`, listing what there is.
     """
+    try:
+        found = _find(location, level)
+        return None if found is None else _stored(found)
+    except UserError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise Unreadable(f"{location} has metadata that make no sense ({what}): correct its JSON files") from error
+
+
+def _find(location: str, level: int) -> Found | None:
     node = read_node(location)
     if node is None and not is_remote(location) and any(".n5" in part for part in Path(location).parts):
         node = Node(location, "n5", None, {})
     if node is None:
         return None
     if node.array is None:
-        return _stored(_in_group(node, level))
+        return _in_group(node, level)
     found = _with_image(node)
     if found.image is None and level:
         raise BadInput(f"{location} is a single array and has no level {level}: leave out --level")
-    return _stored(found)
+    return found
 
 
 def _in_group(group: Node, level: int) -> Found:

@@ -142,7 +142,10 @@ def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:
 def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
     """Return the attributes kept in an OME-XML document by `xml_with_attrs`."""
     for note in root.iterfind(f"{{*}}StructuredAnnotations/*[@Namespace='{NAMESPACE}']"):
-        value = json.loads(note.findtext("{*}Value", "{}"))
+        try:
+            value = json.loads(note.findtext("{*}Value", "{}"))
+        except ValueError:
+            value = None
         return value if isinstance(value, dict) else {}
     return {}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, mrc, tiff, tiffout
+from vol2vol.volumes import hdf5, mrc, slices, tiff, tiffout
 from vol2vol.volumes.axes import user_unit
 from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.omezarr import Layout, clear_group, create_group
@@ -77,7 +77,7 @@ def _open(name: str, *, level: int) -> Stored:
         if stored is not None:
             return stored
         _only_one(name, level)
-        return tiff.open_folder(path)
+        return slices.open_folder(path)
     return _open_file(path, level)
 
 
@@ -135,34 +135,48 @@ def create_volume(
 
     `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written
     at once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit`
-    may be "" where it is unknown. `attrs` is plain data stored with the volume.
+    may be "" where it is unknown. `attrs` is plain data stored with the volume. Voxels that are never written read
+    as `fill` (0 in a TIFF).
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
     """
     name, kind = str(path), np.dtype(dtype).newbyteorder("=")
     voxels: Shape = tuple(int(n) for n in shape)
     size = tuple(float(value) for value in voxel_size)
-    if len(voxels) != 4 or min(voxels) < 1 or kind.kind not in "iuf":
-        raise BadInput(
-            f"{name}: a volume of shape {voxels} and type {kind} cannot be written: give C,Z,Y,X and numbers"
-        )
-    if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
-        raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
+    _check_request(name, voxels, kind, size)
     about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "attrs": dict(attrs or {})}
+    layout = Layout(
+        shape=voxels,
+        dtype=kind,
+        chunks=_default_chunks(voxels) if chunks is None else tuple(chunks),
+        shards=None if shards is None else tuple(shards),
+        version=version,
+        fill=fill,
+    )
+    _create(name, layout, overwrite, about)
+    return open_volume(name, voxel_size=size, unit=unit or None)
+
+
+def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -> None:
+    """Make room and write an empty volume in the format its name ends in."""
     if Path(name).suffix.lower() in tiff.SUFFIXES and not is_remote(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)
-        tiffout.create_tiff(Path(name), shape=voxels, dtype=kind, **about)
+        tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **about)
     elif name.rstrip("/\\").lower().endswith(".zarr") and not name.startswith("http"):
-        layout = Layout(
-            shape=voxels,
-            dtype=kind,
-            chunks=tuple(min(n, 64 if voxels[1] > 1 else 256) for n in voxels[1:]) if chunks is None else tuple(chunks),
-            shards=None if shards is None else tuple(shards),
-            version=version,
-            fill=fill,
-        )
         clear_group(name, overwrite=overwrite)
         create_group(name, layout, **about)
     else:
         raise BadInput(f"{name} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
-    return open_volume(name, voxel_size=size, unit=unit or None)
+
+
+def _check_request(name: str, shape: Shape, dtype: np.dtype, size: Sequence[float]) -> None:
+    if len(shape) != 4 or min(shape) < 1 or dtype.kind not in "iuf":
+        raise BadInput(f"{name}: no volume can have shape {shape} and type {dtype}: give C,Z,Y,X and numbers")
+    if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
+        raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
+
+
+def _default_chunks(shape: Shape) -> Shape:
+    """Return cubes of 64 voxels, squares of 256 for a plane, no larger than the volume."""
+    side = 64 if shape[1] > 1 else 256
+    return tuple(min(n, side) for n in shape[1:])

@@ -1,4 +1,4 @@
-"""TIFF: single images, stacks, ImageJ hyperstacks, OME-TIFF, folders of slices; read segment by segment."""
+"""TIFF: single images, stacks, ImageJ hyperstacks and OME-TIFF; read segment by segment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
-from vol2vol.volumes.axes import known_unit, natural
+from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.tiffout import store_attrs
 from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
@@ -42,6 +42,7 @@ class SegmentReader:
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._file = threading.Lock()
 
     def read(self, number: int, region: Slices) -> np.ndarray:
         """Return a region of one page, in the page's axes."""
@@ -74,36 +75,37 @@ class SegmentReader:
         return segment
 
     def _decode(self, number: int, index: int, place: tuple[int, ...]) -> np.ndarray:
-        page = self._pages[number]
-        if page is None:
-            raise Unreadable(f"page {number} is missing")
-        count = page.databytecounts[index]
         shape = [min(c, n - p * c) for p, c, n in zip(place, self.chunks, self._key.shape, strict=True)]
-        if count == 0:
+        data, tables = self._fetch(number, index)
+        if not data:
             return np.full(shape, self._key.nodata, self._key.dtype)
-        data = _bytes_at(page.parent.filehandle, page.dataoffsets[index], count)
-        tables = {}
-        if self._key.compression in JPEG:
-            tables = {"jpegtables": page.jpegtables, "jpegheader": self._key.jpegheader}
         segment = np.asarray(self._key.decode(data, index, **tables)[0])
         if segment.size == prod(shape):
             return segment.reshape(shape)
         return segment.reshape(self.chunks)[tuple(slice(n) for n in shape)]  # a tile that reaches beyond the page
 
+    def _fetch(self, number: int, index: int) -> tuple[bytes, dict[str, Any]]:
+        """Return the bytes of a segment, and the tables of its page if it needs them.
 
-def _bytes_at(handle: Any, offset: int, count: int) -> bytes:
-    """Read bytes of an open TIFF; a file that ends too early is an error."""
-    with handle.lock:
-        if handle.closed:
-            handle.open()
-        handle.seek(offset)
-        data = handle.read(count)
-    if len(data) < count:
-        raise EOFError(f"the file ends {count - len(data)} bytes early")
-    return data
+        Under one lock: tifffile finds pages and their offsets as they are asked for, through the same file.
+        """
+        with self._file:
+            page = self._pages[number]
+            if page is None:
+                raise Unreadable(f"page {number} is missing")
+            count, handle = page.databytecounts[index], page.parent.filehandle
+            if handle.closed:
+                handle.open()
+            handle.seek(page.dataoffsets[index])
+            data = handle.read(count)
+            jpeg = self._key.compression in JPEG
+            tables = {"jpegtables": page.jpegtables, "jpegheader": self._key.jpegheader} if jpeg else {}
+        if len(data) < count:
+            raise EOFError(f"the file ends {count - len(data)} bytes early")
+        return data, tables
 
 
-def open_file(path: Path) -> tifffile.TiffFile:
+def open_tags(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
     import tifffile
 
@@ -124,11 +126,11 @@ def open_file(path: Path) -> tifffile.TiffFile:
 
 def open_tiff(path: Path) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
-    file = open_file(path)
+    file = open_tags(path)
     try:
         root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
         series = file.series[0]
-        size, unit = _size(file, root)
+        size, unit = size_of(file, root)
         axes = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in series.axes)
         leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
         offset = series.dataoffset
@@ -147,7 +149,7 @@ def open_tiff(path: Path) -> Stored:
         "voxel_size": size,
         "unit": unit,
         "attrs": ome.attrs_from_xml(root) if root is not None else {},
-        "stamp": lambda: _stamp([path]),
+        "stamp": lambda: stamp([path]),
     }
     if offset is not None:
         file.close()
@@ -194,8 +196,8 @@ def _mapped(path: Path, dtype: np.dtype, offset: int, facts: dict[str, Any]) -> 
             mapped.flush()
 
     def set_attrs(new: Mapping[str, Any]) -> None:
+        store_attrs(path, {**facts["attrs"], **new})
         facts["attrs"].update(new)
-        store_attrs(path, facts["attrs"])
 
     ours = facts["format"] == "OME-TIFF"
     return Stored(
@@ -210,12 +212,12 @@ def _mapped(path: Path, dtype: np.dtype, offset: int, facts: dict[str, Any]) -> 
     )
 
 
-def _stamp(paths: Sequence[Path]) -> list[Any]:
+def stamp(paths: Sequence[Path]) -> list[Any]:
     """Return name, size and modification time of files."""
     return [[p.name, (info := p.stat()).st_size, info.st_mtime_ns] for p in paths]
 
 
-def _size(file: tifffile.TiffFile, root: Any) -> tuple[dict[str, float], str]:
+def size_of(file: tifffile.TiffFile, root: Any) -> tuple[dict[str, float], str]:
     """Return the voxel size from OME-XML or ImageJ metadata; the resolution of other TIFFs is that of a printer."""
     if root is not None:
         return ome.size_from_xml(root)
@@ -228,56 +230,3 @@ def _size(file: tifffile.TiffFile, root: Any) -> tuple[dict[str, float], str]:
     if metadata.get("spacing"):
         size["z"] = abs(float(metadata["spacing"]))
     return {a: float(f"{value:.9g}") for a, value in size.items()}, unit
-
-
-def open_folder(folder: Path) -> Stored:
-    """Open a folder of TIFF slices, one 2D image per file, in natural order (2 before 10).
-
-    Files with other suffixes and hidden files are ignored. Raises `BadInput` naming the first slice that differs
-    from the others in shape, dtype or number of pages.
-    """
-    paths = sorted(
-        (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")),
-        key=lambda p: natural(p.name),
-    )
-    if not paths:
-        raise BadInput(f"{folder} is neither a Zarr or N5 nor a folder of TIFF slices: name a file inside it")
-    with open_file(paths[0]) as file:
-        first = file.pages.first
-        size, unit = _size(file, None)
-        coloured = first.axes.replace("S", "C").lower()
-    if not {"y", "x"} <= set(coloured) <= {"y", "x", "c"}:
-        raise BadInput(f"{paths[0]} is not a 2D image (axes {coloured}): open it alone")
-    for path in paths:
-        with open_file(path) as file:
-            page = file.pages.first
-            if (page.shape, page.dtype) != (first.shape, first.dtype):
-                says = f"{page.shape} {page.dtype}, {paths[0].name} is {first.shape} {first.dtype}"
-                raise BadInput(f"{path} is {says}: move it out of the folder")
-            if len(file.pages) != 1:
-                raise BadInput(f"{path} has {len(file.pages)} pages: a folder of slices has one per file")
-
-    def read(slices: Slices) -> np.ndarray:
-        return np.stack([_slice(path, slices[1:]) for path in paths[slices[0]]])
-
-    return Stored(
-        path=str(folder),
-        format="folder of TIFF slices",
-        shape=(len(paths), *first.shape),
-        dtype=np.dtype(first.dtype),
-        axes="z" + coloured,
-        voxel_size={a: value for a, value in size.items() if a != "z"},
-        unit=unit,
-        chunks=(1, *SegmentReader([first], first).chunks),
-        read=read,
-        stamp=lambda: _stamp(paths),
-    )
-
-
-def _slice(path: Path, region: Slices) -> np.ndarray:
-    with open_file(path) as file:
-        page = file.pages.first
-        try:
-            return SegmentReader([page], page).read(0, region)
-        except READ_ERRORS as error:
-            raise Unreadable(f"{path} cannot be read ({error}): restore the file") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -59,32 +61,35 @@ def create_tiff(
         raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
     size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
     units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
+    metadata = {"axes": "CZYX", **size, **units}
     nbytes = prod(shape) * dtype.itemsize
+    options: dict[str, Any] = {"photometric": "minisblack", "ome": True, "bigtiff": nbytes > 2**31, "align": 4096}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
-        tifffile.imwrite(
-            path,
-            shape=shape,
-            dtype=dtype,
-            bigtiff=nbytes > 2**31,
-            ome=True,
-            photometric="minisblack",
-            metadata={"axes": "CZYX", **size, **units},
-            align=4096,
-        )
+        tifffile.imwrite(path, shape=shape, dtype=dtype, metadata=metadata, **options)
         if attrs:
             store_attrs(path, attrs)
-        with path.open("rb+") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            os.fsync(file.fileno())
+        _take_space(path)
     except CannotWrite:
         raise
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         raise CannotWrite(f"{path} cannot be written ({error.strerror or error}): choose another place") from error
+
+
+def _take_space(path: Path) -> None:
+    """Reserve the disk space of a sparse file where the system can, so that a full disk shows now."""
+    with path.open("rb+") as file:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+        os.fsync(file.fileno())
 
 
 def store_attrs(path: Path, attrs: Mapping[str, Any]) -> None:

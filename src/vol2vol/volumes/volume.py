@@ -77,9 +77,10 @@ class Stored:
 class Volume:
     """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; nothing is read before it is asked for.
 
-    Opened by `open_volume` and `create_volume`. A read holds the box it returns, once or twice, and the chunks being
-    decoded, never the volume. Reads may come from several threads. A pickled volume opens its file again where it
-    arrives; processes that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
+    Opened by `open_volume` and `create_volume`. A read holds at most two copies of its box, a few chunks being
+    decoded and a bounded cache (Zarr and N5: 64 MiB per process; compressed TIFF: 128 MiB per volume), never the
+    volume. Reads may come from several threads. A pickled volume opens its file again where it arrives; processes
+    that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
     """
 
     def __init__(
@@ -229,7 +230,12 @@ class Volume:
         """Add plain data to the stored attributes of an OME-Zarr or TIFF; equal names are replaced."""
         self._writer()
         assert self._stored.set_attrs is not None
-        self._stored.set_attrs(attrs)
+        try:
+            self._stored.set_attrs(attrs)
+        except UserError:
+            raise
+        except OSError as error:
+            raise CannotWrite(f"{self.path}: its attributes cannot be written ({_line(error)})") from error
 
     def flush(self) -> None:
         """Return when everything written is on disk."""
