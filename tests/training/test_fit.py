@@ -12,7 +12,7 @@ from tiny_run import PATCH, TASK, Noise, calibration, train
 
 from vol2vol import nets
 from vol2vol.bundles import find_bundle, load_bundle
-from vol2vol.errors import AlreadyExists, BadInput, Mismatch, Unreadable, UserError
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
 from vol2vol.training import TrainSettings, read_log
 
@@ -200,6 +200,30 @@ def test_a_damaged_state_is_named(tmp_path):
         (run / "checkpoints" / "last.ckpt").write_bytes(whole[:keep])
         with pytest.raises(Unreadable, match=r"last\.ckpt is damaged"):
             train(run, epochs=2)
+
+
+def test_a_full_disk_is_one_line_and_the_last_state_stays(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train(run, epochs=1)
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+
+    def full(_, path):
+        path.write_bytes(b"half a state")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CannotWrite, match=r"last\.ckpt cannot be written .*free space and start again"):
+        train(run, epochs=2)
+    monkeypatch.undo()
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert timeless(train(run, epochs=2).log) == timeless(train(tmp_path / "calm", epochs=2).log)
+
+
+def test_a_place_where_no_folder_can_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match="the run cannot be made"):
+        train(tmp_path / "file" / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path):
