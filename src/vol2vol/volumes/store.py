@@ -19,8 +19,8 @@ import numpy as np
 from vol2vol.errors import CannotWrite, Unreadable, UserError
 from vol2vol.volumes.volume import Slices
 
-CACHE_BYTES = 64 << 20
-"""Shard indices and chunks kept by tensorstore, per process."""
+CACHE_BYTES = 16 << 20
+"""Shard indices and chunks kept by tensorstore, per process; it takes about four times as much memory to do so."""
 
 
 def is_remote(location: str) -> bool:

@@ -78,7 +78,7 @@ class Volume:
     """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; nothing is read before it is asked for.
 
     Opened by `open_volume` and `create_volume`. A read holds at most two copies of its box, a few chunks being
-    decoded and a bounded cache (Zarr and N5: 64 MiB per process; compressed TIFF: 128 MiB per volume), never the
+    decoded and a bounded cache (Zarr and N5: about 64 MiB per process; compressed TIFF: 128 MiB per volume), never the
     volume. Reads may come from several threads. A pickled volume opens its file again where it arrives; processes
     that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
     """
