@@ -235,13 +235,34 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_checkp
             return patches
 
     run = tmp_path / "run"
-    with pytest.raises(UserError, match=r"the loss of the generators is nan in epoch 2, step 3 .*lower lr") as caught:
+    with pytest.raises(
+        UserError,
+        match=r"the loss of the generators is nan in epoch 2, step 3; the checkpoint of epoch 1 is kept: use a lower lr",
+    ) as caught:
         train(run, data=Broken())
     assert "\n" not in str(caught.value)
     assert len(state(run)["rows"]) == 1
     assert load_bundle(find_bundle(run)).meta["provenance"]["epoch"] == 1
     healed = train(run)
     assert timeless(healed.log) == timeless(train(tmp_path / "calm").log)
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    """The last gradient of an epoch may ruin weights without any loss having shown it."""
+
+    class Ruined(CycleGAN):
+        def turns(self, batch):
+            yield from super().turns(batch)
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls == 6:
+                with torch.no_grad():
+                    next(self.critics.parameters()).fill_(torch.inf)
+
+    task = Ruined(CycleGANSettings(**TASK), seed=7)
+    with pytest.raises(UserError, match="weights are not finite after epoch 2; the checkpoint of epoch 1 is kept"):
+        train(tmp_path / "run", task=task)
+    assert [p.name for p in (tmp_path / "run" / "models").glob("epoch*")] == ["epoch-0001"]
+    assert timeless(train(tmp_path / "run").log) == timeless(train(tmp_path / "calm").log)
 
 
 def test_checkpoints_hold_the_average_and_calibrated_statistics_and_training_does_not_notice(tmp_path):

@@ -161,15 +161,15 @@ class Loop(lightning.LightningModule):
             values = self.trainer.strategy.reduce(values, reduce_op="mean")
         loss, *terms = values.tolist()
         if not isfinite(loss):
-            kept = (
-                f"{self.run.state} keeps epoch {self.done // 1}" if self.run.state.exists() else "nothing is kept yet"
-            )
-            raise UserError(
-                f"the loss of the {turn.player} is {loss} in epoch {self.done + 1}, step {index + 1} ({kept}): "
-                "use a lower lr, precision bf16-mixed or 32, or look for NaN in the data"
-            )
+            self._refuse(f"the loss of the {turn.player} is {loss} in epoch {self.done + 1}, step {index + 1}")
         for name, value in zip(turn.log, terms, strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def _refuse(self, what: str) -> None:
+        """Stop with what is not finite, and what is left."""
+        saved = self.done - self.done % self.settings.checkpoint_every
+        kept = f"the checkpoint of epoch {saved} is kept" if saved else "there is no checkpoint yet"
+        raise UserError(f"{what}; {kept}: use a lower lr, precision bf16-mixed or 32, or look for NaN in the data")
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's row, and a checkpoint where one is due."""
@@ -188,6 +188,10 @@ class Loop(lightning.LightningModule):
 
     def _checkpoint(self) -> None:
         """Write bundle, mark of the best and full state, in this order: the state vouches for the others."""
+        weights = [w for player in self.task.players.values() for w in player.parameters()]
+        if not all(torch.isfinite(w).all() for w in weights):
+            self.rows.pop()
+            self._refuse(f"weights are not finite after epoch {self.done + 1}")
         private = {"random": _random_state(), "pools": _extra_state(self.task)}
         ranks = [private] * self.trainer.world_size
         if self.trainer.world_size > 1:
