@@ -237,7 +237,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_checkp
     run = tmp_path / "run"
     with pytest.raises(
         UserError,
-        match=r"the loss of the generators is nan in epoch 2, step 3; the checkpoint of epoch 1 is kept: use a lower lr",
+        match=r"generators is nan in epoch 2, step 3; the checkpoint of epoch 1 is kept: use a lower lr",
     ) as caught:
         train(run, data=Broken())
     assert "\n" not in str(caught.value)

@@ -72,6 +72,7 @@ class Loop(lightning.LightningModule):
         self.average = Average(task.networks(), settings.ema) if settings.ema > 0 else None
         self.rows: list[Row] = []
         self.best: tuple[int, float] | None = None
+        self.saved = 0
         self._events: Any = None
 
     @property
@@ -167,8 +168,7 @@ class Loop(lightning.LightningModule):
 
     def _refuse(self, what: str) -> None:
         """Stop with what is not finite, and what is left."""
-        saved = self.done - self.done % self.settings.checkpoint_every
-        kept = f"the checkpoint of epoch {saved} is kept" if saved else "there is no checkpoint yet"
+        kept = f"the checkpoint of epoch {self.saved} is kept" if self.saved else "there is no checkpoint yet"
         raise UserError(f"{what}; {kept}: use a lower lr, precision bf16-mixed or 32, or look for NaN in the data")
 
     def on_train_epoch_end(self) -> None:
@@ -205,6 +205,7 @@ class Loop(lightning.LightningModule):
             write_text(self.run.best, self.run.model(self.best[0]).name + "\n")
             save_state(self.run.state, self._state(ranks))
             self._events.flush()
+        self.saved = self.done
         self.trainer.strategy.barrier()
 
     def _state(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -228,6 +229,7 @@ class Loop(lightning.LightningModule):
             optimizer.load_state_dict(saved)
         self.trainer.precision_plugin.load_state_dict(state["precision"])
         self.rows, self.best = list(state["rows"]), tuple(state["best"]) if state["best"] else None
+        self.saved = self.done
         _set_random_state(private["random"])
 
     def teardown(self, stage: str) -> None:
