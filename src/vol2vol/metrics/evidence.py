@@ -1,0 +1,188 @@
+"""What the planes of one axis say about seams: three numbers per plane and face, laid out by phase.
+
+A *face* is one seam plane within one lateral tile cell (and channel). Sources: SGR descends from measures of JPEG
+blockiness (Wang, Bovik and Evans 2000); HFR from the loss of variance where predictions are averaged (2412.12771).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vol2vol.geometry import Shape
+from vol2vol.metrics.bootstrap import Resampling, block_interval
+from vol2vol.metrics.phases import control_phases, phase_table, usable_periods
+from vol2vol.metrics.profiles import Profile
+
+TESTS = ("SGR", "SJE", "HFR")
+MOST_BLOCKS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the seams of one axis are."""
+
+    borders: np.ndarray
+    """Planes p with a seam between p - 1 and p."""
+    step: int
+    overlap: int
+    guard: int
+
+    @property
+    def offsets(self) -> Shape:
+        """Planes of one seam relative to its border: where a tile starts and where the one before ends."""
+        return tuple(sorted({0, self.overlap % self.step}))
+
+    @property
+    def band(self) -> int:
+        """Half the thickness of the band in which HFR looks for averaging: half the overlap, or half the guard."""
+        return max(1, min(self.overlap // 2 or self.guard // 2, self.step // 6))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One test's numbers on one axis; the phases run from -step // 2 to step - step // 2 - 1."""
+
+    faces: np.ndarray
+    """(periods, faces, step)"""
+    planes: np.ndarray
+    """(periods, step): the faces of a plane combined, nearly normal."""
+    controls: np.ndarray
+    """Phases to compare with."""
+    ratios: np.ndarray
+    """(periods, faces): what the statistic averages."""
+    profile: np.ndarray
+    """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
+    combine: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def statistic(self) -> float:
+        """The test's number: 1 without seams."""
+        return float(self.combine(np.nanmean(self.ratios)))
+
+    def interval(self, how: Resampling) -> tuple[float, float]:
+        """Return the bootstrap interval of the statistic over faces, in at most 1024 blocks of neighbours."""
+        values = self.ratios[np.isfinite(self.ratios)]
+        cuts = np.unique(np.linspace(0, values.size, min(MOST_BLOCKS, values.size) + 1).astype(int))[:-1]
+        sums = np.add.reduceat(np.stack([values, np.ones_like(values)], axis=1), cuts)
+        if len(sums) < 2:
+            return float("nan"), float("nan")
+        interval = block_interval(sums, lambda s: self.combine(s[..., 0] / s[..., 1]), how)
+        return interval.low, interval.high
+
+
+def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[str, Evidence]:
+    """Return the evidence of SGR, SJE and HFR for some channels of an axis' profile; those without are left out.
+
+    * SGR, sharp seams: J(f) = mean |y(p) - y(p - 1)| over a face; t(f) = log J(f) - mean of log J over the controls;
+      SGR = exp(mean t). Above 1 edges, below 1 smoothing.
+    * SJE, steps of tone: D(f) = mean (r(p) - r(p - 1)), signed, so that texture averages out, less what the two
+      planes on either side predict (linear regression over the controls); SJE = mean D^2 / median over control
+      phases of mean D^2, each face in units of its cell's mean D^2.
+    * HFR, averaging: e = (y - box3(y))^2 in a band around the seam; HFR = exp(mean contrast of log e).
+    """
+    jump, level, fine = (_flat(a, channels) for a in (profile.jump, profile.level, profile.fine))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            "SGR": _log_evidence(np.log(jump), layout, layout.offsets, layout.guard),
+            "SJE": _energy_evidence(level, layout),
+            "HFR": _log_evidence(
+                np.log(_bands(fine, layout.band)),
+                layout,
+                (layout.overlap // 2,),
+                min(2 * layout.band, layout.step // 3),
+            ),
+        }
+    return {name: evidence for name, evidence in found.items() if evidence is not None}
+
+
+def _flat(means: np.ndarray, channels: slice) -> np.ndarray:
+    return means[:, channels].reshape(len(means), -1)
+
+
+def _bands(fine: np.ndarray, band: int) -> np.ndarray:
+    """Return the means over the planes p - band to p + band - 1; NaN where one of them has none."""
+    result = np.full_like(fine, np.nan)
+    if len(fine) >= 2 * band:
+        windows = np.lib.stride_tricks.sliding_window_view(fine, 2 * band, axis=0)
+        result[band : len(fine) - band + 1] = windows.mean(axis=-1)
+    return result
+
+
+def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) -> Evidence | None:
+    """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
+    controls = control_phases(layout.step, guard, offsets)
+    table = phase_table(np.where(np.isfinite(logs), logs, np.nan), layout.borders, layout.step, offsets)
+    faces = _select(table, controls)
+    if faces is None:
+        return None
+    planes = _mean(faces, 1)
+    profile = _mean(planes, 0)
+    return Evidence(
+        faces=faces,
+        planes=planes,
+        controls=controls,
+        ratios=faces[..., layout.step // 2] - _mean(faces[..., controls], 2),
+        profile=np.exp(profile - np.nanmedian(profile[controls])),
+        combine=np.exp,
+    )
+
+
+def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+    """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
+    controls = control_phases(layout.step, layout.guard, layout.offsets)
+    phases = (np.arange(len(level)) - layout.borders[0] + layout.step // 2) % layout.step
+    steps = _unpredicted(np.diff(level, axis=0, prepend=np.nan), controls[phases], min(2, layout.guard - 1))
+    energy = phase_table(steps**2, layout.borders, layout.step, layout.offsets)
+    scale = _mean(_mean(energy, 2), 0)
+    scale[~(scale > 1e-14)] = np.nan
+    faces = _select(energy / scale[:, None], controls)
+    if faces is None:
+        return None
+    means = _mean(faces, 1)
+    profile = _mean(means, 0)
+    usual = float(np.nanmedian(profile[controls]))
+    return Evidence(
+        faces=faces,
+        planes=np.cbrt(means),
+        controls=controls,
+        ratios=faces[..., layout.step // 2] / usual,
+        profile=profile / usual,
+        combine=np.asarray,
+    )
+
+
+def _select(faces: np.ndarray, controls: np.ndarray) -> np.ndarray | None:
+    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two."""
+    whole = (np.isfinite(faces) == np.isfinite(faces).any(axis=1, keepdims=True)).all(axis=2)
+    faces = np.where(whole[..., None], faces, np.nan)
+    keep = usable_periods(_mean(faces, 1), controls)
+    return faces[keep] if keep.sum() >= 2 and controls.sum() >= 4 else None
+
+
+def _unpredicted(steps: np.ndarray, controls: np.ndarray, beside: int) -> np.ndarray:
+    """Return steps `(n, faces)` less their linear prediction from the steps up to `beside` planes away on both sides.
+
+    Neighbouring steps of a smooth texture are nearly equal, a seam's is not. Fitted on the control planes.
+    """
+    size = len(steps)
+    if beside < 1 or size <= 2 * beside:
+        return steps
+    inner = slice(beside, size - beside)
+    around = np.stack(
+        [steps[beside - k : size - beside - k] + steps[beside + k : size - beside + k] for k in range(1, beside + 1)]
+    )
+    known = np.isfinite(steps[inner]) & np.isfinite(around).all(axis=0) & controls[inner, None]
+    weights = np.linalg.lstsq(around[:, known].T, steps[inner][known], rcond=None)[0]
+    result = np.full_like(steps, np.nan)
+    result[inner] = steps[inner] - np.tensordot(weights, around, axes=1)
+    return result
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean of what is known, NaN where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    return np.where(known, values, 0.0).sum(axis=axis) / np.where(count > 0, count, np.nan)

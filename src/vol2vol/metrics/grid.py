@@ -1,0 +1,72 @@
+"""Where seams may be: the planes at which tiles meet, and the cells into which a tiling cuts such a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.plans import Plan
+
+AXES = "zyx"
+SMALLEST_CELL = 8
+"""Cells narrower than this many voxels are joined: their means are too noisy to be worth their memory."""
+MOST_CELLS = 1 << 20
+"""Pairs of plane and cell per axis: their sums take at most 72 MB per channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Tiles whose kept parts start at `origin + k * step`, per axis Z, Y, X in voxels.
+
+    `overlap` is the number of voxels that neighbouring kept parts share and in which they are averaged or blended.
+    A step of 1 means that every plane is a tile of its own.
+    """
+
+    step: Shape
+    origin: Shape = (0, 0, 0)
+    overlap: Shape = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        fields = (self.step, self.origin, self.overlap)
+        if any(len(field) != 3 for field in fields) or min(self.step) < 1 or min(self.overlap) < 0:
+            raise BadInput(
+                f"grid step {self.step}, origin {self.origin}, overlap {self.overlap}: give three integers each "
+                "(Z,Y,X), steps of at least 1"
+            )
+
+    @classmethod
+    def of(cls, plan: Plan) -> Grid:
+        """Return the grid of a plan; a plan of two axes becomes one whose every plane is a tile."""
+        overlap = tuple(kept - step for kept, step in zip(plan.kept, plan.step, strict=True))
+        if plan.dims == 2:
+            return cls(step=(1, *plan.step), origin=(0, *plan.origin), overlap=(0, *overlap))
+        return cls(step=plan.step, origin=plan.origin, overlap=overlap)
+
+    def borders(self, size: int, axis: int) -> np.ndarray:
+        """Return the positions p, 0 < p < size, at which a tile starts: its seam lies between p - 1 and p."""
+        step, origin = self.step[axis], self.origin[axis]
+        return np.arange(origin % step or step, size, step)
+
+    def cells(self, spatial: Shape, most: int) -> list[np.ndarray]:
+        """Return, per axis, the edges that cut a plane into one cell per tile: ascending, 0 and the size included.
+
+        A rest of less than half a step joins its neighbour. Neighbouring cells are joined until they are at least
+        8 voxels wide and no axis has more than `most` pairs of plane and cell.
+        """
+        edges = []
+        for axis, size in enumerate(spatial):
+            step = self.step[axis]
+            inner = [p for p in self.borders(size, axis) if step <= 2 * p and step <= 2 * (size - p)]
+            join = -(-SMALLEST_CELL // step)
+            edges.append(np.array([0, *inner[join - 1 : len(inner) - join + 1 : join], size]))
+        while True:
+            counts = [len(e) - 1 for e in edges]
+            pairs = [spatial[axis] * prod(counts) // counts[axis] for axis in range(3)]
+            if max(pairs) <= most or max(counts) == 1:
+                return edges
+            widest = int(np.argmax(counts))
+            edges[widest] = np.array([0, *edges[widest][2:-1:2], spatial[widest]])

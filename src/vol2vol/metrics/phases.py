@@ -1,0 +1,147 @@
+"""The one comparison all seam tests share: planes on the grid against the planes between them.
+
+Along an axis every plane p has a number Q(p). With seams at p_k = p_0 + k S, Q is laid out as a table X(k, phi) =
+Q(p_k + phi) of periods and phases, -S/2 <= phi < S/2. Without seams the phase does not matter: X(k, 0) is one more
+draw of what the phases further than a guard from the seam (the controls) show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from vol2vol.geometry import Shape
+
+
+def phase_table(series: np.ndarray, borders: np.ndarray, step: int, offsets: Shape = (0,)) -> np.ndarray:
+    """Lay `(n, faces)` numbers out as `(periods, faces, step)`, phase -step // 2 first.
+
+    `offsets` are the planes of one seam relative to its border; their numbers are averaged. NaN outside the volume.
+    """
+    phases = np.arange(step) - step // 2
+    at = borders[:, None, None] + phases[:, None] + np.array(offsets)
+    known = (at >= 0) & (at < len(series))
+    table = np.where(known[..., None], series[np.where(known, at, 0)], np.nan)
+    return np.moveaxis(table.mean(axis=2), 1, 2)
+
+
+def control_phases(step: int, guard: int, offsets: Shape = (0,)) -> np.ndarray:
+    """Say which phases, -step // 2 first, keep every plane of the seam at least `guard` planes from every other."""
+    phases = np.arange(step) - step // 2
+    gaps = {(b - a) % step for a in offsets for b in offsets}
+    away = [np.minimum((phases - gap) % step, (gap - phases) % step) for gap in gaps]
+    return np.min(away, axis=0) >= guard
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Seam planes minus control planes, the mean over periods, and how far chance carries it."""
+
+    effect: float
+    error: float
+    df: float
+
+    @property
+    def z(self) -> float:
+        """Effect in standard errors."""
+        if self.error > 0:
+            return self.effect / self.error
+        return 0.0 if self.effect == 0 else float(np.copysign(np.inf, self.effect))
+
+    @property
+    def p(self) -> float:
+        """Two-sided Student p."""
+        return float(2 * stats.t.sf(abs(self.z), self.df))
+
+    def beyond(self, bound: float) -> float:
+        """Return the p of the claim that the effect lies above `bound`."""
+        if self.error > 0:
+            return float(stats.t.sf((self.effect - bound) / self.error, self.df))
+        return float(self.effect <= bound)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the Student interval of the effect."""
+        reach = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
+        return self.effect - reach, self.effect + reach
+
+
+def usable_periods(table: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Say which rows of a `(periods, step)` table have a number at phase 0 and at half of the controls or more."""
+    known = np.isfinite(table)
+    return known[:, table.shape[1] // 2] & (2 * known[:, controls].sum(axis=1) >= max(4, controls.sum()))
+
+
+def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:
+    """Compare phase 0 of a `(periods, step)` table of usable periods with its control phases, period by period.
+
+    The n controls of a period are neighbours and look alike: with autocorrelations rho they are worth
+    n / (1 + 2 sum rho) independent planes (initial positive sequence, Geyer 1992). The variance of a period's contrast
+    is s^2 (1 + 1/worth), s^2 being that of its controls; the mean over periods is compared with Student's t, degrees
+    of freedom after Welch and Satterthwaite.
+    """
+    rest = table[:, controls]
+    number = np.isfinite(rest).sum(axis=1)
+    means = np.nanmean(rest, axis=1)
+    residual = np.where(controls, table - means[:, None], np.nan)
+    worth = np.maximum(number / _correlation_time(residual), 2.0)
+    variance = np.nansum(residual**2, axis=1) / number / (1 - 1 / worth) * (1 + 1 / worth)
+    effects = table[:, table.shape[1] // 2] - means
+    spread = float(np.sum(variance**2 / (worth - 1)))
+    df = float(np.sum(variance)) ** 2 / spread if spread > 0 else float(np.sum(worth - 1))
+    return Contrast(float(effects.mean()), float(np.sqrt(variance.sum())) / len(table), df)
+
+
+def _correlation_time(residual: np.ndarray) -> float:
+    """Return 1 + 2 sum rho over lags, ended where two neighbouring autocorrelations sum to nothing or less."""
+    known = np.isfinite(residual)
+    filled = np.where(known, residual, 0.0)
+    variance = float((filled**2).sum()) / max(int(known.sum()), 1)
+    total = 1.0
+    if variance == 0:
+        return total
+    rho = []
+    for lag in range(1, residual.shape[1] // 2):
+        pairs = int((known[:, lag:] & known[:, :-lag]).sum())
+        rho.append(float((filled[:, lag:] * filled[:, :-lag]).sum()) / max(pairs, 1) / variance)
+    for first, second in zip(rho[0::2], rho[1::2], strict=False):
+        if first + second <= 0:
+            return max(total + 2 * max(first, 0.0), 1.0)
+        total += 2 * (first + second)
+    return max(total, 1.0)
+
+
+def rank_p(profile: np.ndarray, controls: np.ndarray) -> float:
+    """Return the phase-permutation p of a profile T(phi): how rarely a control is as far from the controls' median.
+
+    Two-sided, never below 1 / (1 + number of controls).
+    """
+    others = profile[controls & np.isfinite(profile)]
+    centre = np.median(others)
+    as_far = np.abs(others - centre) >= abs(profile[profile.size // 2] - centre)
+    return float((1 + as_far.sum()) / (1 + others.size))
+
+
+def faces_p(table: np.ndarray, controls: np.ndarray) -> float:
+    """Return the two-sided signed-rank p over faces of the rank of phase 0 among the controls of its own face.
+
+    `table` is `(periods, faces, step)`. The ranks are symmetric without seams whatever the distribution; the faces
+    are taken as independent, which planes that differ as a whole (sections) are not.
+    """
+    others, own = table[..., controls], table[..., table.shape[2] // 2, None]
+    known = np.isfinite(others).sum(axis=2)
+    below = (others < own).sum(axis=2) + 0.5 * (others == own).sum(axis=2)
+    middle = ((below + 0.5) / (known + 1) - 0.5)[np.isfinite(own[..., 0])]
+    if middle.size < 2 or not middle.any():
+        return 1.0
+    return float(stats.wilcoxon(middle, zero_method="zsplit", method="asymptotic").pvalue)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p corrected for the number of tests (Holm 1979)."""
+    order = np.argsort(p)
+    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
+    corrected = np.empty_like(stepped)
+    corrected[order] = stepped
+    return corrected
