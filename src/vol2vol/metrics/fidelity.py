@@ -1,0 +1,230 @@
+"""Fidelity: to the truth where it is known, to the source's structure where it is not; streamed, kept per block.
+
+Windows that would reach over the volume's border are left out of every windowed metric, as scikit-image does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.pairs import Measure, Pair, compare, extremes
+from vol2vol.volumes import Volume
+
+
+def to_truth(
+    output: Volume, truth: Volume, *, data_range: float | None = None, window: int = 9, block: Shape | None = None
+) -> dict[str, Blockwise]:
+    """Return `psnr`, `ssim`, `pearson`, `lncc` and `mean_absolute` of an output to the known truth.
+
+    `data_range` is the span of grey values: of the dtype for integers, measured on the truth for floats. Raises
+    `BadInput` where shapes or voxel sizes differ or the truth is constant.
+    """
+    if data_range is None:
+        data_range = _span(truth)
+    radius = window_radius(truth, window)
+    measures = [psnr(data_range), mean_absolute(), pearson(), lncc(radius), ssim(truth, data_range)]
+    return compare(output, truth, measures, block=block)
+
+
+def to_source(
+    source: Volume, output: Volume, *, window: int = 9, bins: int = 64, block: Shape | None = None
+) -> dict[str, Blockwise]:
+    """Return how much of the source's structure an output keeps: `lncc`, `gradient_correlation`, `nmi`.
+
+    None of them minds a change of brightness and contrast; `nmi` not even an inversion. Raises `BadInput` where
+    shapes or voxel sizes differ or a volume is constant.
+    """
+    radius = window_radius(source, window)
+    ranges = tuple(_ends(volume) for volume in (source, output))
+    return compare(source, output, [lncc(radius), gradient_correlation(), nmi(ranges, bins)], block=block)
+
+
+def _span(truth: Volume) -> float:
+    if truth.dtype.kind in "iu":
+        return float(np.iinfo(truth.dtype).max) - float(np.iinfo(truth.dtype).min)
+    low, high = _ends(truth)
+    return high - low
+
+
+def _ends(volume: Volume) -> tuple[float, float]:
+    low, high = extremes(volume)
+    if low == high:
+        raise BadInput(f"{volume.path} is {low:g} everywhere: there is no structure to compare")
+    return low, high
+
+
+def window_radius(volume: Volume, window: int) -> Shape:
+    """Return the radius of a cubic window, 0 across images; raise `BadInput` where it is even or does not fit."""
+    radius = tuple(0 if n == 1 else window // 2 for n in volume.spatial)
+    if window % 2 == 0 or any(2 * r + 1 > n for r, n in zip(radius, volume.spatial, strict=True)):
+        raise BadInput(f"{volume.path} of shape {volume.spatial} holds no window of {window}: use a smaller odd one")
+    return radius
+
+
+def psnr(data_range: float) -> Measure:
+    """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)` in decibels; infinite if equal."""
+
+    def sums(pair: Pair) -> np.ndarray:
+        apart = pair.first[pair.inner] - pair.second[pair.inner]
+        return np.array([float((apart**2).sum()), apart.size])
+
+    def combine(s: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return 10 * np.log10(data_range**2 * s[..., 1] / s[..., 0])
+
+    return Measure(name="psnr", sums=sums, combine=combine)
+
+
+def mean_absolute() -> Measure:
+    """Mean absolute difference, in stored grey values."""
+
+    def sums(pair: Pair) -> np.ndarray:
+        apart = np.abs(pair.first[pair.inner] - pair.second[pair.inner])
+        return np.array([float(apart.sum()), apart.size])
+
+    return Measure(name="mean_absolute", sums=sums, combine=_mean)
+
+
+def _mean(s: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return s[..., 0] / s[..., 1]
+
+
+def pearson() -> Measure:
+    """Pearson correlation over all voxels, -1 to 1; NaN where a volume is constant.
+
+    Both are centred on their first voxel, so that large offsets cost no digits.
+    """
+    zero: list[tuple[float, float]] = []
+
+    def sums(pair: Pair) -> np.ndarray:
+        a, b = pair.first[pair.inner], pair.second[pair.inner]
+        if not zero:
+            zero.append((float(a.flat[0]), float(b.flat[0])))
+        return _products(a - zero[0][0], b - zero[0][1])
+
+    return Measure(name="pearson", sums=sums, combine=_correlation)
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([a.size, a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum()], np.float64)
+
+
+def _correlation(s: np.ndarray) -> np.ndarray:
+    """Return Pearson correlations of `_products`; NaN where a spread is nothing but rounding."""
+    count = np.maximum(s[..., 0], 1)
+    a, b, aa, bb, ab = (s[..., i] / count for i in range(1, 6))
+    va, vb = aa - a * a, bb - b * b
+    defined = (va > 1e-12 * aa) & (vb > 1e-12 * bb)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(defined, (ab - a * b) / np.sqrt(np.where(defined, va * vb, 1)), np.nan)
+
+
+def gradient_correlation() -> Measure:
+    """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998); images: Y and X."""
+
+    def sums(pair: Pair) -> np.ndarray:
+        rows = []
+        for axis in range(3):
+            if pair.spatial[axis] < 3:
+                rows.append(np.zeros(6))
+                continue
+            radius = tuple(int(a == axis) for a in range(3))
+            both = [_central(one, axis)[pair.whole(radius)] for one in (pair.first, pair.second)]
+            rows.append(_products(*both))
+        return np.concatenate(rows)
+
+    def combine(s: np.ndarray) -> np.ndarray:
+        parts = s.reshape(*s.shape[:-1], 3, 6)
+        values, used = _correlation(parts), parts[..., 0] > 0
+        with np.errstate(invalid="ignore"):
+            return np.where(used, values, 0).sum(-1) / used.sum(-1)
+
+    return Measure(name="gradient_correlation", sums=sums, combine=combine, halo=(1, 1, 1))
+
+
+def _central(values: np.ndarray, axis: int) -> np.ndarray:
+    return ndimage.correlate1d(values, [-0.5, 0, 0.5], axis=axis, mode="nearest")
+
+
+def lncc(radius: Shape) -> Measure:
+    """Mean over all windows of the Pearson correlation within a window, -1 to 1; windows flat in either are left out.
+
+    A window is flat where its variance is below 1e-11 of its mean square.
+    """
+    size = tuple(2 * r + 1 for r in radius)
+
+    def box(values: np.ndarray) -> np.ndarray:
+        return ndimage.uniform_filter(values, size, mode="nearest")
+
+    def sums(pair: Pair) -> np.ndarray:
+        where = pair.whole(radius)
+        if min(s.stop - s.start for s in where) < 1:
+            return np.zeros(2)
+        zero = pair.first.mean(), pair.second.mean()
+        a, b = pair.first - zero[0], pair.second - zero[1]
+        ma, mb, aa, bb, ab = (box(v)[where] for v in (a, b, a * a, b * b, a * b))
+        va, vb = aa - ma * ma, bb - mb * mb
+        seen = (va > 1e-11 * (va + (ma + zero[0]) ** 2)) & (vb > 1e-11 * (vb + (mb + zero[1]) ** 2))
+        value = (ab - ma * mb)[seen] / np.sqrt(va[seen] * vb[seen])
+        return np.array([float(np.clip(value, -1, 1).sum()), value.size])
+
+    return Measure(name="lncc", sums=sums, combine=_mean, halo=radius)
+
+
+def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
+    """Structural similarity (Wang et al. 2004, equation 13; K 0.01 and 0.03, Gaussian window of 11 voxels).
+
+    `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`, over Z, Y
+    and X, over Y and X for images. Raises `BadInput` where the volume holds no window.
+    """
+    reach = int(3.5 * sigma + 0.5)
+    radius = window_radius(truth, 2 * reach + 1)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    axes = [i for i in range(3) if radius[i]]
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(values, sigma, truncate=3.5, axes=axes)
+
+    def sums(pair: Pair) -> np.ndarray:
+        where = pair.whole(radius)
+        if min(s.stop - s.start for s in where) < 1:
+            return np.zeros(2)
+        a, b = pair.first, pair.second
+        ma, mb, aa, bb, ab = (smooth(v)[where] for v in (a, b, a * a, b * b, a * b))
+        va, vb, cross = aa - ma * ma, bb - mb * mb, ab - ma * mb
+        value = (2 * ma * mb + c1) * (2 * cross + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+        return np.array([float(value.sum()), value.size])
+
+    return Measure(name="ssim", sums=sums, combine=_mean, halo=radius)
+
+
+def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> Measure:
+    """Normalised mutual information `(H(a) + H(b)) / H(a, b)`, 1 to 2 (Studholme et al. 1999), over equal bins."""
+    if not 2 <= bins <= 1024:
+        raise BadInput(f"mutual information over {bins} bins: use 2 to 1024")
+
+    def sums(pair: Pair) -> np.ndarray:
+        keys = []
+        for values, (low, high) in zip((pair.first, pair.second), ranges, strict=True):
+            scaled = (values[pair.inner] - low) * (bins / (high - low))
+            keys.append(np.clip(scaled.astype(np.int64), 0, bins - 1).ravel())
+        return np.bincount(keys[0] * bins + keys[1], minlength=bins * bins).astype(np.float64)
+
+    def combine(s: np.ndarray) -> np.ndarray:
+        joint = s.reshape(*s.shape[:-1], bins, bins)
+        total = np.maximum(s.sum(-1), 1)
+        parts = [joint.sum(-1), joint.sum(-2), s]
+        one, two, both = (_entropy(part / total[..., None]) for part in parts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(both > 0, (one + two) / both, np.nan)
+
+    return Measure(name="nmi", sums=sums, combine=combine)
+
+
+def _entropy(share: np.ndarray) -> np.ndarray:
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)

@@ -1,0 +1,125 @@
+"""Two volumes of the same tissue read side by side, block by block, each block with a halo around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape, grid
+from vol2vol.metrics.bootstrap import Blockwise, Combine
+from vol2vol.volumes import Volume
+
+BLOCK = (64, 128, 128)
+"""Voxels of a block of a volume."""
+BLOCK_2D = (1, 512, 512)
+"""Voxels of a block of an image."""
+RELATIVE = 1e-3
+"""Voxel sizes that differ by less are the same."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A block of both volumes, float64 `(Z, Y, X)` of one channel, with as much halo as the volume has."""
+
+    first: np.ndarray
+    second: np.ndarray
+    inner: tuple[slice, ...]
+    """Where the block lies in the arrays."""
+    box: Box
+    """Where it lies in the volume."""
+    spatial: Shape
+    """Voxels of the volume."""
+
+    def whole(self, radius: Sequence[int]) -> tuple[slice, ...]:
+        """Return, in the arrays, the voxels of the block whose window of this radius lies in the volume."""
+        return tuple(
+            slice(s.start + max(0, r - a), s.stop - max(0, b - (n - r)))
+            for s, a, b, n, r in zip(self.inner, self.box.start, self.box.stop, self.spatial, radius, strict=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A metric as sums over blocks."""
+
+    name: str
+    sums: Callable[[Pair], np.ndarray]
+    """Additive sums `(k,)` of a block."""
+    combine: Combine
+    """What makes a value of the sums."""
+    halo: Shape = (0, 0, 0)
+    """Voxels it has to see around a block."""
+
+
+def alike(first: Volume, second: Volume) -> None:
+    """Raise `BadInput`, naming both, unless two volumes have the same shape and voxel size."""
+    if first.shape != second.shape:
+        raise BadInput(
+            f"{first.path} has shape {first.shape} and {second.path} {second.shape}: compare volumes of one shape"
+        )
+    if not np.allclose(first.voxel_size, second.voxel_size, rtol=RELATIVE, atol=0) or (
+        first.unit and second.unit and first.unit != second.unit
+    ):
+        sizes = [f"{v.voxel_size} {v.unit}".strip() for v in (first, second)]
+        raise BadInput(
+            f"{first.path} has voxels of {sizes[0]} and {second.path} of {sizes[1]}: resample one or give --voxel-size"
+        )
+
+
+def blocks_of(volume: Volume, block: Shape | None = None) -> list[Box]:
+    """Return the blocks that a volume is measured in; the last on an axis may be smaller."""
+    size = block or (BLOCK_2D if volume.spatial[0] == 1 else BLOCK)
+    if len(size) != 3 or min(size) < 1:
+        raise BadInput(f"block {size} must be three positive numbers of voxels: Z, Y, X")
+    return grid(Box.of(volume.spatial), size)
+
+
+def pairs(first: Volume, second: Volume, boxes: Sequence[Box], halo: Shape = (0, 0, 0)) -> Iterator[list[Pair]]:
+    """Yield, for every block, one pair per channel. Raises `BadInput` on voxels that are not finite."""
+    whole = Box.of(first.spatial)
+    for box in boxes:
+        wide = box.grow(halo, halo) & whole
+        arrays = [finite(volume, wide) for volume in (first, second)]
+        inner = box.relative_to(wide.start).slices
+        yield [Pair(a, b, inner, box, first.spatial) for a, b in zip(*arrays, strict=True)]
+
+
+def finite(volume: Volume, box: Box) -> np.ndarray:
+    """Return voxels `(C, *box.shape)` as float64; raise `BadInput`, naming the first, where one is not finite."""
+    stored = volume.read(box)
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        at = np.argwhere(~np.isfinite(stored))[0]
+        where = tuple(int(a + b) for a, b in zip(at, (0, *box.start), strict=True))
+        raise BadInput(
+            f"{volume.path}: voxel {where} (channel, z, y, x) is {stored[tuple(at)]}: "
+            "replace NaN and infinite voxels by a number in the file"
+        )
+    return stored.astype(np.float64)
+
+
+def compare(
+    first: Volume, second: Volume, measures: Sequence[Measure], *, block: Shape | None = None
+) -> dict[str, Blockwise]:
+    """Return every measure of two volumes, each block read once; memory is that of a few blocks.
+
+    Raises `BadInput` where shapes or voxel sizes differ, or a voxel is not finite.
+    """
+    alike(first, second)
+    halo = tuple(max(m.halo[axis] for m in measures) for axis in range(3))
+    rows: dict[str, list[np.ndarray]] = {m.name: [] for m in measures}
+    for channels in pairs(first, second, blocks_of(first, block), halo):
+        for measure in measures:
+            rows[measure.name].append(np.sum([measure.sums(pair) for pair in channels], axis=0))
+    return {m.name: Blockwise(name=m.name, sums=np.array(rows[m.name]), combine=m.combine) for m in measures}
+
+
+def extremes(volume: Volume, block: Shape | None = None) -> tuple[float, float]:
+    """Return the smallest and the largest voxel, in one pass."""
+    low, high = np.inf, -np.inf
+    for box in blocks_of(volume, block):
+        values = finite(volume, box)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high

@@ -1,0 +1,193 @@
+"""Fidelity against scikit-image, scipy, MONAI and loops; in blocks of any size; intervals and bad input."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+from skimage import metrics as oracle
+from stored import store
+
+from vol2vol.errors import BadInput
+from vol2vol.metrics.bootstrap import Resampling
+from vol2vol.metrics.cycle import cycle_error
+from vol2vol.metrics.fidelity import lncc, nmi, ssim, to_source, to_truth
+from vol2vol.metrics.pairs import compare
+
+SHAPE = (23, 31, 29)
+
+
+def texture(shape, seed=0, sigma=1.5):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+    return field / field.std()
+
+
+def images(shape=SHAPE, dtype=np.uint8, seed=0):
+    a = texture(shape, seed)
+    b = 0.8 * a + 0.5 * texture(shape, seed + 1)
+    if np.dtype(dtype).kind == "f":
+        return a.astype(dtype), b.astype(dtype)
+    limits = np.iinfo(dtype)
+    middle, step = (int(limits.max) + int(limits.min)) / 2, (int(limits.max) - int(limits.min)) / 12
+    return tuple(np.clip(np.rint(middle + step * v), limits.min, limits.max).astype(dtype) for v in (a, b))
+
+
+@pytest.fixture(params=["uint8", "uint16", "int16", "float32"])
+def pair(request, tmp_path):
+    a, b = images(dtype=request.param)
+    return a, b, store(tmp_path / "some output é.zarr", a), store(tmp_path / "truth.zarr", b)
+
+
+@pytest.mark.parametrize("block", [None, (7, 11, 13), (23, 5, 29), (4, 4, 4)])
+def test_agrees_with_scikit_image_in_blocks_of_any_size(pair, block):
+    a, b, output, truth = pair
+    if b.dtype.kind == "f":
+        span = float(b.max()) - float(b.min())
+    else:
+        span = float(np.iinfo(b.dtype).max) - float(np.iinfo(b.dtype).min)
+    got = to_truth(output, truth, block=block)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    assert got["psnr"].value == pytest.approx(oracle.peak_signal_noise_ratio(y, x, data_range=span), abs=1e-9)
+    assert got["pearson"].value == pytest.approx(stats.pearsonr(x.ravel(), y.ravel())[0], abs=1e-9)
+    assert got["mean_absolute"].value == pytest.approx(np.abs(x - y).mean())
+    want = oracle.structural_similarity(
+        x, y, data_range=span, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert got["ssim"].value == pytest.approx(want, abs=1e-6)
+    kept = to_source(output, truth, bins=50, block=block)
+    assert kept["nmi"].value == pytest.approx(oracle.normalized_mutual_information(x, y, bins=50), abs=1e-9)
+    inner = (slice(1, -1),) * 3
+    each = []
+    for axis in range(3):
+        cut = [slice(None)] * 3
+        cut[axis] = inner[0]
+        p, q = (np.gradient(v, axis=axis)[tuple(cut)].ravel() for v in (x, y))
+        each.append(stats.pearsonr(p, q)[0])
+    assert kept["gradient_correlation"].value == pytest.approx(np.mean(each), abs=1e-9)
+
+
+@pytest.mark.parametrize("block", [None, (5, 9, 8)])
+def test_lncc_agrees_with_loops_and_with_monai(tmp_path, block):
+    a, b = images((12, 14, 13), np.float64)
+    a[:, :, :6] = 3.0  # flat windows are left out
+    volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
+    r, each = 2, []
+    for z in range(r, 12 - r):
+        for y in range(r, 14 - r):
+            for x in range(r, 13 - r):
+                p, q = (v[z - r : z + r + 1, y - r : y + r + 1, x - r : x + r + 1].ravel() for v in (a, b))
+                if np.ptp(p):
+                    each.append(np.corrcoef(p, q)[0, 1])
+    got = compare(*volumes, [lncc((r, r, r))], block=block)["lncc"]
+    assert got.value == pytest.approx(np.mean(each), abs=1e-9)
+
+    from monai.losses import LocalNormalizedCrossCorrelationLoss
+
+    c, d = images((9, 10, 11), np.float64, seed=4)  # theirs is the mean square, over padded windows: take one window
+    volumes = store(tmp_path / "c.zarr", c[:5, :5, :5].copy()), store(tmp_path / "d.zarr", d[:5, :5, :5].copy())
+    loss = LocalNormalizedCrossCorrelationLoss(kernel_size=5, reduction="none", smooth_nr=0, smooth_dr=1e-12)
+    theirs = -loss(*(torch.from_numpy(v[:5, :5, :5])[None, None] for v in (c, d)))[0, 0, 2, 2, 2]
+    assert compare(*volumes, [lncc((2, 2, 2))])["lncc"].value ** 2 == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_images_are_seen_in_their_plane(tmp_path):
+    a, b = images((1, 40, 37))
+    output, truth = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
+    want = oracle.structural_similarity(
+        a[0].astype(float), b[0].astype(float), data_range=255, gaussian_weights=True, use_sample_covariance=False
+    )
+    got = to_truth(output, truth, block=(1, 16, 7))
+    assert got["ssim"].value == pytest.approx(want, abs=1e-6)
+    kept = to_source(output, truth, block=(1, 16, 7))
+    assert -1 <= kept["gradient_correlation"].value <= 1
+    assert len(kept["nmi"].sums) == 18
+
+
+def test_channels_are_pooled(tmp_path):
+    wide = [np.stack([texture((12, 12, 12), s), texture((12, 12, 12), s + 5)]).astype(np.float32) for s in (0, 1)]
+    volumes = store(tmp_path / "c.zarr", wide[0]), store(tmp_path / "d.zarr", wide[1])
+    got = to_truth(*volumes, data_range=4.0)
+    assert got["psnr"].value == pytest.approx(
+        oracle.peak_signal_noise_ratio(wide[1], wide[0], data_range=4.0), abs=1e-4
+    )
+
+
+def test_structure_survives_a_new_contrast_but_not_a_shift(tmp_path):
+    a = images()[0]
+    source = store(tmp_path / "s.zarr", a)
+    toned = store(tmp_path / "t.zarr", (255 - a * 0.5).astype(np.float32))
+    moved = store(tmp_path / "m.zarr", np.roll(a, 4, axis=2))
+    kept, lost = to_source(source, toned), to_source(source, moved)
+    assert kept["lncc"].value == pytest.approx(-1, abs=1e-6)
+    assert kept["gradient_correlation"].value == pytest.approx(-1, abs=1e-6)
+    assert kept["nmi"].value > 1.9
+    assert abs(lost["lncc"].value) < 0.4
+    assert lost["nmi"].value < 1.3
+    same = to_truth(source, source)
+    assert (same["psnr"].value, same["mean_absolute"].value) == (np.inf, 0)
+    assert same["ssim"].value == pytest.approx(1)
+
+
+def test_intervals_come_from_blocks(tmp_path):
+    a, b = images((32, 32, 32))
+    worse = np.clip(b.astype(int) + 40 * texture((32, 32, 32), 9), 0, 255).astype(np.uint8)
+    truth = store(tmp_path / "truth.zarr", a)
+    one, two = (
+        to_truth(store(tmp_path / f"{n}.zarr", v), truth, block=(8, 8, 8), window=5)
+        for n, v in (("one", b), ("two", worse))
+    )
+    better = one["ssim"].against(two["ssim"], Resampling(resamples=300))
+    assert 0 < better.low < better.value < better.high
+    assert better.blocks == 64
+    alone = one["pearson"].interval()
+    assert alone.low < one["pearson"].value < alone.high
+    assert one["pearson"].per_block.shape == (64,)
+
+
+@pytest.mark.parametrize("shape", [(11, 11, 11), (1, 11, 11), (13, 11, 17)])
+def test_smallest_volumes(tmp_path, shape):
+    a, b = images(shape)
+    volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
+    x, y = (v.squeeze().astype(float) for v in (a, b))
+    want = oracle.structural_similarity(x, y, data_range=255, gaussian_weights=True, use_sample_covariance=False)
+    for block in (None, (1, 1, 11), (3, 2, 5)):
+        assert compare(*volumes, [ssim(volumes[1], 255.0)], block=block)["ssim"].value == pytest.approx(want, abs=1e-9)
+
+
+def test_bad_input(tmp_path):
+    a = images((12, 12, 12))[0]
+    volume = store(tmp_path / "a.zarr", a)
+    with pytest.raises(BadInput, match=r"a.zarr has shape \(1, 12, 12, 12\) and .*b.zarr \(1, 12, 12, 11\)"):
+        to_truth(volume, store(tmp_path / "b.zarr", a[:, :, :11].copy()))
+    with pytest.raises(BadInput, match=r"voxels of \(1.0, 1.0, 1.0\) and .*\(2.0, 1.0, 1.0\)"):
+        to_truth(volume, store(tmp_path / "c.zarr", a, voxel_size=(2, 1, 1)))
+    holed = a.astype(np.float32)
+    holed[3, 4, 5] = np.nan
+    with pytest.raises(BadInput, match=r"voxel \(0, 3, 4, 5\) .* is nan"):
+        to_source(volume, store(tmp_path / "n.zarr", holed))
+    with pytest.raises(BadInput, match="everywhere"):
+        to_source(volume, store(tmp_path / "f.zarr", np.full_like(a, 7)))
+    with pytest.raises(BadInput, match="no window of 11"):
+        to_truth(*[store(tmp_path / f"s{i}.zarr", a[:10].copy()) for i in range(2)])
+    with pytest.raises(BadInput, match="no window of 4"):
+        to_truth(volume, volume, window=4)
+    with pytest.raises(BadInput, match="bins"):
+        nmi(((0, 1), (0, 1)), 1)
+
+
+def test_quantisation_finds_what_a_cycle_hides():
+    source = [np.random.default_rng(i).uniform(0, 1, (4, 5, 6)) for i in range(3)]
+    honest = cycle_error(source, lambda x: 1 - x, lambda y: 1 - y, target_range=(0, 1), source_range=1.0)
+    assert honest.mean_absolute <= 0.5 / 255
+    assert honest.hidden == pytest.approx(honest.mean_absolute, abs=1e-12)
+    hiding = cycle_error(
+        source, lambda x: 0.5 + x * 1e-3, lambda y: (y - 0.5) * 1e3, target_range=(0, 1), source_range=1.0
+    )
+    assert hiding.hidden > 0.2
+    assert hiding.psnr < 10 < honest.psnr
+    noisy = cycle_error(source, lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0, noise=4)
+    assert noisy.mean_absolute == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
+    assert noisy.sums.shape == (3, 4)
+    with pytest.raises(BadInput, match="keep shapes"):
+        cycle_error(source, lambda x: x[1:], lambda y: y, target_range=(0, 1), source_range=1.0)
+    with pytest.raises(BadInput, match="needs blocks"):
+        cycle_error([], lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0)
