@@ -140,8 +140,7 @@ def exact(footprint: Footprint, tile: Shape) -> Plan:
     footprint.check(tile)
     before = tuple(round_up(r, p) for r, p in zip(footprint.reach[0], footprint.period, strict=True))
     after = tuple(
-        r + (t - b - r) % p
-        for r, t, b, p in zip(footprint.reach[1], tile, before, footprint.period, strict=True)
+        r + (t - b - r) % p for r, t, b, p in zip(footprint.reach[1], tile, before, footprint.period, strict=True)
     )
     step = tuple(t - b - a for t, b, a in zip(tile, before, after, strict=True))
     if min(step) < 1:
@@ -185,9 +184,7 @@ def average(footprint: Footprint, tile: Shape, halo: int = 16, overlap: int = 32
     return _overlapping(footprint, tile, halo, overlap, "flat")
 
 
-def blend(
-    footprint: Footprint, tile: Shape, window: Window = "linear", *, halo: int = 16, overlap: int = 32
-) -> Plan:
+def blend(footprint: Footprint, tile: Shape, window: Window = "linear", *, halo: int = 16, overlap: int = 32) -> Plan:
     """Like `average`, with weights that fall off towards the border of a tile."""
     return _overlapping(footprint, tile, halo, overlap, window)
 
@@ -199,7 +196,9 @@ def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, win
     margin = (halo,) * len(tile)
     step = tuple(t - 2 * halo - overlap for t in tile)
     if min(step) < 1:
-        raise BadInput(f"tile {tile} is too small for halo {halo} and overlap {overlap}: use more than {2 * halo + overlap}")
+        raise BadInput(
+            f"tile {tile} is too small for halo {halo} and overlap {overlap}: use more than {2 * halo + overlap}"
+        )
     return Plan(tile=tile, margin=(margin, margin), step=step, origin=(0,) * len(tile), window=window)
 
 

@@ -1,7 +1,8 @@
 """Apply a model to a volume of any size: plan it, compute it block by block, continue after a kill."""
 
+from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job, Prediction, predict, predicting
 from vol2vol.prediction.layout import Cost, Layout, make_layout
 from vol2vol.prediction.settings import PredictSettings
 
-__all__ = ["Cost", "Job", "Layout", "PredictSettings", "Prediction", "make_layout", "predict", "predicting"]
+__all__ = ["Cost", "Job", "Layout", "PredictSettings", "Prediction", "dry_run", "make_layout", "predict", "predicting"]

@@ -19,7 +19,7 @@ from vol2vol import nets
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.executors import local
-from vol2vol.geometry import Box
+from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
 from vol2vol.prediction.gather import Read, Runner, gather, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass, make_layout
@@ -154,11 +154,14 @@ class Job:
 
 
 def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
-    """Construct the network that a strategy runs: frozen, and cropped, padded or full; the trained one stays as it is."""
-    fixed = trained if settings.strategy == "disjoint" and nets.tile_dependent(trained) else nets.frozen(trained)
-    if settings.strategy in ("exact", "printed"):
-        return nets.cropped(fixed)
-    return nets.padded(fixed) if settings.strategy in ("average", "blend") else fixed
+    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays as it is."""
+    if nets.tile_dependent(trained) and settings.strategy != "exact":
+        fixed = trained
+    else:
+        fixed = nets.frozen(trained)
+    if settings.strategy in ("average", "blend"):
+        return nets.padded(fixed)
+    return nets.cropped(fixed) if settings.strategy != "disjoint" and nets.croppable(fixed) else fixed
 
 
 def predict(
@@ -274,7 +277,12 @@ def _complete(job: Job, output: str) -> Prediction | None:
 
 def _reader(source: Volume, intensity: Intensity) -> Read:
     def read(box: Box) -> np.ndarray:
-        return intensity.to_network(source.read_padded(box))
+        values = source.read_padded(box)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            _, *where = np.argwhere(~np.isfinite(values))[0]
+            first = tuple(reflect(int(a + b), n) for a, b, n in zip(where, box.start, source.spatial, strict=True))
+            raise BadInput(f"{source.path} holds NaN or infinity, first at voxel {first}: replace it by a number")
+        return intensity.to_network(values)
 
     return read
 

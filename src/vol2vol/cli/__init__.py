@@ -1,0 +1,73 @@
+"""The command line: one file per verb, each a thin door to the Python interface.
+
+A verb's file is imported when the verb is called, so `vol2vol --help` answers at once. A mistake of the user ends in
+one line on standard error and exit code 2; an interruption in exit code 130.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from importlib import import_module
+
+from vol2vol import __version__
+from vol2vol.errors import UserError
+
+VERBS = {
+    "demo": "make two phantom volumes, train, predict nine ways, write a report",
+    "train": "train a translation between two sets of volumes",
+    "predict": "translate a volume of any size, without seams",
+    "import": "take over a generator of the public reference code (.pth)",
+    "info": "say what a volume, a model or a run is",
+    "recipes": "list the recipes, or print one",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return the exit code; the entry point of the `vol2vol` command."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["--version"]:
+        print(f"vol2vol {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        return _fail(f"there is no verb {verb!r}: use one of {', '.join(VERBS)}")
+    _set_up_logging()
+    try:
+        import_module(f"vol2vol.cli.{verb}_").run(words[1:])
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    except KeyboardInterrupt:
+        print("vol2vol: stopped; the same command continues where it was", file=sys.stderr)
+        return 130
+    except UserError as error:
+        return _fail(str(error))
+    except (OSError, MemoryError) as error:
+        return _fail(f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())
+    return (
+        "usage: vol2vol VERB ...\n\nTranslate 2D and 3D microscopy between two looks, without seams.\n\n"
+        f"{verbs}\n\nvol2vol VERB --help says more about one; vol2vol --version prints the version."
+    )
+
+
+def _fail(line: str) -> int:
+    if os.environ.get("VOL2VOL_DEBUG"):
+        traceback.print_exc()
+    print(f"vol2vol: {' '.join(line.split())}", file=sys.stderr)
+    return 2
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="vol2vol: %(message)s", stream=sys.stderr)
+    logging.getLogger("vol2vol").setLevel(logging.INFO)

@@ -1,0 +1,36 @@
+"""`vol2vol import FILE.pth OUT --dims 2|3`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tyro
+
+from vol2vol.cli import show
+from vol2vol.recipes import import_reference
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and import."""
+    tyro.cli(_import, args=words, prog="vol2vol import")
+
+
+def _import(
+    file: Annotated[str, tyro.conf.Positional],
+    out: Annotated[str, tyro.conf.Positional],
+    *,
+    dims: Literal[2, 3],
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Make a model bundle of a generator trained with the public reference code; nothing in the file is executed.
+
+    Args:
+        file: a state dictionary such as latest_net_G_A.pth.
+        out: the folder of the new model.
+        dims: 2 for slices, 3 for volumes.
+        overwrite: replace an existing model.
+        json: print the result as JSON.
+    """
+    bundle = import_reference(file, out, dims=dims, overwrite=overwrite)
+    show.result({"model": str(bundle), "dims": dims}, as_json=json)

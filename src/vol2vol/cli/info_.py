@@ -1,0 +1,39 @@
+"""`vol2vol info PATH`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vol2vol.cli import show
+from vol2vol.recipes.info import info
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and describe."""
+    tyro.cli(_info, args=words, prog="vol2vol info")
+
+
+def _info(
+    path: Annotated[str, tyro.conf.Positional],
+    *,
+    axes: str | None = None,
+    voxel_size: str | None = None,
+    unit: str | None = None,
+    json: bool = False,
+) -> None:
+    """Say what a volume, a model bundle or a run folder is.
+
+    Args:
+        path: any of them.
+        axes: axes of a volume whose file does not say, such as zyx.
+        voxel_size: voxel size of a volume whose file does not say: Z,Y,X.
+        unit: unit of the voxel size.
+        json: print as JSON.
+    """
+    found: dict[str, Any] = info(
+        Path(path) if "://" not in path else path, axes, show.numbers(voxel_size, "--voxel-size"), unit
+    )
+    show.result(found, as_json=json)

@@ -1,0 +1,67 @@
+"""`vol2vol predict MODEL INPUT OUTPUT`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import tyro
+
+from vol2vol.cli import show
+from vol2vol.prediction import PredictSettings, dry_run, predict
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and predict."""
+    tyro.cli(_predict, args=words, prog="vol2vol predict")
+
+
+def _predict(
+    model: Annotated[str, tyro.conf.Positional],
+    input: Annotated[str, tyro.conf.Positional],
+    output: Annotated[str, tyro.conf.Positional],
+    settings: tyro.conf.OmitArgPrefixes[PredictSettings] = PredictSettings(),  # noqa: B008
+    *,
+    checkpoint: str = "last",
+    axes: str | None = None,
+    voxel_size: str | None = None,
+    unit: str | None = None,
+    overwrite: bool = False,
+    dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
+    json: bool = False,
+) -> None:
+    """Translate a volume of any size; the same command continues a prediction that was killed.
+
+    Args:
+        model: a model bundle, or a run folder.
+        input: OME-Zarr, Zarr, N5, TIFF, folder of slices, HDF5 (file.h5:/dataset), MRC, or s3:// and http(s):// Zarr.
+        output: where to write: NAME.zarr (OME-Zarr) or NAME.tif.
+        settings: how to predict.
+        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        axes: axes of an input whose file does not say, such as zyx or cyx.
+        voxel_size: voxel size of an input whose file does not say: Z,Y,X (or Y,X for an image).
+        unit: unit of the voxel size, such as nanometer.
+        overwrite: replace an existing output.
+        dry_run_: print blocks, redundancy, operations, memory and expected time; compute nothing.
+        json: print the result as JSON.
+    """
+    where: dict[str, Any] = {
+        "which": checkpoint,
+        "axes": axes,
+        "voxel_size": show.numbers(voxel_size, "--voxel-size"),
+        "unit": unit,
+    }
+    if dry_run_:
+        show.result(dry_run(model, input, settings, **where), as_json=json)
+        return
+    with show.block_progress() as progress:
+        made = predict(model, input, output, settings, **where, overwrite=overwrite, progress=progress)
+    rate = made.voxels / made.seconds if made.voxels else 0.0
+    summary = {
+        "output": made.output,
+        "blocks": made.blocks,
+        "blocks done before": made.blocks_before,
+        "voxels computed": made.voxels,
+        "seconds": round(made.seconds, 2),
+        "voxels per second": round(rate),
+    }
+    show.result(summary, as_json=json)

@@ -1,0 +1,39 @@
+"""`vol2vol recipes [NAME]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+import yaml
+
+from vol2vol.cli import show
+from vol2vol.recipes import list_recipes, load_recipe
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and list or print recipes."""
+    tyro.cli(_recipes, args=words, prog="vol2vol recipes")
+
+
+def _recipes(
+    name: Annotated[str | None, tyro.conf.Positional] = None,
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    *,
+    json: bool = False,
+) -> None:
+    """List the shipped recipes, or print one in full: copy it to a file to make your own.
+
+    Args:
+        name: a recipe to print.
+        overrides: changes to it, such as train.epochs=20.
+        json: print as JSON.
+    """
+    if name is None:
+        show.result(list_recipes(), as_json=json)
+        return
+    recipe = load_recipe(name, overrides).model_dump(mode="json")
+    if json:
+        show.result(recipe, as_json=True)
+    else:
+        print(yaml.safe_dump(recipe, sort_keys=False), end="")

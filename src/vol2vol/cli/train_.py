@@ -1,0 +1,62 @@
+"""`vol2vol train --recipe NAME --source A --target B --out RUN [key=value ...]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+
+from vol2vol.cli import show
+from vol2vol.recipes import train
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and train."""
+    tyro.cli(_train, args=words, prog="vol2vol train")
+
+
+def _train(
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    *,
+    source: tuple[str, ...],
+    target: tuple[str, ...],
+    out: str,
+    recipe: str = "small-2d",
+    axes: str | None = None,
+    voxel_size: str | None = None,
+    unit: str | None = None,
+    devices: int | None = None,
+    strategy: str | None = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Train a translation between two unpaired sets of volumes; the same command continues a run that was killed.
+
+    Args:
+        overrides: changes to the recipe, such as train.epochs=20 data.patch=126.
+        source: one or more volumes of the source domain.
+        target: one or more volumes of the target domain; sizes and numbers may differ.
+        out: the run folder.
+        recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
+        axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say: Z,Y,X.
+        unit: unit of the voxel size, such as nanometer.
+        devices: GPUs, or processes on a CPU; short for train.devices=N.
+        strategy: Lightning strategy; short for train.strategy=NAME.
+        overwrite: replace an existing run.
+        json: print the result as JSON.
+    """
+    short = {"train.devices": devices, "train.strategy": strategy}
+    changes = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
+    made = train(
+        recipe,
+        source,
+        target,
+        out,
+        overrides=changes,
+        axes=axes,
+        voxel_size=show.numbers(voxel_size, "--voxel-size"),
+        unit=unit,
+        overwrite=overwrite,
+    )
+    show.result({"run": made.run, "model": made.last_bundle}, as_json=json)

@@ -1,0 +1,20 @@
+"""Recipes: everything one run needs, as data; and the verbs in which all rooms meet."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
+    from vol2vol.recipes.reference import import_reference
+    from vol2vol.recipes.training import train
+
+__all__ = ["Recipe", "import_reference", "list_recipes", "load_recipe", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    rooms = {"import_reference": "reference", "train": "training"}
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{rooms.get(name, 'recipe')}"), name)

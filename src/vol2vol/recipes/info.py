@@ -1,0 +1,39 @@
+"""Say what a path is: a volume, a model or a run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vol2vol.bundles import MODEL, describe_bundle, find_bundle
+from vol2vol.volumes import open_volume
+
+
+def info(
+    path: str | Path, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
+) -> dict[str, Any]:
+    """Describe a volume, a bundle or a run folder as plain data; raises what opening it would raise."""
+    folder = Path(path)
+    if (folder / MODEL).is_file():
+        return {"kind": "model", **describe_bundle(folder)}
+    if (folder / "recipe.yaml").is_file():
+        return _run(folder)
+    return {"kind": "volume", **open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit).describe()}
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    models = sorted(p.name for p in folder.glob("models/epoch-*") if (p / MODEL).is_file())
+    rows = []
+    if (folder / "log.csv").is_file():
+        with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    found: dict[str, Any] = {"kind": "run", "path": str(folder), "epochs": len(rows), "models": models}
+    found["last epoch"] = rows[-1] if rows else {}
+    if models:
+        found["model"] = describe_bundle(find_bundle(folder))
+    found["recipe"] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return found
