@@ -1,0 +1,139 @@
+"""Patches of volumes through a feature network: one row per patch, with where it came from.
+
+Every set that is to be compared goes through one intensity map, that of the target. A feature network is any
+`nn.Module` from images `(B, C, Y, X)` (cubes: `(B, C, Z, Y, X)`) in 0..1, rounded to 1/255, to `(B, d)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity, measure
+from vol2vol.metrics.patches import SPANS, Cutting, cut, positions
+from vol2vol.volumes import Volume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """What a network sees in the patches of a volume."""
+
+    values: np.ndarray
+    """Float32 `(n, d)`."""
+    places: np.ndarray
+    """First voxels of the patches, int64 `(n, 3)`, ZYX."""
+    cutting: Cutting
+    volume: str
+    """Path."""
+    spatial: tuple[int, ...]
+    """Voxels of the volume, ZYX."""
+    network: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def at(self, which: np.ndarray) -> Features:
+        """Return some of the patches, by index or mask."""
+        return replace(self, values=self.values[which], places=self.places[which])
+
+    def blocks(self, size: int) -> np.ndarray:
+        """Return the number 0..k-1 of the cube of `size` voxels that the middle of each patch lies in, `(n,)`."""
+        middle = self.places + np.array(self.cutting.shape) // 2
+        return np.unique(middle // size, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def halves(self) -> tuple[Features, Features]:
+        """Return the patches on both sides of a plane through the middle of the longest axis that allows it.
+
+        Patches that touch the plane are dropped; across thin patches, those less than half a patch away as well
+        (or an eighth of a short axis), because neighbouring sections show the same. Raises `BadInput` where a half
+        would be empty.
+        """
+        for axis in sorted(range(3), key=lambda i: -self.spatial[i]):
+            thick, middle = self.cutting.shape[axis], self.spatial[axis] // 2
+            gap = 0 if thick > 1 else min(self.cutting.size // 2, self.spatial[axis] // 8)
+            first = self.places[:, axis] + thick <= middle - gap
+            second = self.places[:, axis] >= middle + gap
+            if first.any() and second.any():
+                return self.at(first), self.at(second)
+        raise BadInput(
+            f"{self.volume} of shape {self.spatial} has no two disjoint halves for patches of "
+            f"{self.cutting.size} voxels: use smaller patches or a larger volume"
+        )
+
+
+def grey_map(target: Volume, percentiles: tuple[float, float] = (0.1, 99.9)) -> Intensity:
+    """Return the one map for all sets: percentiles of the whole target to 0..255."""
+    return measure([target], "percentile", percentiles=percentiles, network=(0.0, 255.0))
+
+
+def extract(
+    volume: Volume,
+    network: nn.Module,
+    grey: Intensity,
+    cutting: Cutting | None = None,
+    *,
+    channel: int | None = None,
+    batch: int = 32,
+    device: str = "cpu",
+    name: str | None = None,
+) -> Features:
+    """Return the features of patches of a volume.
+
+    `channel` picks one of several; without it, one channel or three (RGB) are used as they are. Raises `BadInput`
+    where patches do not fit, channels are not named, or the network does not return `(B, d)`.
+    """
+    cutting = cutting or Cutting()
+    _check_channel(volume, channel)
+    places = positions(volume, cutting)
+    network = network.to(device).eval()
+    rows = []
+    with torch.inference_mode():
+        for images in _batches(volume, places, cutting, grey, channel=channel, batch=batch):
+            found = network(images.to(device))
+            if not isinstance(found, Tensor) or found.ndim < 2 or found.shape[:2].numel() != found.numel():
+                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise BadInput(f"the feature network returns {shape} for {len(images)} patches: it must return (B, d)")
+            rows.append(found.flatten(1).float().cpu().numpy())
+    return Features(
+        values=np.concatenate(rows),
+        places=places,
+        cutting=cutting,
+        volume=volume.path,
+        spatial=volume.spatial,
+        network=name or type(network).__name__,
+    )
+
+
+def _check_channel(volume: Volume, channel: int | None) -> None:
+    if channel is None and volume.channels not in (1, 3):
+        raise BadInput(f"{volume.path} has {volume.channels} channels: choose one with channel=0..")
+    if channel is not None and not 0 <= channel < volume.channels:
+        raise BadInput(f"{volume.path} has no channel {channel}: choose 0 to {volume.channels - 1}")
+
+
+def _batches(
+    volume: Volume, places: np.ndarray, cutting: Cutting, grey: Intensity, *, channel: int | None, batch: int
+) -> Iterator[Tensor]:
+    """Yield images in 0..1, float32 `(B, C, Y, X)`, cubes with Z."""
+    patches = cut(volume, places, cutting)
+    while stack := list(islice(patches, batch)):
+        yield images_of(np.stack(stack), cutting, grey, channel)
+
+
+def images_of(patches: np.ndarray, cutting: Cutting, grey: Intensity, channel: int | None = None) -> Tensor:
+    """Return stored patches `(B, C, Z, Y, X)` as images in steps of 1/255, their thin axis removed."""
+    mapped = grey.to_network(np.moveaxis(patches, 1, 0))
+    if channel is not None:
+        mapped = mapped[channel : channel + 1]
+    if not np.isfinite(mapped).all():
+        raise BadInput("the patches hold NaN or infinite voxels: replace them by a number in the file")
+    images = np.moveaxis(np.rint(mapped), 0, 1) / np.float32(255)
+    if cutting.axis != "xyz":
+        images = images.squeeze(2 + SPANS[cutting.axis].index(0))
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32))
