@@ -17,40 +17,32 @@ def test_residual_is_that_of_the_paper():
     assert np.array_equal(seams.residual(np.full((3, 3), 7), np.full((3, 3), 9)), np.zeros((3, 3)))
 
 
-def test_profile_is_flat_without_and_peaks_at_zero_with_a_seam():
-    image = noise()
+def test_profile_is_flat_without_and_a_hill_at_the_borders_with_seams():
+    clean = noise()
     rows, columns = [40, 80], [50, 100]
-    flat = seams.step_profile(image, rows, columns)
-    assert flat.shape == (25,)
-    assert np.all(np.abs(flat - 1) < 0.25)
-    image[40:80] += 60
-    image[:, 50:100] += 60
-    peaked = seams.step_profile(image, rows, columns)
-    assert int(peaked.argmax()) == 12
-    assert peaked[12] > 3
-    assert np.all(np.abs(np.delete(peaked, 12) - 1) < 0.25)
+    flat = seams.border_profile(clean + noise(seed=5), clean, rows, columns)
+    assert flat.shape == (33,)
+    assert np.all(np.abs(flat - 100) < 4)
+    seamed = clean.copy()
+    seamed[78:82] += 60
+    seamed[38:42] += 60
+    hill = seams.border_profile(seamed, clean, rows, [])
+    np.testing.assert_allclose(hill[16 - 2 : 16 + 2], 60)
+    assert hill[:14].max() == 0
+    assert hill[18:].max() == 0
+    np.testing.assert_allclose(seams.border_profile(seamed.T, clean.T, [], rows), hill)
 
 
-@pytest.mark.parametrize("columns", [[], [1], [159]])
-def test_profile_at_the_edge_or_without_borders(columns):
-    profile = seams.step_profile(noise(), [], columns)
-    assert np.isnan(profile).sum() == (12 if columns else 25)
-
-
-def test_profile_of_a_constant_image_is_unknown():
-    assert np.isnan(seams.step_profile(np.zeros((30, 30)), [10], [])).all()
-
-
-def test_spacing():
-    assert seams.spacing([30, 50], 100) == 20
-    assert seams.spacing([95], 100) == 5
-    assert seams.spacing([], 100) == 100
+@pytest.mark.parametrize(("columns", "unknown"), [([], 33), ([1], 15), ([159], 16)])
+def test_profile_at_the_edge_or_without_borders(columns, unknown):
+    profile = seams.border_profile(noise(), noise(), [], columns)
+    assert np.isnan(profile).sum() == unknown
 
 
 def test_worst_border_is_where_the_seam_is():
     clean = noise()
     seamed = clean.copy()
-    seamed[70:110, 100:] += 50
+    seamed[70:110, 97:103] += 50
     assert seams.worst_border(seamed, clean, [], []) is None
     row, column = seams.worst_border(seamed, clean, [40, 80], [50, 100])
     assert column == 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def groups(results: Iterable[Result]) -> list[Group]:
 def overview(folder: Path, result: Result, found: Sequence[Group]) -> Sheet:
     """Show source, the seamless translation of every group, known answer and target in all three views."""
     columns = [("source", result.source)] if result.source else []
-    columns += [(f"translated: {group.name}", group.reference.output) for group in found[:MOST_GROUPS]]
+    columns += [(group.name, group.reference.output) for group in found[:MOST_GROUPS]]
     columns += [("known answer", result.answer)] if result.answer else []
     columns += [("target", result.target)] if result.target else []
     volumes = {title: open_volume(folder / path) for title, path in columns}
@@ -111,7 +112,7 @@ class Cuts:
 
 
 def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
-    """Read one plane of every strategy, through the tile borders nearest to the middle where there are any.
+    """Read one plane of every strategy, crossed by tile borders but not lying on one, near the middle.
 
     None where the group's volumes have no such view.
     """
@@ -132,10 +133,15 @@ def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
 
 
 def _centre(spatial: Shape, positions: tuple[list[int], ...], view: str) -> Shape:
+    """Return the middle, moved onto a border within the plane and away from borders across it."""
     centre = list(planes.middle(spatial))
     for axis in planes.inside(view):
         if positions[axis]:
             centre[axis] = min(positions[axis], key=lambda p: abs(p - spatial[axis] // 2))
+    across = planes.VIEWS[view]
+    edges = [0, *positions[across], spatial[across]]
+    if len(edges) > 2:
+        centre[across] = min(((a + b) // 2 for a, b in pairwise(edges)), key=lambda p: abs(p - spatial[across] // 2))
     return tuple(centre)
 
 
@@ -173,7 +179,7 @@ def _residual_row(one: Cuts, maps: list[np.ndarray], grey: Range, heat: Range) -
 
 
 def close_up(one: Cuts) -> Sheet | None:
-    """Magnify the border at which the seam stands out most, for every strategy, beside the steps across all borders.
+    """Magnify the border at which the seam stands out most, beside the difference by distance from all borders.
 
     None where no border crosses the plane.
     """
@@ -190,25 +196,24 @@ def close_up(one: Cuts) -> Sheet | None:
         draw(crop, result.strategy, f"Close-up of {one.group.name}, {result.strategy}", shared, borders=lines)
         for crop, result in zip(crops, one.shown, strict=True)
     ]
-    profiles = _profiles(one)
-    at_border = {name: float(values[values.size // 2]) for name, (_, values) in profiles.items()}
-    return Sheet(
-        title=one.group.name,
-        rows=[[*row, _profile_plot(one, profiles, at_border)]],
-        ranges=[shared],
-        note=_against(at_border, one.shown[one.seamed].strategy),
-    )
+    told = _gathering(one)
+    return Sheet(title=one.group.name, rows=[[*row, _profile_plot(one, told)]], ranges=[shared], note=told)
 
 
-def _against(at_border: dict[str, float], seamed: str) -> str:
-    """Say how the steps at the borders compare with those of the first strategy at the same places."""
-    first, usual = next(iter(at_border.items()))
-    times = {name: f"{value / usual:.2f}" for name, value in at_border.items() if name != first and usual > 0}
-    others = ", ".join(f"{name} {ratio}" for name, ratio in times.items() if name != seamed)
-    return (
-        f"where tiles of {seamed} meet, grey values step {times.get(seamed, '?')} times as much as in {first} at the "
-        f"same places" + (f" ({others})" if others else "")
-    )
+def _gathering(one: Cuts) -> str:
+    """Say how much more every strategy differs from the first within 4 voxels of its tile borders than elsewhere."""
+    first = one.planes[0].pixels.astype(np.float64)
+    told = []
+    for result, plane, at in list(zip(one.shown, one.planes, one.borders, strict=True))[1:]:
+        near = np.zeros(first.shape, bool)
+        for p in at[0]:
+            near[max(0, p - 4) : p + 4] = True
+        for p in at[1]:
+            near[:, max(0, p - 4) : p + 4] = True
+        difference = np.abs(plane.pixels - first)
+        if near.any() and not near.all() and difference[~near].mean() > 0:
+            told.append(f"{result.strategy} {difference[near].mean() / difference[~near].mean():.2f}")
+    return f"difference from {one.shown[0].strategy} near tile borders, relative to elsewhere: {', '.join(told)}"
 
 
 def _marks(at: tuple[list[int], list[int]], box: Box) -> figures.Borders:
@@ -219,31 +224,24 @@ def _marks(at: tuple[list[int], list[int]], box: Box) -> figures.Borders:
     return figures.Borders(rows=rows, columns=columns, length=0.1)
 
 
-def _profiles(one: Cuts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the step across the borders of the strategy with seams, for all strategies at the same places."""
-    at = one.borders[one.seamed]
-    sides = zip(at, one.planes[0].pixels.shape, strict=True)
-    reach = max(1, min(12, *(seams.spacing(positions, size) // 2 for positions, size in sides)))
+def _profile_plot(one: Cuts, told: str) -> Shown:
+    """Plot the difference from the first strategy by distance from the borders, for each strategy at its own."""
+    first, reach = one.planes[0].pixels, 16
     offsets = np.arange(-reach, reach + 1)
-    return {
-        result.strategy: (offsets, seams.step_profile(plane.pixels, *at, reach=reach))
-        for result, plane in zip(one.shown, one.planes, strict=True)
+    lines = {
+        result.strategy: (offsets, seams.border_profile(plane.pixels, first, *at, reach=reach))
+        for result, plane, at in list(zip(one.shown, one.planes, one.borders, strict=True))[1:]
     }
-
-
-def _profile_plot(one: Cuts, profiles: dict[str, tuple[np.ndarray, np.ndarray]], at_border: dict[str, float]) -> Shown:
-    peaks = ", ".join(f"{name} {value:.2f}" for name, value in at_border.items())
     data = figures.plot(
-        profiles,
+        lines,
         x="voxels from the tile border",
-        y="grey step (1 = usual)",
+        y=f"difference from {one.shown[0].strategy} (grey values)",
         mark_zero=True,
         size=(3.1, 2.9),
         lettering=9,
     )
     return Shown(
         source=svg(data),
-        title="step between neighbours",
-        alt=f"Step between neighbouring voxels by distance from the tile border of {one.group.name}; at 0: {peaks}",
-        caption=f"at 0: {peaks}",
+        title="where the difference is",
+        alt=f"Difference by distance from the tile border of {one.group.name}; {told}",
     )

@@ -32,6 +32,7 @@ class Facts:
 
     path: str
     """Relative to the results file, as written there."""
+    name: str
     absolute: str
     shape: str
     dtype: str
@@ -152,6 +153,7 @@ def _facts(folder: Path, path: str) -> Facts | None:
     unit = planes.short(volume.unit) or "(no unit)"
     return Facts(
         path=path,
+        name=path.rstrip("/").rpartition("/")[2],
         absolute=str((folder / path).resolve()),
         shape=words.sizes(volume.spatial),
         dtype=str(volume.dtype),

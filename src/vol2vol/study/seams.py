@@ -1,9 +1,8 @@
-"""Where tiles meet: residuals between stitching strategies and the step across a border."""
+"""Where tiles meet: residuals between stitching strategies, and how they gather at the borders of tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -22,45 +21,40 @@ def _unit(crop: np.ndarray) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def step_profile(image: np.ndarray, rows: Sequence[int], columns: Sequence[int], reach: int = 12) -> np.ndarray:
-    """Return the mean absolute step between neighbouring pixels, by distance from the nearest tile border.
+def border_profile(
+    seamed: np.ndarray, seamless: np.ndarray, rows: Sequence[int], columns: Sequence[int], reach: int = 16
+) -> np.ndarray:
+    """Return the mean absolute difference of two planes by distance from the nearest tile border.
 
-    Entry `reach + d` is the step between the pixels `p + d - 1` and `p + d` over all borders p, divided by the median
-    over all distances: 1 everywhere without a seam, a peak at `d = 0` with one. NaN where no border is that far inside.
+    In the planes' own grey values. Entry `reach + d` is the mean over all borders p of the lines of pixels `p + d` (the
+    first pixel of the new tile is at 0): flat without seams, a hill around 0 with them. NaN where no border is that
+    far inside.
     """
+    difference = np.abs(seamed.astype(np.float64) - seamless.astype(np.float64))
     total, count = np.zeros(2 * reach + 1), np.zeros(2 * reach + 1)
     for axis, positions in ((0, rows), (1, columns)):
-        steps = np.abs(np.diff(image.astype(np.float64), axis=axis))
-        line = steps.mean(axis=1 - axis)
+        line = difference.mean(axis=1 - axis)
         for p in positions:
-            for offset in range(-reach, reach + 1):
-                if 0 <= p + offset - 1 < line.size:
-                    total[reach + offset] += line[p + offset - 1]
-                    count[reach + offset] += 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        profile = total / count
-    usual = np.nanmedian(profile) if count.any() else np.nan
-    return profile / usual if usual > 0 else np.full_like(profile, np.nan)
-
-
-def spacing(positions: Sequence[int], size: int) -> int:
-    """Return the smallest distance between neighbouring borders or the image's edge."""
-    return min(b - a for a, b in pairwise((0, *positions, size)))
+            for offset in range(max(-reach, -p), min(reach + 1, line.size - p)):
+                total[reach + offset] += line[p + offset]
+                count[reach + offset] += 1
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def worst_border(
     seamed: np.ndarray, seamless: np.ndarray, rows: Sequence[int], columns: Sequence[int], length: int = 32
 ) -> tuple[int, int] | None:
-    """Return the pixel on a border at which the step stands out most from that of the seamless image.
+    """Return the pixel on a border around which two planes differ most: over 8 pixels across, `length` along it.
 
-    Averaged along `length` pixels of the border. None where no border crosses the image.
+    None where no border crosses the planes.
     """
+    difference = np.abs(seamed.astype(np.float64) - seamless.astype(np.float64))
     best, where = -np.inf, None
     for axis, positions in ((0, rows), (1, columns)):
-        excess = np.abs(np.diff(seamed.astype(np.float64), axis=axis))
-        excess -= np.abs(np.diff(seamless.astype(np.float64), axis=axis))
         for p in positions:
-            line = np.take(excess, p - 1, axis=axis)
+            line = np.take(difference, range(max(0, p - 4), min(p + 4, difference.shape[axis])), axis=axis).mean(
+                axis=axis
+            )
             run = min(length, line.size)
             means = np.convolve(line, np.ones(run) / run, mode="valid")
             at = int(means.argmax())

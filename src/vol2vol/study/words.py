@@ -9,9 +9,10 @@ STRATEGIES = {
     "grid; the same picture as one pass over the whole volume, so there are no seams",
     "printed": "as exact, with the margins printed in the paper (the same on both sides): no seams either, but shifted "
     "against a single pass, so it differs from exact everywhere a little",
-    "average": "tiles overlap a little and are averaged there: cheaper, faint seams",
-    "blend": "tiles overlap a little and fade into each other: cheaper, fainter seams",
-    "disjoint": "tiles lie side by side and nothing is thrown away: cheapest, seams by construction",
+    "average": "tiles overlap a little and are averaged there: seams are faint",
+    "blend": "tiles overlap a little and fade into each other: seams are fainter",
+    "disjoint": "tiles lie side by side and nothing is thrown away: voxels at the border of a tile lack "
+    "their surroundings, and it shows",
 }
 ASSEMBLIES = {
     "slices": "plane by plane",
