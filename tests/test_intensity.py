@@ -10,10 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vol2vol import intensity
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
-from vol2vol.intensity import Intensity, fixed, measure
+from vol2vol.intensity import Intensity, fixed, histograms, measure, streaming
 
 REFERENCE = Intensity(low=(0.0,), high=(255.0,), network=(0.0, 1.0))
 
@@ -89,7 +88,7 @@ def test_meanstd_is_the_mean_and_three_deviations():
 
 @pytest.mark.parametrize(("dtype", "passes"), [("uint8", 1), ("int16", 1), ("float32", 2)])
 def test_every_voxel_is_read_once_per_pass_in_whole_chunks(monkeypatch, dtype, passes):
-    monkeypatch.setattr(intensity, "BLOCK_VOXELS", 500)
+    monkeypatch.setattr(streaming, "BLOCK_VOXELS", 500)
     volume = Memory(draw(dtype, (1, 13, 17, 19)))
     measure([volume])
     count = np.zeros(volume.spatial, int)
@@ -103,7 +102,7 @@ def test_every_voxel_is_read_once_per_pass_in_whole_chunks(monkeypatch, dtype, p
 def test_blocks_do_not_change_the_result(monkeypatch):
     array = draw("uint16", (2, 13, 17, 19))
     whole = measure([Memory(array)])
-    monkeypatch.setattr(intensity, "BLOCK_VOXELS", 1)
+    monkeypatch.setattr(streaming, "BLOCK_VOXELS", 1)
     small = measure([Memory(array)])
     assert (small.low, small.high) == (whole.low, whole.high)
     np.testing.assert_allclose(small.std, whole.std, rtol=1e-12)
@@ -219,3 +218,25 @@ def test_nearly_constant_volumes_are_told_to_use_minmax():
 def test_mistakes_are_named(call, message):
     with pytest.raises(BadInput, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_histograms_count_every_voxel(dtype):
+    array = (np.random.default_rng(1).normal(100, 20, (2, 7, 11, 13))).astype(dtype)
+    for channel, found in zip(array, histograms([Memory(array)]), strict=True):
+        values, counts = np.unique(channel, return_counts=True)
+        np.testing.assert_array_equal(found.values, values)
+        np.testing.assert_array_equal(found.counts, counts)
+        assert found.mean == pytest.approx(channel.mean())
+        assert found.std == pytest.approx(channel.astype(float).std())
+
+
+def test_histograms_of_floats_are_fine():
+    array = np.random.default_rng(1).normal(0, 3, (1, 20, 21, 22)).astype(np.float32)
+    (found,) = histograms([Memory(array)])
+    assert found.counts.sum() == array.size
+    np.testing.assert_allclose(
+        found.quantiles(np.array([0.1, 0.5, 0.9])), np.quantile(array, [0.1, 0.5, 0.9]), atol=5e-3
+    )
+    constant = histograms([Memory(np.full((1, 3, 3, 3), 2.5, np.float32))])[0]
+    assert (constant.values.tolist(), constant.counts.tolist(), constant.std) == ([2.5], [27], 0.0)
