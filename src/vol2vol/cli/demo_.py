@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tyro
-
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.recipes.demo import run_demo
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and run the demo."""
-    tyro.cli(_demo, args=words, prog="vol2vol demo")
+    parse.call(_demo, words, "demo")
 
 
 def _demo(*, out: str = "demo", quick: bool = False, json: bool = False) -> None:

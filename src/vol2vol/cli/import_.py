@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.recipes import import_reference
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and import."""
-    tyro.cli(_import, args=words, prog="vol2vol import")
+    parse.call(_import, words, "import")
 
 
 def _import(
-    file: Annotated[str, tyro.conf.Positional],
-    out: Annotated[str, tyro.conf.Positional],
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     *,
     dims: Literal[2, 3],
     overwrite: bool = False,

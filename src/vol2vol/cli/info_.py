@@ -7,21 +7,21 @@ from typing import Annotated, Any
 
 import tyro
 
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.recipes.info import info
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and describe."""
-    tyro.cli(_info, args=words, prog="vol2vol info")
+    parse.call(_info, words, "info")
 
 
 def _info(
-    path: Annotated[str, tyro.conf.Positional],
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")],
     *,
-    axes: str | None = None,
-    voxel_size: str | None = None,
-    unit: str | None = None,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
     json: bool = False,
 ) -> None:
     """Say what a volume, a model bundle or a run folder is.

@@ -6,25 +6,25 @@ from typing import Annotated, Any
 
 import tyro
 
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.prediction import PredictSettings, dry_run, predict
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and predict."""
-    tyro.cli(_predict, args=words, prog="vol2vol predict")
+    parse.call(_predict, words, "predict")
 
 
 def _predict(
-    model: Annotated[str, tyro.conf.Positional],
-    input: Annotated[str, tyro.conf.Positional],
-    output: Annotated[str, tyro.conf.Positional],
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")],
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")],
     settings: tyro.conf.OmitArgPrefixes[PredictSettings] = PredictSettings(),  # noqa: B008
     *,
     checkpoint: str = "last",
-    axes: str | None = None,
-    voxel_size: str | None = None,
-    unit: str | None = None,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
     overwrite: bool = False,
     dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
     json: bool = False,

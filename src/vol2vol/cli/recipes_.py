@@ -7,18 +7,18 @@ from typing import Annotated
 import tyro
 import yaml
 
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.recipes import list_recipes, load_recipe
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and list or print recipes."""
-    tyro.cli(_recipes, args=words, prog="vol2vol recipes")
+    parse.call(_recipes, words, "recipes")
 
 
 def _recipes(
-    name: Annotated[str | None, tyro.conf.Positional] = None,
-    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    overrides: parse.Overrides = (),
     *,
     json: bool = False,
 ) -> None:

@@ -6,27 +6,28 @@ from typing import Annotated
 
 import tyro
 
-from vol2vol.cli import show
+from vol2vol.cli import parse, show
 from vol2vol.recipes import train
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and train."""
-    tyro.cli(_train, args=words, prog="vol2vol train")
+    parse.call(_train, words, "train")
 
 
 def _train(
-    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    overrides: parse.Overrides = (),
     *,
     source: tuple[str, ...],
     target: tuple[str, ...],
     out: str,
     recipe: str = "small-2d",
-    axes: str | None = None,
-    voxel_size: str | None = None,
-    unit: str | None = None,
-    devices: int | None = None,
-    strategy: str | None = None,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    target_voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
+    devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    strategy: parse.Text = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -40,6 +41,7 @@ def _train(
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         axes: axes of volumes whose files do not say, such as zyx.
         voxel_size: voxel size of volumes whose files do not say: Z,Y,X.
+        target_voxel_size: that of the target's volumes, where it differs.
         unit: unit of the voxel size, such as nanometer.
         devices: GPUs, or processes on a CPU; short for train.devices=N.
         strategy: Lightning strategy; short for train.strategy=NAME.
@@ -56,6 +58,7 @@ def _train(
         overrides=changes,
         axes=axes,
         voxel_size=show.numbers(voxel_size, "--voxel-size"),
+        target_voxel_size=show.numbers(target_voxel_size, "--target-voxel-size"),
         unit=unit,
         overwrite=overwrite,
     )

@@ -33,6 +33,7 @@ def train(
     overrides: Sequence[str] = (),
     axes: str | None = None,
     voxel_size: Sequence[float] | None = None,
+    target_voxel_size: Sequence[float] | None = None,
     unit: str | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -40,15 +41,17 @@ def train(
     """Train a translation between two unpaired sets of volumes and return the run.
 
     `source` and `target` name one or more volumes each; sizes and numbers may differ. `overrides` are `key.sub=value`
-    changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not. The same call
-    continues a run that was killed. Memory: weights, one batch of patches and the chunks they touch; it does not grow
-    with the volumes. Raises `UserError`s that name what does not fit.
+    changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not; `target_voxel_size`
+    that of the target, where it differs. The same call continues a run that was killed. Memory: weights, one batch of
+    patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that name what does not
+    fit.
     """
     from vol2vol.training import fit
 
     settings = load_recipe(recipe, tuple(overrides))
     about: dict[str, Any] = {"axes": axes, "voxel_size": voxel_size, "unit": unit}
-    volumes = {"source": _open(source, about), "target": _open(target, about)}
+    target_about = {**about, "voxel_size": target_voxel_size or voxel_size}
+    volumes = {"source": _open(source, about), "target": _open(target, target_about)}
     channels = {domain: _channels(domain, found) for domain, found in volumes.items()}
     intensity = {domain: _intensity(settings, found) for domain, found in volumes.items()}
     patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}

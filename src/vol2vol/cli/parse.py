@@ -1,0 +1,63 @@
+"""Words of a command line to the call of a verb; a mistake becomes one line like every other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from functools import partial, wraps
+from io import StringIO
+from typing import Annotated, Any
+
+import tyro
+
+from vol2vol.errors import BadInput
+
+Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
+VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
+Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[KEY=VALUE ...]")]
+
+_RULE = re.compile(r"^(?:[╭╰]|│\s*─{3}).*$", re.MULTILINE)
+_NOISE = (
+    (re.compile(r"\d+ validation errors? for \w+\s*"), ""),
+    (re.compile(r"(Value|Assertion) error, "), ""),
+    (re.compile(r"\[type=.*?input_type=\w+\]"), ""),
+    (re.compile(r"For further information visit \S+"), ""),
+)
+_BESIDE = ("For full helptext", "Argument helptext")
+
+
+def call(verb: Callable[..., None], words: Sequence[str], name: str) -> None:
+    """Parse the words after a verb's name and call its function; raise `BadInput` for words that do not fit."""
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            parsed: Any = tyro.cli(
+                _later(verb), args=words, prog=f"vol2vol {name}", config=(tyro.conf.FlagCreatePairsOff,)
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise BadInput(f"{_one_line(said.getvalue())}: see vol2vol {name} --help") from None
+    parsed()
+
+
+def _later(verb: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """Make a verb return its call instead of doing it, so that its own messages are not taken for the parser's."""
+
+    @wraps(verb)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return partial(verb, *args, **kwargs)
+
+    return bind
+
+
+def _one_line(box: str) -> str:
+    """Return what the parser's box says, without the box and without the help it repeats."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    parts = [" ".join(part.replace("│", " ").split()) for part in _RULE.split(text)]
+    said = "; ".join(part for part in parts if part and not part.startswith(_BESIDE))
+    for pattern, instead in _NOISE:
+        said = pattern.sub(instead, said)
+    return " ".join(said.split()).rstrip(".:")
