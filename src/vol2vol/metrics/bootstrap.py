@@ -15,6 +15,8 @@ from scipy.stats import norm
 from vol2vol.errors import BadInput
 
 Method = Literal["percentile", "bca"]
+AT_ONCE = 100
+"""Resamples whose sums are held together."""
 Combine = Callable[[np.ndarray], np.ndarray]
 """Sums `(..., k)` to values `(...)`."""
 
@@ -83,8 +85,9 @@ def block_interval(sums: np.ndarray, combine: Combine, how: Resampling | None = 
     weights = draw_weights(len(sums), how)
     sums = np.asarray(sums, np.float64)
     total = sums.sum(0)
-    without = combine(total - sums)
-    return interval_of(float(combine(total)), combine(weights @ sums), how, blocks=len(sums), without=without)
+    draws = np.concatenate([combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)])
+    without = np.concatenate([combine(total - sums[i : i + AT_ONCE]) for i in range(0, len(sums), AT_ONCE)])
+    return interval_of(float(combine(total)), draws, how, blocks=len(sums), without=without)
 
 
 def paired_interval(first: Blockwise, second: Blockwise, how: Resampling | None = None) -> Interval:
