@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from vol2vol.bundles import MODEL, describe_bundle, find_bundle
 from vol2vol.volumes import open_volume
+
+_MODEL = "model.yaml"
+"""The file by which a bundle is known; `vol2vol.bundles` brings torch with it, which volumes do not need."""
 
 
 def info(
@@ -18,7 +20,9 @@ def info(
 ) -> dict[str, Any]:
     """Describe a volume, a bundle or a run folder as plain data; raises what opening it would raise."""
     folder = Path(path)
-    if (folder / MODEL).is_file():
+    if (folder / _MODEL).is_file():
+        from vol2vol.bundles import describe_bundle
+
         return {"kind": "model", **describe_bundle(folder)}
     if (folder / "recipe.yaml").is_file():
         return _run(folder)
@@ -26,7 +30,9 @@ def info(
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    models = sorted(p.name for p in folder.glob("models/epoch-*") if (p / MODEL).is_file())
+    from vol2vol.bundles import describe_bundle, find_bundle
+
+    models = sorted(p.name for p in folder.glob("models/epoch-*") if (p / _MODEL).is_file())
     rows = []
     if (folder / "log.csv").is_file():
         with (folder / "log.csv").open(encoding="utf-8", newline="") as file:

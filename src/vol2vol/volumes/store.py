@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from vol2vol.errors import CannotWrite, Unreadable, UserError
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError
 from vol2vol.volumes.volume import Slices
 
 CACHE_BYTES = 16 << 20
@@ -73,6 +73,8 @@ def _context() -> tuple[int, Any]:
 def _kvstore(location: str) -> dict[str, Any]:
     """Return the tensorstore specification of a location."""
     if not is_remote(location):
+        if os.sep != "\\" and "\\" in str(Path(location).resolve()):  # tensorstore would take it for a separator
+            raise BadInput(f"{location} holds a backslash, which Zarr and N5 cannot have here: write / instead")
         return {"driver": "file", "path": Path(location).resolve().as_posix().rstrip("/") + "/"}
     if not location.startswith("s3://"):
         address = urlsplit(location)
