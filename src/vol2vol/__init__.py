@@ -19,6 +19,7 @@ _WHERE = {
     "UserError": "vol2vol.errors",
     "Volume": "vol2vol.volumes",
     "create_volume": "vol2vol.volumes",
+    "fit_baseline": "vol2vol.recipes",
     "footprint": "vol2vol.nets",
     "import_reference": "vol2vol.recipes",
     "load_model": "vol2vol.recipes",

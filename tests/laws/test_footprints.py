@@ -26,6 +26,8 @@ CATALOGUE = [
     ("resnet", {"dims": 3, "blocks": 1, "width": 1, "padding": "valid"}),
     ("pixel", {"dims": 2, "width": 2}),
     ("pixel", {"dims": 3, "width": 1}),
+    ("spectral", {"dims": 2, "radius": 3}),
+    ("spectral", {"dims": 3, "radius": 2, "padding": "same"}),
 ]
 
 
@@ -40,7 +42,8 @@ every_network = pytest.mark.parametrize("case", CATALOGUE, ids=ids)
 def built(case, norm="frozen"):
     name, arguments = case
     unbounded = {"final": "none"} if name in ("unet", "resnet") else {}
-    return nets.build(name, norm=norm, **unbounded, **arguments).double().eval()
+    normed = {} if name == "spectral" else {"norm": norm}
+    return nets.build(name, **normed, **unbounded, **arguments).double().eval()
 
 
 def positive(net):

@@ -19,6 +19,7 @@ VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
     "train": "train a translation between two sets of volumes",
     "predict": "translate a volume of any size, without seams",
+    "baseline": "fit a translation that needs no training: look-up tables and a filter",
     "import": "take over a generator of the public reference code (.pth)",
     "info": "say what a volume, a model or a run is",
     "recipes": "list the recipes, or print one",

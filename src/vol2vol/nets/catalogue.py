@@ -10,16 +10,18 @@ from torch import nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import check_choice, nearest
 from vol2vol.nets.critic import PatchGAN, PixelCritic
+from vol2vol.nets.lookup import Lookup, Spectral
 from vol2vol.nets.resnet import ResNet
 from vol2vol.nets.unet import UNet
 
 CATALOGUE: dict[str, type[nn.Module]] = {
-    "unet": UNet, "resnet": ResNet, "patchgan": PatchGAN, "pixel": PixelCritic
+    "unet": UNet, "resnet": ResNet, "patchgan": PatchGAN, "pixel": PixelCritic,
+    "lookup": Lookup, "spectral": Spectral,
 }  # fmt: skip
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
-    """Build a network of the catalogue: "unet", "resnet", "patchgan" or "pixel".
+    """Build a network of the catalogue by name.
 
     Every network carries `.dims`, `.in_channels` and `.describe()`, the name and arguments that rebuild it. Weights
     are drawn by torch's global generator. Raises `BadInput` for unknown names and arguments, with the nearest one.

@@ -16,9 +16,11 @@ _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-def conv(dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
-    """Return a convolution with zero padding and bias."""
-    return _CONV[dims](inputs, outputs, kernel, stride, padding)
+def conv(
+    dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1
+) -> nn.Module:
+    """Return a convolution with zero padding and bias; of several groups, each hears only its share of the inputs."""
+    return _CONV[dims](inputs, outputs, kernel, stride, padding, groups=groups)
 
 
 def transposed(
@@ -60,6 +62,56 @@ class Pad(nn.Module):
     def extra_repr(self) -> str:
         """Show both widths and the mode."""
         return f"before={self.before}, after={self.after}, mode={self.mode!r}"
+
+
+class Probability(nn.Sigmoid):
+    """Logits to probabilities, in float32 also where convolutions are in half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return 1 / (1 + e^-x), at least float32."""
+        return super().forward(x if x.dtype == torch.float64 else x.float())
+
+
+class Piecewise(nn.Module):
+    """Map every voxel by a piecewise-linear function of its own value, one per channel, straight on beyond its ends.
+
+    The function goes through the knots `(at[c, k], height[c, k])`, buffers of shape (channels, knots); `at` ascends
+    strictly. A new one is the identity.
+    """
+
+    at: Tensor
+    height: Tensor
+    _AT_ONCE = 1 << 20
+
+    def __init__(self, channels: int, knots: int) -> None:
+        super().__init__()
+        line = torch.arange(knots, dtype=torch.float32).repeat(channels, 1)
+        self.register_buffer("at", line)
+        self.register_buffer("height", line.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, C, *space), computed in the precision of the knots, in pieces so that little memory is held."""
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for image, made in zip(x, out, strict=True):
+            for channel, (values, into) in enumerate(zip(image, made, strict=True)):
+                pieces = zip(values.reshape(-1).split(self._AT_ONCE), into.view(-1).split(self._AT_ONCE), strict=True)
+                for piece, place in pieces:
+                    place.copy_(self._map(piece.contiguous().to(self.at.dtype), channel))
+        return out
+
+    def _map(self, values: Tensor, channel: int) -> Tensor:
+        at, height = self.at[channel], self.height[channel]
+        slope = height.diff() / at.diff()
+        which = torch.searchsorted(at, values, right=True).sub_(1).clamp_(0, slope.shape[0] - 1)
+        return height[which] + (values - at[which]) * slope[which]
+
+    def extra_repr(self) -> str:
+        """Show channels and knots."""
+        return f"channels={self.at.shape[0]}, knots={self.at.shape[1]}"
+
+
+POINTWISE = (Probability, Piecewise)
+"""Layers that look at one voxel at a time: activations, as far as geometry goes."""
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
-from vol2vol.nets.leaves import Crop, Pad
+from vol2vol.nets.leaves import POINTWISE, Crop, Pad
 from vol2vol.nets.norm import Frozen, Norm
 
 LayerKind = Literal[
@@ -28,7 +28,7 @@ _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (
     Norm, Frozen, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm
 )  # fmt: skip
-_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, nn.Identity)
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, nn.Identity, *POINTWISE)
 _FUNCTIONS: dict[Callable[..., Any], LayerKind] = {torch.cat: "cat", operator.add: "add", torch.add: "add"}
 
 
@@ -77,7 +77,7 @@ def layers(net: nn.Module) -> list[Layer]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Crop, Pad, Norm, Frozen)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (Crop, Pad, Norm, Frozen, *POINTWISE)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _record(net: Any, node: fx.Node, inputs: tuple[str, ...], channels: list[int]) -> Layer:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.catalogue import build
 from vol2vol.nets.norm import Norm
+from vol2vol.nets.trace import layers
 
 
 def frozen(net: nn.Module) -> nn.Module:
@@ -45,8 +46,12 @@ def croppable(net: nn.Module) -> bool:
 
 
 def padded(net: nn.Module) -> nn.Module:
-    """Return the network with padding "same": same weights, output as large as the input at any admitted size."""
-    changed = {"padding": "same"}
+    """Return the network with padding "same": same weights, output as large as the input at any admitted size.
+
+    A pointwise network is that already.
+    """
+    pointwise = all(layer.kind in ("input", "activation", "norm", "output") for layer in layers(net))
+    changed = {} if pointwise else {"padding": "same"}
     if "decoder" in _described(net)["arguments"]:
         changed["decoder"] = "full"
     return _rebuilt(net, changed, net.state_dict())

@@ -92,7 +92,7 @@ class CycleGAN(nn.Module):
         self.pools = nn.ModuleDict({d: ImagePool(settings.pool, seed + i) for i, d in enumerate(self._critics)})
         self.generators = nn.ModuleList(self._generators.values())
         self.critics = nn.ModuleList(self._critics.values())
-        self.players = {"generators": self.generators, "critics": self.critics}
+        self.players: Mapping[str, nn.Module] = {"generators": self.generators, "critics": self.critics}
         self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
 
     def turns(self, batch: Batch) -> Iterator[Turn]:

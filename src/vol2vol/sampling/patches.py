@@ -71,7 +71,8 @@ class Patches:
 
     `patch` has two numbers for 2D networks, whose patches are planes across the axes named in `planes`, or three.
     Volumes are drawn in proportion to their voxels. Candidates whose variance, in the network's range, is below the
-    `background` percentile of the whole data set are drawn again (5 in the stitching paper), constant ones always.
+    `background` percentile of the whole data set are drawn again (5 in the stitching paper; None measures nothing),
+    constant ones always.
     `augment` flips along all axes and turns by right angles in planes where the voxel is isotropic.
 
     Raises `BadInput` for patches larger than a volume, planes that need isotropic voxels, and data without structure.
@@ -84,7 +85,7 @@ class Patches:
         patch: Shape,
         *,
         planes: Sequence[str] = ("z",),
-        background: float = 5.0,
+        background: float | None = 5.0,
         augment: bool = True,
         seed: int = 0,
     ) -> None:
@@ -100,7 +101,7 @@ class Patches:
         voxels = np.array([prod(source.volume.spatial) for source in self._sources], dtype=np.float64)
         self._shares = voxels / voxels.sum()
         self._count = int(voxels.sum()) // len(across) // prod(patch)
-        self.threshold = self._estimate(background)
+        self.threshold = 0.0 if background is None else self._estimate(background)
 
     def __len__(self) -> int:
         """Return how many patches hold as many voxels as the data set, at least one."""

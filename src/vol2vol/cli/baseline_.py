@@ -1,0 +1,63 @@
+"""`vol2vol baseline KIND --source A --target B --out MODEL`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tyro
+
+from vol2vol.cli import parse, show
+from vol2vol.recipes import fit_baseline
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and fit."""
+    parse.call(_baseline, words, "baseline")
+
+
+def _baseline(
+    kind: Annotated[Literal["identity", "meanstd", "histogram", "spectrum"], tyro.conf.Positional],
+    *,
+    source: tuple[str, ...],
+    target: tuple[str, ...],
+    out: str,
+    dims: Literal[2, 3] = 2,
+    radius: int | None = None,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    target_voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Fit a translation without training, from statistics of whole volumes; `vol2vol predict` applies it.
+
+    Args:
+        kind: identity, meanstd (mean and standard deviation), histogram (a look-up table), spectrum (the same, then
+            one filter that gives the target's power spectrum).
+        source: one or more volumes of the source domain.
+        target: one or more volumes of the target domain.
+        out: the folder of the new model.
+        dims: 2 for a filter that sees planes, 3 for one that sees volumes; look-ups are the same in both.
+        radius: how far the filter reaches, in voxels; 12 in planes, 8 in volumes.
+        axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say.
+        target_voxel_size: that of the target's volumes, where it differs.
+        unit: unit of the voxel size, such as nanometer.
+        overwrite: replace an existing model.
+        json: print the result as JSON.
+    """
+    bundle = fit_baseline(
+        kind,
+        source,
+        target,
+        out,
+        dims=dims,
+        radius=radius,
+        axes=axes,
+        voxel_size=show.numbers(voxel_size, "--voxel-size"),
+        target_voxel_size=show.numbers(target_voxel_size, "--target-voxel-size"),
+        unit=unit,
+        overwrite=overwrite,
+    )
+    show.result({"model": str(bundle), "baseline": kind}, as_json=json)

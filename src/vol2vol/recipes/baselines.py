@@ -1,0 +1,201 @@
+"""Translations that need no training: what every trained one has to beat.
+
+identity    y = x
+meanstd     y = (x - mean) * sd ratio + mean of the target           (Reinhard et al. 2001, on grey values)
+histogram   y = Q(P(x)), P the share of voxels up to x, Q the quantiles of the target
+spectrum    histogram, then one filter with the gain sqrt(target's power / source's power)
+
+Statistics are of whole volumes. Results are bundles like any other, in both directions, whose networks work on stored
+values; `vol2vol predict` applies them, and no voxel depends on a tile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from vol2vol import nets
+from vol2vol.bundles import save_bundle
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Histogram, Intensity, histograms
+from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
+from vol2vol.recipes.spectra import matching_filter, radial_power
+from vol2vol.sampling import Patches
+from vol2vol.volumes import Volume
+
+log = logging.getLogger(__name__)
+Kind = Literal["identity", "meanstd", "histogram", "spectrum"]
+KINDS: tuple[str, ...] = get_args(Kind)
+Knots = tuple[np.ndarray, np.ndarray]
+PATCHES, SIDE = 128, {2: 128, 3: 48}
+"""How many patches of which size, spread over the volumes, a power spectrum is the mean of."""
+RADIUS = {2: 12, 3: 8}
+"""How far the filter reaches, in voxels."""
+
+
+def fit_baseline(
+    kind: Kind,
+    source: Paths,
+    target: Paths,
+    out: str | Path,
+    *,
+    dims: Literal[2, 3] = 2,
+    radius: int | None = None,
+    axes: str | None = None,
+    voxel_size: Sequence[float] | None = None,
+    target_voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Fit a translation without training to two sets of volumes and return its bundle, both directions.
+
+    `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels. `axes`,
+    `voxel_size` and `unit` describe volumes whose files do not. Reads every voxel once (`spectrum`: and 128 patches
+    per domain). Raises `BadInput` for domains of different channels, and for constant ones where they must be scaled.
+    """
+    if kind not in KINDS:
+        raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
+    volumes = {
+        "source": open_domain(source, axes, voxel_size, unit),
+        "target": open_domain(target, axes, target_voxel_size or voxel_size, unit),
+    }
+    found = {domain: histograms(opened) for domain, opened in volumes.items()}
+    _check(kind, volumes, found)
+    networks = {
+        direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), radius or RADIUS[dims])
+        for direction, (a, b) in {"forward": ("source", "target"), "backward": ("target", "source")}.items()
+    }
+    return save_bundle(
+        out,
+        networks,
+        {domain: stored_values(tables) for domain, tables in found.items()},
+        channels={domain: len(tables) for domain, tables in found.items()},
+        statistics=dict.fromkeys(networks, "none: nothing is normalised"),
+        provenance={
+            "baseline": kind,
+            "volumes": {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()},
+        },
+        overwrite=overwrite,
+    )
+
+
+def stored_values(tables: Sequence[Histogram]) -> Intensity:
+    """Return the intensity whose network range is that of the stored values: nothing is scaled or clipped."""
+    top = max(1.0, *(float(table.values[-1]) for table in tables))
+    return Intensity(
+        low=(0.0,),
+        high=(top,),
+        network=(0.0, top),
+        clip=False,
+        voxels=int(tables[0].counts.sum()),
+        minimum=tuple(float(table.values[0]) for table in tables),
+        maximum=tuple(float(table.values[-1]) for table in tables),
+        mean=tuple(table.mean for table in tables),
+        std=tuple(table.std for table in tables),
+    )
+
+
+def identity_knots(source: Histogram, target: Histogram) -> Knots:
+    """Return the knots of y = x."""
+    return np.array([0.0, 1.0]), np.array([0.0, 1.0])
+
+
+def meanstd_knots(source: Histogram, target: Histogram) -> Knots:
+    """Return the knots of the rising line that maps mean to mean and standard deviation to standard deviation."""
+    return np.array([source.mean, source.mean + source.std]), np.array([target.mean, target.mean + target.std])
+
+
+def histogram_knots(source: Histogram, target: Histogram) -> Knots:
+    """Return the knots that send each value to the target's quantile of the same share; constant beyond both ends."""
+    at, shares = source.values, source.shares()
+    height = target.quantiles(shares)
+    step = max(1.0, abs(at[0]) * 1e-3, abs(at[-1]) * 1e-3)
+    return np.array([at[0] - step, *at, at[-1] + step]), np.array([height[0], *height, height[-1]])
+
+
+_KNOTS: dict[str, Callable[[Histogram, Histogram], Knots]] = {
+    "identity": identity_knots,
+    "meanstd": meanstd_knots,
+    "histogram": histogram_knots,
+    "spectrum": histogram_knots,
+}
+
+
+def _network(
+    kind: str, dims: int, tables: list[list[Histogram]], volumes: tuple[list[Volume], list[Volume]], radius: int
+) -> nn.Module:
+    """Return one direction's network, from the first of two domains to the second."""
+    knots = [_float32(_KNOTS[kind](a, b)) for a, b in zip(*tables, strict=True)]
+    count = max(at.size for at, _ in knots)
+    arguments: dict[str, Any] = {"dims": dims, "channels": len(knots), "knots": count}
+    network: Any = nets.build("lookup", **arguments)
+    for channel, one in enumerate(knots):
+        network.table.at[channel], network.table.height[channel] = map(torch.from_numpy, _lengthened(one, count))
+    if kind == "spectrum":
+        network = _filtered(network, volumes, radius, list(zip(*tables, strict=True)))
+    return network.eval()
+
+
+def _float32(knots: Knots) -> Knots:
+    """Return knots in single precision, of which several may have become one."""
+    at, kept = np.unique(knots[0].astype(np.float32), return_index=True)
+    return at, knots[1][kept].astype(np.float32)
+
+
+def _lengthened(knots: Knots, count: int) -> Knots:
+    """Return as many knots as asked for: the last piece goes on beyond the end."""
+    at, height = knots
+    beyond = np.arange(1, count - at.size + 1)
+    ends = (x[-1] + (x[-1] - x[-2]) * beyond for x in knots)
+    more_at, more_height = (end.astype(np.float32) for end in ends)
+    return np.concatenate([at, more_at]), np.concatenate([height, more_height])
+
+
+@torch.no_grad()
+def _filtered(
+    lookup: Any,
+    volumes: tuple[list[Volume], list[Volume]],
+    radius: int,
+    tables: Sequence[tuple[Histogram, Histogram]],
+) -> nn.Module:
+    """Return the look-up followed by the filter that gives its output the second domain's power spectrum and mean."""
+    network: Any = nets.build("spectral", **lookup.arguments, radius=radius)
+    network.table.load_state_dict(lookup.table.state_dict())
+    side = min(SIDE[lookup.dims], *(n for opened in volumes for v in opened for n in v.spatial[-lookup.dims :]))
+    voxel = tuple(volumes[0][0].voxel_size[-lookup.dims :])
+    before = [lookup(patch[None])[0].numpy() for patch in _patches(volumes[0], lookup.dims, side)]
+    after = [patch.numpy() for patch in _patches(volumes[1], lookup.dims, side)]
+    for channel in range(lookup.in_channels):
+        frequency, has = radial_power((patch[channel] for patch in before), voxel)
+        _, wants = radial_power((patch[channel] for patch in after), voxel)
+        kernel = matching_filter(frequency, np.sqrt(wants / np.maximum(has, 1e-12 * has.max())), radius, voxel)
+        network.filter.weight[channel, 0] = torch.from_numpy(kernel)
+        source, target = tables[channel]
+        seen = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
+        network.filter.bias[channel] = target.mean - np.average(seen, weights=source.counts) * kernel.sum()
+    return network
+
+
+def _patches(volumes: list[Volume], dims: int, side: int) -> list[torch.Tensor]:
+    """Return patches (C, *side) of stored values, spread over the volumes."""
+    as_they_are = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
+    return list(Patches(volumes, as_they_are, (side,) * dims, background=None).covering(PATCHES))
+
+
+def _check(kind: str, volumes: dict[str, list[Volume]], found: dict[str, list[Histogram]]) -> None:
+    source, target = (channels_of(domain, volumes[domain]) for domain in ("source", "target"))
+    if source != target:
+        raise BadInput(f"source has {source} channels, target {target}: each needs its counterpart")
+    for domain, tables in found.items():
+        for channel, table in enumerate(tables):
+            if kind != "identity" and table.std == 0:
+                raise BadInput(f"{volumes[domain][0].path}: channel {channel} is constant: use the baseline identity")
+    sizes = {domain: tuple(opened[0].voxel_size) for domain, opened in volumes.items()}
+    if kind == "spectrum" and not np.allclose(sizes["source"], sizes["target"], rtol=0.02):
+        log.warning("voxel sizes differ (%s, %s): spectra are compared voxel by voxel", *sizes.values())

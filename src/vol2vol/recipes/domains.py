@@ -1,0 +1,59 @@
+"""The volumes of a domain: opened, checked against each other, measured, and what is remembered of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity, fixed, measure
+from vol2vol.recipes.recipe import DataSettings
+from vol2vol.volumes import Volume, open_volume
+
+log = logging.getLogger(__name__)
+Paths = str | Path | Sequence[str | Path]
+
+
+def open_domain(
+    paths: Paths, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
+) -> list[Volume]:
+    """Open one or more volumes; `axes`, `voxel_size` and `unit` describe those whose files do not."""
+    names = [paths] if isinstance(paths, str | Path) else list(paths)
+    return [open_volume(name, axes=axes, voxel_size=voxel_size, unit=unit) for name in names]
+
+
+def channels_of(domain: str, volumes: list[Volume]) -> int:
+    """Return how many channels a domain has; raise `BadInput` where its volumes differ."""
+    first = volumes[0]
+    for volume in volumes[1:]:
+        if volume.channels != first.channels:
+            raise BadInput(
+                f"{domain} volumes differ in channels: {first.path} has {first.channels}, {volume.path} "
+                f"{volume.channels}; convert one of them"
+            )
+    return first.channels
+
+
+def intensity_of(data: DataSettings, volumes: list[Volume]) -> Intensity:
+    """Return how the stored values of a domain become the network's range."""
+    if data.intensity == "fixed":
+        if data.low is None or data.high is None:
+            raise BadInput("data.intensity fixed needs data.low and data.high: give both")
+        return fixed(data.low, data.high)
+    log.info("measuring the intensities of %d voxels", sum(_voxels(volume) for volume in volumes))
+    return measure(volumes, data.intensity)
+
+
+def _voxels(volume: Volume) -> int:
+    z, y, x = volume.spatial
+    return z * y * x
+
+
+def volume_facts(volume: Volume) -> dict[str, Any]:
+    """Return what a model should remember of a volume it was trained on; no folders, they are nobody's business."""
+    name = re.split(r"[/\\]", str(volume.path))[-1]
+    size = [float(n) for n in volume.voxel_size]
+    return {"name": name, "shape": list(volume.shape), "voxel_size": size, "unit": volume.unit}
