@@ -82,6 +82,17 @@ def extents(records: Sequence[Layer], size: Sequence[int]) -> dict[str, tuple[Ex
     return {layer.name: tuple(along[layer.name] for along in axes) for layer in records}
 
 
+def lengths(records: Sequence[Layer], n: int, axis: int) -> dict[str, int]:
+    """Return the length of every layer's output along one axis for an input of n voxels, keyed by layer name.
+
+    Raises `BadInput` where the length does not pass through the network.
+    """
+    try:
+        return {name: extent.length for name, extent in _push(records, n, axis).items()}
+    except _Stuck as stuck:
+        raise BadInput(f"an input of {n} voxels does not pass {stuck}: use a size the network admits") from stuck
+
+
 def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
     period = lcm(*(scale.numerator for scale in _scales(records, axis)))
     size = _admissible(records, axis, period)

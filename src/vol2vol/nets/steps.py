@@ -1,12 +1,13 @@
 """The steps of a stream: what one layer does with the planes that are new.
 
 Every step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns
-the planes of its output that no later plane can change any more.
+the planes of its output that no later plane can change any more. Across the swept axis it works on the part that is
+needed there (`demand.Site`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vol2vol.errors import BadInput
+from vol2vol.nets.demand import Site
 from vol2vol.nets.norm import Frozen
 from vol2vol.nets.planes import Planes
 from vol2vol.nets.trace import Layer
@@ -49,19 +51,41 @@ class Weights:
         return cls(weight.to(dtype).contiguous(memory_format=CHANNELS_LAST[weight.ndim - 2]), bias.to(dtype))
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a layer works: the swept axis, and a site on every other one (None on the swept)."""
+
+    axis: int
+    sites: tuple[Site | None, ...]
+
+    def take(self, x: Tensor | None, which: int = 0) -> Tensor | None:
+        """Return what the layer needs of one of its inputs."""
+        slices = [slice(None) if site is None else slice(*site.inputs[which]) for site in self.sites]
+        return None if x is None else x[(..., *slices)]
+
+    def keep(self, x: Tensor) -> Tensor:
+        """Return what is needed of what the layer made."""
+        spans = [None if site is None else site.output for site in self.sites]
+        return x[(..., *(slice(None) if span is None else slice(*span) for span in spans))]
+
+
 class Conv:
     """A convolution: zeros before the first plane, a running window in between, zeros after the last."""
 
-    def __init__(self, layer: Layer, axis: int, weights: Weights) -> None:
+    def __init__(self, layer: Layer, place: Place, weights: Weights) -> None:
         self.module: Any = layer.module
-        self.weights = weights
+        self.weights, self.place = weights, place
+        axis = place.axis
         self.kernel, self.stride, self.padding = layer.kernel[axis], layer.stride[axis], layer.padding[axis]
-        self.sides = tuple(0 if a == axis else p for a, p in enumerate(layer.padding))
+        pads = [(0, 0) if site is None else site.pads for site in place.sites]
+        even = all(before == after for before, after in pads)
+        self.sides = tuple(before for before, _ in pads) if even else (0,) * len(pads)
+        self.uneven = [] if even else [n for pair in reversed(pads) for n in pair]
         self.planes, self.begun = Planes(axis), False
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return the planes whose window is complete."""
-        new = inputs[0]
+        new = self.place.take(inputs[0])
         if new is not None and not self.begun:
             self.begun = True
             if self.padding:
@@ -73,6 +97,8 @@ class Conv:
         if count < 1:
             return None
         window = self.planes.first((count - 1) * self.stride + self.kernel)
+        if self.uneven:
+            window = functional.pad(window, self.uneven)
         w, m = self.weights, self.module
         made = _CONV[window.ndim - 2](window, w.weight, w.bias, m.stride, self.sides, m.dilation, m.groups)
         self.planes.drop(min(count * self.stride, len(self.planes)))
@@ -82,23 +108,24 @@ class Conv:
 class Transposed:
     """A transposed convolution, run as a valid one on the planes it shares with the past and the new ones."""
 
-    def __init__(self, layer: Layer, axis: int, weights: Weights) -> None:
+    def __init__(self, layer: Layer, place: Place, weights: Weights) -> None:
         self.module: Any = layer.module
+        self.weights, self.place = weights, place
+        axis = place.axis
         self.kernel, self.stride = layer.kernel[axis], layer.stride[axis]
         self.shared = -(-self.kernel // self.stride) - 1
         self.skip = layer.padding[axis]
         self.tail = self.kernel - self.stride - layer.padding[axis] + layer.output_padding[axis]
         if self.tail < 0 or self.kernel < self.stride:
             raise BadInput(f"layer {layer.name!r} cuts or spreads more planes than a stream can know: not streamable")
-        self.sides = tuple(0 if a == axis else p for a, p in enumerate(layer.padding))
-        self.extra = tuple(0 if a == axis else p for a, p in enumerate(layer.output_padding))
+        self.cuts = tuple(self.kernel - self.stride if site is None else site.cut for site in place.sites)
+        self.extra = tuple(0 if site is None else n for site, n in zip(place.sites, layer.output_padding, strict=True))
         self.planes = Planes(axis)
-        self.shuffled = Shuffled.of(layer, axis, weights)
-        self.weights = weights
+        self.shuffled = shuffled(layer, weights) if layer.channels <= FEW else None
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return `stride` planes for each new one, at the end the rest."""
-        new = inputs[0]
+        new = self.place.take(inputs[0])
         parts = [] if new is None else [self._spread(new, self.stride * new.shape[self.planes.dim])]
         if last and self.tail and len(self.planes):
             parts.append(self._spread(self.planes.zeros(self.shared + 1, self.planes.first(1)), self.tail))
@@ -107,7 +134,7 @@ class Transposed:
         made = torch.cat(parts, self.planes.dim) if len(parts) > 1 else parts[0]
         cut = min(self.skip, made.shape[self.planes.dim])
         self.skip -= cut
-        return made.narrow(self.planes.dim, cut, made.shape[self.planes.dim] - cut)
+        return self.place.keep(made.narrow(self.planes.dim, cut, made.shape[self.planes.dim] - cut))
 
     def _spread(self, new: Tensor, count: int) -> Tensor:
         """Return the next `count` output planes, given the next input planes."""
@@ -116,94 +143,76 @@ class Transposed:
         self.planes.append(new)
         window = self.planes.first(len(self.planes))
         self.planes.drop(len(self.planes) - self.shared)
-        axis = self.planes.dim - 2
+        dim, m = self.planes.dim, self.module
         if self.shuffled is not None:
-            return self.shuffled(window).narrow(axis + 2, 0, count)
-        cut = self.kernel - self.stride
-        sides = tuple(cut if a == axis else p for a, p in enumerate(self.sides))
-        m, w = self.module, self.weights
-        run = _TRANSPOSED[window.ndim - 2]
-        made = run(window, w.weight, w.bias, m.stride, sides, self.extra, m.groups, m.dilation)
-        return made.narrow(axis + 2, self.stride * self.shared - cut, count)
+            pads = [n for cut in reversed(self.cuts) for n in ((0, 0) if cut > 1 else (1, 1))]
+            made = interleave(functional.pad(window, pads) if any(pads) else window, self.shuffled)
+            for axis, cut in enumerate(self.cuts):
+                rest = cut - 2 if cut > 1 else cut
+                made = made.narrow(axis + 2, rest, made.shape[axis + 2] - 2 * rest)
+            return made.narrow(dim, 0, count)
+        w, run = self.weights, _TRANSPOSED[window.ndim - 2]
+        made = run(window, w.weight, w.bias, m.stride, self.cuts, self.extra, m.groups, m.dilation)
+        return made.narrow(dim, self.stride * self.shared - (self.kernel - self.stride), count)
 
 
-@dataclass(frozen=True)
-class Shuffled:
-    """A transposed convolution of kernel 4 and stride 2 as a convolution of kernel 2 whose channels are interleaved.
+def shuffled(layer: Layer, weights: Weights) -> Weights | None:
+    """Return a transposed convolution of kernel 4 and stride 2 as a convolution of kernel 2 with interleaved channels.
 
     Output voxel 2i + t of an axis hears input i - 1 through tap t + 2 and input i through tap t (sub-pixel
-    convolution, Shi et al. 2016): the same sums, but in a shape that CPU kernels run several times faster where there
-    are few output channels.
+    convolution, Shi et al. 2016): the same sums, in a shape that CPU kernels run several times faster where there are
+    few output channels. None for another geometry.
     """
-
-    weight: Tensor
-    bias: Tensor
-    padding: tuple[int, ...]
-    crop: tuple[slice, ...]
-
-    @classmethod
-    def of(cls, layer: Layer, axis: int, weights: Weights) -> Shuffled | None:
-        """Return the convolution, or None where the plain one is as fast or the geometry another."""
-        dims = len(layer.kernel)
-        plain = set(layer.kernel) == {4} and set(layer.stride) == {2} and not any(layer.output_padding)
-        if not plain or layer.channels > FEW or any(p > 2 for p in layer.padding):
-            return None
-        taps = [
-            torch.stack([weights.weight[(slice(None), slice(None), *corner)] for corner in _corners(parity)], -1)
-            for parity in product((0, 1), repeat=dims)
-        ]
-        inputs, outputs = weights.weight.shape[:2]
-        stacked = torch.stack(taps, 2).permute(1, 2, 0, 3).reshape(outputs * 2**dims, inputs, *(2,) * dims)
-        padding = tuple(0 if a == axis or p == 2 else 1 for a, p in enumerate(layer.padding))
-        crop = tuple(slice(1, -1) if p == 1 and a != axis else slice(None) for a, p in enumerate(layer.padding))
-        return cls(
-            stacked.contiguous(memory_format=CHANNELS_LAST[dims]),
-            weights.bias.repeat_interleave(2**dims),
-            padding,
-            crop,
-        )
-
-    def __call__(self, window: Tensor) -> Tensor:
-        """Return twice the planes that lie between those of `window`."""
-        made = _CONV[window.ndim - 2](window, self.weight, self.bias, 1, self.padding)
-        batch, channels, *space = made.shape
-        dims = len(space)
-        made = made.reshape(batch, channels // 2**dims, *(2,) * dims, *space)
-        order = [0, 1] + [d for a in range(dims) for d in (2 + dims + a, 2 + a)]
-        made = made.permute(order).reshape(batch, channels // 2**dims, *(2 * n for n in space))
-        return made[(..., *self.crop)]
+    dims = len(layer.kernel)
+    if set(layer.kernel) != {4} or set(layer.stride) != {2} or any(layer.output_padding):
+        return None
+    taps = [
+        torch.stack([weights.weight[(..., *corner)] for corner in product(*[(t + 2, t) for t in parity])], -1)
+        for parity in product((0, 1), repeat=dims)
+    ]
+    inputs, outputs = weights.weight.shape[:2]
+    stacked = torch.stack(taps, 2).permute(1, 2, 0, 3).reshape(outputs * 2**dims, inputs, *(2,) * dims)
+    bias = weights.bias.repeat_interleave(2**dims)
+    return Weights(stacked.contiguous(memory_format=CHANNELS_LAST[dims]), bias)
 
 
-def _corners(parity: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the taps of kernel 4 that a voxel of this parity hears, earlier input first."""
-    return list(product(*[(t + 2, t) for t in parity]))
+def interleave(window: Tensor, weights: Weights) -> Tensor:
+    """Return twice the voxels that lie between those of `window`."""
+    made = _CONV[window.ndim - 2](window, weights.weight, weights.bias)
+    batch, channels, *space = made.shape
+    dims = len(space)
+    made = made.reshape(batch, channels // 2**dims, *(2,) * dims, *space)
+    order = [0, 1] + [d for a in range(dims) for d in (2 + dims + a, 2 + a)]
+    return made.permute(order).reshape(batch, channels // 2**dims, *(2 * n for n in space))
 
 
 class Join:
     """Two inputs side by side or summed, where both have arrived; the earlier one waits."""
 
-    def __init__(self, layer: Layer, axis: int) -> None:
-        self.kind = layer.kind
-        self.waiting = [Planes(axis) for _ in layer.inputs]
+    def __init__(self, layer: Layer, place: Place) -> None:
+        self.kind, self.place = layer.kind, place
+        self.waiting = [Planes(place.axis) for _ in layer.inputs]
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return the planes that all inputs have."""
-        for planes, new in zip(self.waiting, inputs, strict=True):
-            planes.append(new)
+        for which, (planes, new) in enumerate(zip(self.waiting, inputs, strict=True)):
+            planes.append(self.place.take(new, which))
         count = min(map(len, self.waiting))
         if count == 0:
             return None
-        made = self._cat(count) if self.kind == "cat" else sum(planes.first(count) for planes in self.waiting[1:])
-        if self.kind == "add":
-            made = self.waiting[0].first(count) + made
+        if self.kind == "cat":
+            made = self._cat([planes.pieces(count) for planes in self.waiting], count)
+        else:
+            made = self.waiting[0].first(count)
+            for planes in self.waiting[1:]:
+                made = made + planes.first(count)
         for planes in self.waiting:
             planes.drop(count)
         return made
 
-    def _cat(self, count: int) -> Tensor:
+    def _cat(self, pieces: Sequence[list[Tensor]], count: int) -> Tensor:
         """Copy every waiting piece straight to its place among the channels."""
-        pieces = [planes.pieces(count) for planes in self.waiting]
-        first, dim = pieces[0][0], self.waiting[0].dim
+        first, dim = pieces[0][0], self.place.axis + 2
         channels = [parts[0].shape[1] for parts in pieces]
         shape = [count if d == dim else n for d, n in enumerate(first.shape)]
         shape[1] = sum(channels)
@@ -215,18 +224,28 @@ class Join:
         return made
 
 
+class Pointwise:
+    """A layer that looks at one voxel at a time, or repeats each."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor], place: Place) -> None:
+        self.run, self.place = run, place
+
+    def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
+        """Return the layer's output on the new planes."""
+        new = self.place.take(inputs[0])
+        return None if new is None else self.place.keep(self.run(new))
+
+
 class Crop:
     """The first planes dropped, the last held back."""
 
-    def __init__(self, layer: Layer, axis: int) -> None:
-        self.drop, self.hold = layer.before[axis], layer.after[axis]
-        pairs = zip(layer.before, layer.after, strict=True)
-        self.sides = [slice(None) if a == axis else slice(b, -c or None) for a, (b, c) in enumerate(pairs)]
-        self.planes = Planes(axis)
+    def __init__(self, layer: Layer, place: Place) -> None:
+        self.drop, self.hold = layer.before[place.axis], layer.after[place.axis]
+        self.planes, self.place = Planes(place.axis), place
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return what is certain not to be among the last."""
-        self.planes.append(None if inputs[0] is None else inputs[0][(..., *self.sides)])
+        self.planes.append(self.place.take(inputs[0]))
         cut = min(self.drop, len(self.planes))
         self.planes.drop(cut)
         self.drop -= cut
@@ -236,14 +255,14 @@ class Crop:
 class Pad:
     """Mirrored or zero planes before the first and after the last."""
 
-    def __init__(self, layer: Layer, axis: int) -> None:
+    def __init__(self, layer: Layer, place: Place) -> None:
         module: Any = layer.module
         self.mode = "reflect" if module.mode == "reflect" else "constant"
-        self.before, self.after = layer.before[axis], layer.after[axis]
+        self.before, self.after = layer.before[place.axis], layer.after[place.axis]
         pairs = zip(layer.before, layer.after, strict=True)
-        sides = [(0, 0) if a == axis else pair for a, pair in enumerate(pairs)]
+        sides = [(0, 0) if a == place.axis else pair for a, pair in enumerate(pairs)]
         self.sides = [n for pair in reversed(sides) for n in pair]
-        self.planes, self.begun, self.shown = Planes(axis), False, 0
+        self.planes, self.place, self.begun, self.shown = Planes(place.axis), place, False, 0
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return new planes once the mirror at the start is known; at the end the mirror there."""
@@ -258,10 +277,9 @@ class Pad:
         if last:
             end = len(self.planes) - 2
             parts.append(self._mirror(held, range(end, end - self.after, -1)))
-        surplus = max(0, len(self.planes) - self.after - 1)
-        self.planes.drop(surplus)
+        self.planes.drop(max(0, len(self.planes) - self.after - 1))
         self.shown = len(self.planes)
-        return torch.cat(parts, dim)
+        return self.place.keep(torch.cat(parts, dim))
 
     def _mirror(self, planes: Tensor, order: range) -> Tensor:
         if self.mode == "constant":

@@ -16,15 +16,17 @@ the arithmetic may be half precision; the network itself is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
+from vol2vol.nets.demand import Site, Span, site, spans
+from vol2vol.nets.footprint import lengths
 from vol2vol.nets.norm import Frozen, tile_dependent
-from vol2vol.nets.steps import CHANNELS_LAST, Conv, Crop, Join, Pad, Transposed, Weights
+from vol2vol.nets.steps import CHANNELS_LAST, Conv, Crop, Join, Pad, Place, Pointwise, Transposed, Weights
 from vol2vol.nets.trace import Layer, layers
 
 Step = Callable[[list[Tensor | None], bool], Tensor | None]
@@ -33,45 +35,64 @@ Step = Callable[[list[Tensor | None], bool], Tensor | None]
 class Stream:
     """A frozen network fed along one spatial axis (0 is the first of the network's axes).
 
-    The other axes see the whole extent of what is fed, with the network's own padding there. `dtype` is the arithmetic
-    of the convolutions; the final activation is float32. Raises `BadInput`, naming the layer, for a network whose
-    output depends on the tile or that has a layer without a local geometry.
+    The other axes see the whole extent of what is fed, with the network's own padding there; `window` says which part
+    of the output is wanted on them (one span per axis of the network, None for all; the swept axis must be None), and
+    what it does not need is not computed. `dtype` is the arithmetic of the convolutions; the final activation is
+    float32. Raises `BadInput`, naming the layer, for a network whose output depends on the tile or that has a layer
+    without a local geometry.
     """
 
-    def __init__(self, net: nn.Module, axis: int = 0, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        axis: int = 0,
+        *,
+        window: Sequence[Span | None] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if dependent := tile_dependent(net):
             raise BadInput(
                 f"layer {dependent[0]!r} normalises each tile by its own statistics and cannot be streamed: "
                 "use --strategy average, blend or disjoint, or a model with norm calibrated"
             )
         self._layers = layers(net)
-        self._dtype = dtype or next(net.parameters()).dtype
+        self._dtype = dtype or next((p.dtype for p in net.parameters()), torch.float32)
         self._axis = axis
+        dims: Any = net.dims
+        self._window = tuple(window) if window is not None else (None,) * dims
         self._compiled = self._compile()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all planes; the next one pushed is the first of a new input."""
-        self._steps = {layer.name: self._step(layer) for layer in self._layers}
+        self._places: dict[str, Place] = {}
+        self._size: tuple[int, ...] = ()
+        self._steps: dict[str, Step] = {}
+        self.peak = 0
+        """Most bytes alive at once so far; kept only for planes on the meta device, to plan with."""
 
     @torch.inference_mode()
     def push(self, planes: Tensor) -> Tensor | None:
         """Feed the next planes (B, C, *space) and return the output planes that became computable, if any."""
+        size = tuple(n for a, n in enumerate(planes.shape[2:]) if a != self._axis)
+        if not self._steps:
+            self._begin(size)
+        assert size == self._size, f"planes of {size} after planes of {self._size}"
         layout = CHANNELS_LAST[planes.ndim - 2]
         return self._run(planes.to(self._dtype).contiguous(memory_format=layout), last=False)
 
     @torch.inference_mode()
     def finish(self) -> Tensor | None:
         """Return the planes that only the end of the input makes computable, if any, and be ready for a new input."""
-        made = self._run(None, last=True)
+        made = self._run(None, last=True) if self._steps else None
         self.reset()
         return made
+
+    def reset(self) -> None:
+        """Forget all planes; the next one pushed is the first of a new input."""
+        self._steps = {}
 
     @property
     def held(self) -> int:
         """Bytes of the planes that wait."""
         queues = [getattr(step, "planes", None) for step in self._steps.values()]
-        queues += [q for step in self._steps.values() for q in getattr(step, "waiting", ())]
+        queues += [queue for step in self._steps.values() for queue in getattr(step, "waiting", ())]
         return sum(queue.bytes for queue in queues if queue is not None)
 
     def _compile(self) -> dict[str, Weights | None]:
@@ -90,34 +111,66 @@ class Stream:
                     compiled[after[0].name] = None
         return compiled
 
-    def _step(self, layer: Layer) -> Step:
+    def _begin(self, size: tuple[int, ...]) -> None:
+        """Lay out the steps for planes of this size; the layout is kept for the next input of the same size."""
+        if size != self._size:
+            self._size, self._places = size, self._lay_out(size)
+        self._steps = {name: self._step(layer, self._places[name]) for name, layer in self._needed().items()}
+
+    def _needed(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self._layers if layer.name in self._places}
+
+    def _lay_out(self, size: tuple[int, ...]) -> dict[str, Place]:
+        sizes = list(size)
+        sizes.insert(self._axis, 0)
+        axes = [a for a in range(len(sizes)) if a != self._axis]
+        needed = {a: spans(self._layers, sizes[a], a, self._window[a]) for a in axes}
+        whole = {a: lengths(self._layers, sizes[a], a) for a in axes}
+        places = {}
+        for layer in self._layers:
+            if layer.kind != "input" and layer.name in needed[axes[0]]:
+                sites = {a: site(layer, needed[a], a, whole[a][layer.inputs[0]]) for a in axes}
+                places[layer.name] = Place(self._axis, tuple(sites.get(a) for a in range(len(sizes))))
+        given = tuple(Site((needed[a][self._layers[0].name],)) if a in axes else None for a in range(len(sizes)))
+        return {self._layers[0].name: Place(self._axis, given), **places}
+
+    def _step(self, layer: Layer, place: Place) -> Step:
         weights = self._compiled.get(layer.name)
         if weights is not None:
-            return (Conv if layer.kind == "conv" else Transposed)(layer, self._axis, weights)
+            return (Conv if layer.kind == "conv" else Transposed)(layer, place, weights)
         if layer.kind in ("input", "output") or layer.name in self._compiled:
-            return lambda inputs, last: inputs[0]
+            return Pointwise(lambda x: x, place)
         if layer.kind in ("cat", "add"):
-            return Join(layer, self._axis)
+            return Join(layer, place)
         if layer.kind == "crop":
-            return Crop(layer, self._axis)
+            return Crop(layer, place)
         if layer.kind == "pad":
-            return Pad(layer, self._axis)
+            return Pad(layer, place)
         module: Any = layer.module
         if isinstance(module, (nn.Tanh, nn.Sigmoid)) and self._dtype != torch.float64:
-            return lambda inputs, last: None if inputs[0] is None else module(inputs[0].float())
-        return lambda inputs, last: None if inputs[0] is None else module(inputs[0])
+            return Pointwise(lambda x: module(x.float()), place)
+        return Pointwise(module, place)
 
     def _run(self, planes: Tensor | None, *, last: bool) -> Tensor | None:
         made: dict[str, Tensor | None] = {}
-        unread = {layer.name: 0 for layer in self._layers}
-        for layer in self._layers:
+        active = self._needed()
+        unread = dict.fromkeys(active, 0)
+        for layer in active.values():
             for name in layer.inputs:
                 unread[name] += 1
-        for layer in self._layers:
+        for layer in active.values():
             inputs = [planes] if layer.kind == "input" else [made[name] for name in layer.inputs]
             made[layer.name] = self._steps[layer.name](inputs, last)
+            if planes is not None and planes.is_meta:
+                self._watch(layer, inputs, made)
             for name in layer.inputs:
                 unread[name] -= 1
                 if not unread[name]:
                     made[name] = None
         return made[self._layers[-1].name]
+
+    def _watch(self, layer: Layer, inputs: list[Tensor | None], made: dict[str, Tensor | None]) -> None:
+        """Count what is alive after a step: waiting planes, new planes, and a kernel's own copies of both ends."""
+        alive = sum(tensor.nbytes for tensor in made.values() if tensor is not None)
+        ends = [*inputs, made[layer.name]] if layer.kind in ("conv", "transposed") else []
+        self.peak = max(self.peak, self.held + alive + sum(tensor.nbytes for tensor in ends if tensor is not None))
