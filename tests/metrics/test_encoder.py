@@ -13,6 +13,7 @@ from vol2vol.metrics.encoder import Encoder, Lesson, train_encoder, vicreg
 from vol2vol.metrics.features import extract
 from vol2vol.metrics.patches import Cutting
 from vol2vol.metrics.rulers import load_encoder, save_encoder
+from vol2vol.metrics.spoiling import draw_looks, spoil
 from vol2vol.phantoms import DOMAINS, render, scene_of
 
 SMALL = Lesson(widths=(8, 16, 32), crop=24, pool=200, batch=24, steps=30)
@@ -163,6 +164,28 @@ def test_features_do_not_mind_place_or_batch():
     x = torch.rand(6, 1, 16, 16)
     torch.testing.assert_close(net(x)[2:3], net(x[2:3]))
     torch.testing.assert_close(net(x.expand(-1, 3, -1, -1)), net(x))
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 20, 24), (3, 1, 16, 18, 20)])
+def test_spoiling_is_scipys_blur_then_contrast_then_noise(shape):
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    looks = torch.tensor([[1.3, 0.7, 0.1, 0.0], [0.0, 1.0, 0.0, 0.0], [2.0, 1.0, -0.1, 0.2]])
+    got = spoil(images, looks, torch.Generator().manual_seed(1))
+    for image, one, (blur, contrast, shift, noise) in zip(images.numpy(), got.numpy(), looks.tolist(), strict=True):
+        want = ndimage.gaussian_filter(image[0], blur, mode="mirror", radius=6) if blur else image[0]
+        want = (want - 0.5) * contrast + 0.5 + shift
+        if noise:
+            assert (one[0] - want).std() == pytest.approx(noise, rel=0.15)
+        else:
+            np.testing.assert_allclose(one[0], np.clip(want, 0, 1), atol=1e-5)
+
+
+def test_looks_stay_in_their_ranges():
+    looks = draw_looks(1000, torch.Generator().manual_seed(0))
+    low, high = looks.amin(0), looks.amax(0)
+    assert (low >= torch.tensor([0, 0.4, -0.15, 0])).all()
+    assert (high <= torch.tensor([2, 1.2, 0.15, 0.25])).all()
+    assert (high - low > torch.tensor([1.8, 0.7, 0.27, 0.22])).all()
 
 
 def test_vicreg_is_its_equations():

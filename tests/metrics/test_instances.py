@@ -181,6 +181,16 @@ def test_volumes_from_mask_to_scores(tmp_path):
         contingency(stored_labels(negative), found, boxes)
 
 
+def test_pairs_are_added_up_as_they_come(monkeypatch):
+    truth, predicted = labels((9, 12, 11), 1), labels((9, 12, 11), 2)
+    want = table(truth, predicted).table.toarray()
+    monkeypatch.setattr("vol2vol.metrics.instances.WAITING", 1)
+    np.testing.assert_array_equal(table(truth, predicted, (2, 3, 2)).table.toarray(), want)
+    monkeypatch.setattr("vol2vol.metrics.instances.DENSE", 1)
+    np.testing.assert_array_equal(table(truth, predicted, (2, 3, 2)).table.toarray(), want)
+    assert want.sum() == truth.size
+
+
 def test_large_labels_do_not_overflow():
     truth = labels((9, 12, 11), 1).astype(np.int64)
     huge = np.where(truth > 0, truth + 2**60, 0)

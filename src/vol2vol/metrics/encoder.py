@@ -1,8 +1,10 @@
 """A feature network that knows this kind of image: a small encoder that teaches itself on the target volume.
 
-Two crops of one place, mirrored and turned but never changed in grey, should look alike, while features of
-different places stay spread out and uncorrelated (VICReg, Bardes et al. 2022, equations 1 to 6). Blur, noise, contrast
-and steps are no augmentations here: an encoder that is taught to overlook them cannot measure them.
+It learns two things at once, each by VICReg (Bardes et al. 2022, equations 1 to 6): views that belong together should
+have like features, while features stay spread out and uncorrelated. *Places*: two crops of one place, mirrored and
+turned but never changed in grey, belong together. *Looks*: two different places with the same blur, contrast,
+brightness and noise belong together. An encoder that is taught to overlook such changes, as augmentations usually
+do, could not measure them.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.features import grey_map, images_of
 from vol2vol.metrics.patches import Axis, Cutting, cut, positions
+from vol2vol.metrics.spoiling import REACH, draw_looks, spoil
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
+
+PLACE, LOOK = 64, 16
+"""Numbers that the two lessons are judged by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +48,14 @@ class Lesson:
     steps: int = 400
     rate: float = 1e-3
     """Peak learning rate; a tenth of the steps warm up, the rest follows half a cosine."""
+    look: float = 1.0
+    """Weight of the lesson of looks beside that of places; 0 leaves it out."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if "xyz" in self.planes and len(self.planes) > 1:
             raise BadInput("an encoder sees planes or cubes: use planes of xy, xz, yz, or xyz alone")
-        least = 2 ** len(self.widths)
+        least = max(2 ** len(self.widths), REACH + 1)
         if not self.planes or not self.widths or self.crop < least or min(self.batch, self.steps) < 2:
             raise BadInput(f"an encoder needs planes, widths, crops of {least} voxels and 2 steps, not {self}")
 
@@ -122,9 +130,8 @@ def train_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(lesson.seed)
         network = Encoder(lesson.widths, dims).to(device)
-        width = lesson.widths[-1]
-        head = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 64)).to(device)
-        losses = _teach(network, head, places.to(device), lesson, progress)
+        heads = nn.ModuleList([_head(lesson.widths[-1], PLACE), _head(lesson.widths[-1], LOOK)]).to(device)
+        losses = _teach(network, heads, places.to(device), lesson, progress)
     last = losses[-max(1, len(losses) // 10) :]
     log.info("encoder of %s: loss %.3f after %d steps", target.path, np.mean(last), lesson.steps)
     return Trained(
@@ -150,12 +157,19 @@ def _pool(target: Volume, lesson: Lesson, grey: Intensity) -> Tensor:
     return torch.cat([part[..., :shortest, :shortest] for part in parts])
 
 
+def _head(width: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, out))
+
+
 def _teach(
-    network: Encoder, head: nn.Module, places: Tensor, lesson: Lesson, progress: Callable[[int, float], None] | None
+    network: Encoder,
+    heads: nn.ModuleList,
+    places: Tensor,
+    lesson: Lesson,
+    progress: Callable[[int, float], None] | None,
 ) -> list[float]:
     """Run the lesson and return the loss of every step."""
-    parameters = [*network.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lesson.rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW([*network.parameters(), *heads.parameters()], lr=lesson.rate, weight_decay=1e-4)
     rng = torch.Generator().manual_seed(lesson.seed)
     warm = max(1, lesson.steps // 10)
     losses = []
@@ -163,10 +177,7 @@ def _teach(
         rate = min((step + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * max(0, step - warm) / max(1, lesson.steps - warm)))
         for group in optimiser.param_groups:
             group["lr"] = lesson.rate * rate
-        which = torch.randint(len(places), (lesson.batch,), generator=rng)
-        turn = lesson.planes in (("xy",), ("xyz",))
-        views = [_views(places[which.to(places.device)], lesson.crop, turn=turn, rng=rng) for _ in range(2)]
-        loss = vicreg(*(head(network(view)) for view in views))
+        loss = _loss(network, heads, places, lesson, rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -174,6 +185,23 @@ def _teach(
         if progress:
             progress(step, losses[-1])
     return losses
+
+
+def _loss(network: Encoder, heads: nn.ModuleList, places: Tensor, lesson: Lesson, rng: torch.Generator) -> Tensor:
+    turn = lesson.planes in (("xy",), ("xyz",))
+
+    def drawn() -> Tensor:
+        return places[torch.randint(len(places), (lesson.batch,), generator=rng).to(places.device)]
+
+    def view(some: Tensor) -> Tensor:
+        return _views(some, lesson.crop, turn=turn, rng=rng)
+
+    same = drawn()
+    loss = vicreg(*(heads[0](network(view(same))) for _ in range(2)))
+    if lesson.look:
+        looks = draw_looks(lesson.batch, rng)
+        loss = loss + lesson.look * vicreg(*(heads[1](network(spoil(view(drawn()), looks, rng))) for _ in range(2)))
+    return loss
 
 
 def _views(places: Tensor, crop: int, *, turn: bool, rng: torch.Generator) -> Tensor:

@@ -21,6 +21,10 @@ Labels = Callable[[Box], np.ndarray]
 """A block of a partition to int64 labels `(Z, Y, X)`, 0 is background."""
 Mask = Callable[[Box], np.ndarray]
 """A block to bool `(Z, Y, X)`."""
+WAITING = 1 << 20
+"""Pairs of labels collected before they are added up."""
+DENSE = 1 << 22
+"""Labels, or pairs of them, up to which counting takes a table instead of sorting."""
 FACES = {6: 1, 18: 2, 26: 3}
 """Neighbours of a voxel to scipy's connectivity."""
 
@@ -161,23 +165,61 @@ class Contingency:
 
 
 def contingency(truth: Labels, prediction: Labels, boxes: Iterable[Box]) -> Contingency:
-    """Count shared voxels, block by block; memory is one number per pair of objects that touch."""
-    keys: np.ndarray = np.zeros((0, 2), np.int64)
-    counts = np.zeros(0, np.int64)
+    """Count shared voxels, block by block; memory is one number per pair of objects that touch.
+
+    Raises `BadInput` on labels below 0.
+    """
+    pairs: list[np.ndarray] = [np.zeros((0, 2), np.int64)]
+    counts: list[np.ndarray] = [np.zeros(0, np.int64)]
+    waiting = 0
     for box in boxes:
-        (one, i), (two, j) = (np.unique(labels(box), return_inverse=True) for labels in (truth, prediction))
-        if min(one[0], two[0]) < 0:
-            raise BadInput("instances have labels below 0: number objects from 1, background 0")
-        found, times = np.unique(i.ravel() * len(two) + j.ravel(), return_counts=True)
-        pairs = np.stack([one[found // len(two)], two[found % len(two)]], axis=1)
-        keys, where = np.unique(np.concatenate([keys, pairs]), axis=0, return_inverse=True)
-        counts = np.bincount(where.reshape(-1), np.concatenate([counts, times]), len(keys)).astype(np.int64)
-    places, sizes = [], []
-    for column in keys.T:
-        names, place = np.unique(np.concatenate([[0], column]), return_inverse=True)
-        places.append(place.reshape(-1)[1:])
-        sizes.append(len(names))
-    return Contingency(table=sparse.csr_array((counts, tuple(places)), shape=tuple(sizes)))
+        (one, i), (two, j) = (_named(labels(box)) for labels in (truth, prediction))
+        found, times = _counted(i * len(two) + j, len(one) * len(two))
+        pairs.append(np.stack([one[found // len(two)], two[found % len(two)]], axis=1))
+        counts.append(times)
+        waiting += len(found)
+        if waiting > max(WAITING, len(pairs[0])):
+            pairs, counts, waiting = *_merged(pairs, counts), 0
+    (keys,), (sizes,) = _merged(pairs, counts)
+    places, names = zip(*(_places(column) for column in keys.T), strict=True)
+    return Contingency(table=sparse.csr_array((sizes, places), shape=names))
+
+
+def _named(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels that occur, ascending, and the place of each voxel's among them."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise BadInput("instances have labels below 0: number objects from 1, background 0")
+    if high >= DENSE:
+        names, place = np.unique(labels, return_inverse=True)
+        return names, place.ravel()
+    occurs = np.zeros(high + 1, bool)
+    occurs[labels] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[labels].ravel()
+
+
+def _counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys below `size` that occur and how often."""
+    if size > DENSE:
+        return np.unique(keys, return_counts=True)
+    times = np.bincount(keys, minlength=size)
+    found = np.flatnonzero(times)
+    return found, times[found]
+
+
+def _merged(pairs: list[np.ndarray], counts: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Add up the counts of equal pairs."""
+    keys, sizes = np.concatenate(pairs), np.concatenate(counts)
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    keys, sizes = keys[order], sizes[order]
+    first = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(1)])[: len(keys)])
+    return [keys[first]], [np.add.reduceat(sizes, first) if len(first) else sizes]
+
+
+def _places(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the row of every label, background first whether it occurs or not, and the number of rows."""
+    names, place = np.unique(np.concatenate([[0], labels]), return_inverse=True)
+    return place.reshape(-1)[1:], len(names)
 
 
 def instances_of(volume: Volume, boxes: Sequence[Box], *, threshold: float = 0.5, neighbours: int = 6) -> Components:

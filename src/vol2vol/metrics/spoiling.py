@@ -1,0 +1,45 @@
+"""Images spoiled at random, each by its own blur, contrast, brightness and noise: what an encoder learns to see."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLUR, NOISE, SHIFT = 2.0, 0.25, 0.15
+"""Largest standard deviation of the blur in voxels and of the noise, largest shift, of a range of 1."""
+CONTRAST = (0.4, 1.2)
+REACH = 6
+"""Radius of the blur's kernel: three standard deviations of the strongest."""
+
+
+def draw_looks(count: int, rng: torch.Generator) -> Tensor:
+    """Return blur, contrast, shift and noise of some looks, `(count, 4)`; weak noise is more likely than strong."""
+    blur, contrast, shift, noise = torch.rand(4, count, generator=rng)
+    low, high = CONTRAST
+    return torch.stack([BLUR * blur, low + (high - low) * contrast, SHIFT * (2 * shift - 1), NOISE * noise**2], 1)
+
+
+def spoil(images: Tensor, looks: Tensor, rng: torch.Generator) -> Tensor:
+    """Return images `(B, 1, [Z,] Y, X)` in 0..1, each as its look `(B, 4)` shows it, clipped to 0..1."""
+    shape = (-1, 1, *[1] * (images.ndim - 2))
+    blur, contrast, shift, noise = (column.to(images.device).view(shape) for column in looks.T)
+    result = (_blurred(images, blur.flatten()) - 0.5) * contrast + 0.5 + shift
+    grain = torch.randn(images.shape, generator=rng).to(images.device)
+    return (result + noise * grain).clamp(0, 1)
+
+
+def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Blur each image by its own Gaussian, borders mirrored."""
+    dims = images.ndim - 2
+    at = torch.arange(-REACH, REACH + 1, device=images.device)
+    kernel = torch.softmax(-0.5 * (at / sigma.clamp(min=0.05)[:, None]) ** 2, dim=1)
+    conv = F.conv2d if dims == 2 else F.conv3d
+    x = images.transpose(0, 1)
+    for axis in range(dims):
+        pad = [0] * (2 * dims)
+        pad[2 * (dims - 1 - axis)] = pad[2 * (dims - 1 - axis) + 1] = REACH
+        size = [1] * dims
+        size[axis] = 2 * REACH + 1
+        x = conv(F.pad(x, pad, mode="reflect"), kernel.view(-1, 1, *size), groups=len(images))
+    return x.transpose(0, 1)
