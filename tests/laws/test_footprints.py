@@ -26,6 +26,10 @@ CATALOGUE = [
     ("resnet", {"dims": 3, "blocks": 1, "width": 1, "padding": "valid"}),
     ("pixel", {"dims": 2, "width": 2}),
     ("pixel", {"dims": 3, "width": 1}),
+    ("segmenter", {"dims": 2, "width": 2}),
+    ("segmenter", {"dims": 2, "width": 2, "levels": 4}),
+    ("segmenter", {"dims": 2, "width": 2, "padding": "same"}),
+    ("segmenter", {"dims": 3, "width": 1, "levels": 2}),
     ("spectral", {"dims": 2, "radius": 3}),
     ("spectral", {"dims": 3, "radius": 2, "padding": "same"}),
 ]
@@ -41,7 +45,7 @@ every_network = pytest.mark.parametrize("case", CATALOGUE, ids=ids)
 
 def built(case, norm="frozen"):
     name, arguments = case
-    unbounded = {"final": "none"} if name in ("unet", "resnet") else {}
+    unbounded = {"final": "none"} if name in ("unet", "resnet", "segmenter") else {}
     normed = {} if name == "spectral" else {"norm": norm}
     return nets.build(name, **normed, **unbounded, **arguments).double().eval()
 

@@ -14,6 +14,7 @@ SMALL = {
     "resnet": {"width": 2, "blocks": 1, "padding": "valid"},
     "patchgan": {"width": 2, "n_layers": 2, "norm": "batch"},
     "pixel": {"width": 2, "in_channels": 3},
+    "segmenter": {"width": 2, "levels": 2, "out_channels": 2},
     "lookup": {"channels": 2, "knots": 5},
     "spectral": {"channels": 2, "radius": 3, "padding": "same"},
 }

@@ -1,0 +1,111 @@
+"""The U-Net that finds structures (section 3.3 of the stitching paper), one definition for images and volumes.
+
+Three levels of two convolutions k3, halved by a convolution k2 s2 and doubled by a transposed one:
+
+valid    140 > 136 -> 68 > 64 -> 32 > 28 -> 56 > 52 -> 104 > 100      all 100 are certain, and kept by exact tiles
+same     140 > 140 -> 70 > 70 -> 35 > 35 -> 70 > 70 -> 140 > 140      the inner 96 are certain
+
+The paper says no more than "a simple 3D Unet [Wolny et al. 2020] with three up-down blocks with a convolution before
+each downsampling step", patches of 140 and kept centres of 96. These levels are those of the work it cites: they admit
+140, and 96 is what they leave of it. (Three halvings would need a multiple of 8.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
+from vol2vol.nets.checkpointing import checkpointed
+from vol2vol.nets.leaves import Crop, Probability, conv, transposed
+from vol2vol.nets.norm import Kind, normalisation
+
+Padding = Literal["valid", "same"]
+Final = Literal["sigmoid", "none"]
+
+
+class Segmenter(nn.Module):
+    """Say of every voxel how likely it belongs to what the masks showed.
+
+    Input (B, in_channels, *space) in the network's range, output (B, out_channels, *space): probabilities, or logits
+    with final "none". Channels are width, 2 width, 4 width. Raises `BadInput` for arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        *,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 32,
+        levels: int = 3,
+        padding: Padding = "valid",
+        norm: Kind = "batch",
+        final: Final = "sigmoid",
+    ) -> None:
+        arguments = arguments_in(locals())
+        super().__init__()
+        check_dims(dims)
+        check_count(in_channels=in_channels, out_channels=out_channels, width=width, levels=levels)
+        check_choice("padding", padding, ("valid", "same"))
+        check_choice("final", final, ("sigmoid", "none"))
+        self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
+        self.gradient_checkpointing = False
+        channels = [width * 2**level for level in range(levels)]
+        coarser = list(zip(channels[1:], channels, strict=False))
+        self.down = nn.ModuleList(self._two(a, b) for a, b in zip([in_channels, *channels[1:]], channels, strict=True))
+        self.halvings = nn.ModuleList(conv(dims, b, a, 2, stride=2) for a, b in coarser)
+        self.doublings = nn.ModuleList(transposed(dims, a, b, 2) for a, b in reversed(coarser))
+        self.crops = nn.ModuleList(self._crop(levels - level) for level in reversed(range(1, levels)))
+        self.up = nn.ModuleList(self._two(2 * b, b) for _, b in reversed(coarser))
+        self.last = nn.Sequential(conv(dims, width, out_channels, 1))
+        if final == "sigmoid":
+            self.last.append(Probability())
+        _initialise(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "segmenter", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the probabilities of the voxels of `x` (B, in_channels, *space)."""
+        skips = []
+        for level, two in enumerate(self.down):
+            x = self._run(two, self.halvings[level - 1](x) if level else x)
+            skips.append(x)
+        x = skips.pop()
+        for double, crop, two in zip(self.doublings, self.crops, self.up, strict=True):
+            x = self._run(two, torch.cat([crop(skips.pop()), double(x)], 1))
+        return self.last(x)
+
+    def _run(self, step: nn.Module, x: Tensor) -> Tensor:
+        return checkpointed(step, x) if self.gradient_checkpointing else step(x)
+
+    def _two(self, inputs: int, outputs: int) -> nn.Sequential:
+        """Return two convolutions k3, each normalised and rectified."""
+        padding = int(self.arguments["padding"] == "same")
+        layers: list[nn.Module] = []
+        for channels in (inputs, outputs):
+            layers.append(conv(self.dims, channels, outputs, 3, padding=padding))
+            layers += [normalisation(outputs, self.arguments["norm"]), nn.ReLU(True)]
+        return nn.Sequential(*layers)
+
+    def _crop(self, below: int) -> nn.Module:
+        """Return what cuts a skip to the size of what comes from `below` levels further down."""
+        if self.arguments["padding"] == "same":
+            return nn.Identity()
+        lost = 4
+        for _ in range(below - 1):
+            lost = 2 * (lost + 4)
+        return Crop(self.dims, lost, lost)
+
+
+@torch.no_grad()
+def _initialise(net: nn.Module) -> None:
+    """Draw weights that keep the size of a rectified signal (He et al. 2015), by torch's global generator."""
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
