@@ -58,7 +58,7 @@ FULL = Demo(
         Part(
             recipe="small-2d",
             assemblies=("slices", "ortho"),
-            tiles={"exact": 110, "average": 112, "disjoint": 110},
+            tiles={"exact": 110, "average": 96, "disjoint": 110},
         ),
         Part(
             recipe="small-3d",

@@ -33,11 +33,12 @@ def assembly(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with so many significant digits and without exponents up to a million; a dash for None."""
+    """Write a number with so many significant digits and without exponents; a dash for None."""
     if value is None or not isfinite(value):
         return MISSING
-    text = f"{value:.{digits}g}"
-    return f"{value:,.0f}" if "e+" in text or abs(value) >= 10**digits else text
+    if abs(value) >= 10 ** (digits - 1) or value == 0:
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}"
 
 
 def amount(value: float | None) -> str:
