@@ -17,6 +17,7 @@ from vol2vol.intensity import fixed
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.distances import fid, mmd
 from vol2vol.metrics.features import Features, extract, grey_map
+from vol2vol.metrics.inception import InceptionV3
 from vol2vol.metrics.patches import Cutting, cell_of, cut, positions
 from vol2vol.metrics.realism import distance_interval, extrapolated, scale
 
@@ -215,6 +216,15 @@ def test_scale_runs_from_floor_to_ceiling(sets, distance):
     assert scale(sets["source"], sets["source"], sets["target"], distance).gap_closed == pytest.approx(0, abs=1e-9)
     assert one == scale(sets["source"], sets["output"], sets["target"], distance)
     assert 100 < one.patches <= 200
+    assert (one.features, one.rank_deficient) == (3, False)
+
+
+def test_inception_takes_grey_patches(tmp_path):
+    volume = store(tmp_path / "v.zarr", tissue((2, 70, 70), 0))
+    torch.manual_seed(0)
+    found = extract(volume, InceptionV3(), grey_map(volume), Cutting(count=2, size=64))
+    assert found.values.shape == (2, 2048)
+    assert found.network == "InceptionV3"
 
 
 def test_distance_interval_is_of_blocks(sets):

@@ -143,6 +143,17 @@ def test_intervals_come_from_blocks(tmp_path):
     assert one["pearson"].per_block.shape == (64,)
 
 
+def test_rows_of_sums_are_bounded(tmp_path, monkeypatch):
+    a, b = images((16, 16, 16))
+    volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
+    want = to_truth(*volumes, block=(4, 4, 4))
+    monkeypatch.setattr("vol2vol.metrics.pairs.ROWS", 7)
+    got = to_truth(*volumes, block=(4, 4, 4))
+    for name, one in got.items():
+        assert one.sums.shape[0] == 7
+        assert one.value == pytest.approx(want[name].value, rel=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(11, 11, 11), (1, 11, 11), (13, 11, 17)])
 def test_smallest_volumes(tmp_path, shape):
     a, b = images(shape)

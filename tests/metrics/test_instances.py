@@ -12,7 +12,7 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, grid
-from vol2vol.metrics.instances import components, contingency, instances_of, stored_labels
+from vol2vol.metrics.instances import components, contingency, instances_of, shared_objects, stored_labels
 from vol2vol.metrics.objects import adapted_rand, average_precision, objects, overlaps
 from vol2vol.metrics.pairs import blocks_of
 
@@ -172,6 +172,15 @@ def test_volumes_from_mask_to_scores(tmp_path):
     one = contingency(stored_labels(given_labels), found, boxes)
     assert objects(one, 0.75).f1 == 1
     assert adapted_rand(one).error == pytest.approx(0)
+    mask = store(tmp_path / "m.zarr", (truth > 0).astype(np.uint8))
+    for real, own in ((given_labels, (False, True)), (mask, (False, False))):
+        same = shared_objects(predicted, real, given=own, block=(8, 16, 7))
+        np.testing.assert_array_equal(np.sort(same.truth), np.sort(one.truth))
+        assert objects(same, 0.75).f1 == 1
+    with pytest.raises(BadInput, match="volumes of one"):
+        shared_objects(*[store(tmp_path / f"c{i}.zarr", np.stack([p, p])) for i in range(2)])
+    with pytest.raises(BadInput, match="has shape"):
+        shared_objects(predicted, store(tmp_path / "cut.zarr", truth[:9]))
     with pytest.raises(BadInput, match="give integer labels"):
         stored_labels(store(tmp_path / "f.zarr", p.astype(np.float32)))
     with pytest.raises(BadInput, match="6, 18 or 26"):

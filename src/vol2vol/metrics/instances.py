@@ -15,6 +15,8 @@ from scipy.sparse import csgraph
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
+from vol2vol.metrics.overlap import full_scale, probability
+from vol2vol.metrics.pairs import alike, blocks_of
 from vol2vol.volumes import Volume
 
 Labels = Callable[[Box], np.ndarray]
@@ -223,10 +225,33 @@ def _places(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def instances_of(volume: Volume, boxes: Sequence[Box], *, threshold: float = 0.5, neighbours: int = 6) -> Components:
-    """Find the connected components of a mask or of probabilities from a threshold on."""
-    from vol2vol.metrics.overlap import full_scale, probability
-
+    """Find the connected components of a mask, or of probabilities from a threshold on."""
+    if volume.channels != 1:
+        raise BadInput(f"{volume.path} has {volume.channels} channels: objects are found in volumes of one")
     scale = full_scale(volume, boxes)
     return components(
         lambda box: probability(volume, box, scale)[0] >= threshold, volume.spatial, boxes, neighbours=neighbours
     )
+
+
+def shared_objects(
+    prediction: Volume,
+    truth: Volume,
+    *,
+    given: tuple[bool, bool] = (False, False),
+    threshold: float = 0.5,
+    neighbours: int = 6,
+    block: Shape | None = None,
+) -> Contingency:
+    """Return which objects of prediction and truth share how many voxels: what every score of objects starts from.
+
+    Objects are connected components; `given` says of which volume, prediction or truth, they are its labels instead.
+    Raises `BadInput` where shapes or voxel sizes differ.
+    """
+    alike(prediction, truth)
+    boxes = blocks_of(truth, block)
+    found, real = (
+        stored_labels(volume) if labelled else instances_of(volume, boxes, threshold=level, neighbours=neighbours)
+        for volume, labelled, level in zip((prediction, truth), given, (threshold, 0.5), strict=True)
+    )
+    return contingency(real, found, boxes)

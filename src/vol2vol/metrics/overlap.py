@@ -15,7 +15,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.bootstrap import Blockwise
-from vol2vol.metrics.pairs import alike, blocks_of
+from vol2vol.metrics.pairs import Rows, alike, blocks_of
 from vol2vol.volumes import Volume
 
 BINS = 4096
@@ -45,7 +45,6 @@ class Curve:
     """Voxels of background and foreground per bin of predicted probability: `(blocks, 2, bins)`."""
 
     counts: np.ndarray
-    boxes: tuple[Box, ...]
 
     @property
     def total(self) -> np.ndarray:
@@ -123,18 +122,18 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
     """Count the voxels of a prediction per class and bin, one block at a time.
 
     Predictions are probabilities: floats in 0..1, or unsigned integers in 0..the dtype's largest; integers that are
-    nowhere above 1 are a mask. Truth is foreground where it is not 0. Memory: `2 x bins` numbers per
-    block. Raises `BadInput` where shapes or voxel sizes differ or a value is no probability.
+    nowhere above 1 are a mask. Truth is foreground where it is not 0. Memory: `2 x bins` numbers for each
+    of at most `pairs.ROWS` rows. Raises `BadInput` where shapes or voxel sizes differ or a value is no probability.
     """
     alike(prediction, truth)
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
-    rows = []
+    rows = Rows(len(boxes))
     for box in boxes:
         keys = probability(prediction, box, scale) * bins
         index = np.minimum(keys.astype(np.int64), bins - 1) + bins * (truth.read(box) != 0)
-        rows.append(np.bincount(index.ravel(), minlength=2 * bins).reshape(2, bins))
-    return Curve(counts=np.array(rows), boxes=tuple(boxes))
+        rows.add(np.bincount(index.ravel(), minlength=2 * bins).reshape(2, bins))
+    return Curve(counts=rows.sums)
 
 
 def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
@@ -193,15 +192,15 @@ def near_seams(
     offsets = _offsets(planes, truth.spatial, width, shifts)
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
-    rows = []
+    rows = Rows(len(boxes))
     for box in boxes:
         chosen, real = probability(prediction, box, scale) >= threshold, truth.read(box) != 0
         parts = [chosen & real, chosen & ~real, ~chosen & real]
         inside = [_inside(p, offsets, width, range(a, b)) for p, a, b in zip(planes, box.start, box.stop, strict=True)]
         far = np.stack([_separable(part.sum(0, dtype=np.float64), inside) for part in parts], axis=1)
         total = np.array([part.sum() for part in parts], np.float64)
-        rows.append(np.stack([total - far, far], axis=1))  # shift, near or far, count
-    counts = np.array(rows)
+        rows.add(np.stack([total - far, far], axis=1))  # shift, near or far, count
+    counts = rows.sums
     near, interior = iou(counts[:, 0].sum(0))
     return SeamOverlap(
         near=float(near),

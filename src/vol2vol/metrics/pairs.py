@@ -16,6 +16,8 @@ BLOCK = (64, 128, 128)
 """Voxels of a block of a volume."""
 BLOCK_2D = (1, 512, 512)
 """Voxels of a block of an image."""
+ROWS = 2048
+"""Rows of sums kept of a volume; beyond, runs of neighbouring blocks share one."""
 RELATIVE = 1e-3
 """Voxel sizes that differ by less are the same."""
 
@@ -109,11 +111,27 @@ def compare(
     """
     alike(first, second)
     halo = tuple(max(m.halo[axis] for m in measures) for axis in range(3))
-    rows: dict[str, list[np.ndarray]] = {m.name: [] for m in measures}
-    for channels in pairs(first, second, blocks_of(first, block), halo):
+    boxes = blocks_of(first, block)
+    rows = {m.name: Rows(len(boxes)) for m in measures}
+    for channels in pairs(first, second, boxes, halo):
         for measure in measures:
-            rows[measure.name].append(np.sum([measure.sums(pair) for pair in channels], axis=0))
-    return {m.name: Blockwise(name=m.name, sums=np.array(rows[m.name]), combine=m.combine) for m in measures}
+            rows[measure.name].add(np.sum([measure.sums(pair) for pair in channels], axis=0))
+    return {m.name: Blockwise(name=m.name, sums=rows[m.name].sums, combine=m.combine) for m in measures}
+
+
+class Rows:
+    """Sums of blocks, added one by one, in at most `ROWS` rows of as many neighbouring blocks."""
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks, self.seen = blocks, 0
+        self.sums: np.ndarray = np.zeros((min(blocks, ROWS), 0))
+
+    def add(self, sums: np.ndarray) -> None:
+        """Add the sums of the next block, of one shape for all."""
+        if not self.seen:
+            self.sums = np.zeros((len(self.sums), *sums.shape))
+        self.sums[self.seen * len(self.sums) // self.blocks] += sums
+        self.seen += 1
 
 
 def extremes(volume: Volume, block: Shape | None = None) -> tuple[float, float]:

@@ -36,6 +36,13 @@ class Scale:
     """Source to target: what no translation gives."""
     patches: int
     """Patches in each set."""
+    features: int
+    """Numbers per patch."""
+
+    @property
+    def rank_deficient(self) -> bool:
+        """Say whether there are fewer patches than features: a Frechet distance is then mostly bias, see `chance`."""
+        return self.patches <= self.features
 
     @property
     def gap_closed(self) -> float:
@@ -64,6 +71,7 @@ def scale(source: Features, output: Features, target: Features, distance: Distan
         chance=distance(mixed[:size], mixed[size:]),
         ceiling=distance(drawn[0], mixed[:size]),
         patches=size,
+        features=target.values.shape[1],
     )
 
 
