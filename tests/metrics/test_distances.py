@@ -101,7 +101,10 @@ def test_kernel_is_unbiased_and_its_subsets_spread():
     assert one.deviation > 0
     assert (one.subsets, one.size) == (20, 100)
     assert one == kernel(draw(300, 8, 1), draw(400, 8, 1, shift=0.3), subsets=20, size=100)
-    assert kernel(draw(30, 8), draw(20, 8)).size == 20
+    assert kernel(draw(30, 8), draw(20, 8)).size == 10
+    assert np.isnan(kernel(draw(20, 8), draw(20, 8), size=20).low)
+    with pytest.raises(BadInput, match="at least 21 patches of each set, there are 20"):
+        kernel(draw(30, 8), draw(20, 8), size=21)
 
 
 def test_prdc_agrees_with_scikit_learn():

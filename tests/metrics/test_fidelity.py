@@ -198,6 +198,8 @@ def test_quantisation_finds_what_a_cycle_hides():
     noisy = cycle_error(source, lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0, noise=4)
     assert noisy.mean_absolute == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
     assert noisy.sums.shape == (3, 4)
+    assert noisy.absolute.value == pytest.approx(noisy.mean_absolute)
+    assert noisy.absolute.against(honest.absolute).low > 0
     with pytest.raises(BadInput, match="keep shapes"):
         cycle_error(source, lambda x: x[1:], lambda y: y, target_range=(0, 1), source_range=1.0)
     with pytest.raises(BadInput, match="needs blocks"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.metrics.bootstrap import Blockwise
 
 Translate = Callable[[np.ndarray], np.ndarray]
 
@@ -28,6 +29,11 @@ class CycleError:
     """Mean absolute error after quantisation minus without: above 0 is detail that was hidden below a grey level."""
     sums: np.ndarray
     """Squared error, absolute error, absolute error without quantisation and voxels of each block: `(blocks, 4)`."""
+
+    @property
+    def absolute(self) -> Blockwise:
+        """The mean absolute error with its blocks, for intervals and comparisons."""
+        return Blockwise(name="cycle_error", sums=self.sums[:, [1, 3]], combine=lambda s: s[..., 0] / s[..., 1])
 
 
 def cycle_error(

@@ -109,15 +109,19 @@ class Kernel:
     """Patches of each set in a subset."""
 
 
-def kernel(first: np.ndarray, second: np.ndarray, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Kernel:
+def kernel(
+    first: np.ndarray, second: np.ndarray, *, subsets: int = 100, size: int | None = None, seed: int = 0
+) -> Kernel:
     """Return the kernel Inception distance (Binkowski et al. 2018): unbiased MMD^2, kernel `(x.y/d + 1)^3`.
 
-    Subsets are drawn without replacement; smaller than `size` where a set is (the field says so). Raises `BadInput`
-    with fewer than 2 patches in a set.
+    Subsets are drawn without replacement, by default of 1000 patches or half of the smaller set. Subsets that are the
+    whole sets are taken once and have no spread (NaN). Raises `BadInput` where a set has fewer than 2 patches, or
+    than `size`.
     """
     first, second = _checked(first), _checked(second)
-    size = min(size, len(first), len(second))
-    _bear(size, 2, "a kernel distance")
+    least = min(len(first), len(second))
+    size = max(2, min(1000, least // 2)) if size is None else size
+    _bear(least, max(size, 2), "a kernel distance")
     rng = np.random.default_rng(seed)
     values = np.array(
         [
@@ -125,7 +129,7 @@ def kernel(first: np.ndarray, second: np.ndarray, *, subsets: int = 100, size: i
             for _ in range(1 if size == len(first) == len(second) else subsets)
         ]
     )
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(values, [2.5, 97.5]) if len(values) > 1 else (np.nan, np.nan)
     spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
     return Kernel(
         value=float(values.mean()), deviation=spread, low=float(low), high=float(high), subsets=len(values), size=size
