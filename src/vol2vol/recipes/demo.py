@@ -180,7 +180,8 @@ def _planned(part: Part, assembly: Assembly, strategy: str) -> Result:
 
 def _predicted(out: Path, part: Part, planned: Result) -> Result:
     """Predict one volume and fill in its row: cost, distance from `exact`, distance from the known answer."""
-    from vol2vol.prediction import Job, PredictSettings, predict
+    from vol2vol.bundles import find_bundle, load_bundle
+    from vol2vol.prediction import PredictSettings, predict, predicting
 
     tile = part.tiles[planned.strategy]
     settings = PredictSettings(strategy=planned.strategy, assembly=planned.assembly, tile=str(tile))
@@ -188,8 +189,8 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
     output.parent.mkdir(exist_ok=True)
     with _peak_memory() as peak:
         made = predict(out / planned.run, source, output, settings)
-    job = Job.plan(out / planned.run, open_volume(source), settings, made.layout)
-    cost = job.layout.cost(job.network)
+    network = load_bundle(find_bundle(out / planned.run)).network(settings.direction)
+    cost = made.layout.cost(predicting(network, settings))
     exact = out / replace(planned, output=planned.output.replace(f"-{planned.strategy}.", "-exact.")).output
     answer = compare(open_volume(output), open_volume(out / planned.answer))
     return replace(
