@@ -7,6 +7,7 @@ convolution, norm, inner block, transposed convolution and norm under fixed numb
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def load_reference(path: str | Path, dims: int) -> UNet:
     if not path.is_file():
         raise NotFound(f"{path} is not a file: give the .pth of one generator, such as latest_net_G_A.pth")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of pickles of strangers before it refuses them
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as why:
         raise Unreadable(f"{path} is not a PyTorch file of plain tensors: give the .pth of one generator") from why
     return from_reference(state, dims)

@@ -22,6 +22,8 @@ def open_domain(
 ) -> list[Volume]:
     """Open one or more volumes; `axes`, `voxel_size` and `unit` describe those whose files do not."""
     names = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not names:
+        raise BadInput("a domain needs at least one volume: name them after --source and --target")
     return [open_volume(name, axes=axes, voxel_size=voxel_size, unit=unit) for name in names]
 
 

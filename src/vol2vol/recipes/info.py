@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from vol2vol.errors import Unreadable
 from vol2vol.volumes import open_volume
 
 _MODEL = "model.yaml"
@@ -41,5 +42,8 @@ def _run(folder: Path) -> dict[str, Any]:
     found["last epoch"] = rows[-1] if rows else {}
     if models:
         found["model"] = describe_bundle(find_bundle(folder))
-    found["recipe"] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    try:
+        found["recipe"] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise Unreadable(f"{folder / 'recipe.yaml'} is not YAML: restore the file") from None
     return found

@@ -97,26 +97,25 @@ def _folder() -> Any:
     return files("vol2vol.recipes") / "presets"
 
 
-def _load(name: str) -> dict[str, Any]:
+def _load(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
+    if name in children:
+        raise BadInput(f"recipe {name} extends itself: {' extends '.join((*children, name))}; correct one of them")
     preset = _folder() / f"{name}.yaml"
     path = Path(name)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif preset.is_file():
-        text = preset.read_text(encoding="utf-8")
-    else:
+    file = path if path.is_file() else preset
+    if not file.is_file():
         names = sorted(p.name.removesuffix(".yaml") for p in _folder().iterdir() if p.name.endswith(".yaml"))
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(names)}"
         raise NotFound(f"recipe {name!r} is neither a file nor a shipped recipe: {hint}")
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Unreadable(f"recipe {name} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise BadInput(f"recipe {name} holds no keys: see `vol2vol recipes small-2d` for what one looks like")
     parent = data.pop("extends", None)
-    return data if parent is None else _merged(_load(str(parent)), data)
+    return data if parent is None else _merged(_load(str(parent), (*children, name)), data)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -128,8 +130,10 @@ def open_tiff(path: Path) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
     file = open_tags(path)
     try:
-        root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
-        series = file.series[0]
+        with _whole(path):
+            root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
+            series = file.series[0]
+            len(file.pages)
         size, unit = size_of(file, root)
         axes = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in series.axes)
         leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
@@ -159,6 +163,24 @@ def open_tiff(path: Path) -> Stored:
     chunks = (1,) * len(leading) + reader.chunks
     read = _by_page(reader, leading)
     return Stored(dtype=series.dtype, chunks=chunks, read=read, close=file.close, **facts)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Raise `Unreadable` where tifffile, which only logs it, finds that the chain of pages leads out of the file."""
+    heard: list[str] = []
+    ear = logging.Handler(logging.ERROR)
+    ear.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(ear)
+    try:
+        yield
+    finally:
+        logger.removeHandler(ear)
+        logger.propagate = propagates
+    if any("invalid page offset" in line or "tag list of page" in line for line in heard):
+        raise Unreadable(f"{path} is cut off: some of its pages are missing: restore the file")
 
 
 def _by_page(reader: SegmentReader, leading: Shape) -> Any:
