@@ -53,7 +53,7 @@ class Demo:
 
 
 FULL = Demo(
-    shape=(96, 192, 192),
+    shape=(64, 192, 192),
     parts=(
         Part(
             recipe="small-2d",
