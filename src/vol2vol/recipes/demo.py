@@ -58,12 +58,12 @@ FULL = Demo(
         Part(
             recipe="small-2d",
             assemblies=("slices", "ortho"),
-            tiles={"exact": 110, "average": 96, "disjoint": 110},
+            tiles={"exact": 110, "average": 64, "disjoint": 110},
         ),
         Part(
             recipe="small-3d",
             assemblies=("volume",),
-            tiles={"exact": 74, "average": 72, "disjoint": 74},
+            tiles={"exact": 74, "average": 48, "disjoint": 74},
         ),
     ),
 )
