@@ -18,7 +18,10 @@ from vol2vol.metrics.phases import holm
 from vol2vol.metrics.profiles import measure_profiles
 from vol2vol.metrics.readable import as_readable
 
-SMALLEST, PERIODS, WIDTH = 8, 4, 31
+SMALLEST, PERIODS = 8, 4
+"""Smallest period that is tried by itself, and the fewest whole periods a volume must hold."""
+WIDTH, ORDER = 31, 4
+"""Planes of the running median; planes before that predict the next."""
 NAN = float("nan")
 
 
@@ -69,10 +72,11 @@ class CombReport:
 def comb_test(volume: Readable | np.ndarray, *, steps: Sequence[int] | None = None, alpha: float = 0.05) -> CombReport:
     """Look for equally spaced seams without knowing the tiles, in one pass; weaker than `seam_tests`.
 
-    q(p) = log mean |y(p) - y(p - 1)| less its running median over 31 planes; a comb of period S puts its power on the
-    harmonics k/S. F = mean power there over mean power elsewhere, F(2 h, 2 o) distributed without seams (after the
-    blind blocking measures of JPEG: Wang, Bovik and Evans 2000). `steps` defaults to every S from 8 voxels to a quarter
-    of the axis; the origin is the phase that stands out most. Raises `BadInput` on voxels that are not finite.
+    q(p) = log mean |y(p) - y(p - 1)| less its running median over 31 planes and an autoregression of order 4; a comb of
+    period S puts its power on the harmonics k/S: F = mean power there over mean power elsewhere, F(2h, 2o) distributed
+    without seams, h and o being the frequencies in either (after the power of the blocky signal in JPEG: Wang, Bovik
+    and Evans 2000). `steps` defaults to every S from 8 voxels to a quarter of the axis; the origin is the phase that
+    stands out most. Raises `BadInput` on voxels that are not finite.
     """
     if steps is not None and (not len(steps) or min(steps) < 2):
         raise BadInput(f"steps {list(steps)} must be at least 2 voxels")
@@ -95,50 +99,42 @@ def _judged(row: CombRow, corrected: float | None, alpha: float) -> CombRow:
 def _scan(axis: str, jump: np.ndarray, steps: Sequence[int] | None) -> CombRow:
     """Try every period on the jumps `(planes - 1, channels, 1, 1)` of one axis."""
     size = len(jump) + 1
-    candidates = [s for s in (steps or range(SMALLEST, size // PERIODS + 1)) if s >= 2 and PERIODS * s <= len(jump)]
+    room = len(jump) - ORDER
+    candidates = [s for s in (steps or range(SMALLEST, room // PERIODS + 1)) if PERIODS * s <= room]
     if not candidates:
-        reason = f"{size} voxels: at least {PERIODS} periods of {min(steps or [SMALLEST])} and one voxel are needed"
+        needed = PERIODS * min(steps or [SMALLEST]) + ORDER + 1
+        reason = f"{size} voxels: {needed} are needed for {PERIODS} periods"
         return CombRow(axis=axis, verdict="not tested", reason=reason)
     if not (jump > 0).all():
         return CombRow(axis=axis, verdict="not tested", reason="neighbouring planes are equal somewhere")
-    logs = np.log(jump).mean(axis=(1, 2, 3))
-    detail = logs - median_filter(logs, size=WIDTH, mode="nearest")
-    found = [(_comb(detail, step), step) for step in candidates]
-    (p, statistic), step = min(found)
-    origin = int(np.argmax([detail[phase::step].mean() for phase in range(step)])) + 1
+    detail = _detail(np.log(jump).mean(axis=(1, 2, 3)))
+    (p, statistic), step = min((_comb(detail, step), step) for step in candidates)
+    folded = [detail[phase::step].mean() for phase in range(step)]
+    origin = (int(np.argmax(folded)) + ORDER + 1) % step
     p = min(1.0, p * len(candidates))
     return CombRow(
-        axis=axis,
-        verdict="none found",
-        step=step,
-        origin=origin % step,
-        statistic=statistic,
-        p=p,
-        tried=len(candidates),
+        axis=axis, verdict="none found", step=step, origin=origin, statistic=statistic, p=p, tried=len(candidates)
     )
 
 
+def _detail(logs: np.ndarray) -> np.ndarray:
+    """Return a series less its running median and what the `ORDER` planes before predict: white without a comb."""
+    rest = logs - median_filter(logs, size=WIDTH, mode="nearest")
+    before = np.stack([rest[ORDER - k : rest.size - k] for k in range(1, ORDER + 1)], axis=1)
+    weights = np.linalg.lstsq(before, rest[ORDER:], rcond=None)[0]
+    return rest[ORDER:] - before @ weights
+
+
 def _comb(detail: np.ndarray, step: int) -> tuple[float, float]:
-    """Return p and F of one period, on as many whole periods as there are; the power is whitened first."""
+    """Return p and F of one period on as many whole periods as there are, without what the running median took away."""
     periods = len(detail) // step
-    power = np.abs(np.fft.rfft(detail[: periods * step]))[1:] ** 2
-    comb = np.arange(1, power.size + 1) % periods == 0
-    smooth = _background(power, comb, periods)
-    if not np.all(smooth > 0):
+    power = np.abs(np.fft.rfft(detail[: periods * step])) ** 2
+    bins = np.arange(power.size)
+    used = bins * WIDTH >= periods * step
+    weight = np.where(2 * bins == periods * step, 1.0, 2.0)
+    inside, outside = (weight * (used & which) for which in (bins % periods == 0, bins % periods > 0))
+    elsewhere = float(power @ outside / outside.sum())
+    if elsewhere <= 0:
         return 1.0, 1.0
-    white = power / smooth
-    weight = np.full(power.size, 2.0)
-    weight[-1] -= float(periods * step % 2 == 0)
-    inside, outside = weight[comb].sum(), weight[~comb].sum()
-    statistic = float((white @ (weight * comb)) / inside / ((white @ (weight * ~comb)) / outside))
-    return float(stats.f.sf(statistic, inside, outside)), statistic
-
-
-def _background(power: np.ndarray, comb: np.ndarray, periods: int) -> np.ndarray:
-    """Return the power around each frequency, from its neighbours between the harmonics."""
-    width = max(3 * periods, 15)
-    kernel = np.ones(2 * (width // 2) + 1)
-    known = np.where(comb, 0.0, 1.0)
-    pad = kernel.size // 2
-    total = np.convolve(np.pad(power * known, pad, mode="symmetric" if power.size > pad else "edge"), kernel, "valid")
-    return total / np.convolve(np.pad(known, pad, mode="symmetric" if power.size > pad else "edge"), kernel, "valid")
+    statistic = float(power @ inside / inside.sum()) / elsewhere
+    return float(stats.f.sf(statistic, inside.sum(), outside.sum())), statistic

@@ -13,7 +13,7 @@ import numpy as np
 
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Resampling, block_interval
-from vol2vol.metrics.phases import control_phases, phase_table, usable_periods
+from vol2vol.metrics.phases import Contrast, contrast, control_phases, phase_table, usable_periods
 from vol2vol.metrics.profiles import Profile
 
 TESTS = ("SGR", "SJE", "HFR")
@@ -40,6 +40,11 @@ class Layout:
         """Half the thickness of the band in which HFR looks for averaging: half the overlap, or half the guard."""
         return max(1, min(self.overlap // 2 or self.guard // 2, self.step // 6))
 
+    @property
+    def band_guard(self) -> int:
+        """How far from the seam's band the bands lie that it is compared with; farther where the overlap is unknown."""
+        return min((2 if self.overlap else 3) * self.band, self.step // 3)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -56,6 +61,11 @@ class Evidence:
     profile: np.ndarray
     """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
     combine: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def contrast(self) -> Contrast:
+        """Seam planes against control planes."""
+        return contrast(self.planes, self.controls)
 
     @property
     def statistic(self) -> float:
@@ -88,12 +98,7 @@ def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[s
         found = {
             "SGR": _log_evidence(np.log(jump), layout, layout.offsets, layout.guard),
             "SJE": _energy_evidence(level, layout),
-            "HFR": _log_evidence(
-                np.log(_bands(fine, layout.band)),
-                layout,
-                (layout.overlap // 2,),
-                min(2 * layout.band, layout.step // 3),
-            ),
+            "HFR": _log_evidence(np.log(_bands(fine, layout.band)), layout, (layout.overlap // 2,), layout.band_guard),
         }
     return {name: evidence for name, evidence in found.items() if evidence is not None}
 

@@ -76,16 +76,16 @@ def usable_periods(table: np.ndarray, controls: np.ndarray) -> np.ndarray:
 def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:
     """Compare phase 0 of a `(periods, step)` table of usable periods with its control phases, period by period.
 
-    The n controls of a period are neighbours and look alike: with autocorrelations rho they are worth
-    n / (1 + 2 sum rho) independent planes (initial positive sequence, Geyer 1992). The variance of a period's contrast
-    is s^2 (1 + 1/worth), s^2 being that of its controls; the mean over periods is compared with Student's t, degrees
-    of freedom after Welch and Satterthwaite.
+    The n controls of a period are neighbours and look alike: with autocorrelations rho they are worth n / tau
+    independent planes, tau = 1 + 2 sum rho. The variance of a period's contrast is
+    s^2 (1 + tau / n), s^2 being that of its controls; the mean over periods is compared with Student's t, degrees of
+    freedom after Welch and Satterthwaite.
     """
     rest = table[:, controls]
     number = np.isfinite(rest).sum(axis=1)
     means = np.nanmean(rest, axis=1)
     residual = np.where(controls, table - means[:, None], np.nan)
-    worth = np.maximum(number / _correlation_time(residual), 2.0)
+    worth = np.maximum(number / _correlation_time(residual, float(number.mean())), 2.0)
     variance = np.nansum(residual**2, axis=1) / number / (1 - 1 / worth) * (1 + 1 / worth)
     effects = table[:, table.shape[1] // 2] - means
     spread = float(np.sum(variance**2 / (worth - 1)))
@@ -93,23 +93,28 @@ def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:
     return Contrast(float(effects.mean()), float(np.sqrt(variance.sum())) / len(table), df)
 
 
-def _correlation_time(residual: np.ndarray) -> float:
-    """Return 1 + 2 sum rho over lags, ended where two neighbouring autocorrelations sum to nothing or less."""
+def _correlation_time(residual: np.ndarray, number: float) -> float:
+    """Return 1 + 2 sum rho of `number` planes per period that were centred, which takes tau / number off every rho."""
     known = np.isfinite(residual)
     filled = np.where(known, residual, 0.0)
     variance = float((filled**2).sum()) / max(int(known.sum()), 1)
-    total = 1.0
     if variance == 0:
-        return total
-    rho = []
-    for lag in range(1, residual.shape[1] // 2):
+        return 1.0
+    rho = np.zeros(max(2, residual.shape[1] // 2) - 1)
+    for lag in range(1, rho.size + 1):
         pairs = int((known[:, lag:] & known[:, :-lag]).sum())
-        rho.append(float((filled[:, lag:] * filled[:, :-lag]).sum()) / max(pairs, 1) / variance)
-    for first, second in zip(rho[0::2], rho[1::2], strict=False):
-        if first + second <= 0:
-            return max(total + 2 * max(first, 0.0), 1.0)
-        total += 2 * (first + second)
-    return max(total, 1.0)
+        rho[lag - 1] = float((filled[:, lag:] * filled[:, :-lag]).sum()) / max(pairs, 1) / variance
+    first = _positive_sum(rho)
+    return _positive_sum(rho + (1 - rho) * min(0.5, first / number))
+
+
+def _positive_sum(rho: np.ndarray) -> float:
+    """Return 1 + 2 sum rho, ended where two neighbours sum to nothing or less (Geyer 1992)."""
+    pairs = rho[: rho.size // 2 * 2].reshape(-1, 2)
+    ended = np.flatnonzero(pairs.sum(axis=1) <= 0)
+    end = int(ended[0]) if ended.size else len(pairs)
+    last = max(float(pairs[end, 0]), 0.0) if end < len(pairs) else 0.0
+    return max(1.0, 1 + 2 * float(pairs[:end].sum()) + 2 * last)
 
 
 def rank_p(profile: np.ndarray, controls: np.ndarray) -> float:

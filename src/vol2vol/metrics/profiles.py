@@ -21,7 +21,7 @@ from vol2vol.geometry import Box, Shape, grid
 from vol2vol.intensity import Readable
 from vol2vol.metrics.lookup import Lookup, fit_lookup, standardise
 
-SLAB_BYTES = 192 << 20
+SLAB_BYTES = 96 << 20
 """Stored bytes of one slab, of volume and source together."""
 BLOCK: Shape = (32, 32, 256)
 """Voxels worked on at once: 1 MiB in float32."""
@@ -101,7 +101,7 @@ def measure_profiles(volume: Readable, edges: Sequence[np.ndarray], source: Read
     return list(sweep.profiles)
 
 
-def sample(volumes: Sequence[Readable], side: int = 32, per_axis: int = 5) -> list[np.ndarray]:
+def sample(volumes: Sequence[Readable], side: int = 20, per_axis: int = 5) -> list[np.ndarray]:
     """Read the same lattice of small boxes from volumes of one shape; one float64 `(C, voxels)` per volume."""
     spatial = volumes[0].spatial
     starts = [np.unique(np.linspace(0, max(0, n - side), per_axis).astype(int)).tolist() for n in spatial]

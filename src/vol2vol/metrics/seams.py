@@ -18,7 +18,7 @@ from vol2vol.intensity import Readable
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.evidence import TESTS, Evidence, Layout, gather_evidence
 from vol2vol.metrics.grid import AXES, MOST_CELLS, Grid
-from vol2vol.metrics.phases import contrast, control_phases, faces_p, holm, rank_p
+from vol2vol.metrics.phases import control_phases, faces_p, holm, rank_p
 from vol2vol.metrics.profiles import measure_profiles
 from vol2vol.metrics.readable import as_readable
 from vol2vol.plans import Plan
@@ -204,7 +204,7 @@ def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None, 
     if found is None:
         reason = "fewer than two seams have planes with variation on both sides to compare with"
         return SeamRow(axis=axis, test=test, verdict="not tested", reason=reason)
-    result = contrast(found.planes, found.controls)
+    result = found.contrast
     low, high = found.interval(how)
     row = SeamRow(
         axis=axis,
@@ -224,10 +224,9 @@ def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None, 
     )
     if source is None:
         return row
-    own = contrast(source.planes, source.controls)
     same = source.planes.shape == found.planes.shape
-    beyond = contrast(found.planes - source.planes, found.controls).p if same else NAN
-    return replace(row, source=source.statistic, source_p=own.p, p_beyond_source=beyond)
+    beyond = replace(found, planes=found.planes - source.planes).contrast.p if same else NAN
+    return replace(row, source=source.statistic, source_p=source.contrast.p, p_beyond_source=beyond)
 
 
 def _judge(rows: Sequence[SeamRow], alpha: float) -> tuple[SeamRow, ...]:
@@ -237,19 +236,24 @@ def _judge(rows: Sequence[SeamRow], alpha: float) -> tuple[SeamRow, ...]:
     judged = []
     for i, row in enumerate(rows):
         if i in corrected:
-            shared = row.source_p < alpha and row.p_beyond_source >= alpha
-            same_sign = (row.source - 1) * (row.statistic - 1) > 0
-            verdict: Verdict = "in the source too" if shared and same_sign else "seam"
+            verdict: Verdict = "in the source too" if _shared(row, alpha) else "seam"
             row = replace(row, p_corrected=corrected[i], verdict=verdict if corrected[i] < alpha else "none found")
         judged.append(row)
     return tuple(judged)
+
+
+def _shared(row: SeamRow, alpha: float) -> bool:
+    """Say whether the source has the same, and the volume shows no more of it."""
+    if not row.source_p < alpha or (row.source - 1) * (row.statistic - 1) <= 0:
+        return False
+    return abs(math.log(row.statistic)) <= abs(math.log(row.source)) or row.p_beyond_source >= alpha
 
 
 def _equivalence(axis: str, found: Evidence | None, margin: float, reason: str) -> Equivalence:
     """Test whether SGR lies within 1 - margin and 1 + margin."""
     if found is None:
         return Equivalence(axis=axis, seam_free="not tested", reason=reason)
-    result = contrast(found.planes, found.controls)
+    result = found.contrast
     bottom, top = math.log(1 - margin), math.log(1 + margin)
     low, high = (math.exp(bound) for bound in result.interval(0.90))
     p = max(result.beyond(bottom), 1 - result.beyond(top))

@@ -1,0 +1,76 @@
+"""Seam tests at full size: 256 x 256 x 256 voxels in tiles of 64, three seams per axis. Minutes."""
+
+import numpy as np
+import pytest
+from seam_textures import joined, offsets, texture, translated
+
+from vol2vol.metrics.comb import comb_test
+from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.seams import TESTS, seam_tests
+
+SHAPE = (256, 256, 256)
+GRID = Grid(step=(64, 64, 64))
+KINDS = ((0.6, False), (1.5, False), (3.0, False), (1.5, True))
+
+
+def false_alarms(textures, seed=0):
+    """Return the share of p below 0.05 of each test on seamless textures, and of reports that cry `seams`."""
+    rng = np.random.default_rng(seed)
+    p = {test: [] for test in TESTS}
+    families = []
+    for number in range(textures):
+        sigma, skewed = KINDS[number % len(KINDS)]
+        report = seam_tests(texture(rng, SHAPE, sigma, skewed=skewed), GRID)
+        families.append(report.verdict == "seams")
+        for row in report.rows:
+            p[row.test].append(row.p)
+    return {test: float(np.mean(np.array(values) < 0.05)) for test, values in p.items()}, float(np.mean(families))
+
+
+def detections(volumes, share, seed=1):
+    """Return, per correlation length, the share of axes on which tile offsets of `share` of the deviation are found."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for sigma in (0.6, 1.5, 3.0):
+        for _ in range(volumes):
+            x = texture(rng, SHAPE, sigma)
+            y = translated(rng, x, sigma)
+            y += np.float32(share * y.std()) * offsets(rng, SHAPE, 64)
+            for name, source in (("alone", None), ("source", x)):
+                rows = [row for row in seam_tests(y, GRID, source=source).rows if row.test == "SJE"]
+                found.setdefault((sigma, name), []).extend(row.verdict == "seam" for row in rows)
+    return {key: float(np.mean(verdicts)) for key, verdicts in found.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_false_alarms_in_200_textures():
+    rates, family = false_alarms(200)
+    assert all(0.03 <= rate <= 0.07 for rate in rates.values()), rates
+    assert family <= 0.09
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundredth_of_the_deviation_is_detected():
+    found = detections(6, 0.01)
+    assert found[1.5, "alone"] == found[3.0, "alone"] == 1.0
+    assert found[1.5, "source"] == found[3.0, "source"] == 1.0
+    assert found[0.6, "source"] >= 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", ["flat", "linear"])
+def test_averaging_noise_of_a_tenth_of_the_deviation_is_detected(window):
+    rng = np.random.default_rng(2)
+    y = texture(rng, SHAPE) + 0.1 * joined(rng, SHAPE, 64, 8, window)
+    for overlap in (0, 8):
+        report = seam_tests(y, Grid(step=(64, 64, 64), overlap=(overlap,) * 3))
+        assert [row.verdict for row in report.rows if row.test == "HFR"] == ["seam"] * 3
+
+
+@pytest.mark.slow
+def test_blind_comb_finds_offsets_of_a_tenth_of_the_deviation():
+    rng = np.random.default_rng(3)
+    report = comb_test(texture(rng, SHAPE) + 0.15 * offsets(rng, SHAPE, 32, (5, 0, 9)))
+    assert [(row.step, row.origin) for row in report.rows] == [(32, 5), (32, 0), (32, 9)]
