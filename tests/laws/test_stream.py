@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vol2vol import nets
 from vol2vol.errors import BadInput
+from vol2vol.nets.backlog import stream_memory
 from vol2vol.nets.demand import operations, spans
 from vol2vol.nets.norm import Frozen
 from vol2vol.nets.stream import Stream
@@ -70,7 +71,7 @@ def test_streamed_is_one_pass(name, dims):
     whole = net(x)
     for axis in range(dims):
         stream = Stream(net, axis)
-        for portions in ([1], [n], [3, 5, 2]):
+        for portions in ([n], [3, 5, 2]) if dims == 3 else ([1], [n], [3, 5, 2]):
             made = streamed(stream, x, axis, iter(portions * n))
             assert made.shape == whole.shape
             assert (made - whole).abs().max() < 1e-12 * whole.abs().max()
@@ -125,6 +126,21 @@ def test_memory_does_not_grow_with_the_length():
         held.append(stream.held)
     assert len(set(held[10:])) <= 2
     assert held[29] == held[15] or held[29] == held[14]
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "resnet" not in name or "valid" in name])
+def test_the_backlog_is_counted_right(name):
+    """Counted bytes are at least what waits and never more than twice what waits and passes."""
+    net = network(name, 2).float()
+    n = smallest(net) if name not in ("patchgan", "pixel") else 26
+    if name in ("patchgan",):
+        pytest.skip("has no footprint")
+    stream, held = Stream(net), 0
+    for _ in range(40):
+        stream.push(torch.randn(2, 1, 4, n))
+        held = max(held, stream.held)
+    counted = stream_memory(net, (2, 4, n), 0, window=[None, None])
+    assert held <= counted <= 2 * held + 2 * 4 * 2 * n * 4 * 12
 
 
 def test_every_plane_is_computed_once():

@@ -17,7 +17,8 @@ from vol2vol import nets, plans
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, dry_run, predict
-from vol2vol.prediction.gather import Runner, gather
+from vol2vol.prediction.engine import Engine
+from vol2vol.prediction.gather import gather
 from vol2vol.volumes import open_volume
 
 
@@ -73,7 +74,7 @@ def test_l3_is_zero_in_float64_on_one_kernel_shape(dims):
     """Tiles of one shape, gathered in any blocks, agree with themselves and with other tilings to the last bit."""
     net = nets.cropped(nets.frozen(network(dims))).double()
     foot = nets.footprint(net)
-    run = Runner(network=net, trim=foot.trim, device=torch.device("cpu"))
+    run = Engine.of(net)
     array = np.random.default_rng(3).standard_normal((1, 21, 37, 45)[: dims + 2 if dims == 2 else 4])
     array = array if dims == 3 else np.random.default_rng(3).standard_normal((1, 3, 37, 45))
     from vol2vol.geometry import reflect
@@ -178,12 +179,12 @@ RUN = """
 import sys, time, torch
 torch.set_num_threads(1)
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import job
-mark = job.Ledger.mark
+from vol2vol.prediction.ledger import Ledger
+mark = Ledger.mark
 def slow(self, block):
     mark(self, block)
     time.sleep(0.05)
-job.Ledger.mark = slow
+Ledger.mark = slow
 predict(sys.argv[1], sys.argv[2], sys.argv[3], PredictSettings(tile="30"))
 """
 

@@ -64,8 +64,6 @@ class Stream:
         self._places: dict[str, Place] = {}
         self._size: tuple[int, ...] = ()
         self._steps: dict[str, Step] = {}
-        self.peak = 0
-        """Most bytes alive at once so far; kept only for planes on the meta device, to plan with."""
 
     @torch.inference_mode()
     def push(self, planes: Tensor) -> Tensor | None:
@@ -161,16 +159,8 @@ class Stream:
         for layer in active.values():
             inputs = [planes] if layer.kind == "input" else [made[name] for name in layer.inputs]
             made[layer.name] = self._steps[layer.name](inputs, last)
-            if planes is not None and planes.is_meta:
-                self._watch(layer, inputs, made)
             for name in layer.inputs:
                 unread[name] -= 1
                 if not unread[name]:
                     made[name] = None
         return made[self._layers[-1].name]
-
-    def _watch(self, layer: Layer, inputs: list[Tensor | None], made: dict[str, Tensor | None]) -> None:
-        """Count what is alive after a step: waiting planes, new planes, and a kernel's own copies of both ends."""
-        alive = sum(tensor.nbytes for tensor in made.values() if tensor is not None)
-        ends = [*inputs, made[layer.name]] if layer.kind in ("conv", "transposed") else []
-        self.peak = max(self.peak, self.held + alive + sum(tensor.nbytes for tensor in ends if tensor is not None))

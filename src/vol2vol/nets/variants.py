@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.catalogue import build
-from vol2vol.nets.norm import Norm
+from vol2vol.nets.norm import Frozen, Norm
 from vol2vol.nets.trace import layers
 
 
@@ -55,6 +55,23 @@ def padded(net: nn.Module) -> nn.Module:
     if "decoder" in _described(net)["arguments"]:
         changed["decoder"] = "full"
     return _rebuilt(net, changed, net.state_dict())
+
+
+def remeasurable(net: nn.Module) -> nn.Module:
+    """Return the network with the same weights whose normalisation is to be measured anew, by `calibrate`.
+
+    Raises `BadInput` where it has no stored statistics: norm "instance" or "none".
+    """
+    norms = [module for module in net.modules() if isinstance(module, (Norm, Frozen))]
+    if not any(isinstance(module, Frozen) or module.kind not in ("instance", "none") for module in norms):
+        raise BadInput(
+            "the network has no statistics that could be measured anew: train it with norm batch or calibrated"
+        )
+    state = dict(net.state_dict())
+    for name, module in net.named_modules():
+        if isinstance(module, (Norm, Frozen)):
+            state[f"{name}.calibrated"] = torch.zeros((), dtype=torch.bool)
+    return _rebuilt(net, {"norm": "calibrated"}, state)
 
 
 def _check_stored(name: str, module: Norm) -> None:

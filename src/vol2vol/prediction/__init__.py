@@ -1,8 +1,21 @@
 """Apply a model to a volume of any size: plan it, compute it block by block, continue after a kill."""
 
 from vol2vol.prediction.estimate import dry_run
-from vol2vol.prediction.job import Job, Prediction, predict, predicting
-from vol2vol.prediction.layout import Cost, Layout, make_layout
+from vol2vol.prediction.job import Job, Request, predicting
+from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.verb import Prediction, predict
 
-__all__ = ["Cost", "Job", "Layout", "PredictSettings", "Prediction", "dry_run", "make_layout", "predict", "predicting"]
+__all__ = [
+    "Cost",
+    "Job",
+    "Layout",
+    "PredictSettings",
+    "Prediction",
+    "Request",
+    "dry_run",
+    "make_layout",
+    "predict",
+    "predicting",
+]

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.nets import flops, footprint
-from vol2vol.prediction.job import Job
+from vol2vol.nets import flops
+from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.volumes import open_volume
 
-TRIAL = 2.0e10
-"""Operations of the tile that is timed: a second or two on one core."""
+TRIAL = 2.0e9
+"""Operations of the tile that is timed: some tenths of a second on one core."""
 
 
 def dry_run(
@@ -34,14 +34,14 @@ def dry_run(
     top.
     """
     settings = settings or PredictSettings()
-    source = open_volume(input, axes=axes, voxel_size=voxel_size, unit=unit)
-    job = Job.plan(model, source, settings, which=which)
-    layout, cost = job.layout, job.layout.cost(job.network)
+    job = Job.open(Request.of(model, input, settings, which, axes=axes, voxel_size=voxel_size, unit=unit))
+    layout, cost = job.layout, job.layout.cost(job.engine.network)
     plan = layout.passes[0].plan
     return {
-        "input": str(source.path),
+        "input": job.source.path,
         "voxels": cost.voxels,
         "strategy": settings.strategy,
+        "swept": plan_words(layout),
         "passes": len(layout.passes),
         "tile": plan.tile,
         "margin": plan.margin,
@@ -59,15 +59,23 @@ def dry_run(
     }
 
 
+def plan_words(layout: Layout) -> str:
+    """Say in words how a layout is computed."""
+    sweeps = [one.sweep for one in layout.passes if one.sweep is not None]
+    if not sweeps:
+        return "no, tile by tile"
+    return "; ".join(f"along {'zyx'[sweep.axis]}, {sweep.push} planes at a time" for sweep in sweeps)
+
+
 def rate(job: Job) -> float:
     """Return the operations per second that the job's network reaches on a small tile, here and now."""
-    foot = footprint(job.network)
+    network, foot = job.engine.network, job.engine.footprint
     size = tuple(n for n, _ in zip(foot.minimum, range(foot.dims), strict=False))
-    while flops(job.network, bigger := tuple(n + p for n, p in zip(size, foot.period, strict=True))) < TRIAL:
+    while flops(network, bigger := tuple(n + p for n, p in zip(size, foot.period, strict=True))) < TRIAL:
         size = bigger
     channels = int(job.bundle.meta["channels"][job.domains[0]])
     tile = np.zeros((1, channels, *size), np.float32)
-    job.runner(tile)
+    job.engine.run(tile)
     began = time.perf_counter()
-    job.runner(tile)
-    return flops(job.network, size) / (time.perf_counter() - began)
+    job.engine.run(tile)
+    return flops(network, size) / (time.perf_counter() - began)

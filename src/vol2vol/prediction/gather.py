@@ -7,45 +7,20 @@ sum in the same order. Arrays are float32 `(C, Z, Y, X)` in the network's range.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from vol2vol.geometry import Box, Shape, reflect
+from vol2vol.geometry import Box, reflect
 from vol2vol.plans import Plan
+from vol2vol.prediction.engine import Engine
 
 Read = Callable[[Box], np.ndarray]
 """Returns a box of a volume, float32 `(C, *box.shape)`; boxes may reach outside, where the volume is mirrored."""
 
 
-@dataclass(frozen=True)
-class Runner:
-    """A predicting network with the place and precision it runs in.
-
-    `trim` is what its output lacks of its input on each side; `planar` is the axis of length one that a 2D network
-    does not see, None for a 3D network.
-    """
-
-    network: nn.Module
-    trim: tuple[Shape, Shape]
-    device: torch.device
-    precision: torch.dtype = torch.float32
-
-    @torch.inference_mode()
-    def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        """Return the network's output for a batch of tiles, float32 (float64 where the network is float64)."""
-        batch = torch.from_numpy(tiles).to(self.device)
-        reduced = self.precision in (torch.bfloat16, torch.float16)
-        with torch.autocast(self.device.type, self.precision, enabled=reduced):
-            output: Tensor = self.network(batch)
-        return (output.float() if reduced else output).cpu().numpy()
-
-
 def gather(
-    read: Read, plan: Plan, run: Runner, box: Box, *, batch_size: int = 1, planar: int | None = None
+    read: Read, plan: Plan, engine: Engine, box: Box, *, batch_size: int = 1, planar: int | None = None
 ) -> np.ndarray:
     """Return one box of the prediction by pulling every tile that touches it.
 
@@ -59,9 +34,9 @@ def gather(
     norm = np.zeros(box.shape, dtype=np.float64) if weight is not None else None
     tiles = iter(kept)
     while batch := list(islice(tiles, batch_size)):
-        outputs = _run(source, region, [plan.read_box(k) for k in batch], run, planar)
+        outputs = _run(source, region, [plan.read_box(k) for k in batch], engine, planar)
         for kept_box, output in zip(batch, outputs, strict=True):
-            part = _trimmed(output, plan, run, planar)
+            part = _trimmed(output, plan, engine, planar)
             inside = kept_box & box
             view = part[:, *inside.relative_to(kept_box.start).slices]
             at = inside.relative_to(box.start).slices
@@ -77,20 +52,20 @@ def gather(
     return total if norm is None else (total / norm).astype(np.float32)
 
 
-def _run(source: np.ndarray, region: Box, reads: list[Box], run: Runner, planar: int | None) -> np.ndarray:
+def _run(source: np.ndarray, region: Box, reads: list[Box], engine: Engine, planar: int | None) -> np.ndarray:
     tiles = np.stack([source[:, *read.relative_to(region.start).slices] for read in reads])
     if planar is None:
-        return run(tiles)
-    return np.expand_dims(run(tiles.squeeze(planar + 2)), planar + 2)
+        return engine.run(tiles)
+    return np.expand_dims(engine.run(tiles.squeeze(planar + 2)), planar + 2)
 
 
-def _trimmed(output: np.ndarray, plan: Plan, run: Runner, planar: int | None) -> np.ndarray:
+def _trimmed(output: np.ndarray, plan: Plan, engine: Engine, planar: int | None) -> np.ndarray:
     """Cut a tile's output `(C, *tile minus trim)` down to the plan's kept part."""
-    before, after = run.trim
+    before, after = engine.footprint.trim
     if planar is not None:
         before, after = ((*side[:planar], 0, *side[planar:]) for side in (before, after))
     cut = [slice(m - b, m - b + k) for m, b, k in zip(plan.margin[0], before, plan.kept, strict=True)]
-    assert all(m >= t for m, t in zip(plan.margin[1], after, strict=True)), (plan, run.trim)
+    assert all(m >= t for m, t in zip(plan.margin[1], after, strict=True)), (plan, after)
     return output[:, *cut]
 
 

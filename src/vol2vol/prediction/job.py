@@ -1,12 +1,11 @@
-"""One prediction: opened once, computed block by block, continued where it stopped."""
+"""Everything one worker needs to compute any block of a prediction, and how to get it from the ledger alone."""
 
 from __future__ import annotations
 
+import functools
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,83 +16,100 @@ from torch import nn
 import vol2vol
 from vol2vol import nets
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
-from vol2vol.errors import AlreadyExists, BadInput
-from vol2vol.executors import local
+from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
-from vol2vol.prediction.gather import Read, Runner, gather, mean_of, resampled
-from vol2vol.prediction.layout import Layout, Pass, make_layout
+from vol2vol.prediction.engine import DTYPES, Engine
+from vol2vol.prediction.gather import Read, gather, mean_of, resampled
+from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.ledger import Ledger, refuse_other
+from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.volumes import Volume, build_pyramid, create_volume, open_volume
+from vol2vol.prediction.sweep import swept
+from vol2vol.volumes import Volume, open_volume
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int, int], None]
-"""Called with blocks done, blocks in all and voxels done since the start."""
-_PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_NOT_BYTES = ("memory", "device", "batch_size", "pyramid")
+_NOT_BYTES = ("memory", "device", "batch_size", "pyramid", "workers")
 """Settings that change how fast and where, not what is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What `predict` returns."""
+class Request:
+    """What is to be predicted, as plain data: with it any process can open the same job."""
 
-    output: str
-    voxels: int
-    """Voxels computed by this call; fewer than the output's where it continued an earlier one."""
-    seconds: float
-    blocks: int
-    blocks_before: int
-    """Blocks that were already done when this call began."""
-    layout: Layout
+    model: str
+    """Folder of the bundle."""
+    input: str
+    settings: PredictSettings
+    axes: str | None = None
+    voxel_size: tuple[float, ...] | None = None
+    unit: str | None = None
+
+    @classmethod
+    def of(cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **about: Any) -> Request:
+        """Find the bundle, and make local paths absolute so that other processes find them."""
+        where = str(input) if "://" in str(input) else str(Path(input).absolute())
+        size = about.pop("voxel_size", None)
+        bundle = str(find_bundle(model, which).absolute())
+        return cls(model=bundle, input=where, settings=settings, voxel_size=tuple(size) if size else None, **about)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "settings": self.settings.model_dump()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Request:
+        """Read what `to_dict` wrote."""
+        size = tuple(data["voxel_size"]) if data["voxel_size"] else None
+        return cls(**{**data, "settings": PredictSettings(**data["settings"]), "voxel_size": size})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Everything one block needs: open volumes, the predicting network, the intensities and the layout."""
+    """Open input, predicting network, intensities and layout."""
 
+    request: Request
     source: Volume
     bundle: Bundle
-    settings: PredictSettings
-    network: nn.Module
-    runner: Runner
+    engine: Engine
     layout: Layout
 
     @classmethod
-    def plan(
-        cls,
-        model: str | Path,
-        source: Volume,
-        settings: PredictSettings,
-        layout: Layout | None = None,
-        which: str = "last",
-    ) -> Job:
-        """Load the model, construct its predicting variant and lay the volume out."""
-        bundle = load_bundle(find_bundle(model, which))
-        trained = bundle.network(settings.direction)
-        network = predicting(trained, settings)
-        dims = nets.footprint(network).dims
-        assembly = _assembly(settings, dims, source)
+    def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
+        """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
+        settings = request.settings
+        source = open_volume(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
+        bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)
-        if layout is None:
-            layout = make_layout(
-                network,
-                source.spatial,
-                settings,
-                assembly=assembly,
-                voxel_size=tuple(source.voxel_size),
-                patch=bundle.meta["provenance"].get("patch"),
-                channels=source.channels,
-            )
-        device = _device(settings.device)
-        runner = Runner(
-            network=network.to(device),
-            trim=nets.footprint(network).trim,
-            device=device,
-            precision=_PRECISION[settings.precision],
+        network = predicting(bundle.network(settings.direction), settings)
+        engine = Engine.of(network, _device(device or settings.device), DTYPES[settings.precision])
+        assembly = _assembly(settings, engine.footprint.dims, source)
+        layout = layout or make_layout(
+            network,
+            source.spatial,
+            settings,
+            assembly=assembly,
+            voxel_size=tuple(source.voxel_size),
+            patch=bundle.meta["provenance"].get("patch"),
+            channels=source.channels,
         )
-        return cls(source=source, bundle=bundle, settings=settings, network=network, runner=runner, layout=layout)
+        engine = engine.tested(layout.passes[0].seen)
+        return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout)
+
+    @classmethod
+    def attach(cls, output: str, *, device: str | None = None) -> Job:
+        """Open the job that an output's ledger describes; raise `Mismatch` where input or model are not the same."""
+        plan = Ledger.of(output).plan()
+        if plan is None:
+            raise Mismatch(f"{output} has nothing left to do: it was not begun, or it is complete")
+        job = cls.open(Request.from_dict(plan["request"]), Layout.from_dict(plan["layout"]), device=device)
+        refuse_other(plan, job.record(), output)
+        return job
+
+    @property
+    def settings(self) -> PredictSettings:
+        """How to predict."""
+        return self.request.settings
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -112,24 +128,37 @@ class Job:
         """Channels of the output."""
         return int(self.bundle.meta["channels"][self.domains[1]])
 
-    def predict_box(self, box: Box) -> np.ndarray:
-        """Return one box of the result in stored values, `(C, *box.shape)`; a pure function of the box."""
-        raw = mean_of(self._sweep(one, box) for one in self.layout.passes)
+    def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield blocks with their voxels in stored values, `(C, *block.shape)`; a pure function of the blocks."""
+        if self.layout.sweep is not None:
+            for box, raw in swept(self._read, self.engine, self.layout.sweep, row):
+                yield box, self._stored(raw)
+            return
+        for box in row:
+            yield box, self._stored(mean_of(self._one(one, box) for one in self.layout.passes))
+
+    def _stored(self, raw: np.ndarray) -> np.ndarray:
         if self.settings.raw:
             return raw
         return self.bundle.intensity[self.domains[1]].from_network(raw, self.dtype)
 
-    def _sweep(self, one: Pass, box: Box) -> np.ndarray:
-        planes = self.layout.spatial[0]
-        read = _reader(self.source, self.bundle.intensity[self.domains[0]])
-        if one.planes == planes:
-            return self._gather(read, one, box)
-        stretched = resampled(read, 0, (planes, one.planes))
-        predicted = partial(self._gather, stretched, one)
-        return resampled(predicted, 0, (one.planes, planes))(box)
+    @functools.cached_property
+    def _read(self) -> Read:
+        return _reader(self.source, self.bundle.intensity[self.domains[0]])
 
-    def _gather(self, read: Read, one: Pass, box: Box) -> np.ndarray:
-        return gather(read, one.plan, self.runner, box, batch_size=self.settings.batch_size, planar=one.planar)
+    def _one(self, one: Pass, box: Box) -> np.ndarray:
+        """Return what one pass makes of a block."""
+        planes = self.layout.spatial[0]
+        if one.planes == planes:
+            return self._on_grid(self._read, one, box)
+        back = functools.partial(self._on_grid, resampled(self._read, 0, (planes, one.planes)), one)
+        return resampled(back, 0, (one.planes, planes))(box)
+
+    def _on_grid(self, read: Read, one: Pass, box: Box) -> np.ndarray:
+        if one.sweep is not None:
+            [(_, made)] = swept(read, self.engine, one.sweep, [box])
+            return made
+        return gather(read, one.plan, self.engine, box, batch_size=self.settings.batch_size, planar=one.planar)
 
     def record(self) -> dict[str, Any]:
         """Return what decides every voxel of the output; also what a second start is compared with."""
@@ -145,7 +174,7 @@ class Job:
         footprint = self.bundle.meta["directions"][self.settings.direction]["footprint"]
         return {
             **self.record(),
-            "input_name": Path(str(self.source.path)).name,
+            "input_name": Path(self.source.path).name,
             "layout": self.layout.to_dict(),
             "footprint": footprint,
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
@@ -154,125 +183,17 @@ class Job:
 
 
 def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
-    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays as it is."""
-    if nets.tile_dependent(trained) and settings.strategy != "exact":
-        fixed = trained
-    else:
-        fixed = nets.frozen(trained)
+    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays."""
+    dependent = nets.tile_dependent(trained)
+    if dependent and settings.strategy in ("exact", "printed"):
+        raise BadInput(
+            f"layer {dependent[0]!r} normalises every tile by its own statistics, so no stitching is exact: "
+            "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
+        )
+    fixed = trained if dependent else nets.frozen(trained)
     if settings.strategy in ("average", "blend"):
-        return nets.padded(fixed)
-    return nets.cropped(fixed) if settings.strategy != "disjoint" and nets.croppable(fixed) else fixed
-
-
-def predict(
-    model: str | Path,
-    input: str | Path,
-    output: str | Path,
-    settings: PredictSettings | None = None,
-    *,
-    which: str = "last",
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Prediction:
-    """Translate a whole volume, block by block, and continue where an earlier call was killed.
-
-    `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `axes`,
-    `voxel_size` and `unit` describe an input whose file does not. Memory does not grow with the volume. Raises
-    `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if something else is
-    there and `overwrite` is not given.
-    """
-    settings = settings or PredictSettings()
-    began = time.monotonic()
-    source = open_volume(input, axes=axes, voxel_size=voxel_size, unit=unit)
-    output = str(output)
-    _refuse_same(source, output)
-    ledger = Ledger(output, inside=not output.lower().endswith((".tif", ".tiff")))
-    before = None if overwrite else ledger.plan()
-    job = Job.plan(model, source, settings, Layout.from_dict(before["layout"]) if before else None, which)
-    if before is None:
-        if not overwrite and (complete := _complete(job, output)):
-            return complete
-        destination = _create(job, output, overwrite)
-        ledger.begin({**job.record(), "layout": job.layout.to_dict()})
-    else:
-        refuse_other(before, job.record(), output)
-        destination = open_volume(output)
-    blocks = job.layout.blocks()
-    finished = ledger.done()
-    todo = [box for box in blocks if _name(box) not in finished]
-    voxels = _run(
-        job,
-        destination,
-        ledger,
-        todo,
-        lambda n, v: progress and progress(len(blocks) - len(todo) + n, len(blocks), v),
-    )
-    if settings.pyramid and ledger.folder.endswith("/.vol2vol/"):
-        build_pyramid(output)
-    destination.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
-    ledger.remove()
-    return Prediction(
-        output=output,
-        voxels=voxels,
-        seconds=time.monotonic() - began,
-        blocks=len(blocks),
-        blocks_before=len(blocks) - len(todo),
-        layout=job.layout,
-    )
-
-
-def _run(job: Job, destination: Volume, ledger: Ledger, todo: list[Box], report: Callable[[int, int], object]) -> int:
-    """Compute, write, flush and mark each block in turn; return the voxels computed."""
-    count = voxels = 0
-
-    def one_block(box: Box) -> None:
-        destination.write(box.relative_to(job.layout.region.start), job.predict_box(box))
-        destination.flush()
-        ledger.mark(_name(box))
-
-    def done(box: Box) -> None:
-        nonlocal count, voxels
-        count, voxels = count + 1, voxels + box.size
-        report(count, voxels)
-
-    report(0, 0)
-    local(one_block, todo, done=done)
-    return voxels
-
-
-def _create(job: Job, output: str, overwrite: bool) -> Volume:
-    _warn_range(job)
-    return create_volume(
-        output,
-        shape=(job.channels, *job.layout.region.shape),
-        dtype=job.dtype,
-        voxel_size=job.source.voxel_size,
-        unit=job.source.unit,
-        chunks=job.layout.chunks,
-        shards=job.layout.block if job.settings.ome_version == "0.5" else None,
-        version=job.settings.ome_version,
-        overwrite=overwrite,
-        attrs={"vol2vol": {**job.provenance(), "complete": False}},
-    )
-
-
-def _complete(job: Job, output: str) -> Prediction | None:
-    """Return the earlier result if this very prediction is there already; raise if something else is."""
-    if "://" in output or not Path(output).exists():
-        return None
-    made: dict[str, Any] = {}
-    if Path(output).is_dir():
-        made = open_volume(output).attrs.get("vol2vol", {})
-    if not made.get("complete"):
-        raise AlreadyExists(f"{output} exists and was not begun by this prediction: choose another name or --overwrite")
-    refuse_other(made, job.record(), output)
-    log.info("%s is complete: nothing to do", output)
-    layout = Layout.from_dict(made["layout"])
-    blocks = len(layout.blocks())
-    return Prediction(output=output, voxels=0, seconds=0.0, blocks=blocks, blocks_before=blocks, layout=layout)
+        return nets.padded(fixed) if nets.croppable(fixed) else fixed
+    return fixed if settings.strategy == "disjoint" else nets.cropped(fixed)
 
 
 def _reader(source: Volume, intensity: Intensity) -> Read:
@@ -285,10 +206,6 @@ def _reader(source: Volume, intensity: Intensity) -> Read:
         return intensity.to_network(values)
 
     return read
-
-
-def _name(box: Box) -> str:
-    return ".".join(map(str, box.start))
 
 
 def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:
@@ -308,24 +225,6 @@ def _check_channels(bundle: Bundle, source: Volume, direction: str) -> None:
         raise BadInput(
             f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"
         )
-
-
-def _warn_range(job: Job) -> None:
-    if job.settings.raw or job.dtype.kind == "f":
-        return
-    top = max(job.bundle.intensity[job.domains[1]].high)
-    if top > np.iinfo(job.dtype).max:
-        log.warning(
-            "the %s domain reaches %g, more than %s holds: give --dtype uint16",
-            job.domains[1],
-            top,
-            job.dtype,
-        )
-
-
-def _refuse_same(source: Volume, output: str) -> None:
-    if "://" not in output and Path(output).exists() and Path(output).resolve() == Path(str(source.path)).resolve():
-        raise AlreadyExists(f"{output} is the input: choose another name for the output")
 
 
 def _device(name: str) -> torch.device:

@@ -1,48 +1,71 @@
-"""How a volume is cut for one prediction: passes, tiles, blocks, and what that costs.
+"""How a volume is cut for one prediction: passes, blocks, rows of blocks, and what they cost.
 
-A *pass* sweeps one plan over the volume: one pass for slices and for 3D tiles, three for orthoslices. A *block* is what
-is computed, written and marked as done at once: one shard of the output.
+A *pass* goes over the volume once: one pass for slices and for 3D, three for orthoslices. A *block* is what is written
+and marked as done at once: one shard of the output. A *row* is what one worker computes in one go: neighbouring blocks
+along the axis of a sweep, or a single block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
 from torch import nn
 
-from vol2vol import plans
-from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, Shape, ceil_div, cover, grid, largest_that, round_up
-from vol2vol.nets import flops, footprint, peak_memory
+from vol2vol.geometry import Box, Shape, cover, grid
+from vol2vol.nets import flops, footprint, layers
+from vol2vol.nets.demand import operations
 from vol2vol.plans import Plan
-from vol2vol.prediction.settings import PredictSettings
-
-CHUNK = 64
-SLAB = 16
-"""Planes of a block when predicting slice by slice."""
+from vol2vol.prediction.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One sweep of a plan over the volume."""
+    """One way over the volume."""
 
     plan: Plan
+    """Where tiles lie; for a sweep, whose result does not depend on tiles, its columns."""
     planar: int | None
-    """Axis across which planes are images of their own, None for 3D tiles."""
+    """Axis across which planes are images of their own, None for 3D networks."""
     planes: int
-    """Length of the z axis this sweep sees: the volume's own, or that of the volume stretched to isotropic voxels."""
+    """Length of the z axis this pass sees: the volume's own, or that of the volume stretched to isotropic voxels."""
+    sweep: Sweep | None = None
+    """How a stream goes along the volume; None for tile by tile."""
+
+    @property
+    def seen(self) -> Shape:
+        """The spatial shape of a tile as the network sees it."""
+        return tuple(n for axis, n in enumerate(self.plan.tile) if axis != self.planar)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"plan": self.plan.to_dict(), "planar": self.planar, "planes": self.planes}
+        sweep = None if self.sweep is None else asdict(self.sweep)
+        return {"plan": self.plan.to_dict(), "planar": self.planar, "planes": self.planes, "sweep": sweep}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Pass:
         """Read what `to_dict` wrote."""
-        return cls(plan=Plan.from_dict(data["plan"]), planar=data["planar"], planes=data["planes"])
+        sweep = Sweep(**data["sweep"]) if data["sweep"] else None
+        return cls(plan=Plan.from_dict(data["plan"]), planar=data["planar"], planes=data["planes"], sweep=sweep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a prediction asks of a machine."""
+
+    blocks: int
+    voxels: int
+    redundancy: float
+    """Voxels read by the network per voxel of the result, mean over passes."""
+    flops: int
+    """Floating-point operations of all convolutions; a multiply-add counts two."""
+    flops_per_voxel: float
+    floor_per_voxel: float
+    """The same for an infinitely large tile."""
+    memory: int
+    """Estimated peak bytes, weights included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +81,49 @@ class Layout:
     """Shape of a shard of the output."""
     chunks: Shape
     memory: int
-    """Estimated peak memory in bytes, weights included."""
+    """Estimated peak memory of one worker in bytes, weights included."""
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The sweep that runs along rows of blocks, where there is one pass and it is swept."""
+        return self.passes[0].sweep if len(self.passes) == 1 else None
 
     def blocks(self) -> list[Box]:
         """Return the blocks in volume coordinates, last axis fastest."""
         return grid(self.region, self.block)
 
+    def rows(self, todo: Sequence[Box], workers: int = 1) -> list[list[Box]]:
+        """Return blocks grouped so that a worker takes one group at a time, at least one per worker if there are.
+
+        Along a sweep, neighbouring blocks form one row, which costs one warm-up; long rows are halved until every
+        worker has one.
+        """
+        if self.sweep is None:
+            return [[box] for box in todo]
+        axis = self.sweep.axis
+        rows: list[list[Box]] = []
+        ordered = sorted(todo, key=lambda box: (*(a for i, a in enumerate(box.start) if i != axis), box.start[axis]))
+        for box in ordered:
+            last = rows[-1][-1] if rows else None
+            follows = last is not None and box.start == tuple(
+                last.stop[axis] if i == axis else a for i, a in enumerate(last.start)
+            )
+            if follows:
+                rows[-1].append(box)
+            else:
+                rows.append([box])
+        while 0 < len(rows) < workers and max(map(len, rows)) > 1:
+            longest = max(rows, key=len)
+            rows.remove(longest)
+            rows += [longest[: len(longest) // 2], longest[len(longest) // 2 :]]
+        return rows
+
     def cost(self, net: nn.Module) -> Cost:
-        """Return what this layout asks of a machine when its tiles run through `net`."""
+        """Return what this layout asks of a machine when it runs through `net`."""
         total, read = 0, 0
         for one in self.passes:
-            tiles = sum(_tiles(one, self, block) for block in self.blocks())
-            total += tiles * flops(net, _seen(one))
-            read += tiles * prod(one.plan.tile)
+            counted, voxels = _swept(one, self, net) if one.sweep is not None else _tiled(one, self, net)
+            total, read = total + counted, read + voxels
         voxels = self.region.size
         return Cost(
             blocks=len(self.blocks()),
@@ -101,22 +154,6 @@ class Layout:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a prediction asks of a machine."""
-
-    blocks: int
-    voxels: int
-    redundancy: float
-    """Voxels read by the network per voxel of the result, mean over passes."""
-    flops: int
-    """Floating-point operations of all convolutions; a multiply-add counts two."""
-    flops_per_voxel: float
-    floor_per_voxel: float
-    """The same for an infinitely large tile."""
-    memory: int
-
-
 def floor(net: nn.Module) -> float:
     """Return the operations per output voxel that this network needs on an infinitely large tile."""
     foot = footprint(net)
@@ -124,149 +161,44 @@ def floor(net: nn.Module) -> float:
     return flops(net, large) / prod(large)
 
 
-def make_layout(
-    net: nn.Module,
-    spatial: Shape,
-    settings: PredictSettings,
-    *,
-    assembly: str,
-    voxel_size: tuple[float, ...],
-    patch: int | None,
-    channels: int,
-) -> Layout:
-    """Choose passes, tiles and blocks for a volume.
-
-    `net` is the predicting network of the strategy (cropped, padded or full); `patch` the size it was trained on, which
-    is the default tile of strategies whose result depends on the tile. Raises `BadInput` naming the tiles that fit, or
-    the smallest memory that would do.
-    """
-    region = settings.region(spatial)
-    asked = settings.tile_shape(footprint(net).dims)
-
-    def attempt(size: int | Shape) -> Layout:
-        passes = tuple(_passes(net, spatial, settings, assembly, voxel_size, size))
-        return _with_blocks(net, spatial, region, passes, channels, settings.batch_size)
-
-    if asked is not None:
-        return attempt(asked)
-    foot = footprint(net)
-    if settings.strategy not in ("exact", "printed"):
-        size = foot.admissible(patch or 190, 0, at_least=True)
-        return attempt((size,) * foot.dims)
-    return _largest(attempt, foot, spatial, settings.budget())
+def stretched(block: Box, one: Pass, spatial: Shape) -> Box:
+    """Return which part of a pass's own z axis a block needs: itself, or what interpolates back to it."""
+    if one.planes == spatial[0]:
+        return block
+    scale = one.planes / spatial[0]
+    low = max(0, int((block.start[0] + 0.5) * scale - 0.5))
+    high = min(one.planes, int((block.stop[0] - 0.5) * scale - 0.5) + 2)
+    return Box((low, *block.start[1:]), (high, *block.stop[1:]))
 
 
-def _largest(attempt: Callable[[int], Layout], foot: Footprint, spatial: Shape, budget: int) -> Layout:
-    """Return the layout with the largest kept part per tile that fits the budget."""
-    period = max(foot.period)
-    sizes = range(period, round_up(max(*spatial, period), period) + 1, period)
-    best = largest_that(lambda size: attempt(size).memory <= budget, sizes)
-    if best is None:
-        needed = attempt(period).memory
-        raise BadInput(
-            f"no tile of this model fits {budget / 1e9:.2f} GB: the smallest needs --memory {needed / 1e6:.0f}MB"
-        )
-    return attempt(best)
-
-
-def _passes(
-    net: nn.Module,
-    spatial: Shape,
-    settings: PredictSettings,
-    assembly: str,
-    voxel_size: tuple[float, ...],
-    size: int | Shape,
-) -> list[Pass]:
-    if assembly == "volume":
-        return [Pass(plan=_plan(net, spatial, settings, size), planar=None, planes=spatial[0])]
-    result = []
-    for axis in (0,) if assembly == "slices" else (0, 1, 2):
-        planes = spatial[0]
-        if axis > 0:
-            planes = max(1, round(spatial[0] * voxel_size[0] / voxel_size[3 - axis]))
-        seen = (planes, *spatial[1:])
-        plane = tuple(n for a, n in enumerate(seen) if a != axis)
-        result.append(Pass(plan=plans.planar(_plan(net, plane, settings, size), axis), planar=axis, planes=planes))
-    return result
-
-
-def _plan(net: nn.Module, extent: Shape, settings: PredictSettings, size: int | Shape) -> Plan:
-    """Make the plan for a tile (a shape) or for a largest kept part (a number of voxels, exact strategies only)."""
-    foot = footprint(net)
-    strategy = settings.strategy
-    if strategy in ("exact", "printed"):
-        make = plans.exact if strategy == "exact" else plans.printed
-        return make(foot, size if isinstance(size, tuple) else _balanced(foot, extent, size))
-    assert isinstance(size, tuple)
-    if strategy == "disjoint":
-        return plans.disjoint(foot, size)
-    halo = min(16, min(size) // 8) if settings.halo is None else settings.halo
-    overlap = min(32, min(size) // 4) if settings.overlap is None else settings.overlap
-    if strategy == "average":
-        return plans.average(foot, size, halo, overlap)
-    return plans.blend(foot, size, settings.window, halo=halo, overlap=overlap)
-
-
-def _balanced(foot: Footprint, extent: Shape, kept: int) -> Shape:
-    """Return the tile whose kept parts, at most `kept` long, divide each axis most evenly."""
-    tile = []
-    for axis, size in enumerate(extent):
-        period = foot.period[axis]
-        most = max(kept // period, 1) * period
-        step = round_up(ceil_div(size, ceil_div(size, most)), period)
-        smallest = plans.smallest_exact_tile(foot, axis)
-        tile.append(smallest - period + step)
-    return tuple(tile)
-
-
-def _with_blocks(
-    net: nn.Module, spatial: Shape, region: Box, passes: tuple[Pass, ...], channels: int, batch_size: int
-) -> Layout:
-    block = []
-    for axis in range(3):
-        steps = [one.plan.step[axis] for one in passes if one.planar != axis]
-        planar = passes[0].planar == axis
-        step = max(steps, default=1)
-        wanted = SLAB if planar and len(passes) == 1 else CHUNK
-        several = step * ceil_div(wanted, step)
-        block.append(min(several, round_up(region.shape[axis], min(step, 32))))
-    chunks = tuple(_chunk(n) for n in block)
-    layout = Layout(spatial=spatial, region=region, passes=passes, block=tuple(block), chunks=chunks, memory=0)
-    return Layout(**{**vars(layout), "memory": _memory(net, layout, channels, batch_size)})
-
-
-def _chunk(block: int) -> int:
-    """Return the divisor of a block's length that is nearest to the usual chunk, preferring not to exceed twice it."""
-    divisors = [d for d in range(1, min(block, 2 * CHUNK) + 1) if block % d == 0]
-    return min(divisors, key=lambda d: (abs(d - CHUNK), -d))
-
-
-def _memory(net: nn.Module, layout: Layout, channels: int, batch_size: int) -> int:
-    """Estimate peak bytes: weights, activations of a batch, the block's input with margins, its sums and its output."""
-    weights = sum(p.numel() * p.element_size() for p in net.parameters())
-    peak = 0
-    for one in layout.passes:
-        margins = tuple(a + b for a, b in zip(*one.plan.margin, strict=True))
-        reach = prod(b + m + s for b, m, s in zip(layout.block, margins, one.plan.kept, strict=True))
-        source = (4 + 4) * channels * reach
-        sums = (24 if one.plan.overlaps else 8) * channels * prod(layout.block)
-        peak = max(peak, batch_size * peak_memory(net, _seen(one)) + source + sums)
-    if len(layout.passes) > 1:
-        peak += 4 * channels * prod(layout.block)
-    return weights + peak
-
-
-def _seen(one: Pass) -> Shape:
-    """Return the spatial shape of a tile as the network sees it."""
-    return tuple(n for axis, n in enumerate(one.plan.tile) if axis != one.planar)
-
-
-def _tiles(one: Pass, layout: Layout, block: Box) -> int:
-    """Count the tiles one block pulls."""
-    if one.planes != layout.spatial[0]:
-        scale = one.planes / layout.spatial[0]
-        start, stop = int(block.start[0] * scale), min(one.planes, int(block.stop[0] * scale) + 1)
-        block = Box((start, *block.start[1:]), (stop, *block.stop[1:]))
+def _tiled(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
+    """Return operations and voxels read by the network, tile by tile."""
     plan = one.plan
-    axes = zip(block.start, block.stop, plan.step, plan.origin, plan.kept, strict=True)
-    return prod(len(cover(a, b, s, o, n)) for a, b, s, o, n in axes)
+    tiles = 0
+    for block in layout.blocks():
+        seen = stretched(block, one, layout.spatial)
+        axes = zip(seen.start, seen.stop, plan.step, plan.origin, plan.kept, strict=True)
+        tiles += prod(len(cover(a, b, s, o, n)) for a, b, s, o, n in axes)
+    return tiles * flops(net, one.seen), tiles * prod(plan.tile)
+
+
+def _swept(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
+    """Return operations and voxels read by the network, swept row by row."""
+    sweep = one.sweep
+    assert sweep is not None
+    foot, records = footprint(net), layers(net)
+    total = read = 0
+    for row in layout.rows(layout.blocks()):
+        boxes = [stretched(box, one, layout.spatial) for box in row]
+        first, wanted = sweep.tile(foot, boxes[0])
+        position = sweep.network_axes().index(sweep.axis)
+        end = boxes[-1].stop[sweep.axis]
+        length = foot.admissible(end - first.start[sweep.axis] + foot.reach[1][position], position, at_least=True)
+        begin = boxes[0].start[sweep.axis] - first.start[sweep.axis] - foot.trim[0][position]
+        wanted[sweep.axis] = (begin, begin + end - boxes[0].start[sweep.axis])
+        shape = {axis: first.shape[axis] for axis in sweep.network_axes()} | {sweep.axis: length}
+        planes = 1 if sweep.planar is None else boxes[0].shape[sweep.planar]
+        size = [shape[axis] for axis in sweep.network_axes()]
+        total += planes * operations(records, size, [wanted[axis] for axis in sweep.network_axes()])
+        read += planes * prod(size)
+    return total, read

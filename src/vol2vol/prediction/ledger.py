@@ -16,6 +16,7 @@ from typing import Any
 import tensorstore as ts
 
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
+from vol2vol.geometry import Box
 
 PLAN = "plan.json"
 
@@ -29,8 +30,13 @@ class Ledger:
     def __init__(self, where: str, *, inside: bool) -> None:
         folder = f"{where}/.vol2vol/" if inside else f"{where}.vol2vol/"
         spec = folder if "://" in folder else {"driver": "file", "path": folder}
-        self.folder = folder
+        self.folder, self.inside = folder, inside
         self._store = ts.KvStore.open(spec).result()
+
+    @classmethod
+    def of(cls, output: str) -> Ledger:
+        """Return the ledger of an output: inside an OME-Zarr, beside a TIFF."""
+        return cls(output, inside=not output.lower().endswith((".tif", ".tiff")))
 
     def plan(self) -> dict[str, Any] | None:
         """Return what was planned, None where nothing was."""
@@ -72,6 +78,11 @@ class Ledger:
             self._store.write(key, value).result()
         except (ValueError, OSError) as error:
             raise CannotWrite(f"{self.folder}{key} cannot be written: {_first_line(error)}") from None
+
+
+def block_name(box: Box) -> str:
+    """Return the name of a block: where it starts."""
+    return ".".join(map(str, box.start))
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> None:

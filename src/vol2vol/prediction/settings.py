@@ -38,7 +38,8 @@ class PredictSettings(BaseModel):
     direction: Literal["forward", "backward"] = "forward"
     """forward: source to target; backward: target to source."""
     tile: str = "auto"
-    """Voxels the network reads per axis: auto (largest that fits the memory), one number, or Z,Y,X."""
+    """Voxels the network reads per axis: one number, or Z,Y,X; auto sweeps exact plans plane by plane, in columns as
+    wide as the memory allows, and takes the size the model was trained on for the others."""
     halo: int | None = Field(default=None, ge=0)
     """Voxels thrown away at each side of a tile (average, blend); default 16, less for small tiles."""
     overlap: int | None = Field(default=None, ge=0)
@@ -46,7 +47,7 @@ class PredictSettings(BaseModel):
     window: Window = "linear"
     """Weights of the overlap for blend: linear, gaussian or distance."""
     batch_size: int = Field(default=1, ge=1)
-    """Tiles per forward pass."""
+    """Tiles per forward pass, where prediction goes tile by tile."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the network; sums and the output are float32 throughout."""
     roi: str | None = None
@@ -55,8 +56,10 @@ class PredictSettings(BaseModel):
     """Write the network's own float32 output instead of stored intensities."""
     dtype: Literal["source", "uint8", "uint16", "int16", "float32"] = "source"
     """Type of the output; values are rounded and clipped, never wrapped."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that share the blocks, one per GPU where there are several."""
     memory: str = "auto"
-    """Memory budget, such as 8GB; auto takes half of what is free now."""
+    """Memory budget of all workers together, such as 8GB; auto takes half of what is free now."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
     ome_version: Literal["0.5", "0.4"] = "0.5"
@@ -72,8 +75,9 @@ class PredictSettings(BaseModel):
         return text
 
     def budget(self) -> int:
-        """Return the memory budget in bytes."""
-        return psutil.virtual_memory().available // 2 if self.memory == "auto" else parse_bytes(self.memory)
+        """Return the memory budget of one worker in bytes."""
+        whole = psutil.virtual_memory().available // 2 if self.memory == "auto" else parse_bytes(self.memory)
+        return whole // self.workers
 
     def tile_shape(self, dims: int) -> Shape | None:
         """Return the tile asked for, one number per axis, or None for auto."""

@@ -1,0 +1,94 @@
+"""The predicting network at work: whole tiles, or a sweep plane by plane, in the precision asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vol2vol import nets
+from vol2vol.geometry import Footprint, Shape
+from vol2vol.nets.demand import Span
+from vol2vol.nets.stream import Stream
+
+log = logging.getLogger(__name__)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOLERANCE = 0.05
+"""Root mean square error of half precision, in standard deviations of the output, above which float32 is used."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network for prediction with the device and the arithmetic it runs in."""
+
+    network: nn.Module
+    footprint: Footprint
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, network: nn.Module, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Engine:
+        """Place a network on a device."""
+        device = torch.device(device)
+        return cls(network.to(device).eval(), nets.footprint(network), device, dtype)
+
+    @cached_property
+    def stitchable(self) -> bool:
+        """Say whether the network's output is independent of the tile, so that it can be swept."""
+        return not nets.tile_dependent(self.network)
+
+    def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None) -> Stream:
+        """Return the network as a stream along an axis."""
+        return Stream(self.network, axis, window=window, dtype=self._arithmetic)
+
+    @cached_property
+    def _whole(self) -> Stream:
+        """A stream for whole tiles."""
+        return self.stream()
+
+    @property
+    def _arithmetic(self) -> torch.dtype:
+        own = next((p.dtype for p in self.network.parameters()), torch.float32)
+        return own if own == torch.float64 else self.dtype
+
+    @torch.inference_mode()
+    def run(self, tiles: np.ndarray) -> np.ndarray:
+        """Return the network's output for a batch of tiles (B, C, *space), float32 (float64 for a float64 network)."""
+        batch = torch.from_numpy(tiles).to(self.device)
+        if self.stitchable:
+            parts = [part for part in (self._whole.push(batch), self._whole.finish()) if part is not None]
+            output = torch.cat(parts, 2)
+        else:
+            half = self.dtype != torch.float32
+            with torch.autocast(self.device.type, self.dtype, enabled=half):
+                output = self.network(batch)
+        return to_numpy(output)
+
+    def tested(self, size: Shape) -> Engine:
+        """Return this engine, or one in float32 where half precision goes wrong on tiles of this size.
+
+        Known-bad half precision kernels exist for large 3D shapes; the test runs the actual shape on a GPU and a small
+        one on a CPU, on noise.
+        """
+        if self.dtype == torch.float32:
+            return self
+        shape = size if self.device.type == "cuda" else self.footprint.minimum
+        channels = self.network.in_channels
+        noise = np.random.default_rng(0).uniform(-1, 1, (1, channels, *shape)).astype(np.float32)  # type: ignore[arg-type]
+        exact = replace(self, dtype=torch.float32).run(noise)
+        error = float(np.sqrt(np.mean((self.run(noise) - exact) ** 2)) / max(float(exact.std()), 1e-12))
+        if np.isfinite(error) and error < TOLERANCE:
+            log.info("%s differs from float32 by %.2g of the output's standard deviation", self.dtype, error)
+            return self
+        log.warning("%s is wrong here by %.2g of the output's standard deviation: using float32", self.dtype, error)
+        return replace(self, dtype=torch.float32)
+
+
+def to_numpy(output: Tensor) -> np.ndarray:
+    """Return a tensor as float32 (or float64) on the host."""
+    return (output if output.dtype == torch.float64 else output.float()).cpu().numpy()

@@ -1,0 +1,230 @@
+"""Choose how to cut: the largest columns or tiles that the memory holds, in blocks that can be written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from vol2vol import plans
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape, ceil_div, largest_that, round_up
+from vol2vol.nets import footprint, peak_memory, tile_dependent
+from vol2vol.nets.backlog import stream_memory
+from vol2vol.plans import Plan
+from vol2vol.prediction.layout import Layout, Pass
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.sweep import Sweep
+
+CHUNK = 64
+SLAB = 16
+"""Planes of a block when predicting slice by slice, and of the batch they form."""
+LONG = 256
+"""Length of a block along a sweep across slices."""
+ROWS = 64
+"""Rows that a sweep across slices takes at a time, at least."""
+SAFETY = 1.4
+"""Resident over estimated memory of a stream, as measured on CPUs (`benchmarks/predict.py`, column memory)."""
+
+
+def make_layout(
+    net: nn.Module,
+    spatial: Shape,
+    settings: PredictSettings,
+    *,
+    assembly: str,
+    voxel_size: tuple[float, ...],
+    patch: int | None,
+    channels: int,
+) -> Layout:
+    """Choose passes and blocks for a volume.
+
+    `net` is the predicting network of the strategy (cropped, padded or full); `patch` the size it was trained on, the
+    default tile of strategies whose result depends on the tile. Exact prediction is swept unless a tile is asked for.
+    Raises `BadInput` naming the tiles that fit, or the smallest memory that would do.
+    """
+    choice = _Choice(net, spatial, settings, assembly, voxel_size, channels)
+    asked = settings.tile_shape(footprint(net).dims)
+    if asked is not None:
+        return choice.tiled(asked)
+    if settings.strategy == "exact" and not tile_dependent(net):
+        return choice.fitting(choice.swept, choice.columns())
+    if settings.strategy in ("exact", "printed"):
+        foot = footprint(net)
+        sizes = range(max(foot.period), round_up(max(spatial), max(foot.period)) + 1, max(foot.period))
+        best = largest_that(lambda kept: choice.tiled(choice.balanced(kept)).memory <= settings.budget(), sizes)
+        return choice.fitting(lambda kept: choice.tiled(choice.balanced(kept)), iter([best or sizes[0]]))
+    size = footprint(net).admissible(patch or 190, 0, at_least=True)
+    return choice.tiled((size,) * footprint(net).dims)
+
+
+@dataclass
+class _Choice:
+    """What a layout is chosen for."""
+
+    net: nn.Module
+    spatial: Shape
+    settings: PredictSettings
+    assembly: str
+    voxel_size: tuple[float, ...]
+    channels: int
+
+    def __post_init__(self) -> None:
+        self.foot = footprint(self.net)
+        self.region = self.settings.region(self.spatial)
+
+    def fitting(self, make: Callable[[Any], Layout], choices: Iterator[Any]) -> Layout:
+        """Return the first layout that fits the memory budget; raise naming what the last would need."""
+        budget, layout = self.settings.budget(), None
+        for choice in choices:
+            layout = make(choice)
+            if layout.memory <= budget:
+                return layout
+        assert layout is not None
+        raise BadInput(
+            f"nothing that this model can do fits {budget / 1e9:.3g} GB: the least needs "
+            f"--memory {ceil_div(layout.memory, 10**6)}MB"
+        )
+
+    # Sweeps
+
+    def columns(self) -> Iterator[Shape]:
+        """Yield cross-sections, largest first: numbers of voxels per axis, whole chunks."""
+        extent = self.region.shape
+        least = max(self.foot.period)
+        parts = 1
+        while True:
+            sizes = tuple(round_up(ceil_div(n, parts), CHUNK) if n > CHUNK else round_up(n, 8) for n in extent)
+            yield sizes
+            if max(sizes) <= max(CHUNK, least):
+                return
+            parts += 1
+
+    def swept(self, column: Shape) -> Layout:
+        """Lay out sweeps with columns of this cross-section."""
+        if self.assembly == "volume":
+            long = min(CHUNK, round_up(self.region.shape[0], max(self.foot.period)))
+            return self._sweeps((long, *column[1:]), [(0, max(self.foot.period), None)])
+        rows = round_up(ROWS, max(self.foot.period))
+        if self.assembly == "slices":
+            long = min(LONG, round_up(self.region.shape[1], CHUNK))
+            block = (min(SLAB, self.region.shape[0]), long, column[2])
+            return self._sweeps(block, [(1, rows, 0)])
+        return self._sweeps(column, [(1, rows, 0), (0, rows, 1), (0, rows, 2)])
+
+    def _sweeps(self, block: Shape, ways: list[tuple[int, int, int | None]]) -> Layout:
+        passes = []
+        for axis, push, planar in ways:
+            planes = self._planes(planar)
+            start = self.region.start[axis] if planes == self.spatial[0] or axis != 0 else 0
+            sweep = Sweep(axis=axis, push=push, start=start, planar=planar)
+            passes.append(Pass(plan=self._nominal(block, planar), planar=planar, planes=planes, sweep=sweep))
+        layout = self._layout(tuple(passes), block)
+        return replace(layout, memory=self._sweep_memory(layout))
+
+    def _nominal(self, block: Shape, planar: int | None) -> Plan:
+        """Return the plan whose kept parts are the blocks."""
+        sides: list[list[int]] = [[], []]
+        seen = iter(range(self.foot.dims))
+        for axis in range(3):
+            position = None if axis == planar else next(seen)
+            for side in (0, 1):
+                sides[side].append(0 if position is None else self.foot.reach[side][position])
+        step = tuple(1 if axis == planar else n for axis, n in enumerate(block))
+        tile = tuple(n + a + b for n, a, b in zip(step, *sides, strict=True))
+        return Plan(tile=tile, margin=(tuple(sides[0]), tuple(sides[1])), step=step, origin=self.region.start)
+
+    def _sweep_memory(self, layout: Layout) -> int:
+        peak = 0
+        item = 4 if self.settings.precision == "float32" else 2
+        for one in layout.passes:
+            assert one.sweep is not None
+            block = Box.of(layout.block).shift(layout.region.start)
+            tile, wanted = one.sweep.tile(self.foot, block)
+            axes = one.sweep.network_axes()
+            batch = 1 if one.planar is None else layout.block[one.planar]
+            size = tuple(tile.shape[axis] for axis in axes)
+            position = axes.index(one.sweep.axis)
+            window = [wanted.get(axis) for axis in axes]
+            stream = stream_memory(self.net, (batch, *size), position, window=window, bytes_per_value=item)
+            peak = max(peak, int(SAFETY * stream) + 2 * 8 * self.channels * tile.size * batch // max(1, tile.shape[0]))
+        blocks = (3 if len(layout.passes) == 1 else 4) * 4 * self.channels * prod(layout.block)
+        return _weights(self.net) + peak + blocks
+
+    # Tiles
+
+    def tiled(self, tile: Shape) -> Layout:
+        """Lay out tiles of this size."""
+        passes = []
+        for planar in {"volume": (None,), "slices": (0,), "ortho": (0, 1, 2)}[self.assembly]:
+            plan = self._plan(tile)
+            lifted = plan if planar is None else plans.planar(plan, planar)
+            passes.append(Pass(plan=lifted, planar=planar, planes=self._planes(planar)))
+        block = []
+        for axis in range(3):
+            step = max((one.plan.step[axis] for one in passes if one.planar != axis), default=1)
+            wanted = SLAB if self.assembly == "slices" and axis == 0 else CHUNK
+            several = step * ceil_div(wanted, step)
+            block.append(min(several, round_up(self.region.shape[axis], min(step, 32))))
+        layout = self._layout(tuple(passes), tuple(block))
+        return replace(layout, memory=self._tile_memory(layout))
+
+    def balanced(self, kept: int) -> Shape:
+        """Return the exact tile whose kept parts, at most `kept` long, divide the longest axes most evenly."""
+        tile = []
+        for axis, size in enumerate(self.spatial[-self.foot.dims :]):
+            period = self.foot.period[axis]
+            most = max(kept // period, 1) * period
+            step = round_up(ceil_div(size, ceil_div(size, most)), period)
+            tile.append(plans.smallest_exact_tile(self.foot, axis) - period + step)
+        return tuple(tile)
+
+    def _plan(self, tile: Shape) -> Plan:
+        settings = self.settings
+        if settings.strategy == "exact":
+            return plans.exact(self.foot, tile)
+        if settings.strategy == "printed":
+            return plans.printed(self.foot, tile)
+        if settings.strategy == "disjoint":
+            return plans.disjoint(self.foot, tile)
+        halo = min(16, min(tile) // 8) if settings.halo is None else settings.halo
+        overlap = min(32, min(tile) // 4) if settings.overlap is None else settings.overlap
+        if settings.strategy == "average":
+            return plans.average(self.foot, tile, halo, overlap)
+        return plans.blend(self.foot, tile, settings.window, halo=halo, overlap=overlap)
+
+    def _tile_memory(self, layout: Layout) -> int:
+        peak = 0
+        for one in layout.passes:
+            margins = tuple(a + b for a, b in zip(*one.plan.margin, strict=True))
+            read = prod(b + m + k for b, m, k in zip(layout.block, margins, one.plan.kept, strict=True))
+            sums = (24 if one.plan.overlaps else 8) * prod(layout.block)
+            batch = self.settings.batch_size * peak_memory(self.net, one.seen)
+            peak = max(peak, batch + self.channels * (8 * read + sums))
+        more = 4 * self.channels * prod(layout.block) if len(layout.passes) > 1 else 0
+        return _weights(self.net) + peak + more
+
+    # Both
+
+    def _planes(self, planar: int | None) -> int:
+        """Return the length of z as a pass sees it: re-slices are stretched to isotropic voxels."""
+        if planar in (None, 0):
+            return self.spatial[0]
+        return max(1, round(self.spatial[0] * self.voxel_size[0] / self.voxel_size[3 - planar]))
+
+    def _layout(self, passes: tuple[Pass, ...], block: Shape) -> Layout:
+        chunks = tuple(_chunk(n) for n in block)
+        return Layout(spatial=self.spatial, region=self.region, passes=passes, block=block, chunks=chunks, memory=0)
+
+
+def _weights(net: nn.Module) -> int:
+    return 2 * sum(p.numel() * p.element_size() for p in net.parameters())
+
+
+def _chunk(block: int) -> int:
+    """Return the divisor of a block's length that is nearest to the usual chunk, at most twice it."""
+    divisors = [d for d in range(1, min(block, 2 * CHUNK) + 1) if block % d == 0]
+    return min(divisors, key=lambda d: (abs(d - CHUNK), -d))
