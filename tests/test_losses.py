@@ -124,3 +124,33 @@ def test_an_unknown_adversarial_loss_is_refused():
 
 def test_l1_is_the_mean_absolute_difference():
     assert losses.l1(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 2.0])).item() == 2.5
+
+
+def test_overlap_losses_are_their_equations_by_hand():
+    p = torch.tensor([0.5, 1.0, 0.0, 0.25]).reshape(1, 1, 2, 2)
+    t = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
+    assert losses.dice(p, t).item() == pytest.approx(1 - 2 * 1.5 / (1.3125 + 2), abs=1e-6)
+    assert losses.mse(p, t).item() == pytest.approx((0.25 + 0.0625) / 4)
+    assert losses.bce(p, t).item() == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 4, abs=1e-6)
+    assert losses.bce_dice(p, t).item() == pytest.approx((losses.bce(p, t) + losses.dice(p, t)).item())
+    assert losses.OVERLAP["bce+dice"] is losses.bce_dice
+
+
+def test_overlap_losses_agree_with_torch_and_stay_finite():
+    p, t = torch.rand(2, 1, 5, 6), (torch.rand(2, 1, 5, 6) > 0.5).float()
+    torch.testing.assert_close(losses.bce(p, t), torch.nn.functional.binary_cross_entropy(p, t))
+    sure = torch.tensor([0.0, 1.0], requires_grad=True)
+    worst = losses.bce(sure.reshape(1, 1, 2), torch.tensor([1.0, 0.0]).reshape(1, 1, 2))
+    assert torch.isfinite(worst)
+    nothing = torch.zeros(1, 1, 4)
+    assert losses.dice(nothing, nothing).item() == 0
+    assert losses.dice(nothing, torch.ones(1, 1, 4)).item() == pytest.approx(1)
+
+
+def test_dice_is_a_mean_over_channels_and_pools_the_batch():
+    p, t = torch.rand(3, 2, 4, 4), (torch.rand(3, 2, 4, 4) > 0.5).float()
+    apart = torch.stack([losses.dice(p[:, c : c + 1], t[:, c : c + 1]) for c in (0, 1)]).mean()
+    torch.testing.assert_close(losses.dice(p, t), apart)
+    torch.testing.assert_close(
+        losses.dice(p[:, :1], t[:, :1]), losses.dice(p[:, :1].reshape(1, 1, -1), t[:, :1].reshape(1, 1, -1))
+    )

@@ -18,6 +18,7 @@ _WHERE = {
     "Recipe": "vol2vol.recipes",
     "UserError": "vol2vol.errors",
     "Volume": "vol2vol.volumes",
+    "adapt_statistics": "vol2vol.recipes",
     "create_volume": "vol2vol.volumes",
     "fit_baseline": "vol2vol.recipes",
     "footprint": "vol2vol.nets",

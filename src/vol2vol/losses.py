@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp
 from typing import Literal, get_args
 
@@ -17,6 +18,10 @@ ADVERSARIAL: tuple[str, ...] = get_args(Adversarial)
 WINDOW = 11
 """Width of the Gaussian window of structural similarity, in voxels: the smallest patch it can compare."""
 SIGMA = 1.5
+EMPTY = 1e-6
+"""Added to both sides of a ratio that may be 0 / 0."""
+STEP = 2.0**-24
+"""The smallest step below 1 in float32."""
 
 
 def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_generator: bool = False) -> Tensor:
@@ -45,6 +50,40 @@ def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_g
 def l1(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean absolute difference of two tensors of one shape: the cycle and the identity loss."""
     return functional.l1_loss(a.float(), b.float()) if a.dtype != torch.float64 else functional.l1_loss(a, b)
+
+
+def dice(p: Tensor, t: Tensor) -> Tensor:
+    """Return 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of probabilities p and a mask t (Milletari et al. 2016).
+
+    Both are (B, C, *space); sums run over batch and space, the result is the mean over channels. Nothing wanted and
+    nothing found counts as 0.
+    """
+    p, t = (x.float().transpose(0, 1).flatten(1) for x in (p, t))
+    overlap, total = 2 * (p * t).sum(1), (p * p).sum(1) + (t * t).sum(1)
+    return (1 - (overlap + EMPTY) / (total + EMPTY)).mean()
+
+
+def bce(p: Tensor, t: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy, -t log p - (1 - t) log(1 - p), of probabilities p and a mask t.
+
+    Logarithms end at that of the smallest step float32 makes below 1, so that no voxel is infinitely wrong.
+    """
+    p, t = p.float().clamp(STEP, 1 - STEP), t.float()
+    return -(t * p.log() + (1 - t) * (1 - p).log()).mean()
+
+
+def mse(p: Tensor, t: Tensor) -> Tensor:
+    """Return the mean squared difference of two tensors of one shape (on a mask: the Brier score)."""
+    return ((p.float() - t.float()) ** 2).mean()
+
+
+def bce_dice(p: Tensor, t: Tensor) -> Tensor:
+    """Return the sum of `bce` and `dice`: the one looks at voxels, the other at what they make up."""
+    return bce(p, t) + dice(p, t)
+
+
+OVERLAP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dice": dice, "bce": bce, "mse": mse, "bce+dice": bce_dice}
+"""What a segmenter may be told to minimise."""
 
 
 def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:

@@ -17,9 +17,10 @@ from vol2vol.errors import UserError
 
 VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
-    "train": "train a translation between two sets of volumes",
+    "train": "train a translation between two sets of volumes, or a segmenter on a volume and its mask",
     "predict": "translate a volume of any size, without seams",
     "baseline": "fit a translation that needs no training: look-up tables and a filter",
+    "adapt": "measure a model's normalisation anew on another domain, without labels",
     "import": "take over a generator of the public reference code (.pth)",
     "info": "say what a volume, a model or a run is",
     "recipes": "list the recipes, or print one",

@@ -31,12 +31,12 @@ def _train(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Train a translation between two unpaired sets of volumes; the same command continues a run that was killed.
+    """Train a translation between two unpaired sets of volumes, or a segmenter; started again, it goes on.
 
     Args:
         overrides: changes to the recipe, such as train.epochs=20 data.patch=126.
         source: one or more volumes of the source domain.
-        target: one or more volumes of the target domain; sizes and numbers may differ.
+        target: one or more volumes of the target domain, of any size and number; for a segmenter, the sources' masks.
         out: the run folder.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         axes: axes of volumes whose files do not say, such as zyx.

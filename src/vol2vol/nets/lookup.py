@@ -61,8 +61,10 @@ class Spectral(nn.Module):
         self.table = Piecewise(channels, knots)
         self.pad = Pad(dims, radius, radius) if padding == "same" else nn.Identity()
         self.filter = conv(dims, channels, channels, 2 * radius + 1, groups=channels).requires_grad_(False)
-        nn.init.dirac_(self.filter.weight, channels)  # type: ignore[arg-type]
-        nn.init.zeros_(self.filter.bias)  # type: ignore[arg-type]
+        weight, bias = self.filter.parameters()
+        if not weight.is_meta:
+            nn.init.dirac_(weight, channels)
+            nn.init.zeros_(bias)
 
     def describe(self) -> dict[str, Any]:
         """Return the name and arguments that rebuild this network."""

@@ -105,7 +105,10 @@ class Segmenter(nn.Module):
 @torch.no_grad()
 def _initialise(net: nn.Module) -> None:
     """Draw weights that keep the size of a rectified signal (He et al. 2015), by torch's global generator."""
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for name, parameter in net.named_parameters():
+        if parameter.is_meta:
+            continue
+        if name.endswith("weight"):
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        else:
+            nn.init.zeros_(parameter)

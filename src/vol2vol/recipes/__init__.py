@@ -6,16 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vol2vol.recipes.adapt import adapt_statistics
     from vol2vol.recipes.baselines import fit_baseline
     from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
     from vol2vol.recipes.reference import import_reference
     from vol2vol.recipes.training import train
 
-__all__ = ["Recipe", "fit_baseline", "import_reference", "list_recipes", "load_recipe", "train"]
+__all__ = ["Recipe", "adapt_statistics", "fit_baseline", "import_reference", "list_recipes", "load_recipe", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    rooms = {"fit_baseline": "baselines", "import_reference": "reference", "train": "training"}
+    rooms = {
+        "adapt_statistics": "adapt",
+        "fit_baseline": "baselines",
+        "import_reference": "reference",
+        "train": "training",
+    }
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{rooms.get(name, 'recipe')}"), name)

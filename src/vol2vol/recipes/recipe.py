@@ -15,8 +15,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
-from vol2vol.tasks.cyclegan import CycleGANSettings
+from vol2vol.sampling import Jitter
+from vol2vol.tasks import CycleGANSettings, SegmentSettings
 from vol2vol.training.settings import TrainSettings
+
+
+class LabelSettings(BaseModel):
+    """Which patches are drawn from images with masks, and which part of them is kept for judging."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    foreground: float = Field(default=0.02, ge=0, lt=1)
+    """Least share of a patch's voxels inside the mask."""
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    """Share of every volume, at the end of its longest axis, that training never sees."""
+    held_out_patches: int = Field(default=16, ge=1)
+    """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
+    jitter: Jitter = Jitter()
+    """Random changes of a patch's intensities."""
 
 
 class DataSettings(BaseModel):
@@ -40,6 +56,8 @@ class DataSettings(BaseModel):
     """With intensity fixed: the stored value that becomes the upper end."""
     calibration: int = Field(64, ge=1)
     """Patches, spread over the whole source volume, from which the statistics of normalisation are taken."""
+    labels: LabelSettings = LabelSettings()
+    """For the task segment, whose target is the mask of its source."""
 
 
 class Recipe(BaseModel):
@@ -55,10 +73,12 @@ class Recipe(BaseModel):
     """2: planes of a volume, or images; 3: volumes."""
     data: DataSettings = DataSettings()
     """Patches and intensities."""
-    task: Literal["cyclegan"] = "cyclegan"
-    """The training objective."""
+    task: Literal["cyclegan", "segment"] = "cyclegan"
+    """The training objective; the section of its name below says more, the others are not looked at."""
     cyclegan: CycleGANSettings = CycleGANSettings()
     """Networks and losses of the cycleGAN."""
+    segment: SegmentSettings = SegmentSettings()
+    """Network, loss and choice of checkpoint of a segmentation."""
     train: TrainSettings = TrainSettings()
     """Optimisation, checkpoints, devices."""
 

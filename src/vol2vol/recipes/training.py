@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from vol2vol.intensity import Intensity
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.intensity import Intensity, fixed
 from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domain, volume_facts
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.sampling import Patches, UnpairedPatches
-from vol2vol.tasks.cyclegan import CycleGAN
+from vol2vol.sampling import Labelled, LabelledPatches, Patches, UnpairedPatches
+from vol2vol.tasks import Batch, CycleGAN, Segment, Task
 from vol2vol.volumes import Volume
 
 if TYPE_CHECKING:
@@ -33,13 +36,14 @@ def train(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> FitResult:
-    """Train a translation between two unpaired sets of volumes and return the run.
+    """Train a translation between two unpaired sets of volumes, or a segmenter, and return the run.
 
-    `source` and `target` name one or more volumes each; sizes and numbers may differ. `overrides` are `key.sub=value`
-    changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not; `target_voxel_size`
-    that of the target, where it differs. The same call continues a run that was killed. Memory: weights, one batch of
-    patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that name what does not
-    fit.
+    `source` and `target` name one or more volumes each; sizes and numbers may differ. Where the recipe's task is
+    `segment`, each target is the mask of its source: as many, in the same order and of the same shapes. `overrides` are
+    `key.sub=value` changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not;
+    `target_voxel_size` that of the target, where it differs. The same call continues a run that was killed. Memory:
+    weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that
+    name what does not fit.
     """
     from vol2vol.training import fit
 
@@ -47,20 +51,15 @@ def train(
     about: dict[str, Any] = {"axes": axes, "voxel_size": voxel_size, "unit": unit}
     target_about = {**about, "voxel_size": target_voxel_size or voxel_size}
     volumes = {"source": open_domain(source, **about), "target": open_domain(target, **target_about)}
-    channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
-    intensity = {domain: intensity_of(settings.data, found) for domain, found in volumes.items()}
-    patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}
-    task = CycleGAN(settings.cyclegan, dims=settings.dims, channels=channels, seed=settings.train.seed)
+    prepared = (segmentation if settings.task == "segment" else translation)(settings, volumes)
     return fit(
-        task,
-        UnpairedPatches(patches["source"], patches["target"]),
+        prepared.task,
+        prepared.data,
         settings=settings.train,
         run=out,
-        intensity=intensity,
-        calibration={
-            "forward": _calibration(patches["source"], settings.data.calibration),
-            "backward": _calibration(patches["target"], settings.data.calibration),
-        },
+        intensity=prepared.intensity,
+        calibration=prepared.calibration,
+        held_out=prepared.held_out,
         provenance={
             "recipe": settings.model_dump(mode="json"),
             "patch": min(settings.patch),
@@ -69,6 +68,78 @@ def train(
         overwrite=overwrite,
         progress=progress,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a recipe and volumes amount to: all that `training.fit` asks for."""
+
+    task: Task
+    data: Any
+    intensity: dict[str, Intensity]
+    calibration: dict[str, Callable[[], Iterable[Tensor]]]
+    held_out: Callable[[], Iterable[Batch]] | None = None
+
+
+def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
+    """Prepare a cycleGAN between two unpaired domains."""
+    channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
+    intensity = {domain: intensity_of(settings.data, found) for domain, found in volumes.items()}
+    patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}
+    return Prepared(
+        task=CycleGAN(settings.cyclegan, dims=settings.dims, channels=channels, seed=settings.train.seed),
+        data=UnpairedPatches(patches["source"], patches["target"]),
+        intensity=intensity,
+        calibration={
+            "forward": _calibration(patches["source"], settings.data.calibration),
+            "backward": _calibration(patches["target"], settings.data.calibration),
+        },
+    )
+
+
+def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
+    """Prepare a segmenter of the source's volumes, whose masks are the target's, in the same order."""
+    images, masks = volumes["source"], volumes["target"]
+    if len(images) != len(masks):
+        raise BadInput(f"{len(images)} source volumes and {len(masks)} masks: give one mask for each, in order")
+    channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
+    seen = intensity_of(settings.data, images)
+    labels = settings.data.labels
+    pairs = [Labelled(image, mask, seen) for image, mask in zip(images, masks, strict=True)]
+    parts = [pair.split(labels.held_out, _least(settings)) for pair in pairs]
+    unseen = LabelledPatches([held for _, held in parts], settings.patch, planes=settings.data.planes)
+    data = LabelledPatches(
+        [kept for kept, _ in parts],
+        settings.patch,
+        planes=settings.data.planes,
+        foreground=labels.foreground,
+        augment=settings.data.augment,
+        jitter=labels.jitter,
+        seed=settings.train.seed,
+    )
+    return Prepared(
+        task=Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed),
+        data=data,
+        intensity={"source": seen, "target": fixed(0, 255, network=(0.0, 1.0))},
+        calibration={
+            "forward": lambda: (item["source"][None] for item in data.covering(settings.data.calibration)),
+        },
+        held_out=lambda: (
+            {name: part[None] for name, part in item.items()} for item in unseen.covering(labels.held_out_patches)
+        ),
+    )
+
+
+def _least(settings: Recipe) -> Shape:
+    """Return the smallest volume, Z, Y, X, that holds a patch in each direction it may lie in."""
+    if settings.dims == 3:
+        return settings.patch
+    shapes = []
+    for name in settings.data.planes:
+        shape = list(settings.patch)
+        shape.insert("zyx".index(name), 1)
+        shapes.append(shape)
+    return tuple(map(max, *shapes)) if len(shapes) > 1 else tuple(shapes[0])
 
 
 def _patches(recipe: Recipe, volumes: list[Volume], intensity: Intensity) -> Patches:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from torch.utils.data import Dataset
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div
 from vol2vol.intensity import Intensity
-from vol2vol.volumes import Volume
 
 log = logging.getLogger("vol2vol.sampling")
 
@@ -35,11 +35,25 @@ _DRAWS, _COVER, _ESTIMATE = 1, 2, 3
 """Random streams that must not meet."""
 
 
+class Drawable(Protocol):
+    """The part of a `Volume` that drawing patches needs."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def spatial(self) -> Shape: ...  # noqa: D102
+    @property
+    def channels(self) -> int: ...  # noqa: D102
+    @property
+    def voxel_size(self) -> Sequence[float]: ...  # noqa: D102
+    def read(self, box: Box) -> np.ndarray: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class _Source:
     """A volume, looked at along the axes of a patch."""
 
-    volume: Volume
+    volume: Drawable
     across: int | None
     """The axis (0 = z) that a 2D patch does not have."""
     turns: tuple[tuple[int, ...], ...]
@@ -80,7 +94,7 @@ class Patches:
 
     def __init__(
         self,
-        volumes: Sequence[Volume],
+        volumes: Sequence[Drawable],
         intensity: Intensity,
         patch: Shape,
         *,
@@ -114,7 +128,7 @@ class Patches:
         """
         random = np.random.default_rng([self.seed, _DRAWS, *key])
         for _ in range(TRIES):
-            values, source = self._candidate(random)
+            values, source = self.candidate(random)
             if (variance := _variance(values)) > 0 and variance >= self.threshold:
                 return torch.from_numpy(np.ascontiguousarray(values))
         raise BadInput(
@@ -142,7 +156,7 @@ class Patches:
             values = self.intensity.to_network(source.read(int(plane), start, self.patch))
             yield torch.from_numpy(np.ascontiguousarray(values))
 
-    def _candidate(self, random: np.random.Generator) -> tuple[np.ndarray, _Source]:
+    def candidate(self, random: np.random.Generator) -> tuple[np.ndarray, _Source]:
         """Return one patch (C, *patch) in the network's range, flipped and turned, and where it is from."""
         source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
         turn = source.turns[int(random.integers(len(source.turns)))] if self.augment else source.turns[0]
@@ -164,7 +178,7 @@ class Patches:
         random = np.random.default_rng([self.seed, _ESTIMATE])
         seen: dict[str, list[float]] = {}
         for _ in range(_sample_size(self.patch)):
-            values, source = self._candidate(random)
+            values, source = self.candidate(random)
             seen.setdefault(source.volume.path, []).append(_variance(values))
         for path, variances in seen.items():
             if len(variances) >= 5 and max(variances) == 0:
@@ -214,7 +228,7 @@ def _axis(name: str) -> int:
     return "zyx".index(name)
 
 
-def _source(volume: Volume, across: int | None, patch: Shape) -> _Source:
+def _source(volume: Drawable, across: int | None, patch: Shape) -> _Source:
     """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
     size = volume.voxel_size
     if across and max(size) > min(size) * (1 + ISOTROPIC):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -35,7 +35,7 @@ class Task(Protocol):
     players: Mapping[str, nn.Module]
     """Who owns which weights; each player gets its own optimiser."""
     criterion: str
-    """The logged term whose lowest epoch mean marks the checkpoint called `best`."""
+    """The logged term whose lowest value in an epoch marks the checkpoint called `best`."""
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield one turn per player."""
@@ -59,6 +59,15 @@ class Task(Protocol):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
         """Put back what `state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """What a task has besides when its criterion is measured on held-out batches, after each epoch."""
+
+    def judge(self, networks: Mapping[str, nn.Module], batches: Iterable[Batch]) -> dict[str, float]:
+        """Return terms by name, the criterion among them, of these networks in evaluation mode."""
         ...
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from vol2vol.bundles import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
-from vol2vol.tasks import Task
-from vol2vol.training.loop import Loop
+from vol2vol.tasks import Judge, Task
+from vol2vol.training.loop import HeldOut, Loop
 from vol2vol.training.models import Delivery
 from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, open_run, read_log
@@ -53,6 +53,7 @@ def fit(
     run: str | Path,
     intensity: Mapping[str, Intensity],
     calibration: Mapping[str, Callable[[], Iterable[Tensor]]] | None = None,
+    held_out: HeldOut | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -61,14 +62,16 @@ def fit(
 
     `data[i]` is a dictionary of float32 patches `source` and `target` (C, [Z,] Y, X) in the network's range, decided
     by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
-    and `intensity` go into the bundles (see `Delivery`). `provenance["recipe"]` (nested plain data, these settings
+    and `intensity` go into the bundles (see `Delivery`). `held_out` gives tasks that judge (`tasks.Judge`) the batches
+    they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings
     under `train`, the task's beside them) is stored and must be the same on a second start, but for more
     `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come. `progress`
     shows a bar, by default on terminals.
 
     On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
     one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
-    patches, which says how well the two networks undo each other, not how real their output looks.
+    patches, which says how well the two networks undo each other, not how real their output looks; for segmentation
+    what held-out blocks say of the network as it is saved.
 
     Raises what `open_run` does; `BadInput` for data or settings that do not fit; `UserError` where a loss is not
     finite (checkpoints stay); `CannotWrite` on a full disk.
@@ -79,6 +82,8 @@ def fit(
         intensity=intensity, channels=task.channels(), calibration=calibration or {}, provenance=provenance
     )
     delivery.check(task.networks())
+    if isinstance(task, Judge) and held_out is None:
+        raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
     folder, trainer = Run(Path(run)), _trainer(settings, Path(run))
     if getattr(rank_zero_only, "rank", 0) == 0:
@@ -86,7 +91,7 @@ def fit(
         open_run(folder.path, provenance["recipe"], overwrite=overwrite)
     if overwrite or _finished(folder) < settings.epochs:
         reporter = Reporter(settings.epochs, bar=progress)
-        loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter)
+        loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter, held_out=held_out)
         with _quiet(), _interruptible(), torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
             trainer.fit(loop)

@@ -6,7 +6,7 @@ Lightning gives devices, precision and processes. What is logged, kept and resum
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from time import perf_counter
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import distributed
+from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vol2vol.errors import BadInput, UserError
-from vol2vol.tasks import Batch, Task, Turn
+from vol2vol.tasks import Batch, Judge, Task, Turn
 from vol2vol.training.average import Average
 from vol2vol.training.models import Delivery, deliver
 from vol2vol.training.progress import Reporter
@@ -31,6 +31,9 @@ log = logging.getLogger("vol2vol.training")
 
 EXTRA = "_extra_state"
 """How torch calls what a module keeps beside tensors: here the pools, which differ from process to process."""
+
+HeldOut = Callable[[], Iterable[Batch]]
+"""Returns the same batches, unseen by training, every time."""
 
 
 class Epochs(Dataset):
@@ -63,11 +66,19 @@ class Loop(lightning.LightningModule):
     """Train a task: one Adam per player, one log row per epoch, checkpoints in between."""
 
     def __init__(
-        self, task: Task, data: Any, settings: TrainSettings, *, run: Run, delivery: Delivery, reporter: Reporter
+        self,
+        task: Task,
+        data: Any,
+        settings: TrainSettings,
+        *,
+        run: Run,
+        delivery: Delivery,
+        reporter: Reporter,
+        held_out: HeldOut | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.task, self.data, self.settings = task, data, settings
+        self.task, self.data, self.settings, self.held_out = task, data, settings, held_out
         self.run, self.delivery, self.reporter = run, delivery, reporter
         self.average = Average(task.networks(), settings.ema) if settings.ema > 0 else None
         self.rows: list[Row] = []
@@ -113,7 +124,7 @@ class Loop(lightning.LightningModule):
         if state is not None:
             self._restore(state)
             log.info("%s: going on after epoch %d", self.run.path, self.done)
-        self.trainer.fit_loop.max_epochs = self.settings.epochs - self.done
+        self.trainer.fit_loop.max_epochs = 0 if self._over() else self.settings.epochs - self.done
         if self.trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -127,14 +138,22 @@ class Loop(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rate and begin its sums."""
-        history = [row[self.task.criterion] for row in self.rows]
-        self._lr = self.settings.lr * rate(self.settings.schedule, self.done, self.settings.epochs, history)
+        self._lr = self._next_lr()
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._lr
         self.share.epoch = self.done
         self._sums: dict[str, float] = {}
         self._began = perf_counter()
+
+    def _next_lr(self) -> float:
+        """Return the learning rate of the epoch that comes next."""
+        history = [row[self.task.criterion] for row in self.rows]
+        return self.settings.lr * rate(self.settings.schedule, self.done, self.settings.epochs, history)
+
+    def _over(self) -> bool:
+        """Say whether training has ended before its last epoch."""
+        return bool(self.rows) and self._next_lr() < self.settings.lr_stop
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Play every turn of the task and step its player."""
@@ -174,7 +193,7 @@ class Loop(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Write the epoch's row, and a checkpoint where one is due."""
         steps = len(self.share) // self.settings.batch_size
-        means = {name: total / steps for name, total in self._sums.items()}
+        means = {name: total / steps for name, total in self._sums.items()} | self._judged()
         seconds = round(perf_counter() - self._began, 3)
         count = self.done + 1
         self.rows.append({"epoch": count, "step": count * steps, "lr": self._lr, **means, "seconds": seconds})
@@ -183,8 +202,29 @@ class Loop(lightning.LightningModule):
             for name, value in {"lr": self._lr, **means}.items():
                 self._events.add_scalar(name, value, count)
             self.reporter.epoch(count, {name: means[name] for name in self.task.players if name in means})
-        if count % self.settings.checkpoint_every == 0 or count == self.settings.epochs:
+        over = self._over()
+        if count % self.settings.checkpoint_every == 0 or count == self.settings.epochs or over:
             self._checkpoint()
+        if over:
+            log.info(
+                "%s: ends after epoch %d, the learning rate is below %g", self.run.path, count, self.settings.lr_stop
+            )
+            self.trainer.should_stop = True
+
+    def _judged(self) -> dict[str, float]:
+        """Return what the task says of its networks on held-out batches, the same in all processes."""
+        if self.held_out is None or not isinstance(self.task, Judge):
+            return {}
+        batches = ({name: part.to(self.device) for name, part in batch.items()} for batch in self.held_out())
+        terms = self.task.judge(self._networks(), batches)
+        if self.trainer.world_size > 1:
+            values = torch.tensor(list(terms.values()), device=self.device)
+            terms = dict(zip(terms, self.trainer.strategy.reduce(values, reduce_op="mean").tolist(), strict=True))
+        return terms
+
+    def _networks(self) -> Mapping[str, nn.Module]:
+        """Return the networks that checkpoints hold."""
+        return self.average.networks() if self.average is not None else self.task.networks()
 
     def _checkpoint(self) -> None:
         """Write bundle, mark of the best and full state, in this order: the state vouches for the others."""
@@ -197,8 +237,7 @@ class Loop(lightning.LightningModule):
         if self.trainer.world_size > 1:
             distributed.all_gather_object(ranks, private)
         if self.trainer.is_global_zero:
-            networks = self.average.networks() if self.average is not None else self.task.networks()
-            deliver(self.run, self.done, networks, self.delivery)
+            deliver(self.run, self.done, self._networks(), self.delivery)
             value = self.rows[-1][self.task.criterion]
             if self.best is None or value < self.best[1]:
                 self.best = (self.done, value)

@@ -43,6 +43,8 @@ class TrainSettings(BaseModel):
     """Adam's moments."""
     schedule: Schedule = Schedule()
     """How the learning rate changes."""
+    lr_stop: float = Field(default=0.0, ge=0)
+    """End training early when the learning rate falls below this."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     """Precision of convolutions; losses, statistics and weights stay float32."""
     gradient_checkpointing: bool = False

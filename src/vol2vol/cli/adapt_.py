@@ -1,0 +1,62 @@
+"""`vol2vol adapt MODEL VOLUME ... OUT`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tyro
+
+from vol2vol.cli import parse, show
+from vol2vol.recipes import adapt_statistics
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and adapt."""
+    parse.call(_adapt, words, "adapt")
+
+
+def _adapt(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    volume: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VOLUME")],
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
+    *,
+    direction: Literal["forward", "backward"] = "forward",
+    checkpoint: str = "last",
+    patches: int = 64,
+    intensity: bool = False,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure a model's normalisation anew on a volume of another domain (AdaBN); weights stay as they are.
+
+    Args:
+        model: a model bundle, or a run folder.
+        volume: a volume of the other domain; no labels are needed.
+        out: the folder of the new model.
+        direction: which of the model's networks reads the volume.
+        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        patches: how many patches, spread over the volume, are measured.
+        intensity: also measure how stored values enter the network.
+        axes: axes of a volume whose file does not say, such as zyx.
+        voxel_size: voxel size of a volume whose file does not say.
+        unit: unit of the voxel size, such as nanometer.
+        overwrite: replace an existing model.
+        json: print the result as JSON.
+    """
+    bundle = adapt_statistics(
+        model,
+        volume,
+        out,
+        direction=direction,
+        which=checkpoint,
+        patches=patches,
+        intensity=intensity,
+        axes=axes,
+        voxel_size=show.numbers(voxel_size, "--voxel-size"),
+        unit=unit,
+        overwrite=overwrite,
+    )
+    show.result({"model": str(bundle)}, as_json=json)

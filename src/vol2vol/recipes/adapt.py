@@ -1,0 +1,102 @@
+"""Bring a model to another domain without training: its normalisation is measured there (AdaBN, Li et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from vol2vol import nets
+from vol2vol.bundles import Bundle, find_bundle, load_bundle, save_bundle
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Footprint, Shape
+from vol2vol.intensity import Intensity, measure
+from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
+from vol2vol.sampling import Patches
+from vol2vol.volumes import Volume
+
+PATCH = {2: 256, 3: 96}
+"""Voxels per axis of the patches that are measured, where the model does not say what it was trained on."""
+
+
+def adapt_statistics(
+    model: str | Path,
+    volumes: Paths,
+    out: str | Path,
+    *,
+    direction: Literal["forward", "backward"] = "forward",
+    which: str = "last",
+    patches: int = 64,
+    intensity: bool = False,
+    axes: str | None = None,
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Measure a model's normalisation anew on volumes of another domain and return the new bundle.
+
+    Weights stay as they are; so does the other direction. Statistics are exact over `patches` patches spread over all
+    volumes. `intensity` also measures how stored values enter the network, by the method of training. Raises `BadInput`
+    for networks without stored statistics and volumes that do not fit the model.
+    """
+    bundle = load_bundle(find_bundle(model, which))
+    opened = open_domain(volumes, axes, voxel_size, unit)
+    domain = "source" if direction == "forward" else "target"
+    if channels_of("the", opened) != (needed := bundle.meta["channels"][domain]):
+        raise BadInput(f"{opened[0].path} has {opened[0].channels} channels, the model reads {needed}: convert it")
+    values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
+    network = nets.remeasurable(bundle.network(direction))
+    nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
+    described = bundle.meta["directions"]
+    statistics = {name: part.get("statistics", "") for name, part in described.items()}
+    facts = [volume_facts(volume) for volume in opened]
+    statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
+    return save_bundle(
+        out,
+        {**bundle.networks, direction: network.eval()},
+        {**bundle.intensity, domain: values},
+        channels=bundle.meta["channels"],
+        statistics=statistics,
+        provenance={
+            **bundle.meta["provenance"],
+            "adapted": {"model": bundle.hash, "direction": direction, "volumes": facts},
+        },
+        overwrite=overwrite,
+    )
+
+
+def _measured(trained: Intensity, volumes: list[Volume]) -> Intensity:
+    """Return the map of these volumes, found as the trained one was."""
+    if trained.method == "fixed":
+        return trained
+    setting: dict[str, Any] = {}
+    if trained.method == "percentile":
+        setting["percentiles"] = trained.setting
+    elif trained.method == "meanstd":
+        setting["deviations"] = trained.setting[0]
+    return measure(volumes, trained.method, network=trained.network, **setting)
+
+
+def _spread(
+    bundle: Bundle, footprint: Footprint, volumes: list[Volume], intensity: Intensity, count: int
+) -> list[Tensor]:
+    """Return patches in the network's range, one per batch, spread over the volumes."""
+    provenance = bundle.meta["provenance"]
+    side = provenance.get("patch") or PATCH[footprint.dims]
+    recipe = provenance.get("recipe", {})
+    planes = recipe.get("data", {}).get("planes", ["z"]) if footprint.dims == 2 else ["z"]
+    patches = Patches(volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None)
+    return [patch[None] for patch in patches.covering(count)]
+
+
+def _fitting(footprint: Footprint, volumes: list[Volume], side: int, planes: Sequence[str]) -> Shape:
+    """Return the largest patch, at most `side` per axis, that the network accepts and every volume holds."""
+    across = ["zyx".index(name) for name in planes] if footprint.dims == 2 else [None]
+    shapes = [[n for a, n in enumerate(v.spatial) if a != axis] for v in volumes for axis in across]
+    room = [min([side, *lengths]) for lengths in zip(*shapes, strict=True)]
+    fitted = tuple(footprint.admissible(n, axis, at_least=False) for axis, n in enumerate(room))
+    if any(f > n for f, n in zip(fitted, room, strict=True)):
+        raise BadInput(f"{volumes[0].path} is too small: the network needs at least {footprint.minimum} voxels")
+    return fitted

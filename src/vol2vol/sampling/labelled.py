@@ -1,0 +1,152 @@
+"""Training patches with masks: an image and what it shows, cut, flipped and turned as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape
+from vol2vol.intensity import Intensity
+from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
+from vol2vol.volumes import Volume
+
+AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
+_LABELLED = 4
+"""A random stream of its own."""
+
+
+class Jitter(BaseModel):
+    """How far intensities of a patch are changed at random, in units of the network's range; 0 leaves them alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    gain: float = Field(default=0.0, ge=0, lt=1)
+    """Contrast is multiplied by a factor within 1 +- this, around the middle of the range."""
+    offset: float = Field(default=0.0, ge=0)
+    """Brightness moves by up to this."""
+    gamma: float = Field(default=0.0, ge=0)
+    """Values are raised to a power between e^-this and e^this."""
+    noise: float = Field(default=0.0, ge=0)
+    """Normal noise of a standard deviation up to this is added."""
+
+    def __call__(self, image: np.ndarray, intensity: Intensity, random: np.random.Generator) -> np.ndarray:
+        """Return a patch in the network's range, changed and clipped to it."""
+        if not (self.gain or self.offset or self.gamma or self.noise):
+            return image
+        bottom, top = intensity.network
+        unit = np.clip((image - bottom) / (top - bottom), 0, 1) ** np.exp(random.uniform(-self.gamma, self.gamma))
+        unit = (unit - 0.5) * random.uniform(1 - self.gain, 1 + self.gain) + 0.5
+        unit += random.uniform(-self.offset, self.offset)
+        unit += random.uniform(0, self.noise) * random.standard_normal(image.shape, dtype=np.float32)
+        return (np.clip(unit, 0, 1) * (top - bottom) + bottom).astype(np.float32)
+
+
+class Labelled:
+    """An image and its mask as one float32 volume, or a part of both: its channels, then the mask's as 0 and 1."""
+
+    def __init__(self, image: Volume, mask: Volume, intensity: Intensity, part: Box | None = None) -> None:
+        if image.spatial != mask.spatial:
+            raise BadInput(f"{mask.path} has {mask.spatial} voxels, its image {image.path} {image.spatial}: crop one")
+        if not np.allclose(image.voxel_size, mask.voxel_size, rtol=ISOTROPIC):
+            raise BadInput(
+                f"{mask.path} has voxels of {tuple(mask.voxel_size)}, its image {image.path} "
+                f"{tuple(image.voxel_size)}: resample one, or give the voxel size"
+            )
+        self.image, self.mask, self.intensity = image, mask, intensity
+        self.part = part or Box.of(image.spatial)
+        self.path, self.voxel_size = image.path, image.voxel_size
+        self.channels = image.channels + mask.channels
+
+    @property
+    def spatial(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        return self.part.shape
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return the image in the network's range and the mask, float32 (channels, *box.shape)."""
+        there = box.shift(self.part.start)
+        mask = self.mask.read(there) > 0
+        return np.concatenate([self.intensity.to_network(self.image.read(there)), mask.astype(np.float32)])
+
+    def split(self, share: float, least: Shape) -> tuple[Labelled, Labelled]:
+        """Return what training may see, and the last share along the longest axis that holds both.
+
+        Neither is shorter than `least` on that axis. Raises `BadInput` where no axis can be divided.
+        """
+        for axis in sorted(range(3), key=lambda a: (-self.spatial[a], a)):
+            length = self.spatial[axis]
+            held = max(round(share * length), least[axis])
+            if length - held >= least[axis]:
+                cut = self.part.start[axis] + length - held
+                before = [*self.part.stop]
+                after = [*self.part.start]
+                before[axis] = after[axis] = cut
+                boxes = Box(self.part.start, tuple(before)), Box(tuple(after), self.part.stop)
+                return tuple(Labelled(self.image, self.mask, self.intensity, box) for box in boxes)  # type: ignore[return-value]
+        raise BadInput(
+            f"{self.path} with {self.spatial} voxels cannot be divided into a part to learn from and one to judge by, "
+            f"each of at least {least}: use smaller patches or a larger volume"
+        )
+
+
+class LabelledPatches(Dataset):
+    """Patches of images with their masks; item i is a pure function of (seed, epoch, i).
+
+    Every patch holds at least the share `foreground` of its voxels inside a mask (0.02 in the stitching paper). Image
+    and mask are flipped and turned alike; `jitter` changes the image alone. `patch`, `planes`, `augment` and `seed` are
+    those of `Patches`, which also says what is raised.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Labelled],
+        patch: Shape,
+        *,
+        planes: Sequence[str] = ("z",),
+        foreground: float = 0.02,
+        augment: bool = True,
+        jitter: Jitter | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.patches = Patches(volumes, AS_IT_IS, patch, planes=planes, background=None, augment=augment, seed=seed)
+        self.images, self.foreground, self.epoch = volumes[0].image.channels, foreground, 0
+        self.jitter, self.intensity = jitter or Jitter(), volumes[0].intensity
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the following items those of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return `source`, the image in the network's range, and `target`, its mask: float32 (C, [Z,] Y, X).
+
+        Raises `BadInput` after `TRIES` candidates with too little foreground.
+        """
+        random = np.random.default_rng([self.patches.seed, _LABELLED, self.epoch, index])
+        for _ in range(TRIES):
+            values, source = self.patches.candidate(random)
+            image, mask = values[: self.images], values[self.images :]
+            if mask.mean() >= self.foreground:
+                return _item(self.jitter(image, self.intensity, random), mask)
+        raise BadInput(
+            f"{source.volume.path}: {TRIES} random patches of {self.patches.patch} have less than "
+            f"{self.foreground:.3g} of their voxels inside the mask: lower data.labels.foreground or look at the mask"
+        )
+
+    def covering(self, count: int) -> Iterator[dict[str, Tensor]]:
+        """Yield up to `count` items spread evenly over everything, background included, unchanged."""
+        for values in self.patches.covering(count):
+            yield {"source": values[: self.images], "target": values[self.images :]}
+
+
+def _item(image: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
+    both = {"source": image, "target": mask}
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in both.items()}

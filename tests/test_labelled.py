@@ -1,0 +1,116 @@
+"""Patches with masks: image and mask stay together, enough foreground, nothing of the held-out part."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box
+from vol2vol.intensity import fixed
+from vol2vol.sampling import Jitter, Labelled, LabelledPatches
+
+GREY = fixed(0, 255)
+
+
+@dataclass
+class Memory:
+    """An array that answers like a volume."""
+
+    array: np.ndarray
+    voxel_size: tuple[float, float, float] = (8.0, 8.0, 8.0)
+    path: str = "ein Ordner/image.tif"
+
+    shape = property(lambda self: self.array.shape)
+    spatial = property(lambda self: self.array.shape[1:])
+    channels = property(lambda self: self.array.shape[0])
+    dtype = property(lambda self: self.array.dtype)
+
+    def read(self, box):
+        assert Box.of(self.spatial).contains(box)
+        return self.array[:, *box.slices].copy()
+
+
+def pair(shape=(6, 40, 50), seed=0):
+    """An image whose mask is the set of its bright voxels, so that each can be told from the other."""
+    image = np.random.default_rng(seed).integers(0, 256, (1, *shape), dtype=np.uint8)
+    return Memory(image), Memory((image > 200).astype(np.uint8) * 255)
+
+
+def agree(item):
+    return torch.equal(item["source"] > 200.5 / 127.5 - 1, item["target"] > 0.5)
+
+
+@pytest.mark.parametrize("patch", [(16, 20), (5, 16, 17)])
+def test_image_and_mask_are_flipped_and_turned_as_one(patch):
+    data = LabelledPatches([Labelled(*pair(), GREY)], patch)
+    items = [data[i] for i in range(20)]
+    assert all(agree(item) for item in items)
+    assert {tuple(item["source"].shape) for item in items} == {(1, *patch)}
+    assert set(items[0]["target"].unique().tolist()) == {0.0, 1.0}
+
+
+def test_items_are_pure_functions_of_epoch_and_index():
+    jitter = Jitter(gain=0.2, offset=0.1, gamma=0.3, noise=0.1)
+    first, second = (LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter) for _ in "ab")
+    second[3]
+    torch.testing.assert_close(first[5], second[5], rtol=0, atol=0)
+    second.set_epoch(1)
+    assert not torch.equal(first[5]["source"], second[5]["source"])
+
+
+def test_every_patch_has_its_foreground():
+    image, mask = pair((4, 60, 200))
+    mask.array[:] = 0
+    mask.array[..., 30:36, 90:100] = 1
+    data = LabelledPatches([Labelled(image, mask, GREY)], (32, 32), foreground=0.02)
+    assert all(data[i]["target"].mean() >= 0.02 for i in range(30))
+    mask.array[:] = 0
+    with pytest.raises(BadInput, match=r"foreground or look at the mask"):
+        data[0]
+
+
+def test_the_held_out_part_is_the_end_of_the_longest_axis():
+    whole = Labelled(*pair((6, 40, 50)), GREY)
+    kept, held = whole.split(0.2, (1, 10, 10))
+    assert (kept.spatial, held.spatial) == ((6, 40, 40), (6, 40, 10))
+    np.testing.assert_array_equal(held.read(Box.of(held.spatial)), whole.read(Box((0, 0, 40), (6, 40, 50))))
+    np.testing.assert_array_equal(kept.read(Box((1, 2, 3), (2, 4, 5))), whole.read(Box((1, 2, 3), (2, 4, 5))))
+    kept, held = whole.split(0.1, (1, 10, 16))
+    assert held.spatial == (6, 40, 16)
+    kept, held = whole.split(0.2, (1, 10, 30))
+    assert (kept.spatial, held.spatial) == ((6, 30, 50), (6, 10, 50))
+    with pytest.raises(BadInput, match="cannot be divided"):
+        whole.split(0.2, (5, 30, 40))
+    again, _ = held.split(0.5, (1, 1, 1))
+    np.testing.assert_array_equal(again.read(Box.of((1, 1, 1))), held.read(Box.of((1, 1, 1))))
+
+
+def test_jitter_changes_the_image_alone_and_stays_in_range():
+    still, shaken = (
+        LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
+        for jitter in (None, Jitter(gain=0.5, offset=0.5, gamma=0.5, noise=0.2))
+    )
+    before, after = still[0], shaken[0]
+    assert torch.equal(before["target"], after["target"])
+    assert not torch.allclose(before["source"], after["source"])
+    assert after["source"].dtype == torch.float32
+    assert after["source"].min() >= -1
+    assert after["source"].max() <= 1
+
+
+def test_covering_is_even_and_unchanged():
+    image, mask = pair((1, 32, 32))
+    items = list(LabelledPatches([Labelled(image, mask, GREY)], (16, 16), jitter=Jitter(noise=1)).covering(99))
+    assert len(items) == 4
+    assert all(agree(item) for item in items)
+
+
+def test_masks_that_do_not_fit_their_image():
+    image, mask = pair()
+    with pytest.raises(BadInput, match="crop one"):
+        Labelled(image, Memory(mask.array[:, :, :30]), GREY)
+    mask.voxel_size = (8.0, 4.0, 4.0)
+    with pytest.raises(BadInput, match="resample one"):
+        Labelled(image, mask, GREY)
