@@ -119,9 +119,9 @@ def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
     strategy = settings.strategy
     if settings.devices > 1 and strategy in ("auto", "ddp"):
         strategy = "ddp_find_unused_parameters_true"  # players take turns: some weights rest in every backward pass
-    plugins: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
     try:
         with _quiet():
+            plugins: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
             trainer = lightning.Trainer(
                 accelerator=settings.accelerator,
                 devices=settings.devices,
