@@ -87,7 +87,8 @@ def test_help_and_import_are_instant():
 def test_info_on_a_volume_needs_no_torch(tmp_path):
     path = tiff(tmp_path / "a.tif", (3, 8, 8))
     check = (
-        f"import sys; from vol2vol.cli import main; assert main(['info', {str(path)!r}, '--voxel-size', '1,1,1']) == 0\n"
+        "import sys; from vol2vol.cli import main\n"
+        f"assert main(['info', {str(path)!r}, '--voxel-size', '1,1,1']) == 0\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ScheduleName = Literal["constant", "linear", "step", "plateau", "cosine", "cosine-restarts"]
 
@@ -63,3 +63,9 @@ class TrainSettings(BaseModel):
     """What computes; `auto` takes what is there."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read patches ahead; changes no number."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_is_a_word(cls, value: object) -> object:
+        """YAML and the command line read 32 as a number."""
+        return str(value) if isinstance(value, int) else value
