@@ -11,7 +11,10 @@ from torch import nn
 
 
 class Average(nn.Module):
-    """Exponential moving averages of networks' weights; buffers are the latest ones.
+    """Exponential moving averages of networks' weights and running statistics; other buffers are the latest ones.
+
+    Running statistics are averaged too because those of a few small batches differ from one step to the next by more
+    than the weights do.
 
     The decay rises as (1 + n) / (10 + n) over the n steps so far until it meets `decay`, so that short runs are not
     held back by the initial weights (Yazici et al. 2019 for the average itself).
@@ -32,7 +35,10 @@ class Average(nn.Module):
             for old, new in zip(averaged.parameters(), networks[name].parameters(), strict=True):
                 old.lerp_(new.detach(), 1 - decay)
             for stale, fresh in zip(averaged.buffers(), networks[name].buffers(), strict=True):
-                stale.copy_(fresh)
+                if stale.is_floating_point():
+                    stale.lerp_(fresh, 1 - decay)
+                else:
+                    stale.copy_(fresh)
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the averaged networks."""
