@@ -384,7 +384,7 @@ def test_a_device_that_is_not_there(refuse):
 @REPORTED
 @pytest.mark.parametrize("tile", ["1000000002", "1,30,1000000002"])
 def test_a_tile_that_no_memory_holds(tile, refuse, monkeypatch):
-    """Asked for by hand, a tile must fit the memory too; where it does not, nothing is allocated before that is said."""
+    """A tile asked for by hand must fit the memory too; where it does not, nothing is allocated before that is said."""
 
     def stop(*_):
         raise AssertionError("began to predict")
@@ -400,21 +400,21 @@ def test_an_address_that_cannot_be_written(refuse):
 
 
 TRAININGS = {
-    "unknown recipe": (dict(recipe="smal-2d"), [], ["smal-2d", "did you mean small-2d"]),
-    "no such recipe": (dict(recipe="zzz"), [], ["zzz", "shipped are"]),
-    "misspelt key": (dict(recipe="typo.yaml"), [], ["train.epoch is not a key", "did you mean epochs"]),
-    "misspelt key below": (dict(recipe="deep.yaml"), [], ["cyclegan.generator.nam", "did you mean name"]),
-    "value of another kind": (dict(recipe="value.yaml"), [], ["value.yaml", "many"]),
-    "negative rate": (dict(recipe="negative.yaml"), [], ["train.lr", "greater than 0"]),
-    "unknown network": (dict(recipe="network.yaml"), [], ["unett", "unet"]),
-    "unknown argument": (dict(recipe="argument.yaml"), [], ["levles", "levels"]),
-    "a list": (dict(recipe="list.yaml"), [], ["list.yaml holds no keys"]),
-    "broken yaml": (dict(recipe="broken.yaml"), [], ["broken.yaml is not YAML"]),
-    "code": (dict(recipe="code.yaml"), [], ["code.yaml is not YAML"]),
-    "binary": (dict(recipe="binary.yaml"), [], ["binary.yaml is not YAML"]),
-    "extends itself": (dict(recipe="circle.yaml"), [], ["circle.yaml", "extends"]),
-    "extends nothing": (dict(recipe="parent.yaml"), [], ["smal-2d", "did you mean small-2d"]),
-    "a folder": (dict(recipe="words"), [], ["words"]),
+    "unknown recipe": ({"recipe": "smal-2d"}, [], ["smal-2d", "did you mean small-2d"]),
+    "no such recipe": ({"recipe": "zzz"}, [], ["zzz", "shipped are"]),
+    "misspelt key": ({"recipe": "typo.yaml"}, [], ["train.epoch is not a key", "did you mean epochs"]),
+    "misspelt key below": ({"recipe": "deep.yaml"}, [], ["cyclegan.generator.nam", "did you mean name"]),
+    "value of another kind": ({"recipe": "value.yaml"}, [], ["value.yaml", "many"]),
+    "negative rate": ({"recipe": "negative.yaml"}, [], ["train.lr", "greater than 0"]),
+    "unknown network": ({"recipe": "network.yaml"}, [], ["unett", "unet"]),
+    "unknown argument": ({"recipe": "argument.yaml"}, [], ["levles", "levels"]),
+    "a list": ({"recipe": "list.yaml"}, [], ["list.yaml holds no keys"]),
+    "broken yaml": ({"recipe": "broken.yaml"}, [], ["broken.yaml is not YAML"]),
+    "code": ({"recipe": "code.yaml"}, [], ["code.yaml is not YAML"]),
+    "binary": ({"recipe": "binary.yaml"}, [], ["binary.yaml is not YAML"]),
+    "extends itself": ({"recipe": "circle.yaml"}, [], ["circle.yaml", "extends"]),
+    "extends nothing": ({"recipe": "parent.yaml"}, [], ["smal-2d", "did you mean small-2d"]),
+    "a folder": ({"recipe": "words"}, [], ["words"]),
     "override without value": ({}, ["train.epochs"], ["train.epochs", "key=value"]),
     "override misspelt": ({}, ["train.epoch=3"], ["train.epoch is not a key", "epochs"]),
     "override of a value": ({}, ["dims.x=3"], ["dims.x", "holds a value"]),
@@ -431,26 +431,26 @@ TRAININGS = {
     "no such accelerator": ({}, ["train.accelerator=gpu"], ["accelerator gpu"]),
     "no such strategy": ({}, ["train.strategy=magic"], ["magic"]),
     "3D patch deeper than the volume": ({}, ["dims=3"], ["em.zarr", "30"]),
-    "constant source": (dict(source="constant.zarr"), [], ["constant.zarr", "constant"]),
-    "constant target": (dict(target="constant.zarr"), [], ["constant.zarr", "constant"]),
+    "constant source": ({"source": "constant.zarr"}, [], ["constant.zarr", "constant"]),
+    "constant target": ({"target": "constant.zarr"}, [], ["constant.zarr", "constant"]),
     "constant, range given": (
-        dict(source="constant.zarr"),
+        {"source": "constant.zarr"},
         ["data.intensity=fixed", "data.low=0", "data.high=255"],
         ["constant.zarr", "constant"],
     ),
-    "NaN": (dict(source="nan.zarr"), [], ["nan.zarr", "nan", "replace"]),
+    "NaN": ({"source": "nan.zarr"}, [], ["nan.zarr", "nan", "replace"]),
     "NaN, range given": (
-        dict(source="nan.zarr"),
+        {"source": "nan.zarr"},
         ["data.intensity=fixed", "data.low=0", "data.high=255", "train.steps_per_epoch=200"],
         ["nan.zarr", "NaN", "replace"],
     ),
-    "channels differ": (dict(source="rgb.zarr"), ["cyclegan.lambda_identity=0.5"], ["channels"]),
-    "run exists as a file": (dict(out="notes.txt"), [], ["notes.txt exists and is not a run"]),
-    "run exists as something else": (dict(out="words"), [], ["words exists and is not a run"]),
-    "run exists as something else, loudly": (dict(out="words"), ["--overwrite"], ["words exists and is not a run"]),
-    "run of another recipe": (dict(out="run"), ["train.lr=1"], ["run was begun with train.lr", "choose another"]),
-    "fewer epochs": (dict(out="run", recipe="small-2d"), ["train.seed=3"], ["train.seed"]),
-    "run below a file": (dict(out="notes.txt/run"), [], ["notes.txt/run"]),
+    "channels differ": ({"source": "rgb.zarr"}, ["cyclegan.lambda_identity=0.5"], ["channels"]),
+    "run exists as a file": ({"out": "notes.txt"}, [], ["notes.txt exists and is not a run"]),
+    "run exists as something else": ({"out": "words"}, [], ["words exists and is not a run"]),
+    "run exists as something else, loudly": ({"out": "words"}, ["--overwrite"], ["words exists and is not a run"]),
+    "run of another recipe": ({"out": "run"}, ["train.lr=1"], ["run was begun with train.lr", "choose another"]),
+    "fewer epochs": ({"out": "run", "recipe": "small-2d"}, ["train.seed=3"], ["train.seed"]),
+    "run below a file": ({"out": "notes.txt/run"}, [], ["notes.txt/run"]),
     "no volumes": ({}, ["--source"], ["source"]),
 }
 

@@ -1,10 +1,10 @@
 """L8: every shipped recipe builds, trains one step and predicts one block on a CPU.
 
 The paper's networks at full size take minutes and gigabytes per step here, so a step of theirs is trained with width 2
-(critics too), with the smallest patch on which the losses are defined in 3D, and in float32; levels, padding, norm,
-losses and schedule stay as shipped. Segmenters get width 4 and one held-out patch, in 3D patches of 60. At full size they are built without memory (torch's meta
-device), and their parameters and footprints are compared with the paper and its reference code. The small recipes run
-as they are, but for the number of steps.
+(critics too), in 3D with the smallest patch on which the losses are defined, and in float32; levels, padding, norm,
+losses and schedule stay as shipped. Segmenters get width 4 and one held-out patch, in 3D patches of 60. At full size
+the paper's networks are built without memory (torch's meta device), and their parameters and footprints are compared
+with the paper and its reference code. The small cycleGANs run as they are, but for the number of steps.
 """
 
 import numpy as np
