@@ -34,7 +34,7 @@ def _train(
     """Train a translation between two unpaired sets of volumes, or a segmenter; started again, it goes on.
 
     Args:
-        overrides: changes to the recipe, such as train.epochs=20 data.patch=126.
+        overrides: changes to the recipe, such as train.epochs=20 data.patch=190.
         source: one or more volumes of the source domain.
         target: one or more volumes of the target domain, of any size and number; for a segmenter, the sources' masks.
         out: the run folder.

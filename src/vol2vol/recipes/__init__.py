@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vol2vol.recipes.adapt import adapt_statistics
     from vol2vol.recipes.baselines import fit_baseline
+    from vol2vol.recipes.info import load_model
     from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
     from vol2vol.recipes.reference import import_reference
     from vol2vol.recipes.training import train
 
-__all__ = ["Recipe", "adapt_statistics", "fit_baseline", "import_reference", "list_recipes", "load_recipe", "train"]
+__all__ = [
+    "Recipe",
+    "adapt_statistics",
+    "fit_baseline",
+    "import_reference",
+    "list_recipes",
+    "load_model",
+    "load_recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +30,7 @@ def __getattr__(name: str) -> Any:
         "adapt_statistics": "adapt",
         "fit_baseline": "baselines",
         "import_reference": "reference",
+        "load_model": "info",
         "train": "training",
     }
     if name not in __all__:

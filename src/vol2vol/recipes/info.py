@@ -1,19 +1,32 @@
-"""Say what a path is: a volume, a model or a run."""
+"""Say what a path is, a volume, a model or a run; load a model by name."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vol2vol.errors import Unreadable
 from vol2vol.volumes import open_volume
 
+if TYPE_CHECKING:
+    from vol2vol.bundles import Bundle
+
 _MODEL = "model.yaml"
 """The file by which a bundle is known; `vol2vol.bundles` brings torch with it, which volumes do not need."""
+
+
+def load_model(path: str | Path, which: str = "last", *, device: str = "cpu") -> Bundle:
+    """Load a model, or one of a run (`last`, `best`, `epoch-0005`); nothing in its files is executed.
+
+    Raises `NotFound` listing what there is, `Unreadable` where a file is damaged, `BadInput` where it does not fit.
+    """
+    from vol2vol.bundles import find_bundle, load_bundle
+
+    return load_bundle(find_bundle(path, which), device)
 
 
 def info(
