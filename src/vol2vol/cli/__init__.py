@@ -19,6 +19,8 @@ VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
     "train": "train a translation between two sets of volumes, or a segmenter on a volume and its mask",
     "predict": "translate a volume of any size, without seams",
+    "verify": "compute a random sample of a prediction again and compare",
+    "work": "help with a prediction that was begun: what tasks of a job array run",
     "baseline": "fit a translation that needs no training: look-up tables and a filter",
     "adapt": "measure a model's normalisation anew on another domain, without labels",
     "import": "take over a generator of the public reference code (.pth)",
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         return _fail(f"there is no verb {verb!r}: use one of {', '.join(VERBS)}")
     _set_up_logging()
+    _share_cores()
     try:
         import_module(f"vol2vol.cli.{verb}_").run(words[1:])
     except SystemExit as stop:
@@ -68,6 +71,14 @@ def _fail(line: str) -> int:
         traceback.print_exc()
     print(f"vol2vol: {' '.join(line.split())}", file=sys.stderr)
     return 2
+
+
+def _share_cores() -> None:
+    """Let idle threads sleep: on a machine that others use too, threads that spin make everything several times slower.
+
+    Must be called before torch is imported; whoever sets the variable decides.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _set_up_logging() -> None:

@@ -54,7 +54,13 @@ def footprint(net: nn.Module) -> Footprint:
     """
     records = layers(net)
     dims: int = net.dims  # type: ignore[assignment]
-    axes = [_footprint_along(records, axis) for axis in range(dims)]
+    alike: dict[object, dict[str, int]] = {}
+    axes = []
+    for axis in range(dims):
+        geometry = tuple(_geometry(layer, axis) for layer in records)
+        if geometry not in alike:
+            alike[geometry] = _footprint_along(records, axis)
+        axes.append(alike[geometry])
 
     def shape(key: str) -> Shape:
         return tuple(along[key] for along in axes)
@@ -66,6 +72,12 @@ def footprint(net: nn.Module) -> Footprint:
         minimum=shape("minimum"),
         trim=(shape("trim before"), shape("trim after")),
     )
+
+
+def _geometry(layer: Layer, axis: int) -> tuple[object, ...]:
+    """Return what decides a layer's extents along one axis."""
+    numbers = (layer.kernel, layer.stride, layer.padding, layer.output_padding, layer.before, layer.after)
+    return layer.name, layer.kind, layer.inputs, *(shape[axis : axis + 1] for shape in numbers)
 
 
 def extents(records: Sequence[Layer], size: Sequence[int]) -> dict[str, tuple[Extent, ...]]:

@@ -118,8 +118,9 @@ POINTWISE = (Probability, Piecewise)
 def initialise(net: nn.Module) -> None:
     """Draw convolution weights from a normal distribution (0, 0.02), zero biases, by torch's global generator."""
     for module in net.modules():
-        plain = isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d))
-        if plain and not module.weight.is_meta:  # type: ignore[union-attr]
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            if module.weight.is_meta:
+                continue
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

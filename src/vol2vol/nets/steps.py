@@ -166,10 +166,10 @@ def shuffled(layer: Layer, weights: Weights) -> Weights | None:
     dims = len(layer.kernel)
     if set(layer.kernel) != {4} or set(layer.stride) != {2} or any(layer.output_padding):
         return None
-    taps = [
-        torch.stack([weights.weight[(..., *corner)] for corner in product(*[(t + 2, t) for t in parity])], -1)
-        for parity in product((0, 1), repeat=dims)
-    ]
+    taps = []
+    for parity in product((0, 1), repeat=dims):
+        corners: list[tuple[int, ...]] = list(product(*[(t + 2, t) for t in parity]))
+        taps.append(torch.stack([weights.weight[(..., *corner)] for corner in corners], -1))
     inputs, outputs = weights.weight.shape[:2]
     stacked = torch.stack(taps, 2).permute(1, 2, 0, 3).reshape(outputs * 2**dims, inputs, *(2,) * dims)
     bias = weights.bias.repeat_interleave(2**dims)

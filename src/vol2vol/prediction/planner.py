@@ -164,9 +164,10 @@ class _Choice:
             lifted = plan if planar is None else plans.planar(plan, planar)
             passes.append(Pass(plan=lifted, planar=planar, planes=self._planes(planar)))
         block = []
+        overlaps = any(one.plan.overlaps for one in passes)
         for axis in range(3):
             step = max((one.plan.step[axis] for one in passes if one.planar != axis), default=1)
-            wanted = SLAB if self.assembly == "slices" and axis == 0 else CHUNK
+            wanted = SLAB if self.assembly == "slices" and axis == 0 else 4 * CHUNK if overlaps else CHUNK
             several = step * ceil_div(wanted, step)
             block.append(min(several, round_up(self.region.shape[axis], min(step, 32))))
         layout = self._layout(tuple(passes), tuple(block))
