@@ -168,7 +168,7 @@ def shuffled(layer: Layer, weights: Weights) -> Weights | None:
         return None
     taps = []
     for parity in product((0, 1), repeat=dims):
-        corners: list[tuple[int, ...]] = list(product(*[(t + 2, t) for t in parity]))
+        corners: Any = product(*[(t + 2, t) for t in parity])
         taps.append(torch.stack([weights.weight[(..., *corner)] for corner in corners], -1))
     inputs, outputs = weights.weight.shape[:2]
     stacked = torch.stack(taps, 2).permute(1, 2, 0, 3).reshape(outputs * 2**dims, inputs, *(2,) * dims)
