@@ -31,3 +31,7 @@ class Unreadable(UserError, OSError):
 
 class Mismatch(BadInput):
     """A second start that does not match the first: another model, input or plan."""
+
+
+class WorkerLost(UserError, RuntimeError):
+    """A process that was killed, or failed, again and again on the same piece of work."""

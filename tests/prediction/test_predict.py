@@ -181,8 +181,8 @@ torch.set_num_threads(1)
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.ledger import Ledger
 mark = Ledger.mark
-def slow(self, block):
-    mark(self, block)
+def slow(self, *block):
+    mark(self, *block)
     time.sleep(0.05)
 Ledger.mark = slow
 predict(sys.argv[1], sys.argv[2], sys.argv[3], PredictSettings(tile="30"))

@@ -55,6 +55,9 @@ def _predict(
         return
     with show.block_progress() as progress:
         made = predict(model, input, output, settings, **where, overwrite=overwrite, progress=progress)
+    if made.submitted is not None:
+        show.result({"output": made.output, "blocks": made.blocks, "submitted": made.submitted}, as_json=json)
+        return
     rate = made.voxels / made.seconds if made.voxels else 0.0
     summary = {
         "output": made.output,

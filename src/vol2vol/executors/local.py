@@ -1,16 +1,152 @@
-"""One block after the other, in this process."""
+"""Processes of this machine, fed one item at a time through a pipe each, so that none can take the others along."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
 
+from vol2vol.errors import AlreadyExists, BadInput, NotFound, UserError, WorkerLost
+
+log = logging.getLogger(__name__)
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+FATAL = (BadInput, NotFound, AlreadyExists)
+"""Mistakes that another try does not mend."""
+PAUSE = 0.5
+"""Seconds before the first repetition of an item; doubled each time."""
 
 
-def local(fn: Callable[[Item], None], items: Iterable[Item], *, done: Callable[[Item], None] | None = None) -> None:
-    """Apply `fn` to every item in order and report each when it is finished."""
-    for item in items:
-        fn(item)
-        if done is not None:
-            done(item)
+@dataclass
+class _Task(Generic[Item]):
+    item: Item
+    tries: int = 0
+    not_before: float = 0.0
+
+
+@dataclass
+class _Worker(Generic[Item]):
+    place: int
+    process: Any
+    pipe: Connection
+    task: _Task[Item] | None = field(default=None)
+
+
+def local(
+    fn: Callable[[Item, int], Iterable[Result]],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    retries: int = 2,
+    name: Callable[[Item], str] = str,
+) -> Iterator[Result]:
+    """Apply `fn` to every item in `workers` spawned processes and yield the results as they are made.
+
+    A process that dies is replaced, and its item repeated, at most `retries` times; then `WorkerLost` names the item.
+    A `UserError` is repeated as often (after a pause: networks recover) unless another try cannot mend it. The
+    processes end with this one, however it ends.
+    """
+    waiting = deque(_Task(item) for item in items)
+    crew = [_hire(fn, place) for place in range(min(workers, len(waiting)))]
+    try:
+        while waiting or any(worker.task for worker in crew):
+            _assign(crew, waiting)
+            ready = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
+            for worker in [worker for worker in crew if worker.pipe in ready]:
+                kind, value = _listen(worker)
+                if kind == "made":
+                    yield value
+                    continue
+                task, worker.task = worker.task, None
+                if kind == "dead":
+                    crew[crew.index(worker)] = _hire(fn, worker.place)
+                if kind != "done" and task is not None:
+                    _again(task, kind, value, retries, name)
+                    waiting.append(task)
+    finally:
+        for worker in crew:
+            _dismiss(worker)
+
+
+def _again(task: _Task[Item], kind: str, value: Any, retries: int, name: Callable[[Item], str]) -> None:
+    """Count a failure; raise where there have been too many."""
+    task.tries += 1
+    task.not_before = time.monotonic() + PAUSE * 2 ** (task.tries - 1)
+    if kind == "failed" and (isinstance(value, FATAL) or task.tries > retries):
+        raise value
+    if task.tries > retries:
+        raise WorkerLost(
+            f"{name(task.item)} failed {task.tries} times ({value}): the same command tries again; "
+            "if memory is short, use fewer --workers or less --memory"
+        )
+    log.warning("%s: %s; trying again", name(task.item), value)
+
+
+def _assign(crew: list[_Worker[Item]], waiting: deque[_Task[Item]]) -> None:
+    for worker in crew:
+        for _ in range(len(waiting) if worker.task is None else 0):
+            if waiting[0].not_before <= time.monotonic():
+                worker.task = waiting.popleft()
+                with contextlib.suppress(OSError):  # a dead worker's pipe says so at the next look
+                    worker.pipe.send(worker.task.item)
+                break
+            waiting.rotate(-1)
+
+
+def _listen(worker: _Worker[Item]) -> tuple[str, Any]:
+    try:
+        kind, value = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        code = worker.process.exitcode
+        return "dead", f"its process ended with signal {-code}" if code < 0 else f"its process ended with code {code}"
+    return kind, value
+
+
+def _hire(fn: Callable[[Item, int], Iterable[Result]], place: int) -> _Worker[Item]:
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(fn, place, there), name=f"worker {place}", daemon=True)
+    process.start()
+    there.close()
+    return _Worker(place, process, here)
+
+
+def _dismiss(worker: _Worker[Item]) -> None:
+    worker.pipe.close()
+    worker.process.terminate()
+    worker.process.join()
+
+
+def _serve(fn: Callable[[Any, int], Iterable[Any]], place: int, pipe: Connection) -> None:
+    """Work on items until the pipe is closed: the life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            item = pipe.recv()
+        except EOFError:
+            return
+        try:
+            for made in fn(item, place):
+                pipe.send(("made", made))
+        except UserError as error:
+            pipe.send(("failed", error))
+        else:
+            pipe.send(("done", None))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

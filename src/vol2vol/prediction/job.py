@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from vol2vol.prediction.sweep import swept
 from vol2vol.volumes import Volume, open_volume
 
 log = logging.getLogger(__name__)
-_NOT_BYTES = ("memory", "device", "batch_size", "pyramid", "workers")
+_NOT_BYTES = ("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch")
 """Settings that change how fast and where, not what is written."""
 
 
@@ -73,12 +73,17 @@ class Job:
     bundle: Bundle
     engine: Engine
     layout: Layout
+    fingerprint: str
+    """Of the input, when it was opened."""
+    begun: str = ""
+    """Name of the beginning in the output's ledger; its worker may write only while that is in force."""
 
     @classmethod
     def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
         """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
         settings = request.settings
         source = open_volume(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
+        fingerprint = source.fingerprint()
         bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)
         network = predicting(bundle.network(settings.direction), settings)
@@ -94,7 +99,7 @@ class Job:
             channels=source.channels,
         )
         engine = engine.tested(layout.passes[0].seen)
-        return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout)
+        return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint)
 
     @classmethod
     def attach(cls, output: str, *, device: str | None = None) -> Job:
@@ -102,9 +107,22 @@ class Job:
         plan = Ledger.of(output).plan()
         if plan is None:
             raise Mismatch(f"{output} has nothing left to do: it was not begun, or it is complete")
-        job = cls.open(Request.from_dict(plan["request"]), Layout.from_dict(plan["layout"]), device=device)
+        return cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
+
+    @classmethod
+    def continued(cls, request: Request, plan: dict[str, Any], output: str, *, device: str | None = None) -> Job:
+        """Open the job of a ledger's plan; raise `Mismatch` unless the request means the same prediction."""
+        Ledger.of(output).refuse_spoiled()
+        job = cls.open(request, Layout.from_dict(plan["layout"]), device=device)
         refuse_other(plan, job.record(), output)
-        return job
+        return replace(job, begun=plan["begun"])
+
+    def source_changed(self) -> bool:
+        """Say whether the input is no longer what it was when it was opened."""
+        try:
+            return self.source.fingerprint() != self.fingerprint
+        except FileNotFoundError:
+            return True
 
     @property
     def settings(self) -> PredictSettings:
@@ -164,7 +182,7 @@ class Job:
         """Return what decides every voxel of the output; also what a second start is compared with."""
         return {
             "version": vol2vol.__version__,
-            "input": self.source.fingerprint(),
+            "input": self.fingerprint,
             "model": self.bundle.hash,
             "settings": self.settings.model_dump(exclude=set(_NOT_BYTES)),
         }

@@ -1,24 +1,31 @@
 """What has been planned and which blocks are done, so that a killed prediction continues.
 
-    plan.json       written once, before the first voxel: input, model, settings, layout
-    done/<block>    an empty mark per block, written after the block is flushed
+    plan.json       written once, before the first voxel: input, model, settings, layout, and a checksum of itself
+    done/<block>    a mark per block, written after the block is flushed: the checksum of its voxels
+    claims/<row>    which worker of a job array computes what (`claims.py`)
+    spoiled         why this prediction cannot be continued
 
 It lives inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or beside a TIFF (`<name>.vol2vol/`), on anything
-tensorstore can write atomically, S3 included. When the last block is done the ledger is removed and the output's
-attributes say `complete`.
+tensorstore can write atomically, S3 included. When the last block is done the output's attributes say `complete`, then
+the ledger is removed, the plan first: without it nothing is continued.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import uuid
+import zlib
 from typing import Any
 
-import tensorstore as ts
+import numpy as np
 
-from vol2vol.errors import CannotWrite, Mismatch, Unreadable
+from vol2vol.errors import Mismatch, Unreadable
 from vol2vol.geometry import Box
+from vol2vol.volumes.store import delete_keys, is_remote, list_keys, read_key, write_key
 
 PLAN = "plan.json"
+SPOILED = "spoiled"
 
 
 class Ledger:
@@ -28,10 +35,9 @@ class Ledger:
     """
 
     def __init__(self, where: str, *, inside: bool) -> None:
-        folder = f"{where}/.vol2vol/" if inside else f"{where}.vol2vol/"
-        spec = folder if "://" in folder else {"driver": "file", "path": folder}
-        self.folder, self.inside = folder, inside
-        self._store = ts.KvStore.open(spec).result()
+        self.output = where
+        self.folder = f"{where.rstrip('/')}/.vol2vol" if inside else f"{where}.vol2vol"
+        self.inside = inside
 
     @classmethod
     def of(cls, output: str) -> Ledger:
@@ -39,45 +45,74 @@ class Ledger:
         return cls(output, inside=not output.lower().endswith((".tif", ".tiff")))
 
     def plan(self) -> dict[str, Any] | None:
-        """Return what was planned, None where nothing was."""
-        found = self._store.read(PLAN).result()
-        if found.state != "value":
+        """Return what was planned, None where nothing was; raise `Unreadable` where it is damaged."""
+        text = read_key(self.folder, PLAN)
+        if text is None:
             return None
         try:
-            plan: dict[str, Any] = json.loads(found.value)
-        except ValueError:
-            raise Unreadable(f"{self.folder}{PLAN} is damaged: start again with --overwrite") from None
+            plan: dict[str, Any] = json.loads(text)
+            sound = plan.pop("checksum") == zlib.crc32(_canonical(plan))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            sound = False
+        if not sound:
+            raise Unreadable(f"{self.folder}/{PLAN} is damaged: start again with --overwrite")
         return plan
 
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Write the plan; from now on a second start continues this one."""
-        self._write(PLAN, json.dumps(plan, indent=1).encode())
+    def begin(self, plan: dict[str, Any]) -> str:
+        """Write the plan, from which a second start continues, and return the name of this beginning."""
+        plan = json.loads(json.dumps({**plan, "begun": uuid.uuid4().hex}))
+        text = json.dumps({**plan, "checksum": zlib.crc32(_canonical(plan))}, indent=1)
+        write_key(self.folder, PLAN, text.encode())
+        return str(plan["begun"])
+
+    def check(self, begun: str) -> None:
+        """Raise `Mismatch` unless the output still belongs to this beginning and can be continued."""
+        plan = self.plan()
+        if plan is None or plan["begun"] != begun:
+            what = "finished" if plan is None else "begun anew"
+            raise Mismatch(f"{self.output} was {what} by another process meanwhile: nothing more is written to it")
+        self.refuse_spoiled()
+
+    def spoil(self, reason: str) -> None:
+        """Record that blocks may be wrong, so that nothing ever continues this output; raise `Mismatch`."""
+        write_key(self.folder, SPOILED, reason.encode())
+        raise Mismatch(reason)
+
+    def refuse_spoiled(self) -> None:
+        """Raise `Mismatch` if this output was spoiled."""
+        if (reason := read_key(self.folder, SPOILED)) is not None:
+            raise Mismatch(reason.decode())
 
     def done(self) -> set[str]:
         """Return the names of the blocks that are finished."""
-        return {
-            key.decode().removeprefix("done/")
-            for key in self._store.list(ts.KvStore.KeyRange("done/", "done0")).result()
-        }
+        return {key.removeprefix("done/") for key in list_keys(self.folder, "done/") if not key.endswith(".__lock")}
 
-    def mark(self, block: str) -> None:
-        """Record that a block is on disk; call only after it was flushed."""
-        self._write(f"done/{block}", b"")
+    def mark(self, block: str, checksum: int) -> None:
+        """Record that a block is on disk, and its voxels' checksum; call only after it was flushed."""
+        write_key(self.folder, f"done/{block}", b"%08x" % checksum)
+
+    def marked(self, block: str) -> int | None:
+        """Return the checksum in a block's mark, None where the mark is missing or damaged."""
+        try:
+            return int((read_key(self.folder, f"done/{block}") or b"").decode("ascii"), 16)
+        except ValueError:
+            return None
+
+    def unmark(self, block: str) -> None:
+        """Forget that a block was done."""
+        delete_keys(self.folder, f"done/{block}")
 
     def remove(self) -> None:
-        """Delete the marks, then the plan, and the folder itself where there is one."""
-        self._store.delete_range(ts.KvStore.KeyRange("done/", "done0")).result()
-        self._store.delete_range(ts.KvStore.KeyRange()).result()
-        if "://" not in self.folder:
-            from shutil import rmtree
+        """Delete the plan, then the marks, and the folder itself where there is one."""
+        delete_keys(self.folder, PLAN)
+        delete_keys(self.folder)
+        if not is_remote(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-            rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, key: str, value: bytes) -> None:
-        try:
-            self._store.write(key, value).result()
-        except (ValueError, OSError) as error:
-            raise CannotWrite(f"{self.folder}{key} cannot be written: {_first_line(error)}") from None
+def checksum(values: np.ndarray) -> int:
+    """Return the checksum of a block's voxels, `(C, *shape)`, the same on machines of either byte order."""
+    return zlib.crc32(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8).data)
 
 
 def block_name(box: Box) -> str:
@@ -100,5 +135,5 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> No
             raise Mismatch(f"{output} was begun with {what}: use the same to continue, or --overwrite to start again")
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+def _canonical(plan: dict[str, Any]) -> bytes:
+    return json.dumps(plan, sort_keys=True).encode()

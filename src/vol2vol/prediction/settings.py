@@ -56,10 +56,17 @@ class PredictSettings(BaseModel):
     """Write the network's own float32 output instead of stored intensities."""
     dtype: Literal["source", "uint8", "uint16", "int16", "float32"] = "source"
     """Type of the output; values are rounded and clipped, never wrapped."""
+    executor: Literal["local", "dask", "slurm"] = "local"
+    """local: processes of this machine; dask: workers of Dask; slurm: submit a job array and return."""
     workers: int = Field(default=1, ge=1)
-    """Processes that share the blocks, one per GPU where there are several."""
+    """Processes (slurm: tasks of the array) that share the blocks, one per GPU where there are several."""
+    scheduler: str | None = None
+    """For dask: address of a running scheduler, or a YAML file of dask_jobqueue.SLURMCluster arguments."""
+    sbatch: str = ""
+    """For slurm: options of sbatch, such as "--partition=gpu --gres=gpu:1 --time=4:00:00 --mem=32G"."""
     memory: str = "auto"
-    """Memory budget of all workers together, such as 8GB; auto takes half of what is free now."""
+    """Memory budget of all workers of one machine together (slurm: of each task), such as 8GB; auto takes half of what
+    is free here and now."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
     ome_version: Literal["0.5", "0.4"] = "0.5"
@@ -77,7 +84,8 @@ class PredictSettings(BaseModel):
     def budget(self) -> int:
         """Return the memory budget of one worker in bytes."""
         whole = psutil.virtual_memory().available // 2 if self.memory == "auto" else parse_bytes(self.memory)
-        return whole // self.workers
+        alone = self.executor == "slurm" or self.scheduler is not None
+        return whole if alone else whole // self.workers
 
     def tile_shape(self, dims: int) -> Shape | None:
         """Return the tile asked for, one number per axis, or None for auto."""

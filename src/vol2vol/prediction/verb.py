@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
-
-from vol2vol.errors import AlreadyExists
-from vol2vol.geometry import Box
+from vol2vol.errors import AlreadyExists, BadInput
+from vol2vol.prediction.finishing import check_store, create, finish, how_made, make_room
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.ledger import Ledger, block_name, refuse_other
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.submission import submission
+from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute
-from vol2vol.volumes import build_pyramid, create_volume, open_volume
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
@@ -37,6 +36,8 @@ class Prediction:
     blocks_before: int
     """Blocks that were already done when this call began."""
     layout: Layout
+    submitted: str | None = None
+    """How to watch the job array that was submitted instead of computing here."""
 
 
 def predict(
@@ -55,7 +56,9 @@ def predict(
     """Translate a whole volume, block by block, and continue where an earlier call was killed.
 
     `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `axes`,
-    `voxel_size` and `unit` describe an input whose file does not. Memory does not grow with the volume. Raises
+    `voxel_size` and `unit` describe an input whose file does not. Memory does not grow with the volume. With several
+    workers a script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and
+    nothing computed here. Raises
     `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if something else is
     there and `overwrite` is not given.
     """
@@ -66,21 +69,21 @@ def predict(
     output = str(output)
     before, job = begin(request, output, overwrite=overwrite)
     blocks = job.layout.blocks()
-    done = Ledger.of(output).done() if before != "complete" else {block_name(box) for box in blocks}
+    done = {block_name(box) for box in blocks} if before == "complete" else set()
+    if before == "begun":
+        done = intact(job, output, blocks)
     todo = [box for box in blocks if block_name(box) not in done]
-    voxels = 0
-
-    def report(box: Box) -> None:
-        nonlocal voxels
-        voxels += box.size
-        done.add(block_name(box))
-        if progress is not None:
-            progress(len(done), len(blocks), voxels)
-
+    voxels, submitted = 0, None
     if progress is not None:
         progress(len(done), len(blocks), 0)
-    if before != "complete":
-        compute(job, output, todo, report)
+    if before != "complete" and job.settings.executor == "slurm":
+        submitted = submission(job, output, len(todo)).submit()
+    elif before != "complete":
+        for box in compute(job, output, todo):
+            voxels += box.size
+            done.add(block_name(box))
+            if progress is not None:
+                progress(len(done), len(blocks), voxels)
         finish(job, output)
     return Prediction(
         output=output,
@@ -89,81 +92,44 @@ def predict(
         blocks=len(blocks),
         blocks_before=len(blocks) - len(todo),
         layout=job.layout,
+        submitted=submitted,
     )
 
 
-def begin(request: Request, output: str, *, overwrite: bool) -> tuple[str, Job]:
+def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["new", "begun", "complete"], Job]:
     """Create an output and its ledger, or attach to those of an earlier start; return which, and the job.
 
-    The first word is `new`, `begun` or `complete`.
+    Whatever the moment at which an earlier start was killed, a second one continues it or starts again by itself.
     """
     _refuse_input(request, output)
+    _refuse_tiff_on_many_machines(request.settings, output)
     ledger = Ledger.of(output)
     before = None if overwrite else ledger.plan()
     if before is not None:
-        job = Job.open(request, Layout.from_dict(before["layout"]))
-        refuse_other(before, job.record(), output)
+        job = Job.continued(request, before, output)
+        check_store(job, output)
         return "begun", job
-    made = {} if overwrite else _made(output)
-    job = Job.open(request, Layout.from_dict(made["layout"]) if made else None)
-    if made:
+    made = {} if overwrite else how_made(output)
+    if made.get("complete"):
+        job = Job.open(request, Layout.from_dict(made["layout"]))
         refuse_other(made, job.record(), output)
+        ledger.remove()
         log.info("%s is complete: nothing to do", output)
         return "complete", job
-    _create(job, output, overwrite=overwrite)
-    ledger.begin({**job.record(), "request": request.to_dict(), "layout": job.layout.to_dict()})
-    return "new", job
-
-
-def finish(job: Job, output: str) -> None:
-    """Write what follows the last block: the pyramid, the attributes; then remove the ledger."""
-    ledger = Ledger.of(output)
-    if job.settings.pyramid and ledger.inside:
-        build_pyramid(output)
-    with open_volume(output) as made:
-        made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
-    ledger.remove()
-
-
-def _create(job: Job, output: str, *, overwrite: bool) -> None:
-    _warn_range(job)
-    if overwrite:
-        Ledger.of(output).remove()
-    sharded = job.settings.ome_version == "0.5"
-    create_volume(
-        output,
-        shape=(job.channels, *job.layout.region.shape),
-        dtype=job.dtype,
-        voxel_size=job.source.voxel_size,
-        unit=job.source.unit,
-        chunks=job.layout.chunks,
-        shards=job.layout.block if sharded else None,
-        version=job.settings.ome_version,
-        overwrite=overwrite,
-        attrs={"vol2vol": {**job.provenance(), "complete": False}},
-    ).close()
-
-
-def _made(output: str) -> dict[str, Any]:
-    """Return how a complete output was made, nothing where there is no output; raise if something else is there."""
-    if "://" in output or not Path(output).exists():
-        return {}
-    made: dict[str, Any] = {}
-    if Path(output).is_dir():
-        made = open_volume(output).attrs.get("vol2vol", {})
-    if not made.get("complete"):
-        raise AlreadyExists(f"{output} exists and was not begun by this prediction: choose another name or --overwrite")
-    return made
-
-
-def _warn_range(job: Job) -> None:
-    if job.settings.raw or job.dtype.kind == "f":
-        return
-    top = max(job.bundle.intensity[job.domains[1]].high)
-    if top > np.iinfo(job.dtype).max:
-        log.warning("the %s domain reaches %g, more than %s holds: give --dtype uint16", job.domains[1], top, job.dtype)
+    job = Job.open(request)
+    if not overwrite:
+        make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
+    create(job, output, overwrite=overwrite)
+    plan = {**job.record(), "request": request.to_dict(), "layout": job.layout.to_dict()}
+    return "new", replace(job, begun=ledger.begin(plan))
 
 
 def _refuse_input(request: Request, output: str) -> None:
     if "://" not in output and Path(output).exists() and Path(output).resolve() == Path(request.input).resolve():
         raise AlreadyExists(f"{output} is the input: choose another name for the output")
+
+
+def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:
+    several = settings.executor == "slurm" or settings.scheduler is not None
+    if several and output.lower().endswith((".tif", ".tiff")):
+        raise BadInput(f"several machines cannot write into one TIFF: let the name of {output} end in .zarr")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from vol2vol.volumes.store import (
     parent,
     read_json,
     read_key,
+    stamp_keys,
     write_json,
 )
 from vol2vol.volumes.volume import Stored
@@ -199,7 +200,7 @@ def _stored(found: Found) -> Stored:
         levels=ome.levels_of(image, axes) if image else (),
         attrs=attrs,
         read=array.read,
-        stamp=lambda: hashlib.sha256(read_key(node.location, KEYS[node.kind]) or b"").hexdigest(),
+        stamp=lambda: [sha256(read_key(node.location, KEYS[node.kind]) or b"").hexdigest(), stamp_keys(node.location)],
         write=array.write if writable else None,
         set_attrs=set_attrs if writable else None,
     )

@@ -7,6 +7,7 @@ A location is a local path or an `s3://bucket/key` or `http(s)://host/path` addr
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -151,28 +152,79 @@ def read_json(location: str, key: str) -> dict[str, Any] | None:
 
 def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
     """Store a JSON object under a key, durably and whole."""
-    text = json.dumps(value, indent=1, allow_nan=False).encode()
+    write_key(location, key, json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+def write_key(location: str, key: str, value: bytes) -> None:
+    """Store bytes under a key, durably and whole."""
     try:
-        _keys(location).write(key, text).result()
+        _keys(location).write(key, value).result()
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error, writing=True) from error
 
 
-def list_keys(location: str) -> list[str]:
-    """Return all keys below a location, relative to it; S3 and local folders only."""
+def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | None) -> bool:
+    """Store bytes under a key if it still holds what is expected (None: nothing), and say whether it did."""
     store = _keys(location)
     try:
-        return [key.decode().lstrip("/") for key in store.list().result()]
+        found = store.read(key).result()
+        if expected != (None if found.state == "missing" else bytes(found.value)):
+            return False
+        return bool(store.write(key, value, if_equal=found.stamp.generation).result().generation)
+    except (ValueError, OSError) as error:
+        raise refusal(join(location, key), error, writing=True) from error
+
+
+def list_keys(location: str, prefix: str = "") -> list[str]:
+    """Return all keys below a location that start with a prefix, relative to it; S3 and local folders only."""
+    import tensorstore as ts
+
+    store = _keys(location)
+    span = ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) if prefix else ts.KvStore.KeyRange()
+    try:
+        return [key.decode().lstrip("/") for key in store.list(span).result()]
     except (ValueError, OSError) as error:
         raise refusal(location, error) from error
 
 
-def delete_keys(location: str) -> None:
-    """Delete everything below a location on S3."""
+def stamp_keys(location: str, most: int = 20_000) -> str:
+    """Return a digest that changes when keys below a location appear, vanish or are written anew.
+
+    Local: sizes and times of files. S3: versions of objects. Of more than `most` keys (a fiftieth of it on S3) an even
+    selection is looked at; nothing is known behind HTTP, or where a bucket may not be listed.
+    """
+    if location.startswith("http"):
+        return ""
+    remote = is_remote(location)
+    try:
+        keys = sorted(key for key in list_keys(location) if not key.endswith(".__lock") and ".vol2vol/" not in key)
+    except Unreadable:
+        return ""
+    digest = hashlib.sha256(repr(len(keys)).encode())
+    chosen = keys[:: max(1, -(-len(keys) // (most // 50 if remote else most)))]
+    if not remote:
+        for key in chosen:
+            about = (Path(location) / key).stat()
+            digest.update(f"{key} {about.st_size} {about.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+    try:
+        for key, found in [(key, _keys(location).read(key, byte_range=slice(0, 0))) for key in chosen]:
+            digest.update(key.encode() + found.result().stamp.generation)
+    except (ValueError, OSError) as error:
+        raise refusal(location, error) from error
+    return digest.hexdigest()
+
+
+def delete_keys(location: str, *keys: str) -> None:
+    """Delete some keys of a location, or everything below it."""
     import tensorstore as ts
 
+    store = _keys(location)
     try:
-        _keys(location).delete_range(ts.KvStore.KeyRange()).result()
+        for key in keys:
+            store.write(key, None).result()
+        if not keys:
+            store.delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, OSError) as error:
         raise refusal(location, error, writing=True) from error
 

@@ -1,0 +1,7 @@
+"""`python -m vol2vol.cli`: the command line where the `vol2vol` command is not on the path."""
+
+import sys
+
+from vol2vol.cli import main
+
+sys.exit(main())

@@ -1,0 +1,65 @@
+"""`vol2vol verify OUTPUT`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import tyro
+
+from vol2vol.cli import parse, show
+from vol2vol.prediction.verification import verify
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and verify."""
+    parse.call(_verify, words, "verify")
+
+
+def _verify(
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")],
+    *,
+    model: parse.Text = None,
+    input: parse.Text = None,
+    sample: int = 8,
+    seed: int = 0,
+    tolerance: float = 0.0,
+    checkpoint: str = "last",
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Compute a random sample of a prediction's blocks again and compare; exit code 1 where voxels differ.
+
+    Args:
+        output: a prediction, complete or under way.
+        model: the bundle or run it was made with (an unfinished prediction knows).
+        input: the volume it was made from (an unfinished prediction knows).
+        sample: how many blocks.
+        seed: which blocks.
+        tolerance: largest difference, in stored values, that counts as equal; another device rounds otherwise.
+        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        axes: axes of an input whose file does not say, such as zyx or cyx.
+        voxel_size: voxel size of an input whose file does not say: Z,Y,X (or Y,X for an image).
+        unit: unit of the voxel size, such as nanometer.
+        device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
+        json: print the result as JSON.
+    """
+    found = verify(
+        output,
+        model=model,
+        input=input,
+        sample=sample,
+        seed=seed,
+        tolerance=tolerance,
+        which=checkpoint,
+        axes=axes,
+        voxel_size=show.numbers(voxel_size, "--voxel-size"),
+        unit=unit,
+        device=device,
+    )
+    show.result(asdict(found), as_json=json)
+    if found.differing:
+        raise SystemExit(1)

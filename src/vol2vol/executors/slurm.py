@@ -1,0 +1,67 @@
+"""A SLURM job array: write its script, submit it. The tasks find their work themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vol2vol.errors import BadInput, WorkerLost
+
+GRACE = 120
+"""Seconds before the time limit at which a task is told to finish what it is doing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """A command that runs in every task of a job array."""
+
+    command: Sequence[str]
+    tasks: int
+    options: str = ""
+    """Further options of sbatch, as on its command line; they win over the defaults here."""
+    name: str = "vol2vol"
+    notes: Sequence[str] = ()
+    """Lines of comment for whoever reads the script."""
+
+    def script(self) -> str:
+        """Return the batch script; the command replaces the shell, so that signals reach it."""
+        try:
+            own = shlex.split(self.options)
+        except ValueError as error:
+            raise BadInput(f"sbatch options {self.options!r} cannot be read ({error}): check the quotes") from None
+        if wrong := [word for word in own if "\n" in word]:
+            raise BadInput(f"sbatch option {wrong[0]!r} holds a line break")
+        lines = [f"--job-name={self.name}", f"--array=0-{self.tasks - 1}", "--requeue", "--open-mode=append"]
+        lines.append(f"--signal=B:USR1@{GRACE}")
+        directives = [f"#SBATCH {line}" for line in lines]
+        if own:
+            directives.append(f"#SBATCH {shlex.join(own)}")
+        notes = [f"# {note}" for note in self.notes]
+        return "\n".join(["#!/bin/bash", *directives, *notes, f"exec {shlex.join(self.command)}", ""])
+
+
+def submit(script: Path) -> str | None:
+    """Submit a batch script and return the job's number, None where there is no sbatch."""
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        return None
+    said = subprocess.run([sbatch, "--parsable", str(script)], capture_output=True, text=True, check=False)
+    found = re.match(r"\d+", said.stdout)
+    if said.returncode or found is None:
+        line = " ".join((said.stderr or said.stdout).split())
+        raise WorkerLost(f"sbatch refused {script} ({line}): correct --sbatch, or submit the script yourself")
+    return found.group()
+
+
+def requeue() -> bool:
+    """Give the job this process runs in back to the queue; return whether that could be asked for."""
+    number, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
+    if not number or scontrol is None:
+        return False
+    return subprocess.run([scontrol, "requeue", number], capture_output=True, check=False).returncode == 0

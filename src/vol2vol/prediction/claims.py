@@ -1,0 +1,122 @@
+"""Which worker of a job array computes which row: a file per row that its worker keeps changing while it lives.
+
+A claim only saves work. Two workers on one row write the same bytes. Whether a claim is alive is judged by the one who
+looks: it is dead when it has not changed for `STALE` seconds of the observer's own clock, so clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vol2vol.errors import UserError, WorkerLost
+from vol2vol.prediction.ledger import Ledger
+from vol2vol.volumes.store import delete_keys, exchange_key, read_key, write_key
+
+log = logging.getLogger(__name__)
+BEAT = 15.0
+"""Seconds between two signs of life."""
+STALE = 90.0
+"""Seconds without one after which a worker is taken for dead."""
+TRIES = 3
+"""How often a row is begun before it is given up."""
+
+
+class Claims:
+    """The claims of one worker, `owner`, on the rows of an output; an owner that starts again has its claims back."""
+
+    def __init__(self, ledger: Ledger, owner: str, *, stale: float = STALE) -> None:
+        self._folder, self._owner, self._stale = ledger.folder, owner, stale
+        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._mine: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, row: str) -> bool:
+        """Claim a row unless another worker has it; raise `WorkerLost` where it has failed too often."""
+        current = read_key(self._folder, f"claims/{row}")
+        claim = _parse(current)
+        if current is not None and claim.get("owner") not in (None, self._owner) and not self._dead(row, current):
+            return False
+        tries = int(claim.get("tries", 0)) + 1
+        if tries > TRIES:
+            raise WorkerLost(
+                f"block {row}: {TRIES} workers failed on it ({claim.get('error', 'they died')}): see their logs; "
+                "the same command tries again"
+            )
+        mine = {"owner": self._owner, "tries": tries, "beat": 0, "error": claim.get("error", "they died")}
+        if not exchange_key(self._folder, f"claims/{row}", _bytes(mine), expected=current):
+            return False
+        if tries > 1:
+            log.info("block %s: taken over, try %d", row, tries)
+        with self._lock:
+            self._mine[row] = mine
+        return True
+
+    def _dead(self, row: str, current: bytes) -> bool:
+        now = time.monotonic()
+        known, since = self._seen.get(row, (b"", now))
+        if known != current:
+            self._seen[row] = (current, now)
+            return False
+        return now - since > self._stale
+
+    def advance(self, row: str) -> None:
+        """Record that a row gets on: whoever dies on it later has not failed on the same block."""
+        with self._lock:
+            self._renew(row, self._mine[row], tries=1)
+
+    def release(self, row: str) -> None:
+        """Give a row back: it is done, or this worker was told to stop."""
+        with self._lock:
+            self._mine.pop(row, None)
+        delete_keys(self._folder, f"claims/{row}")
+
+    def fail(self, row: str, error: UserError) -> None:
+        """Give a row back that could not be computed; others may try."""
+        with self._lock:
+            mine = self._mine.pop(row)
+        write_key(self._folder, f"claims/{row}", _bytes({**mine, "owner": None, "error": str(error)}))
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Show signs of life for everything that is claimed, from a thread."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(min(BEAT, self._stale / 4)):
+            with self._lock:
+                for row, mine in self._mine.items():
+                    self._renew(row, mine)
+
+    def _renew(self, row: str, mine: dict[str, Any], **news: int) -> None:
+        before = _bytes(mine)
+        mine.update(beat=mine["beat"] + 1, **news)
+        try:
+            exchange_key(self._folder, f"claims/{row}", _bytes(mine), expected=before)
+        except UserError as error:
+            log.warning("%s", error)
+
+
+def _bytes(claim: dict[str, Any]) -> bytes:
+    return json.dumps(claim).encode()
+
+
+def _parse(text: bytes | None) -> dict[str, Any]:
+    """Return a claim; a damaged one is nobody's."""
+    try:
+        claim = json.loads(text or b"{}")
+    except ValueError:
+        return {}
+    return claim if isinstance(claim, dict) and isinstance(claim.get("tries", 0), int) else {}

@@ -1,0 +1,168 @@
+"""Is what is stored what was computed? By checksum for a prediction under way, by computing again for any."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
+from vol2vol.geometry import Box
+from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.ledger import Ledger, block_name, checksum, refuse_other
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.volumes import Volume, open_volume
+
+log = logging.getLogger(__name__)
+READERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What `verify` found."""
+
+    output: str
+    blocks: int
+    """Blocks that were computed again."""
+    of: int
+    """Blocks of the output."""
+    voxels: int
+    differing: int
+    """Voxels that are not what they are now."""
+    largest: float
+    """Largest difference, in stored values."""
+    wrong: dict[str, str] = field(default_factory=dict)
+    """By block that differs: how."""
+
+
+def intact(job: Job, output: str, boxes: Iterable[Box]) -> set[str]:
+    """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
+
+    Marks without their voxels (a machine that crashed, a truncated shard) are taken away, so that the block is
+    computed again. Reads every block once: some percent of what computing them costs.
+    """
+    ledger = Ledger.of(output)
+    done = ledger.done()
+    marked = [box for box in boxes if block_name(box) in done]
+    with open_volume(output) as stored, ThreadPoolExecutor(READERS) as readers:
+        sound = list(readers.map(lambda box: _sound(job, stored, ledger, box), marked))
+    good = {block_name(box) for box, fine in zip(marked, sound, strict=True) if fine}
+    for name in sorted({block_name(box) for box in marked} - good):
+        log.warning("%s: block %s is not what was written there: it is computed again", output, name)
+        ledger.unmark(name)
+    return good
+
+
+def _sound(job: Job, stored: Volume, ledger: Ledger, box: Box) -> bool:
+    expected = ledger.marked(block_name(box))
+    try:
+        return expected == checksum(stored.read(box.relative_to(job.layout.region.start)))
+    except Unreadable:
+        return False
+
+
+def verify(
+    output: str | Path,
+    *,
+    model: str | Path | None = None,
+    input: str | Path | None = None,
+    sample: int = 8,
+    seed: int = 0,
+    tolerance: float = 0.0,
+    which: str = "last",
+    axes: str | None = None,
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    device: str = "auto",
+) -> Verification:
+    """Compute a random sample of an output's blocks again and compare them with what is stored.
+
+    A complete output knows model and input only by hash: both have to be given, and are refused where they are not
+    the ones it was made with. An unfinished one knows where they are; of it, blocks that are done are compared.
+    Differences up to `tolerance` stored values count as equal: another device rounds otherwise. Raises `BadInput`,
+    `Mismatch`.
+    """
+    output = str(output)
+    if sample < 1:
+        raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
+    said = Ledger.of(output).plan()
+    if said is not None:
+        job, blocks = Job.attach(output, device=device), _done_blocks(output, Layout.from_dict(said["layout"]))
+    else:
+        about = {"axes": axes, "voxel_size": voxel_size, "unit": unit}
+        job = _reopened(output, model, input, which=which, device=device, about=about)
+        blocks = job.layout.blocks()
+    chosen = sorted(random.Random(seed).sample(range(len(blocks)), min(sample, len(blocks))))
+    return _compared(job, output, [blocks[i] for i in chosen], tolerance)
+
+
+def _done_blocks(output: str, layout: Layout) -> list[Box]:
+    done = Ledger.of(output).done()
+    return [box for box in layout.blocks() if block_name(box) in done]
+
+
+def _reopened(
+    output: str,
+    model: str | Path | None,
+    input: str | Path | None,
+    *,
+    which: str,
+    device: str,
+    about: dict[str, Any],
+) -> Job:
+    """Open the job of a complete output from its attributes, the model and the input."""
+    said = open_volume(output).attrs.get("vol2vol")
+    if not said or not {"settings", "layout", "model", "input"} <= said.keys():
+        raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")
+    if not said.get("complete"):
+        raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
+    if model is None or input is None:
+        missing = " and ".join(flag for flag, value in (("--model", model), ("--input", input)) if value is None)
+        raise BadInput(
+            f"{output} names its model and input only by hash: give {missing} "
+            f"(input {said['input_name']}, model {said['model'][:12]})"
+        )
+    settings = PredictSettings(**said["settings"], device=device)
+    request = Request.of(model, input, settings, which, **about)
+    job = Job.open(request, Layout.from_dict(said["layout"]))
+    now = job.record()
+    if said["version"] != now["version"]:
+        log.warning("%s was made by version %s, this is %s", output, said["version"], now["version"])
+    refuse_other(said, {**now, "version": said["version"]}, output)
+    return job
+
+
+def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Verification:
+    if not boxes:
+        raise NotFound(f"{output} has no block that is done: nothing to verify yet")
+    wrong: dict[str, str] = {}
+    differing, largest, start = 0, 0.0, job.layout.region.start
+    with open_volume(output) as stored:
+        for box, values in chain.from_iterable(job.predict_row([box]) for box in boxes):
+            try:
+                found = stored.read(box.relative_to(start))
+            except Unreadable as error:
+                wrong[block_name(box)], differing = str(error), differing + values.size
+                continue
+            away = np.abs(found.astype(np.float64) - values.astype(np.float64))
+            worst, count = float(away.max()), int((~(away <= tolerance)).sum())
+            largest, differing = max(largest, worst), differing + count
+            if count:
+                wrong[block_name(box)] = f"{count} of {values.size} voxels differ, by up to {worst:g}"
+    return Verification(
+        output=output,
+        blocks=len(boxes),
+        of=len(job.layout.blocks()),
+        voxels=sum(box.size for box in boxes) * job.channels,
+        differing=differing,
+        largest=largest,
+        wrong=wrong,
+    )

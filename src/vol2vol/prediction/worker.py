@@ -1,0 +1,129 @@
+"""The life of one task of a job array: claim a row, compute it, claim the next; the last one finishes the output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+
+from vol2vol.errors import Mismatch, UserError
+from vol2vol.executors.local import FATAL
+from vol2vol.geometry import Box
+from vol2vol.prediction.claims import STALE, Claims
+from vol2vol.prediction.finishing import finish, finished
+from vol2vol.prediction.job import Job
+from vol2vol.prediction.ledger import Ledger, block_name
+from vol2vol.prediction.verification import intact
+from vol2vol.prediction.work import compute_rows
+
+log = logging.getLogger(__name__)
+POLL = 5.0
+"""Seconds between two looks while others compute the last rows."""
+FINISH = "finish"
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that is set by SIGTERM or SIGUSR1: finish the block under way, then stop."""
+    stop = threading.Event()
+
+    def told(number: int, _: object) -> None:
+        log.info("%s: finishing the block under way", signal.Signals(number).name)
+        stop.set()
+
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), told)
+    return stop
+
+
+def work(
+    output: str, *, stop: threading.Event | None = None, device: str | None = None, stale: float = STALE
+) -> tuple[int, bool]:
+    """Compute rows of an output that was begun until none is left; return voxels computed and whether it is complete.
+
+    Any number of workers may do so at once, on any machine that sees model, input and output. Rows of workers that
+    died are taken over after `stale` seconds. Where `stop` is set the block under way is finished, and no other begun.
+    Raises `WorkerLost` naming a block on which several workers failed.
+    """
+    if finished(output):
+        return 0, True
+    job = Job.attach(output, device=device)
+    life = _Life(job, output, stop or threading.Event(), Claims(Ledger.of(output), _owner(), stale=stale))
+    with life.claims.beating():
+        try:
+            life.live()
+        except Mismatch:
+            if not finished(output):
+                raise
+    return life.voxels, finished(output)
+
+
+class _Life:
+    """What one worker knows while it works."""
+
+    def __init__(self, job: Job, output: str, stop: threading.Event, claims: Claims) -> None:
+        self.job, self.output, self.stop, self.claims = job, output, stop, claims
+        self.ledger = Ledger.of(output)
+        self.own: set[str] = set()
+        self.voxels = 0
+
+    def live(self) -> None:
+        """Claim and compute until nothing is left, then finish, unless another worker does."""
+        rows = self._rows()
+        while not self.stop.is_set():
+            self.ledger.check(self.job.begun)
+            done = self.ledger.done()
+            left = [row for row in rows if any(block_name(box) not in done for box in row)]
+            if not left:
+                if not self.claims.take(FINISH) or self._finish():
+                    return
+                continue
+            row = next((row for row in left if self.claims.take(block_name(row[0]))), None)
+            if row is None:
+                self.stop.wait(POLL)
+                continue
+            self._compute(row, done)
+
+    def _compute(self, row: Sequence[Box], done: set[str]) -> None:
+        name = block_name(row[0])
+        todo = [box for box in row if block_name(box) not in done]
+        try:
+            for box in compute_rows(self.job, self.output, self.job.layout.rows(todo)):
+                self.own.add(block_name(box))
+                self.voxels += box.size
+                self.claims.advance(name)
+                if self.stop.is_set():
+                    break
+        except FATAL:
+            self.claims.release(name)
+            raise
+        except UserError as error:
+            log.warning("%s", error)
+            self.claims.fail(name, error)
+        else:
+            self.claims.release(name)
+
+    def _finish(self) -> bool:
+        """Check what others wrote and finish; return False where blocks have to be computed again."""
+        others = [box for box in self.job.layout.blocks() if block_name(box) not in self.own]
+        if len(intact(self.job, self.output, others)) < len(others):
+            self.claims.release(FINISH)
+            return False
+        finish(self.job, self.output)
+        return True
+
+    def _rows(self) -> list[list[Box]]:
+        """Return the same rows in every worker, each beginning somewhere else."""
+        tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT") or self.job.settings.workers)
+        rows = self.job.layout.rows(self.job.layout.blocks(), tasks)
+        first = int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0) * len(rows) // max(tasks, 1) % len(rows)
+        return rows[first:] + rows[:first]
+
+
+def _owner() -> str:
+    """Return a name that a task keeps when SLURM starts it again, and nobody else has."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"slurm.{array}_{task}" if array and task else f"{socket.gethostname()}.{os.getpid()}"
