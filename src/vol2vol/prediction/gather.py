@@ -52,6 +52,18 @@ def gather(
     return total if norm is None else (total / norm).astype(np.float32)
 
 
+def gather_by_tile(read: Read, plan: Plan, engine: Engine, box: Box, *, planar: int | None = None) -> np.ndarray:
+    """Return what `gather` returns for a plan whose kept parts do not overlap, reading each tile by itself."""
+    total: np.ndarray | None = None
+    for kept in plan.kept_boxes(box):
+        part = gather(read, plan, engine, kept & box, planar=planar)
+        if total is None:
+            total = np.empty((part.shape[0], *box.shape), part.dtype)
+        total[:, *(kept & box).relative_to(box.start).slices] = part
+    assert total is not None
+    return total
+
+
 def _run(source: np.ndarray, region: Box, reads: list[Box], engine: Engine, planar: int | None) -> np.ndarray:
     tiles = np.stack([source[:, *read.relative_to(region.start).slices] for read in reads])
     if planar is None:

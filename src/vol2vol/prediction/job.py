@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +19,14 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
+from vol2vol.prediction.devices import find_device
 from vol2vol.prediction.engine import DTYPES, Engine
-from vol2vol.prediction.gather import Read, gather, mean_of, resampled
+from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.ledger import Ledger, refuse_other
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
 from vol2vol.volumes import Volume, open_volume
 
@@ -77,6 +79,8 @@ class Job:
     """Of the input, when it was opened."""
     begun: str = ""
     """Name of the beginning in the output's ledger; its worker may write only while that is in force."""
+    shrunk: list[Layout] = field(default_factory=list)
+    """The layout of smaller tiles that did fit, once the memory has run out."""
 
     @classmethod
     def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
@@ -87,7 +91,7 @@ class Job:
         bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)
         network = predicting(bundle.network(settings.direction), settings)
-        engine = Engine.of(network, _device(device or settings.device), DTYPES[settings.precision])
+        engine = Engine.of(network, find_device(device or settings.device), DTYPES[settings.precision])
         assembly = _assembly(settings, engine.footprint.dims, source)
         layout = layout or make_layout(
             network,
@@ -147,13 +151,54 @@ class Job:
         return int(self.bundle.meta["channels"][self.domains[1]])
 
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yield blocks with their voxels in stored values, `(C, *block.shape)`; a pure function of the blocks."""
-        if self.layout.sweep is not None:
-            for box, raw in swept(self._read, self.engine, self.layout.sweep, row):
+        """Yield blocks with their voxels in stored values, `(C, *block.shape)`; a pure function of the blocks.
+
+        Where the memory runs out, what is left of the row is computed in smaller tiles, of which exact results do not
+        depend (but for rounding), down to the smallest. Raises `BadInput` where not even that fits.
+        """
+        left = list(row)
+        try:
+            for box, raw in self._row(left) if not self.shrunk else ():
                 yield box, self._stored(raw)
+                left = left[1:]
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            log.warning("the memory ran out: smaller tiles from here on (%s)", str(error).partition("\n")[0][:120])
+        for box in left:
+            yield box, self._stored(self._shrinking(box))
+
+    def _row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+        if self.layout.sweep is not None:
+            yield from swept(self._read, self.engine, self.layout.sweep, row)
             return
         for box in row:
-            yield box, self._stored(mean_of(self._one(one, box) for one in self.layout.passes))
+            yield box, mean_of(self._one(one, box) for one in self.layout.passes)
+
+    def _shrinking(self, box: Box) -> np.ndarray:
+        """Compute a block in the largest exact tiles that the memory holds."""
+        if self.settings.strategy != "exact" or not self.engine.stitchable:
+            raise BadInput(
+                f"a tile of {self.layout.passes[0].seen} does not fit the memory, and with strategy "
+                f"{self.settings.strategy} the result depends on it: give a smaller --tile and --overwrite"
+            )
+        for layout in [*self.shrunk] or smaller(self.layout, self.engine.footprint):
+            job = replace(self, layout=layout, engine=replace(self.engine))
+            try:
+                made = mean_of(job._one(one, box) for one in layout.passes)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                log.warning("tiles of %s do not fit the memory", layout.passes[0].seen)
+            else:
+                self.shrunk[:] = [layout]
+                return made
+            if self.engine.device.type == "cuda":
+                torch.cuda.empty_cache()
+        if self.shrunk:
+            self.shrunk.clear()
+            return self._shrinking(box)
+        raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits the memory: free some of it")
 
     def _stored(self, raw: np.ndarray) -> np.ndarray:
         if self.settings.raw:
@@ -176,6 +221,8 @@ class Job:
         if one.sweep is not None:
             [(_, made)] = swept(read, self.engine, one.sweep, [box])
             return made
+        if one.frugal:
+            return gather_by_tile(read, one.plan, self.engine, box, planar=one.planar)
         return gather(read, one.plan, self.engine, box, batch_size=self.settings.batch_size, planar=one.planar)
 
     def record(self) -> dict[str, Any]:
@@ -243,15 +290,3 @@ def _check_channels(bundle: Bundle, source: Volume, direction: str) -> None:
         raise BadInput(
             f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BadInput(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"device {name!r} is not there: use --device cpu")
-    return device

@@ -33,6 +33,8 @@ class Pass:
     """Length of the z axis this pass sees: the volume's own, or that of the volume stretched to isotropic voxels."""
     sweep: Sweep | None = None
     """How a stream goes along the volume; None for tile by tile."""
+    frugal: bool = False
+    """Read and compute tile after tile, holding no more than one: where the memory has run out."""
 
     @property
     def seen(self) -> Shape:

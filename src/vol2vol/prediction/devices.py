@@ -1,0 +1,20 @@
+"""Which device a name means."""
+
+from __future__ import annotations
+
+import torch
+
+from vol2vol.errors import BadInput
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of this name, `auto` being a GPU where there is one; raise `BadInput` where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device {name!r} is not there: use --device cpu")
+    return device

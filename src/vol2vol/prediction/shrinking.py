@@ -1,0 +1,43 @@
+"""What to do when the memory runs out: the same result from ever smaller tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from vol2vol import plans
+from vol2vol.geometry import Footprint
+from vol2vol.prediction.layout import Layout
+
+_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "could not create a memory object")
+
+
+def ran_out(error: Exception) -> bool:
+    """Say whether an exception means that memory could not be had, on a GPU or on the host."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+def smaller(layout: Layout, footprint: Footprint) -> Iterator[Layout]:
+    """Yield layouts of the same blocks in exact tiles, each at most half as long as the last, down to the smallest."""
+    least = tuple(plans.smallest_exact_tile(footprint, axis) for axis in range(footprint.dims))
+    size = tuple(max(sides) for sides in zip(*(one.seen for one in layout.passes), strict=True))
+    while True:
+        half = (footprint.admissible(n // 2, axis, at_least=False) for axis, n in enumerate(size))
+        size = tuple(map(max, least, half))
+        plan = plans.exact(footprint, size)
+        yield replace(
+            layout,
+            passes=tuple(
+                replace(
+                    one,
+                    plan=plan if one.planar is None else plans.planar(plan, one.planar),
+                    sweep=None,
+                    frugal=True,
+                )
+                for one in layout.passes
+            ),
+        )
+        if size == least:
+            return
