@@ -71,6 +71,7 @@ def test_streamed_is_one_pass(name, dims):
     whole = net(x)
     for axis in range(dims):
         stream = Stream(net, axis)
+        assert (stream.whole(x) - whole).abs().max() < 1e-12 * whole.abs().max()
         for portions in ([n], [3, 5, 2]) if dims == 3 else ([1], [n], [3, 5, 2]):
             made = streamed(stream, x, axis, iter(portions * n))
             assert made.shape == whole.shape

@@ -126,12 +126,14 @@ class Transposed:
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return `stride` planes for each new one, at the end the rest."""
         new = self.place.take(inputs[0])
-        parts = [] if new is None else [self._spread(new, self.stride * new.shape[self.planes.dim])]
-        if last and self.tail and len(self.planes):
-            parts.append(self._spread(self.planes.zeros(self.shared + 1, self.planes.first(1)), self.tail))
-        if not parts:
+        count = 0 if new is None else self.stride * new.shape[self.planes.dim]
+        if last and self.tail and (new is not None or len(self.planes)):
+            silent = self.planes.zeros(-(-self.tail // self.stride), self.planes.first(1) if new is None else new)
+            new = silent if new is None else torch.cat([new, silent], self.planes.dim)
+            count += self.tail
+        if new is None:
             return None
-        made = torch.cat(parts, self.planes.dim) if len(parts) > 1 else parts[0]
+        made = self._spread(new, count)
         cut = min(self.skip, made.shape[self.planes.dim])
         self.skip -= cut
         return self.place.keep(made.narrow(self.planes.dim, cut, made.shape[self.planes.dim] - cut))

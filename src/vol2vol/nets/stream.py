@@ -72,8 +72,7 @@ class Stream:
         if not self._steps:
             self._begin(size)
         assert size == self._size, f"planes of {size} after planes of {self._size}"
-        layout = CHANNELS_LAST[planes.ndim - 2]
-        return self._run(planes.to(self._dtype).contiguous(memory_format=layout), last=False)
+        return self._run(self._prepared(planes), last=False)
 
     @torch.inference_mode()
     def finish(self) -> Tensor | None:
@@ -81,6 +80,19 @@ class Stream:
         made = self._run(None, last=True) if self._steps else None
         self.reset()
         return made
+
+    @torch.inference_mode()
+    def whole(self, planes: Tensor) -> Tensor:
+        """Return the output for one whole input, each layer in one call; the stream must be at its beginning."""
+        assert not self._steps, "the stream is under way"
+        self._begin(tuple(n for a, n in enumerate(planes.shape[2:]) if a != self._axis))
+        made = self._run(self._prepared(planes), last=True)
+        self.reset()
+        assert made is not None, "the input is too small for the network"
+        return made
+
+    def _prepared(self, planes: Tensor) -> Tensor:
+        return planes.to(self._dtype).contiguous(memory_format=CHANNELS_LAST[planes.ndim - 2])
 
     def reset(self) -> None:
         """Forget all planes; the next one pushed is the first of a new input."""

@@ -61,8 +61,7 @@ class Engine:
         """Return the network's output for a batch of tiles (B, C, *space), float32 (float64 for a float64 network)."""
         batch = torch.from_numpy(tiles).to(self.device)
         if self.stitchable:
-            parts = [part for part in (self._whole.push(batch), self._whole.finish()) if part is not None]
-            output = torch.cat(parts, 2)
+            output = self._whole.whole(batch)
         else:
             half = self.dtype != torch.float32
             with torch.autocast(self.device.type, self.dtype, enabled=half):
