@@ -20,6 +20,7 @@ VERBS = {
     "train": "train a translation between two sets of volumes, or a segmenter on a volume and its mask",
     "predict": "translate a volume of any size, without seams",
     "verify": "compute a random sample of a prediction again and compare",
+    "evaluate": "judge volumes: seams, fidelity, overlap with a mask, distance to a target",
     "work": "help with a prediction that was begun: what tasks of a job array run",
     "baseline": "fit a translation that needs no training: look-up tables and a filter",
     "adapt": "measure a model's normalisation anew on another domain, without labels",

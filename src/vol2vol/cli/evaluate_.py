@@ -1,0 +1,211 @@
+"""`vol2vol evaluate seams|fidelity|overlap|distance ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from vol2vol.cli import parse, show
+from vol2vol.errors import BadInput, CannotWrite
+from vol2vol.geometry import Shape
+from vol2vol.volumes import Volume, open_volume
+
+if TYPE_CHECKING:
+    from vol2vol.metrics.comb import CombReport
+    from vol2vol.metrics.seams import SeamReport
+
+_Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and evaluate."""
+    kinds: dict[str, Callable[..., None]] = {
+        "seams": _seams,
+        "fidelity": _fidelity,
+        "overlap": _overlap,
+        "distance": _distance,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: vol2vol evaluate KIND ...\n\nJudge stored volumes.\n")
+        for name, verb in kinds.items():
+            print(f"  {name:9} {(verb.__doc__ or '').splitlines()[0]}")
+        print("\nvol2vol evaluate KIND --help says more about one.")
+        return
+    if words[0] not in kinds:
+        raise BadInput(f"there is nothing called {words[0]!r} to evaluate: use one of {', '.join(kinds)}")
+    parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
+
+
+def _seams(
+    volume: _Path,
+    *,
+    source: parse.Text = None,
+    step: parse.VoxelSize = None,
+    origin: parse.VoxelSize = None,
+    blind: bool = False,
+    plot: parse.Text = None,
+    axes: parse.Axes = None,
+    json: bool = False,
+) -> None:
+    """Test where tiles meet against the planes between, per axis.
+
+    Args:
+        volume: a stitched volume; one that vol2vol predicted says itself how it was tiled.
+        source: the volume it was translated from, whose own steps are then discounted.
+        step: distance between tiles in voxels, where the volume does not say.
+        origin: where the first tile starts, with --step.
+        blind: look for regular seams of any tile size.
+        plot: write the statistic by phase of the grid as a picture (.png).
+        axes: axes of volumes whose files do not say, such as zyx.
+        json: print as JSON.
+    """
+    from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
+
+    opened = [open_volume(path, axes=axes) for path in (volume, source) if path is not None]
+    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin), blind=blind)
+    reports: list[Any] = found if isinstance(found, list) else [found]
+    if plot is not None:
+        _plot(plot, reports)
+    if json:
+        told = [{**one.to_dict(), "sentence": seam_sentence(one)} for one in reports]
+        show.result({"volume": volume, "passes": told}, as_json=True)
+        return
+    for one in reports:
+        _table(one)
+        print(seam_sentence(one))
+
+
+def _grid(step: str | None, origin: str | None) -> Any:
+    if step is None:
+        if origin is not None:
+            raise BadInput("--origin needs --step: how far apart tiles are")
+        return None
+    from vol2vol.metrics.grid import Grid
+
+    return Grid(step=_voxels(step, "--step"), origin=_voxels(origin or "0,0,0", "--origin"))
+
+
+def _voxels(text: str, flag: str) -> Shape:
+    found = show.numbers(text, flag) or []
+    if len(found) != 3 or any(not n.is_integer() for n in found):
+        raise BadInput(f"{flag} {text!r} must be three whole numbers of voxels: Z,Y,X")
+    return tuple(int(n) for n in found)
+
+
+def _table(report: SeamReport | CombReport) -> None:
+    from vol2vol.metrics.comb import CombRow
+
+    for row in report.rows:
+        name = f"{row.axis} {getattr(row, 'test', 'comb'):4}"
+        if row.verdict == "not tested":
+            print(f"{name}  not tested: {row.reason}")
+            continue
+        where = f"every {row.step}" if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
+        print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
+
+
+def _plot(path: str, reports: list[Any]) -> None:
+    from vol2vol.study.profiles import seam_profiles
+
+    if not path.endswith(".png"):
+        raise BadInput(f"--plot {path}: name a .png file")
+    rows = [row for report in reports for row in report.to_dict()["rows"] if "profile" in row]
+    try:
+        Path(path).write_bytes(seam_profiles(rows))
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def _pair(first: str, second: str, axes: str | None, voxel_size: str | None) -> tuple[Volume, Volume]:
+    size = show.numbers(voxel_size, "--voxel-size")
+    return open_volume(first, axes=axes, voxel_size=size), open_volume(second, axes=axes, voxel_size=size)
+
+
+def _fidelity(
+    volume: _Path,
+    truth: _Path,
+    *,
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    json: bool = False,
+) -> None:
+    """Compare a volume with the known truth: PSNR, SSIM, Pearson, LNCC.
+
+    Args:
+        volume: an output.
+        truth: what it should be, of the same shape.
+        axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say.
+        json: print as JSON.
+    """
+    from vol2vol.recipes.evaluate import evaluate_fidelity
+
+    show.result(evaluate_fidelity(*_pair(volume, truth, axes, voxel_size)), as_json=json)
+
+
+def _overlap(
+    prediction: _Path,
+    mask: _Path,
+    *,
+    threshold: str = "0.5",
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    json: bool = False,
+) -> None:
+    """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects.
+
+    Args:
+        prediction: probabilities: floats in 0..1 or unsigned integers, or a mask.
+        mask: the truth, foreground where it is not 0.
+        threshold: probability from which on a voxel is foreground, or best: the highest IoU on this very mask.
+        axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say.
+        json: print as JSON.
+    """
+    from vol2vol.recipes.evaluate import evaluate_overlap
+
+    level: float | Literal["best"] = "best"
+    if threshold != "best":
+        level = (show.numbers(threshold, "--threshold") or [0.5])[0]
+    show.result(evaluate_overlap(*_pair(prediction, mask, axes, voxel_size), threshold=level), as_json=json)
+
+
+def _distance(
+    source: _Path,
+    output: _Path,
+    target: _Path,
+    *,
+    features: str = "inception",
+    weights: parse.Text = None,
+    patches: int = 20_000,
+    size: int = 128,
+    plane: Literal["xy", "xz", "yz"] = "xy",
+    resamples: int = 100,
+    axes: parse.Axes = None,
+    json: bool = False,
+) -> None:
+    """Measure how far an output is from a target domain: FID and KID.
+
+    Args:
+        source: the volume before translation: the ceiling.
+        output: its translation.
+        target: a volume of the target domain; its two halves are the floor.
+        features: inception, encoder (trains one on the target, minutes), or the folder of a trained encoder.
+        weights: file of the Inception weights, where they cannot be downloaded.
+        patches: how many patches of each volume, at most.
+        size: voxels along the side of a patch.
+        plane: the plane patches lie in.
+        resamples: draws of the intervals; 0 leaves intervals out.
+        axes: axes of volumes whose files do not say, such as zyx.
+        json: print as JSON.
+    """
+    from vol2vol.metrics.patches import Cutting
+    from vol2vol.recipes.distance import evaluate_distance, ruler
+
+    before, after, real = (open_volume(path, axes=axes) for path in (source, output, target))
+    cutting = Cutting(count=patches, size=size, axis=plane)
+    by = ruler(features, real, weights)
+    show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -1,0 +1,149 @@
+"""Judge stored volumes: seams, fidelity to a truth, overlap with a mask, distance to a target; every answer plain data.
+
+NaN and infinities become None, so that every result can be written as JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, Literal
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.comb import CombReport, comb_test
+from vol2vol.metrics.fidelity import to_truth
+from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.instances import shared_objects
+from vol2vol.metrics.objects import adapted_rand, average_precision, objects
+from vol2vol.metrics.overlap import curve
+from vol2vol.metrics.pairs import alike
+from vol2vol.metrics.seams import SeamReport, seam_tests
+from vol2vol.plans import Plan
+from vol2vol.volumes import Volume
+
+
+def plain(value: Any) -> Any:
+    """Return data as JSON knows it: dataclasses become mappings, numbers that are not finite None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def evaluate_seams(
+    volume: Volume, source: Volume | None = None, *, grid: Grid | None = None, blind: bool = False
+) -> list[SeamReport] | CombReport:
+    """Test a volume for seams: one report per pass of its prediction, or per given grid; blind for equal spacings.
+
+    Without `grid` the tiles are those that the volume says it was made with. Raises `BadInput` where it says nothing.
+    """
+    if blind:
+        if source is not None or grid is not None:
+            raise BadInput("a blind test knows neither source nor grid: leave out --blind, or --source and --step")
+        return comb_test(volume)
+    grids = [grid] if grid is not None else grids_of(volume)
+    if not grids:
+        raise BadInput(f"{volume.path} does not say how it was tiled: give --step Z,Y,X (and --origin), or --blind")
+    return [seam_tests(volume, one, source=source) for one in grids]
+
+
+def grids_of(volume: Volume) -> list[Grid]:
+    """Return the grids of a volume's prediction, one per pass that differs; empty where it was not predicted.
+
+    Raises `BadInput` where what it says of itself cannot be read.
+    """
+    made = volume.attrs.get("vol2vol")
+    layout = made.get("layout") if isinstance(made, dict) else None
+    if not layout:
+        return []
+    try:
+        start, whole = layout["region"]["start"], layout["spatial"]
+        grids = [_grid(Plan.from_dict(one["plan"]), one["planes"] / whole[0], start) for one in layout["passes"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{volume.path} says in no readable way how it was tiled ({error}): give --step") from None
+    return list(dict.fromkeys(grids))
+
+
+def _grid(plan: Plan, stretch: float, start: Shape) -> Grid:
+    """Return the grid of one pass in voxels of the output, which starts at `start`.
+
+    Across a z axis that was stretched for the network by a factor that does not divide its tiles, seams are not on
+    planes; their step is then longer than any volume, which leaves the axis untested.
+    """
+    grid = Grid.of(plan)
+    step, origin, overlap = ([*part] for part in (grid.step, grid.origin, grid.overlap))
+    if stretch != 1:
+        exact = (step[0] / stretch).is_integer() and (origin[0] / stretch).is_integer()
+        step[0], origin[0] = (int(step[0] / stretch), int(origin[0] / stretch)) if exact else (1 << 40, 0)
+        overlap[0] = math.ceil(overlap[0] / stretch)
+    moved = tuple((o - a) % s for o, a, s in zip(origin, start, step, strict=True))
+    return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap))
+
+
+def seam_sentence(report: SeamReport | CombReport) -> str:
+    """Say in one sentence what the tests found."""
+    if isinstance(report, CombReport):
+        hits = [f"every {row.step} voxels along {row.axis}" for row in report.rows if row.verdict == "seam"]
+    else:
+        hits = [f"{row.axis} ({row.test} {row.statistic:.4g})" for row in report.rows if row.verdict == "seam"]
+    if hits:
+        return f"Seams: {', '.join(hits)}."
+    if report.verdict == "none found":
+        return "No regular seams found; the blind test is weaker than one that knows the tiles."
+    if report.verdict == "undecided":
+        return "No seam found, but the volume is too small or too noisy to show that there is none."
+    if report.verdict == "not tested":
+        return f"Not tested: {next(iter({row.reason for row in report.rows} - {''}), 'no axis has seams')}."
+    return f"No seam found: {report.verdict}."
+
+
+def evaluate_fidelity(output: Volume, truth: Volume, *, block: Shape | None = None) -> dict[str, Any]:
+    """Compare an output with the known truth: PSNR, SSIM, Pearson, LNCC, mean absolute difference, with intervals.
+
+    Raises `BadInput` where shapes or voxel sizes differ.
+    """
+    alike(output, truth)
+    return {name: measured(value) for name, value in to_truth(output, truth, block=block).items()}
+
+
+def measured(value: Blockwise) -> dict[str, Any]:
+    """Return a metric with its 95 % block-bootstrap interval, which needs two blocks and is None without."""
+    if len(value.sums) < 2:
+        return plain({"value": value.value, "low": None, "high": None, "blocks": len(value.sums)})
+    found = value.interval()
+    return plain({"value": found.value, "low": found.low, "high": found.high, "blocks": found.blocks})
+
+
+def evaluate_overlap(
+    prediction: Volume, mask: Volume, *, threshold: float | Literal["best"] = 0.5, block: Shape | None = None
+) -> dict[str, Any]:
+    """Compare a predicted probability with a mask: IoU, Dice, AUPRC, adapted Rand error, objects.
+
+    `best` picks the threshold of highest IoU on this very mask, which flatters. Raises `BadInput` on an empty mask
+    and where shapes or voxel sizes differ.
+    """
+    counted = curve(prediction, mask, block=block)
+    auprc = measured(counted.auprc())
+    chosen = counted.best_threshold() if threshold == "best" else float(threshold)
+    if not 0 <= chosen <= 1:
+        raise BadInput(f"a threshold of {chosen:g} is no probability: use 0 to 1, or best")
+    shared = shared_objects(prediction, mask, threshold=chosen, block=block)
+    matched = {f"{level:g}": objects(shared, level) for level in (0.5, 0.75)}
+    return {
+        "threshold": chosen,
+        "threshold chosen on": "the same mask: optimistic" if threshold == "best" else "given",
+        "iou": measured(counted.score("iou", chosen)),
+        "dice": measured(counted.score("dice", chosen)),
+        "auprc": auprc,
+        "adapted rand error": plain(adapted_rand(shared).error),
+        "objects": {
+            level: {**plain(found), "f1": found.f1, "average precision": average_precision(shared, float(level))}
+            for level, found in matched.items()
+        },
+    }

@@ -1,0 +1,194 @@
+"""Judging stored volumes through the command line: known answers, JSON that parses, one line for mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vol2vol.cli import main
+from vol2vol.geometry import Box, Footprint
+from vol2vol.metrics.encoder import Encoder
+from vol2vol.metrics.features import grey_map
+from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.patches import Cutting
+from vol2vol.plans import exact, planar
+from vol2vol.recipes.distance import Ruler, evaluate_distance
+from vol2vol.recipes.evaluate import evaluate_seams, grids_of
+from vol2vol.volumes import create_volume, open_volume
+
+torch.set_num_threads(1)
+
+
+def store(path, array, attrs=None):
+    volume = create_volume(
+        path, shape=(1, *array.shape), dtype=array.dtype, voxel_size=(8, 8, 8), unit="nanometer", attrs=attrs or {}
+    )
+    volume.write(Box.of(array.shape), array[None])
+    volume.flush()
+    return path
+
+
+def texture(shape=(48, 64, 80), seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(128, 20, shape).astype(np.float32)
+
+
+def steps(shape, size, height):
+    """Return a tone per tile of a 3D checkerboard."""
+    tiles = np.indices(shape) // size
+    return np.where(tiles.sum(0) % 2, height, 0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("with space")
+    clean = texture()
+    store(folder / "clean.zarr", clean)
+    store(folder / "seamed.zarr", clean + steps(clean.shape, 16, 40))
+    store(folder / "mask.zarr", (clean > 140).astype(np.uint8))
+    store(folder / "empty.zarr", np.zeros(clean.shape, np.uint8))
+    store(folder / "chance.zarr", np.clip((clean - 80) / 120, 0, 1))
+    store(folder / "small.zarr", clean[:20])
+    return folder
+
+
+def answer(capsys, *words):
+    capsys.readouterr()
+    code = main(["evaluate", *map(str, words), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def refused(capsys, *words):
+    capsys.readouterr()
+    code = main(["evaluate", *map(str, words)])
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    return err
+
+
+def test_seams_on_a_given_grid(folder, capsys):
+    told = answer(capsys, "seams", folder / "seamed.zarr", "--step", "16,16,16")
+    (one,) = told["passes"]
+    assert one["verdict"] == "seams"
+    assert {row["axis"] for row in one["rows"] if row["verdict"] == "seam"} == set("zyx")
+    (one,) = answer(capsys, "seams", folder / "clean.zarr", "--step", "16,16,16", "--origin", "3,0,5")["passes"]
+    assert not any(row["verdict"] == "seam" for row in one["rows"])
+    assert one["grid"]["origin"] == [3, 0, 5]
+
+
+def test_seams_as_a_table_with_a_picture(folder, capsys, tmp_path):
+    plot = tmp_path / "profile.png"
+    words = ["evaluate", "seams", folder / "seamed.zarr", "--step", "16,16,16", "--plot", plot]
+    assert main(list(map(str, words))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[-1].startswith("Seams: z (")
+    with Image.open(plot) as picture:
+        assert picture.size[1] > 800
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_blind_seams(folder, capsys):
+    (one,) = answer(capsys, "seams", folder / "seamed.zarr", "--blind")["passes"]
+    assert {row["axis"] for row in one["rows"]} == set("zyx")
+    assert one["sentence"].endswith(".")
+
+
+def foot(dims):
+    def same(n):
+        return (n,) * dims
+
+    return Footprint(reach=(same(2), same(2)), period=same(4), residue=same(0), minimum=same(8), trim=(same(0),) * 2)
+
+
+def made(plans, *, spatial, start=(0, 0, 0), planes=None):
+    passes = [{"plan": plan.to_dict(), "planar": None, "planes": planes or spatial[0], "sweep": None} for plan in plans]
+    region = {"start": start, "stop": spatial}
+    return {"vol2vol": {"layout": {"spatial": spatial, "region": region, "passes": passes}}}
+
+
+def test_a_prediction_says_itself_how_it_was_tiled(tmp_path):
+    plan = exact(foot(3), (24, 24, 24))
+    array = texture((40, 40, 40)) + steps((40, 40, 40), 16, 60)
+    path = store(tmp_path / "out.zarr", array, made([plan], spatial=(40, 40, 40)))
+    volume = open_volume(path)
+    assert grids_of(volume) == [Grid(step=plan.step)]
+    (report,) = evaluate_seams(volume)
+    assert report.grid.step == plan.step
+    moved = store(tmp_path / "part.zarr", array, made([plan], spatial=(40, 40, 40), start=(5, 16, 1)))
+    assert grids_of(open_volume(moved))[0].origin == (11, 0, 15)
+
+
+def test_orthoslices_have_a_grid_per_pass_and_stretched_axes_keep_their_seams(tmp_path):
+    plans = [planar(exact(foot(2), (24, 24)), axis) for axis in range(3)]
+    step = plans[0].step[1]
+    path = store(tmp_path / "out.zarr", texture((40, 40, 40)), made(plans, spatial=(40, 40, 40)))
+    grids = grids_of(open_volume(path))
+    assert [grid.step for grid in grids] == [(1, step, step), (step, 1, step), (step, step, 1)]
+    path = store(tmp_path / "thick.zarr", texture((40, 40, 40)), made(plans[1:2], spatial=(40, 40, 40), planes=160))
+    assert grids_of(open_volume(path))[0].step == (step // 4, 1, step)
+    path = store(tmp_path / "odd.zarr", texture((40, 40, 40)), made(plans[1:2], spatial=(40, 40, 40), planes=93))
+    assert grids_of(open_volume(path))[0].step[0] > 40
+
+
+def test_fidelity_of_a_known_offset(folder, capsys, tmp_path):
+    brighter = store(tmp_path / "brighter.zarr", texture() + 3)
+    told = answer(capsys, "fidelity", brighter, folder / "clean.zarr")
+    assert told["mean_absolute"]["value"] == pytest.approx(3, abs=1e-4)
+    assert told["pearson"]["value"] == pytest.approx(1, abs=1e-6)
+
+
+def test_overlap_of_known_masks(folder, capsys):
+    told = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", "best")
+    assert told["iou"]["value"] == pytest.approx(1, abs=1e-2)
+    assert told["auprc"]["value"] == pytest.approx(1, abs=1e-3)
+    assert told["threshold"] == pytest.approx(0.5, abs=1e-2)
+    assert told["objects"]["0.5"]["f1"] > 0.9
+    half = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", "0.9")
+    assert half["iou"]["value"] < 0.5
+
+
+def test_distances_lie_between_floor_and_ceiling(folder):
+    source, output, target = (open_volume(folder / name) for name in ("seamed.zarr", "clean.zarr", "clean.zarr"))
+    torch.manual_seed(0)
+    by = Ruler(name="random", network=Encoder((4, 8)), grey=grey_map(target))
+    told = evaluate_distance(source, output, target, by, Cutting(count=120, size=16), resamples=10)
+    for name in ("fid", "kid"):
+        assert told[name]["value"] < told[name]["ceiling"]
+        assert told[name]["interval"]["low"] < told[name]["interval"]["high"]
+    assert told["fid"]["gap closed"] > 0.8
+    assert "120 patches" in told["fid"]["sample size"]
+    json.dumps(told, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seams", "clean.zarr"], "does not say how it was tiled"),
+        (["seams", "clean.zarr", "--origin", "1,1,1"], "--origin needs --step"),
+        (["seams", "clean.zarr", "--step", "16,16"], "three whole numbers"),
+        (["seams", "clean.zarr", "--step", "16,16,1.5"], "three whole numbers"),
+        (["seams", "clean.zarr", "--step", "16,0,16"], "at least 1"),
+        (["seams", "clean.zarr", "--blind", "--step", "16,16,16"], "blind"),
+        (["seams", "clean.zarr", "--step", "16,16,16", "--source", "small.zarr"], "name the volume"),
+        (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "a.pdf"], ".png"),
+        (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"], "another place"),
+        (["seams", "nothing.zarr"], "nothing.zarr"),
+        (["fidelity", "clean.zarr", "small.zarr"], "one shape"),
+        (["overlap", "chance.zarr", "empty.zarr"], "empty"),
+        (["overlap", "chance.zarr", "small.zarr"], "one shape"),
+        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "no probability"),
+        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "not numbers"),
+        (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),
+        (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--features", "nowhere"], "no encoder"),
+        (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--weights", "nowhere.pth"], "nowhere.pth"),
+        (["colours", "clean.zarr"], "colours"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert said in refused(capsys, *words)
