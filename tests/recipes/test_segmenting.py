@@ -23,6 +23,7 @@ TINY = (
     "data.patch=76",
     "data.labels.held_out=0.3",
     "data.labels.held_out_patches=6",
+    "segment.network.arguments.levels=3",
     "segment.network.arguments.width=4",
     "train.epochs=2",
     "train.steps_per_epoch=2",
@@ -62,7 +63,7 @@ def test_the_papers_five_models_are_recipes(name):
 
 def test_it_learns_to_find_mitochondria(phantom, tmp_path):
     changes = ("train.epochs=5", "train.steps_per_epoch=15", "train.batch_size=4", "segment.network.arguments.width=8")
-    made = run(phantom, tmp_path / "run", *changes, "train.checkpoint_every=5", "train.ema=0.9")
+    made = run(phantom, tmp_path / "run", *changes, "train.checkpoint_every=5", "train.ema=0.9", "train.lr=2e-3")
     assert made.log[-1]["segmenter"] < 0.9 * made.log[0]["segmenter"]
     settings = PredictSettings(pyramid=False)
     predict(tmp_path / "run", phantom["source"], tmp_path / "found.zarr", settings, which="best")
