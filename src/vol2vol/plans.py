@@ -12,7 +12,7 @@ normalisation). The first two are numbers here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,6 @@ from vol2vol.geometry import Box, Footprint, Shape, boxes, cover, round_up
 
 Window = Literal["flat", "linear", "gaussian", "distance"]
 Strategy = Literal["exact", "printed", "disjoint", "average", "blend"]
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
 WINDOWS: tuple[str, ...] = get_args(Window)
 
 
@@ -187,6 +186,47 @@ def average(footprint: Footprint, tile: Shape, halo: int = 16, overlap: int = 32
 def blend(footprint: Footprint, tile: Shape, window: Window = "linear", *, halo: int = 16, overlap: int = 32) -> Plan:
     """Like `average`, with weights that fall off towards the border of a tile."""
     return _overlapping(footprint, tile, halo, overlap, window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What a strategy's name stands for."""
+
+    make: Callable[[Footprint, Shape, Overlap], Plan]
+    network: Literal["cropped", "full", "padded"]
+    """Which variant of a network it runs: what is certain, all of the output, or padded inside."""
+    seamless: bool
+    """Whether it asks for a network whose output does not depend on the tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """How tiles share voxels, for the strategies that average them."""
+
+    halo: int | None = None
+    """Voxels thrown away at each side of a tile; by default 16, less for small tiles."""
+    overlap: int | None = None
+    """Voxels shared by neighbouring kept parts; by default 32, less for small tiles."""
+    window: Window = "linear"
+
+    def of(self, tile: Shape) -> tuple[int, int]:
+        """Return halo and overlap for a tile."""
+        halo = min(16, min(tile) // 8) if self.halo is None else self.halo
+        return halo, min(32, min(tile) // 4) if self.overlap is None else self.overlap
+
+
+WAYS: dict[Strategy, Way] = {
+    "exact": Way(make=lambda foot, tile, _: exact(foot, tile), network="cropped", seamless=True),
+    "printed": Way(make=lambda foot, tile, _: printed(foot, tile), network="cropped", seamless=True),
+    "disjoint": Way(make=lambda foot, tile, _: disjoint(foot, tile), network="full", seamless=False),
+    "average": Way(make=lambda foot, tile, o: average(foot, tile, *o.of(tile)), network="padded", seamless=False),
+    "blend": Way(
+        make=lambda foot, tile, o: blend(foot, tile, o.window, halo=o.of(tile)[0], overlap=o.of(tile)[1]),
+        network="padded",
+        seamless=False,
+    ),
+}
+"""Every strategy by name: a new one is a function that returns a `Plan`, its name in `Strategy`, and its line here."""
 
 
 def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, window: Window) -> Plan:

@@ -19,6 +19,7 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
+from vol2vol.plans import WAYS
 from vol2vol.prediction.devices import find_device
 from vol2vol.prediction.engine import DTYPES, Engine
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
@@ -249,16 +250,16 @@ class Job:
 
 def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
     """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays."""
-    dependent = nets.tile_dependent(trained)
-    if dependent and settings.strategy in ("exact", "printed"):
+    way, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
+    if dependent and way.seamless:
         raise BadInput(
             f"layer {dependent[0]!r} normalises every tile by its own statistics, so no stitching is exact: "
             "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
         )
     fixed = trained if dependent else nets.frozen(trained)
-    if settings.strategy in ("average", "blend"):
+    if way.network == "padded":
         return nets.padded(fixed) if nets.croppable(fixed) else fixed
-    return fixed if settings.strategy == "disjoint" else nets.cropped(fixed)
+    return nets.cropped(fixed) if way.network == "cropped" else fixed
 
 
 def _reader(source: Volume, intensity: Intensity) -> Read:

@@ -185,17 +185,8 @@ class _Choice:
 
     def _plan(self, tile: Shape) -> Plan:
         settings = self.settings
-        if settings.strategy == "exact":
-            return plans.exact(self.foot, tile)
-        if settings.strategy == "printed":
-            return plans.printed(self.foot, tile)
-        if settings.strategy == "disjoint":
-            return plans.disjoint(self.foot, tile)
-        halo = min(16, min(tile) // 8) if settings.halo is None else settings.halo
-        overlap = min(32, min(tile) // 4) if settings.overlap is None else settings.overlap
-        if settings.strategy == "average":
-            return plans.average(self.foot, tile, halo, overlap)
-        return plans.blend(self.foot, tile, settings.window, halo=halo, overlap=overlap)
+        overlap = plans.Overlap(halo=settings.halo, overlap=settings.overlap, window=settings.window)
+        return plans.WAYS[settings.strategy].make(self.foot, tile, overlap)
 
     def _tile_memory(self, layout: Layout) -> int:
         peak = 0
