@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import AlreadyExists, Mismatch, NotFound, UserError
+from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, UserError
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.ledger import Ledger, block_name
 from vol2vol.prediction.work import check_input
@@ -97,7 +97,11 @@ def make_room(output: str, *, ours: bool) -> None:
 
 def check_store(job: Job, output: str) -> None:
     """Raise `Mismatch` unless an output is stored as planned, so that every block is whole shards of one writer."""
-    with open_volume(output) as made:
+    try:
+        made = open_volume(output)
+    except BadInput as error:
+        raise Mismatch(f"{output} is damaged ({error}): start again with --overwrite") from None
+    with made:
         planned = (job.channels, *job.layout.region.shape)
         shards = made.shards if job.settings.ome_version == "0.5" else made.chunks
         whole = all(n % s == 0 or s >= m for n, s, m in zip(job.layout.block, shards, planned[1:], strict=True))

@@ -20,6 +20,7 @@ from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.ledger import Ledger, block_name, checksum, refuse_other
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes.omezarr import erase
 
 log = logging.getLogger(__name__)
 READERS = 4
@@ -54,11 +55,12 @@ def intact(job: Job, output: str, boxes: Iterable[Box]) -> set[str]:
     marked = [box for box in boxes if block_name(box) in done]
     with open_volume(output) as stored, ThreadPoolExecutor(READERS) as readers:
         sound = list(readers.map(lambda box: _sound(job, stored, ledger, box), marked))
-    good = {block_name(box) for box, fine in zip(marked, sound, strict=True) if fine}
-    for name in sorted({block_name(box) for box in marked} - good):
-        log.warning("%s: block %s is not what was written there: it is computed again", output, name)
-        ledger.unmark(name)
-    return good
+        for box, fine in zip(marked, sound, strict=True):
+            if not fine:
+                log.warning("%s: block %s is damaged: it is computed again", output, block_name(box))
+                ledger.unmark(block_name(box))
+                erase(stored, box.relative_to(job.layout.region.start))
+    return {block_name(box) for box, fine in zip(marked, sound, strict=True) if fine}
 
 
 def _sound(job: Job, stored: Volume, ledger: Ledger, box: Box) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
-from vol2vol.geometry import Shape
+from vol2vol.geometry import Box, Shape, grid
 from vol2vol.volumes import ome
 from vol2vol.volumes.chunked import read_node
 from vol2vol.volumes.store import (
@@ -23,6 +23,7 @@ from vol2vol.volumes.store import (
     list_keys,
     write_json,
 )
+from vol2vol.volumes.volume import Volume
 
 VERSIONS = ("0.5", "0.4")
 OWN = frozenset({".vol2vol", "zarr.json", ".zgroup", ".zattrs", ".zmetadata", ".zarray"})
@@ -165,3 +166,15 @@ def _top_level(location: str) -> set[str]:
     if not Path(location).is_dir():
         return {Path(location).name}
     return set(os.listdir(location))
+
+
+def erase(volume: Volume, box: Box) -> None:
+    """Delete the shards (or chunks) under a box of an image's finest level: damaged ones cannot be written over."""
+    location = volume.path
+    node = read_node(join(location, "0"))
+    if node is None:
+        return
+    first = ["c"] if node.kind == "zarr3" else []
+    channels = [[str(c)] for c in range(volume.channels)] if volume.channels > 1 else [[]]
+    parts = [[str(a // n) for a, n in zip(part.start, volume.shards, strict=True)] for part in grid(box, volume.shards)]
+    delete_keys(node.location, *("/".join([*first, *channel, *part]) for channel in channels for part in parts))

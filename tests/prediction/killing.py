@@ -1,0 +1,105 @@
+"""Predictions in processes that can be killed at any moment, started in milliseconds by forking one that is ready."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+
+READY = """
+import json, os, sys, warnings
+import torch
+import tensorstore, safetensors.torch
+from vol2vol.errors import UserError
+from vol2vol.prediction import PredictSettings, predict
+torch.set_num_threads(1)
+if __name__ == "__main__":
+    print("ready", flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        warnings.simplefilter("ignore")
+        child = os.fork()
+        if child == 0:
+            try:
+                predict(job["model"], job["input"], job["output"], PredictSettings(**job["settings"]))
+            except UserError as error:
+                print(error, file=sys.stderr, flush=True)
+                os._exit(2)
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Killing:
+    """Starts predictions, kills them or their workers at random moments, and counts."""
+
+    def __init__(self, folder, seed):
+        script = folder / "ready.py"
+        script.write_text(READY)
+        self._ready = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._ready.stdout.readline() == "ready\n"
+        self.random = random.Random(seed)
+        self.kills = 0
+
+    def close(self):
+        self._ready.stdin.close()
+        self._ready.wait()
+        self._ready.stdout.close()
+
+    def start(self, **job):
+        self._ready.stdin.write(json.dumps({key: job[key] for key in sorted(job)}, default=str) + "\n")
+        self._ready.stdin.flush()
+        return int(self._ready.stdout.readline())
+
+    def wait(self):
+        return int(self._ready.stdout.readline())
+
+    def whole(self, **job):
+        """Run one to its end and return the seconds it took."""
+        began = time.monotonic()
+        self.start(**job)
+        assert self.wait() == 0
+        return time.monotonic() - began
+
+    def until_complete(self, seconds, most, **job):
+        """Kill the program at moments of its whole life, at most so often, then let it come to its end."""
+        for _ in range(most):
+            pid = self.start(**job)
+            time.sleep(self.random.uniform(0, seconds))
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            code = self.wait()
+            self.kills += code == -signal.SIGKILL
+            assert code in (0, -signal.SIGKILL)
+        self.start(**job)
+        assert self.wait() == 0
+
+    def workers(self, most, pause, **job):
+        """Kill worker processes of one program at random moments; start it again if it gave up, naming the block."""
+        for _ in range(10):
+            program = psutil.Process(self.start(**job))
+            while program.is_running() and program.status() != psutil.STATUS_ZOMBIE and self.kills < most:
+                time.sleep(self.random.uniform(*pause))
+                self._kill_one(program)
+            code = self.wait()
+            if code == 0:
+                return
+            assert code == 2
+
+    def _kill_one(self, program):
+        try:
+            children = program.children()
+            crew = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+            if crew:
+                self.random.choice(crew).kill()
+                self.kills += 1
+        except psutil.Error:
+            pass
