@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/vol2vol demo --out demo
 
 test: lint contract types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow --timeout=3600
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow --timeout=3600
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.predict
