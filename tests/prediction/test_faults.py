@@ -94,7 +94,9 @@ def killed_again_and_again(killing, models, long, undisturbed, folder, *, least)
 
 @pytest.fixture
 def killing(tmp_path):
-    made = Killing(tmp_path, seed=int.from_bytes(os.urandom(4)))
+    seed = int.from_bytes(os.urandom(4))
+    print(f"kills are drawn from seed {seed}")  # noqa: T201 - shown where a test fails
+    made = Killing(tmp_path, seed)
     yield made
     made.close()
 

@@ -93,7 +93,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         except (OSError, ValueError) as error:
             raise NotFound(f"no Dask scheduler answers at {scheduler} ({error}): check the address") from None
     else:
-        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
         cluster = stack.enter_context(LocalCluster(processes=True, **options))
     return stack.enter_context(Client(cluster))
 

@@ -131,18 +131,16 @@ def _serve(fn: Callable[[Any, int], Iterable[Any]], place: int, pipe: Connection
     """Work on items until the pipe is closed: the life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody listens any more
+        while True:
             item = pipe.recv()
-        except EOFError:
-            return
-        try:
-            for made in fn(item, place):
-                pipe.send(("made", made))
-        except UserError as error:
-            pipe.send(("failed", error))
-        else:
-            pipe.send(("done", None))
+            try:
+                for made in fn(item, place):
+                    pipe.send(("made", made))
+            except UserError as error:
+                pipe.send(("failed", error))
+            else:
+                pipe.send(("done", None))
 
 
 def _end_with_parent() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Sequence
 
 from vol2vol.errors import Mismatch, UserError
@@ -85,10 +86,11 @@ class _Life:
             if row is None:
                 self.stop.wait(POLL)
                 continue
-            self._compute(row, done)
+            self._compute(row)
 
-    def _compute(self, row: Sequence[Box], done: set[str]) -> None:
+    def _compute(self, row: Sequence[Box]) -> None:
         name = block_name(row[0])
+        done = self.ledger.done()  # anew: another may have finished the row before it could be claimed
         todo = [box for box in row if block_name(box) not in done]
         try:
             for box in compute_rows(self.job, self.output, self.job.layout.rows(todo)):
@@ -126,4 +128,4 @@ class _Life:
 def _owner() -> str:
     """Return a name that a task keeps when SLURM starts it again, and nobody else has."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"slurm.{array}_{task}" if array and task else f"{socket.gethostname()}.{os.getpid()}"
+    return f"slurm.{array}_{task}" if array and task else f"{socket.gethostname()}.{uuid.uuid4().hex}"

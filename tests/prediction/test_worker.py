@@ -1,0 +1,162 @@
+"""Workers that share an output by claiming rows: nothing twice, nothing lost, dead ones replaced."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_volume
+from test_faults import begin, same, shards
+
+from vol2vol.errors import CannotWrite, Mismatch, WorkerLost
+from vol2vol.executors.slurm import Array
+from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import claims as claims_module
+from vol2vol.prediction import work as work_module
+from vol2vol.prediction import worker as worker_module
+from vol2vol.prediction.claims import Claims
+from vol2vol.prediction.ledger import Ledger
+from vol2vol.prediction.verification import verify
+from vol2vol.prediction.worker import work
+
+SHARED = PredictSettings(workers=4)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    array = np.random.default_rng(7).integers(0, 256, (300, 36, 40), dtype=np.uint8)
+    return write_volume(tmp_path_factory.mktemp("long") / "in.zarr", array, chunks=(32, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def whole(models, long, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out.zarr"
+    predict(models[3], long, out)
+    return out
+
+
+@pytest.fixture
+def begun(models, long, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "POLL", 0.05)
+    monkeypatch.setattr(work_module, "PAUSE", 0.01)
+    return str(begin(models[3], long, tmp_path / "out.zarr", blocks=0, settings=SHARED))
+
+
+def test_workers_share_the_rows(begun, whole):
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(work(begun))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(voxels for voxels, _ in made) == 300 * 36 * 40
+    assert any(complete for _, complete in made)
+    same_folder(begun, whole)
+    assert work(begun) == (0, True)
+
+
+def same_folder(output, whole):
+    same(Path(output), whole)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_its_block_and_leaves_the_rest(begun, whole, monkeypatch):
+    stop = threading.Event()
+    mark = Ledger.mark
+
+    def marked(self, *block):
+        mark(self, *block)
+        stop.set()
+
+    monkeypatch.setattr(Ledger, "mark", marked)
+    voxels, complete = work(begun, stop=stop)
+    assert not complete
+    assert 0 < voxels < 300 * 36 * 40
+    assert work(begun, stop=stop) == (0, False)
+    monkeypatch.undo()
+    assert work(begun)[1]
+    same_folder(begun, whole)
+
+
+def test_rows_of_the_dead_are_taken_over(begun, whole, monkeypatch):
+    monkeypatch.setattr(worker_module, "POLL", 0.05)
+    dead = Claims(Ledger.of(begun), "dead")
+    for row in ("0.0.0", "64.0.0", "128.0.0"):
+        dead.take(row)
+    voxels, complete = work(begun, stale=0.3)
+    assert (voxels, complete) == (300 * 36 * 40, True)
+    same_folder(begun, whole)
+
+
+def test_the_living_are_left_alone(begun):
+    ledger = Ledger.of(begun)
+    alive, other = Claims(ledger, "alive", stale=0.2), Claims(ledger, "other", stale=0.4)
+    assert alive.take("a")
+    with alive.beating():
+        waiting = threading.Event()
+        for _ in range(12):
+            assert not other.take("a")
+            waiting.wait(0.1)
+    assert not other.take("a")
+    waiting.wait(0.6)
+    assert other.take("a")
+    assert not alive.take("a")
+
+
+def test_an_owner_that_starts_again_has_its_claim_back(begun):
+    ledger = Ledger.of(begun)
+    assert Claims(ledger, "slurm.1_2").take("a")
+    assert Claims(ledger, "slurm.1_2").take("a")
+    assert not Claims(ledger, "slurm.1_3").take("a")
+
+
+def test_a_row_on_which_workers_die_is_given_up_and_named(begun):
+    ledger = Ledger.of(begun)
+    for _ in range(claims_module.TRIES):
+        assert Claims(ledger, "me").take("64.0.0")
+    with pytest.raises(WorkerLost, match=r"block 64\.0\.0: 3 workers failed on it \(they died\)"):
+        Claims(ledger, "me").take("64.0.0")
+    claims = Claims(ledger, "me")
+    claims.take("0.0.0")
+    claims.fail("0.0.0", CannotWrite("the moon is full"))
+    claims.take("0.0.0")
+    claims.advance("0.0.0")
+    assert Claims(ledger, "me").take("0.0.0")
+
+
+def test_failures_are_repeated_by_others_and_then_named(begun, monkeypatch):
+    def refuses(*_):
+        raise CannotWrite("the moon is full")
+
+    monkeypatch.setattr(work_module, "checksum", refuses)
+    with pytest.raises(WorkerLost, match="the moon is full"):
+        work(begun)
+
+
+def test_damage_by_others_is_found_before_the_output_is_complete(begun, whole, models, long, caplog):
+    begin(models[3], long, begun, blocks=3)
+    file = shards(Path(begun))[1]
+    file.write_bytes(file.read_bytes()[:100])
+    assert work(begun)[1]
+    assert "is damaged" in caplog.text
+    same_folder(begun, whole)
+
+
+def test_an_output_that_was_not_begun_is_named(tmp_path):
+    with pytest.raises(Mismatch, match="not begun, or it is complete"):
+        work(str(tmp_path / "none.zarr"))
+
+
+def test_verify_an_unfinished_output(begun, models, long):
+    begin(models[3], long, begun, blocks=2)
+    found = verify(begun)
+    assert found.blocks in (2, 3)  # the one that was being written when it was broken off may be there
+    assert (found.of, found.differing) == (5, 0)
+
+
+def test_script_of_an_array():
+    script = Array(command=["/a b/python", "-m", "x"], tasks=3, options="--time=1:00:00 --gres=gpu:1").script()
+    lines = script.splitlines()
+    assert lines[0] == "#!/bin/bash"
+    assert "#SBATCH --array=0-2" in lines
+    assert "#SBATCH --time=1:00:00 --gres=gpu:1" in lines
+    assert lines[-1] == "exec '/a b/python' -m x"
