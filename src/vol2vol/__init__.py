@@ -19,6 +19,7 @@ _WHERE = {
     "UserError": "vol2vol.errors",
     "Volume": "vol2vol.volumes",
     "adapt_statistics": "vol2vol.recipes",
+    "certify": "vol2vol.recipes",
     "create_volume": "vol2vol.volumes",
     "fit_baseline": "vol2vol.recipes",
     "footprint": "vol2vol.nets",

@@ -21,6 +21,7 @@ VERBS = {
     "predict": "translate a volume of any size, without seams",
     "verify": "compute a random sample of a prediction again and compare",
     "evaluate": "judge volumes: seams, fidelity, overlap with a mask, distance to a target",
+    "certify": "measure whether a model's tiles can be stitched without seams, and why not",
     "work": "help with a prediction that was begun: what tasks of a job array run",
     "baseline": "fit a translation that needs no training: look-up tables and a filter",
     "adapt": "measure a model's normalisation anew on another domain, without labels",

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vol2vol.recipes.adapt import adapt_statistics
     from vol2vol.recipes.baselines import fit_baseline
+    from vol2vol.recipes.certificate import Certificate, certify
     from vol2vol.recipes.info import load_model
     from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
     from vol2vol.recipes.reference import import_reference
     from vol2vol.recipes.training import train
 
 __all__ = [
+    "Certificate",
     "Recipe",
     "adapt_statistics",
+    "certify",
     "fit_baseline",
     "import_reference",
     "list_recipes",
@@ -27,7 +30,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     rooms = {
+        "Certificate": "certificate",
         "adapt_statistics": "adapt",
+        "certify": "certificate",
         "fit_baseline": "baselines",
         "import_reference": "reference",
         "load_model": "info",

@@ -1,0 +1,51 @@
+"""`vol2vol certify MODEL [VOLUME]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from vol2vol.cli import parse, show
+from vol2vol.volumes import open_volume
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and certify."""
+    parse.call(_certify, words, "certify")
+
+
+def _certify(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    volume: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[VOLUME]")] = None,
+    *,
+    direction: Literal["forward", "backward"] = "forward",
+    checkpoint: str = "last",
+    axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
+    unit: parse.Text = None,
+    json: bool = False,
+) -> None:
+    """Measure whether a model's tiles can be stitched without seams, and say why not; exit code 1 where not.
+
+    Args:
+        model: a model bundle, or a run folder.
+        volume: what the compared tiles show; noise where it is left out.
+        direction: which of the model's networks.
+        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        axes: axes of a volume whose file does not say, such as zyx.
+        voxel_size: voxel size of a volume whose file does not say: Z,Y,X (or Y,X for an image).
+        unit: unit of the voxel size, such as nanometer.
+        json: print as JSON.
+    """
+    from vol2vol.recipes import certify
+
+    size = show.numbers(voxel_size, "--voxel-size")
+    opened = None if volume is None else open_volume(volume, axes=axes, voxel_size=size, unit=unit)
+    found = certify(model, opened, direction=direction, which=checkpoint)
+    told: dict[str, Any] = found.to_dict()
+    if not json:
+        told["reasons"] = "; ".join(found.reasons) or "none"
+    show.result(told, as_json=json)
+    if not found.stitchable:
+        raise SystemExit(1)

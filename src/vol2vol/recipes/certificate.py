@@ -1,0 +1,272 @@
+"""The certificate: whether a network's tiles can be stitched without seams, measured on the network, and why not.
+
+A seam has three causes, and each is measured alone: context (reach), phase (period), statistics (far away voxels that
+matter). What is measured is compared with what was derived from the layers; overlapping tiles then have the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vol2vol import nets
+from vol2vol.bundles import Bundle, find_bundle, load_bundle
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Footprint, Shape
+from vol2vol.intensity import Intensity
+from vol2vol.phantoms.noise import smooth, white
+from vol2vol.recipes.mismatch import Mismatch, measure_mismatch, tile_of
+from vol2vol.recipes.probe import Network, Probe, Spread, accepted, measure_axis, measure_footprint, positive
+from vol2vol.volumes import Volume
+
+LARGEST = 1 << 21
+"""Voxels of a region up to which tiles are compared in double precision."""
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Disagreement of tiles, in standard deviations of the output, that counts as rounding."""
+FOREIGN = (".pt2", ".pt", ".pth", ".onnx", ".zip", ".yaml", ".yml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What was measured, and whether tiles of this network can be stitched without seams."""
+
+    network: str
+    stitchable: bool
+    reasons: tuple[str, ...]
+    """Why not; empty where it is."""
+    measured: dict[str, Spread]
+    """Per axis."""
+    footprint: Footprint
+    """What plans rely on: derived from the layers, claimed by the caller, or measured where neither was possible."""
+    footprint_from: Literal["layers", "claim", "measurement"]
+    tile_dependent: tuple[str, ...]
+    """Layers that normalise by the tile's own statistics."""
+    mismatch: Mismatch
+    rounding: float
+    """Disagreement up to which tiles count as equal."""
+    data: str
+    """What the tiles showed."""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in a line."""
+        if self.stitchable:
+            reach = max(map(max, self.footprint.reach))
+            return f"Stitchable: reach {reach}, period {max(self.footprint.period)}; tiles agree to rounding."
+        return f"Not stitchable: {'; '.join(self.reasons)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"sentence": self.sentence, **asdict(self)}
+
+
+def certify(
+    network: Bundle | Network | str | Path,
+    volume: Volume | None = None,
+    *,
+    direction: Literal["forward", "backward"] = "forward",
+    which: str = "last",
+    footprint: Footprint | None = None,
+    dims: int | None = None,
+    channels: int = 1,
+    size: Shape | None = None,
+) -> Certificate:
+    """Measure whether a network's tiles can be stitched, on tiles of a volume, or of noise where none is given.
+
+    `network` is a bundle, its path, a network of `vol2vol.nets`, or any callable from tensors (1, channels, [Z,] Y, X),
+    such as the module of a `torch.export` program. For the last give `dims` and, where it accepts few sizes, `size`;
+    `footprint` is then a claim to be checked. Networks in other files than bundles are refused: reading those may
+    execute what is in them. Raises `BadInput`, `NotFound`.
+    """
+    if isinstance(network, str | Path):
+        network = load_bundle(_checked(Path(network), which))
+    intensity = None
+    if isinstance(network, Bundle):
+        intensity = network.intensity["source" if direction == "forward" else "target"]
+        network = network.network(direction)
+    if isinstance(network, nn.Module) and hasattr(network, "describe"):
+        return _certify_own(network, volume, intensity, footprint)
+    dims = dims or getattr(network, "dims", None)
+    if dims not in (2, 3):
+        raise BadInput("a network of other making needs dims=2 for images or dims=3 for volumes")
+    return _certify_other(
+        Probe(network=network, dims=dims, channels=channels, dtype=_dtype(network)), volume, footprint, size
+    )
+
+
+def _checked(path: Path, which: str) -> Path:
+    if path.suffix in FOREIGN:
+        raise BadInput(
+            f"{path}: reading such a file may execute what is in it, which vol2vol does not do; open it yourself "
+            "(torch.export.load) and give its module to vol2vol.certify(module, dims=...)"
+        )
+    return find_bundle(path, which)
+
+
+def _dtype(network: Network) -> torch.dtype:
+    tensors = [*network.parameters(), *network.buffers()] if isinstance(network, nn.Module) else []
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def _certify_own(
+    network: nn.Module, volume: Volume | None, intensity: Intensity | None, claim: Footprint | None
+) -> Certificate:
+    derived = claim or nets.footprint(network)
+    measured = _measure_own(network, derived)
+    channels: int = network.in_channels  # type: ignore[assignment]
+    copy = deepcopy(network).eval()
+    dtype = torch.float64 if np.prod(tile_of(derived)[1]) <= LARGEST else torch.float32
+    probe = Probe(network=copy.to(dtype), dims=derived.dims, channels=channels, dtype=dtype)
+    described: dict[str, Any] = network.describe()  # type: ignore[operator]
+    segments = described["name"] == "segmenter" and described["arguments"].get("final") != "none"
+    region, data = _region(probe, derived, volume, intensity)
+    found = measure_mismatch(copy, derived, region, segments=segments)
+    return _judged(
+        described["name"], measured, derived, "claim" if claim else "layers",
+        layers=nets.tile_dependent(copy), found=found, rounding=ROUNDING[dtype], data=data,
+    )  # fmt: skip
+
+
+def _measure_own(network: nn.Module, claim: Footprint) -> dict[str, Spread]:
+    """Measure a twin of the same layers, thin and with positive weights, its statistics fixed: geometry alone.
+
+    Along axes with the same claim only the last is measured.
+    """
+    described: dict[str, Any] = network.describe()  # type: ignore[operator]
+    arguments = described["arguments"]
+    plain = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
+    twin = nets.build(described["name"], **{**arguments, **{k: v for k, v in plain.items() if k in arguments}})
+    channels: int = twin.in_channels  # type: ignore[assignment]
+    geometry = nets.footprint(twin)
+    probe = positive(Probe(network=twin.double().eval(), dims=claim.dims, channels=channels, trim=geometry.trim[0]))
+    numbers = zip(*claim.reach, claim.period, claim.residue, strict=True)
+    found: dict[tuple[int, ...], Spread] = {}
+    alike = list(numbers)
+    for axis in reversed(range(claim.dims)):
+        if alike[axis] not in found:
+            sizes = _sizes(probe, geometry, axis)
+            found[alike[axis]] = measure_axis(probe, sizes, axis, step=geometry.period[axis], guess=claim.period[axis])
+    return {"zyx"[axis - claim.dims]: found[key] for axis, key in enumerate(alike)}
+
+
+def _sizes(probe: Probe, geometry: Footprint, axis: int) -> Iterator[Shape]:
+    """Yield growing admissible inputs, long along one axis, across it as small as the network takes."""
+    period = geometry.period[axis]
+    steps = range(1 + max(n // p for n, p in zip(geometry.minimum, geometry.period, strict=True)))
+    columns = list(zip(geometry.residue, geometry.period, geometry.minimum, strict=True))
+    small = accepted(probe, (tuple(min(r + k * p, n) for r, p, n in columns) for k in steps)) or geometry.minimum
+    reach = max(geometry.reach[0][axis], geometry.reach[1][axis])
+    for factor in (2, 4):
+        length = geometry.minimum[axis] + factor * (-(-reach // period) + 1) * period
+        yield (*small[:axis], length, *small[axis + 1 :])
+
+
+def _certify_other(probe: Probe, volume: Volume | None, claim: Footprint | None, size: Shape | None) -> Certificate:
+    foot, bounded = measure_footprint(probe, size=size)
+    measured = {
+        "zyx"[axis - probe.dims]: Spread(
+            before=foot.reach[0][axis], after=foot.reach[1][axis], period=foot.period[axis]
+        )
+        if bounded
+        else Spread(before=None, after=None, period=None)
+        for axis in range(probe.dims)
+    }
+    used = claim or foot
+    region, data = _region(probe, used, volume, None)
+    try:
+        found = measure_mismatch(probe.network, used, region, segments=False)
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(str(error).split())[:80]
+        raise BadInput(
+            f"the network refuses tiles of {tile_of(used)[0]} voxels ({said}): export it with dynamic sizes"
+        ) from None
+    layers = nets.tile_dependent(probe.network) if isinstance(probe.network, nn.Module) else []
+    return _judged(
+        type(probe.network).__name__, measured, used, "claim" if claim else "measurement",
+        layers=layers, found=found, rounding=ROUNDING.get(probe.dtype, 1e-2), data=data,
+    )  # fmt: skip
+
+
+def _region(probe: Probe, foot: Footprint, volume: Volume | None, intensity: Intensity | None) -> tuple[Tensor, str]:
+    """Return `(1, C, [Z,] Y, X)` in the network's range, from the middle of a volume or of noise, and its name."""
+    shape = tile_of(foot)[1]
+    spatial = shape if probe.dims == 3 else (1, *shape)
+    if volume is None:
+        low, high = intensity.network if intensity is not None else (-1.0, 1.0)
+        box = Box.of(spatial)
+        tones = [0.4 * smooth(c, box, 12.0) + 0.2 * white(c, box) for c in range(probe.channels)]
+        values, name = np.clip(np.stack(tones), -1, 1) * (high - low) / 2 + (high + low) / 2, "noise"
+    else:
+        if volume.channels != probe.channels:
+            raise BadInput(
+                f"{volume.path} has {volume.channels} channels, the network reads {probe.channels}: convert it"
+            )
+        start = tuple((n - s) // 2 for n, s in zip(volume.spatial, spatial, strict=True))
+        stored = volume.read_padded(Box.of(spatial).shift(start))
+        values, name = intensity.to_network(stored) if intensity else stored.astype(np.float64), volume.path
+    tensor = torch.from_numpy(np.ascontiguousarray(values, np.float64)).to(probe.dtype)[None]
+    if not bool(torch.isfinite(tensor).all()):
+        raise BadInput(f"{name} holds NaN or infinite voxels: replace them by a number in the file")
+    return (tensor if probe.dims == 3 else tensor[:, :, 0]), name
+
+
+def _judged(
+    name: str,
+    measured: dict[str, Spread],
+    foot: Footprint,
+    source: Literal["layers", "claim", "measurement"],
+    *,
+    layers: list[str],
+    found: Mismatch,
+    rounding: float,
+    data: str,
+) -> Certificate:
+    reasons = [f"layer {layer} normalises by the statistics of the tile" for layer in layers[:3]]
+    if len(layers) > 3:
+        reasons.append(f"{len(layers) - 3} more such layers")
+    for axis, spread in enumerate(measured.values()):
+        reasons += _disagreements("zyx"[axis - foot.dims], spread, foot, axis, known=bool(layers))
+    if not layers and found.far > rounding:
+        reasons.append(f"voxels beyond the reach change an output by {found.far:.2g} standard deviations")
+    if found.invariance > rounding and not layers:
+        reasons.append(f"tiles on the period grid disagree by {found.invariance:.2g} standard deviations")
+    return Certificate(
+        network=name,
+        stitchable=not reasons,
+        reasons=tuple(reasons),
+        measured=measured,
+        footprint=foot,
+        footprint_from=source,
+        tile_dependent=tuple(layers),
+        mismatch=found,
+        rounding=rounding,
+        data=data,
+    )
+
+
+def _disagreements(name: str, spread: Spread, foot: Footprint, axis: int, *, known: bool) -> list[str]:
+    """Say where a measured spread needs more than the footprint grants along an axis."""
+    sides = (("before", spread.before, foot.reach[0][axis]), ("after", spread.after, foot.reach[1][axis]))
+    found = [
+        f"an output needs {seen} voxels {side} it along {name}, the footprint says {said}"
+        for side, seen, said in sides
+        if seen is not None and seen > said
+    ]
+    if None in (spread.before, spread.after) and not known:
+        found.append(
+            f"outputs depend on the whole tile along {name}: its statistics, or a reach beyond the sizes tried"
+        )
+    elif spread.period is None and not known:
+        found.append(f"no shift along {name} leaves the answer the same")
+    elif spread.period is not None and foot.period[axis] % spread.period:
+        found.append(
+            f"the network repeats every {spread.period} voxels along {name}, the footprint says {foot.period[axis]}"
+        )
+    return found
