@@ -119,6 +119,19 @@ def test_orthoslice_is_the_mean_of_three_slicings(models, tmp_path):
     np.testing.assert_allclose(read(tmp_path / "ortho.zarr")[0], np.mean(parts, 0), atol=2e-6)
 
 
+def test_orthoslice_reads_each_block_once(models, tmp_path, monkeypatch):
+    from vol2vol.volumes import Volume
+
+    array = np.random.default_rng(1).integers(0, 256, (70, 75, 77), dtype=np.uint8)
+    write_volume(tmp_path / "in.zarr", array)
+    read = []
+    whole = Volume.read_padded
+    monkeypatch.setattr(Volume, "read_padded", lambda self, box: read.append(box.size) or whole(self, box))
+    made = predict(models[2], tmp_path / "in.zarr", tmp_path / "out.zarr", PredictSettings(assembly="ortho"))
+    assert len(read) >= made.blocks
+    assert max(read) * made.blocks > 0.6 * sum(read)
+
+
 def test_anisotropic_orthoslice_resamples_and_keeps_the_shape(models, tmp_path):
     array = np.random.default_rng(1).integers(0, 256, (7, 25, 27), dtype=np.uint8)
     write_volume(tmp_path / "in.zarr", array, voxel_size=(30, 10, 10))

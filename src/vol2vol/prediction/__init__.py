@@ -1,7 +1,8 @@
 """Apply a model to a volume of any size: plan it, compute it block by block, continue after a kill."""
 
+from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
-from vol2vol.prediction.job import Job, Request, predicting
+from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Cost, Layout
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings

@@ -1,4 +1,4 @@
-"""Which device a name means."""
+"""Which device a name means, and what it has left."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"device {name!r} is not there: use --device cpu")
     return device
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a prediction may take of a GPU now, a fifth left for kernels; None for the host."""
+    return torch.cuda.mem_get_info(device)[0] * 4 // 5 if device.type == "cuda" else None

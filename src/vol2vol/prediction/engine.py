@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol import nets
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.nets.demand import Span
 from vol2vol.nets.stream import Stream
+from vol2vol.plans import WAYS
+from vol2vol.prediction.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -91,3 +94,17 @@ class Engine:
 def to_numpy(output: Tensor) -> np.ndarray:
     """Return a tensor as float32 (or float64) on the host."""
     return (output if output.dtype == torch.float64 else output.float()).cpu().numpy()
+
+
+def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
+    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays."""
+    way, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
+    if dependent and way.seamless:
+        raise BadInput(
+            f"layer {dependent[0]!r} normalises every tile by its own statistics, so no stitching is exact: "
+            "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
+        )
+    fixed = trained if dependent else nets.frozen(trained)
+    if way.network == "padded":
+        return nets.padded(fixed) if nets.croppable(fixed) else fixed
+    return nets.cropped(fixed) if way.network == "cropped" else fixed

@@ -11,17 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 import vol2vol
-from vol2vol import nets
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
-from vol2vol.plans import WAYS
-from vol2vol.prediction.devices import find_device
-from vol2vol.prediction.engine import DTYPES, Engine
+from vol2vol.prediction.devices import find_device, free_memory
+from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.ledger import Ledger, refuse_other
@@ -102,6 +99,7 @@ class Job:
             voxel_size=tuple(source.voxel_size),
             patch=bundle.meta["provenance"].get("patch"),
             channels=source.channels,
+            limit=free_memory(engine.device),
         )
         engine = engine.tested(layout.passes[0].seen)
         return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint)
@@ -174,7 +172,18 @@ class Job:
             yield from swept(self._read, self.engine, self.layout.sweep, row)
             return
         for box in row:
-            yield box, mean_of(self._one(one, box) for one in self.layout.passes)
+            read = self._read if len(self.layout.passes) == 1 else self._around(box)
+            yield box, mean_of(self._one(one, box, read) for one in self.layout.passes)
+
+    def _around(self, block: Box) -> Read:
+        """Read what several passes need for a block once, and serve them from it."""
+        around = self.layout.surroundings(block, self.engine.footprint)
+        values = self._read(around)
+
+        def read(box: Box) -> np.ndarray:
+            return values[:, *box.relative_to(around.start).slices] if around.contains(box) else self._read(box)
+
+        return read
 
     def _shrinking(self, box: Box) -> np.ndarray:
         """Compute a block in the largest exact tiles that the memory holds."""
@@ -186,7 +195,7 @@ class Job:
         for layout in [*self.shrunk] or smaller(self.layout, self.engine.footprint):
             job = replace(self, layout=layout, engine=replace(self.engine))
             try:
-                made = mean_of(job._one(one, box) for one in layout.passes)
+                made = mean_of(job._one(one, box, self._read) for one in layout.passes)
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error):
                     raise
@@ -210,12 +219,12 @@ class Job:
     def _read(self) -> Read:
         return _reader(self.source, self.bundle.intensity[self.domains[0]])
 
-    def _one(self, one: Pass, box: Box) -> np.ndarray:
+    def _one(self, one: Pass, box: Box, read: Read) -> np.ndarray:
         """Return what one pass makes of a block."""
         planes = self.layout.spatial[0]
         if one.planes == planes:
-            return self._on_grid(self._read, one, box)
-        back = functools.partial(self._on_grid, resampled(self._read, 0, (planes, one.planes)), one)
+            return self._on_grid(read, one, box)
+        back = functools.partial(self._on_grid, resampled(read, 0, (planes, one.planes)), one)
         return resampled(back, 0, (one.planes, planes))(box)
 
     def _on_grid(self, read: Read, one: Pass, box: Box) -> np.ndarray:
@@ -246,20 +255,6 @@ class Job:
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
             "training": self.bundle.meta["provenance"],
         }
-
-
-def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
-    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays."""
-    way, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
-    if dependent and way.seamless:
-        raise BadInput(
-            f"layer {dependent[0]!r} normalises every tile by its own statistics, so no stitching is exact: "
-            "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
-        )
-    fixed = trained if dependent else nets.frozen(trained)
-    if way.network == "padded":
-        return nets.padded(fixed) if nets.croppable(fixed) else fixed
-    return nets.cropped(fixed) if way.network == "cropped" else fixed
 
 
 def _reader(source: Volume, intensity: Intensity) -> Read:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from vol2vol.geometry import Box, Shape, cover, grid
+from vol2vol.geometry import Box, Footprint, Shape, cover, grid
 from vol2vol.nets import flops, footprint, layers
 from vol2vol.nets.demand import operations
 from vol2vol.plans import Plan
@@ -119,6 +119,19 @@ class Layout:
             rows.remove(longest)
             rows += [longest[: len(longest) // 2], longest[len(longest) // 2 :]]
         return rows
+
+    def surroundings(self, block: Box, foot: Footprint) -> Box:
+        """Return what all passes together read to make a block, in voxels of the volume: it is read once for all."""
+        around = block
+        for one in self.passes:
+            if one.sweep is None or one.planes != self.spatial[0]:
+                continue
+            axes = one.sweep.network_axes()
+            before = [foot.reach[0][axes.index(a)] + foot.period[axes.index(a)] if a in axes else 0 for a in range(3)]
+            spare = one.sweep.push + max(foot.period)
+            after = [foot.reach[1][axes.index(a)] + spare if a in axes else 0 for a in range(3)]
+            around = around | block.grow(before, after)
+        return around
 
     def cost(self, net: nn.Module) -> Cost:
         """Return what this layout asks of a machine when it runs through `net`."""

@@ -39,14 +39,17 @@ def make_layout(
     voxel_size: tuple[float, ...],
     patch: int | None,
     channels: int,
+    limit: int | None = None,
 ) -> Layout:
     """Choose passes and blocks for a volume.
 
     `net` is the predicting network of the strategy (cropped, padded or full); `patch` the size it was trained on, the
     default tile of strategies whose result depends on the tile. Exact prediction is swept unless a tile is asked for.
+    `limit` is the memory of the device in bytes, where that is not the host's.
     Raises `BadInput` naming the tiles that fit, or the smallest memory that would do.
     """
-    choice = _Choice(net, spatial, settings, assembly, voxel_size, channels)
+    budget = min(settings.budget(), limit or settings.budget())
+    choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget)
     asked = settings.tile_shape(footprint(net).dims)
     if asked is not None:
         return choice.tiled(asked)
@@ -55,7 +58,7 @@ def make_layout(
     if settings.strategy in ("exact", "printed"):
         foot = footprint(net)
         sizes = range(max(foot.period), round_up(max(spatial), max(foot.period)) + 1, max(foot.period))
-        best = largest_that(lambda kept: choice.tiled(choice.balanced(kept)).memory <= settings.budget(), sizes)
+        best = largest_that(lambda kept: choice.tiled(choice.balanced(kept)).memory <= budget, sizes)
         return choice.fitting(lambda kept: choice.tiled(choice.balanced(kept)), iter([best or sizes[0]]))
     size = footprint(net).admissible(patch or 190, 0, at_least=True)
     return choice.tiled((size,) * footprint(net).dims)
@@ -71,6 +74,7 @@ class _Choice:
     assembly: str
     voxel_size: tuple[float, ...]
     channels: int
+    budget: int
 
     def __post_init__(self) -> None:
         self.foot = footprint(self.net)
@@ -78,14 +82,14 @@ class _Choice:
 
     def fitting(self, make: Callable[[Any], Layout], choices: Iterator[Any]) -> Layout:
         """Return the first layout that fits the memory budget; raise naming what the last would need."""
-        budget, layout = self.settings.budget(), None
+        layout = None
         for choice in choices:
             layout = make(choice)
-            if layout.memory <= budget:
+            if layout.memory <= self.budget:
                 return layout
         assert layout is not None
         raise BadInput(
-            f"nothing that this model can do fits {budget / 1e9:.3g} GB: the least needs "
+            f"nothing that this model can do fits {self.budget / 1e9:.3g} GB: the least needs "
             f"--memory {ceil_div(layout.memory, 10**6)}MB"
         )
 
@@ -120,7 +124,7 @@ class _Choice:
         for axis, push, planar in ways:
             planes = self._planes(planar)
             start = self.region.start[axis] if planes == self.spatial[0] or axis != 0 else 0
-            sweep = Sweep(axis=axis, push=push, start=start, planar=planar)
+            sweep = Sweep(axis=axis, push=push, start=start, planar=planar, rows=len(ways) == 1)
             passes.append(Pass(plan=self._nominal(block, planar), planar=planar, planes=planes, sweep=sweep))
         layout = self._layout(tuple(passes), block)
         return replace(layout, memory=self._sweep_memory(layout))
@@ -151,8 +155,11 @@ class _Choice:
             window = [wanted.get(axis) for axis in axes]
             stream = stream_memory(self.net, (batch, *size), position, window=window, bytes_per_value=item)
             peak = max(peak, int(SAFETY * stream) + 2 * 8 * self.channels * tile.size * batch // max(1, tile.shape[0]))
-        blocks = (3 if len(layout.passes) == 1 else 4) * 4 * self.channels * prod(layout.block)
-        return _weights(self.net) + peak + blocks
+        held = 3 * prod(layout.block)
+        if len(layout.passes) > 1:
+            around = layout.surroundings(Box.of(layout.block), self.foot)
+            held = 4 * prod(layout.block) + around.size
+        return _weights(self.net) + peak + 4 * self.channels * held
 
     # Tiles
 

@@ -35,6 +35,8 @@ class Sweep:
     start: int = 0
     """Where the predicted region begins: a stream that begins there needs no extra push."""
     planar: int | None = None
+    rows: bool = True
+    """Whether it goes on from block to block; where each block is swept alone, no stream needs the extra push."""
 
     def network_axes(self) -> Shape:
         """Return the volume's axes that the network sees, in order."""
@@ -51,7 +53,7 @@ class Sweep:
             origin = block.start[axis] // period * period - round_up(before, period)
             trim = footprint.trim[0][position]
             if axis == self.axis:
-                early = 0 if block.start[axis] == self.start else self.push
+                early = self.push if self.rows and block.start[axis] != self.start else 0
                 start[axis] = origin // self.push * self.push - early
                 stop[axis] = start[axis] + self.push
                 continue
@@ -76,12 +78,16 @@ def swept(read: Read, engine: Engine, sweep: Sweep, blocks: Sequence[Box]) -> It
     at = first.start[axis] + engine.footprint.trim[0][axes.index(axis)]
     pending = list(blocks)
     filled: np.ndarray | None = None
+    position, foot = axes.index(axis), engine.footprint
+    end_of_context = blocks[-1].stop[axis] + foot.reach[1][position] + foot.period[position]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, first)
         while pending:
             portion = coming.result()
+            assert first.start[axis] < end_of_context, "the stream asks for more than its context"
             first = first.shift(tuple(sweep.push if a == axis else 0 for a in range(3)))
-            coming = reader.submit(read, first)
+            if first.start[axis] < end_of_context:
+                coming = reader.submit(read, first)
             made = stream.push(_to_network(portion, sweep, engine))
             if made is None:
                 continue
@@ -104,7 +110,6 @@ def swept(read: Read, engine: Engine, sweep: Sweep, blocks: Sequence[Box]) -> It
                 filled = None
                 pending.pop(0)
             at = end
-        coming.cancel()
 
 
 def _to_network(portion: np.ndarray, sweep: Sweep, engine: Engine) -> torch.Tensor:
