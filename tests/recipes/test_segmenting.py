@@ -23,7 +23,6 @@ TINY = (
     "data.patch=76",
     "data.labels.held_out=0.3",
     "data.labels.held_out_patches=6",
-    "segment.network.arguments.levels=3",
     "segment.network.arguments.width=4",
     "train.epochs=2",
     "train.steps_per_epoch=2",
