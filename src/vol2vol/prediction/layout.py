@@ -61,6 +61,8 @@ class Cost:
     voxels: int
     redundancy: float
     """Voxels read by the network per voxel of the result, mean over passes."""
+    reads: float
+    """Voxels of the volume read from storage per voxel of the result."""
     flops: int
     """Floating-point operations of all convolutions; a multiply-add counts two."""
     flops_per_voxel: float
@@ -144,6 +146,7 @@ class Layout:
             blocks=len(self.blocks()),
             voxels=voxels,
             redundancy=read / voxels / len(self.passes),
+            reads=_stored_reads(self, net) / voxels,
             flops=total,
             flops_per_voxel=total / voxels,
             floor_per_voxel=len(self.passes) * floor(net),
@@ -217,3 +220,24 @@ def _swept(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
         total += planes * operations(records, size, [wanted[axis] for axis in sweep.network_axes()])
         read += planes * prod(size)
     return total, read
+
+
+def _stored_reads(layout: Layout, net: nn.Module) -> int:
+    """Return the voxels of the volume that are read from storage; what lies outside it is mirrored, not read."""
+    foot, whole = footprint(net), Box.of(layout.spatial)
+    total = 0
+    for row in layout.rows(layout.blocks()):
+        first, last = row[0], row[-1]
+        if layout.sweep is not None:
+            box, _ = layout.sweep.tile(foot, first)
+            axis = layout.sweep.axis
+            position = layout.sweep.network_axes().index(axis)
+            end = last.stop[axis] + foot.reach[1][position] + foot.period[position]
+            total += (Box(box.start, tuple(end if a == axis else b for a, b in enumerate(box.stop))) & whole).size
+        elif all(one.sweep is not None for one in layout.passes):
+            total += (layout.surroundings(first, foot) & whole).size
+        else:
+            for one in layout.passes:
+                kept = list(one.plan.kept_boxes(stretched(first, one, layout.spatial)))
+                total += ((one.plan.read_box(kept[0]) | one.plan.read_box(kept[-1])) & whole).size
+    return total
