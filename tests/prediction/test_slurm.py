@@ -1,0 +1,82 @@
+"""A job array on a real SLURM of one node, started for the test: told to stop, requeued, finished."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_volume
+from test_faults import same
+
+from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction.finishing import how_made
+from vol2vol.prediction.ledger import Ledger
+
+START = Path(__file__).parents[1] / "slurm" / "start.sh"
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A cluster whose commands find it by SLURM_CONF; skipped where none can be started."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="slurm-")  # short: the length of a socket's path is limited
+    env = {**os.environ, "SLURM_TEST_PORT": str(port)}
+    started = subprocess.run([START, folder], env=env, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        if started.returncode:
+            reason = (started.stdout + started.stderr).strip().splitlines()[:1]
+            pytest.skip(f"no SLURM can be started here: {' '.join(reason)}")
+        os.environ["SLURM_CONF"] = f"{folder}/slurm.conf"
+        yield Path(folder)
+    finally:
+        os.environ.pop("SLURM_CONF", None)
+        subprocess.run([START, folder, "stop"], capture_output=True, timeout=60, check=False)
+        time.sleep(1)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def said(*words):
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def wait_for(what, seconds=120):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, (said("squeue"), [p.read_text() for p in Path.cwd().glob("slurm-*.out")])
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def long(tmp_path):
+    array = np.random.default_rng(7).integers(0, 256, (1600, 40, 40), dtype=np.uint8)
+    return write_volume(tmp_path / "in.zarr", array, chunks=(32, 32, 32))
+
+
+def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out.zarr"
+    command = [sys.executable, "-m", "vol2vol.cli", "predict", str(models[3]), str(long), str(out)]
+    command += ["--executor", "slurm", "--workers", "2", "--sbatch=--time=5 --cpus-per-task=1"]
+    printed = said(*command)
+    number = printed.partition("job ")[2].partition(":")[0]
+    assert number.isdigit(), printed
+    ledger = Ledger.of(str(out))
+    wait_for(ledger.done)
+    subprocess.run(["scancel", "--signal=USR1", "--batch", number], check=True)
+    wait_for(lambda: how_made(str(out)).get("complete"))
+    wait_for(lambda: not said("squeue", "--noheader"))
+    logs = "".join(path.read_text() for path in tmp_path.glob(f"slurm-{number}_*.out"))
+    assert "SIGUSR1: finishing the block under way" in logs
+    assert "requeued: True" in logs
+    assert "Traceback" not in logs
+    predict(models[3], long, tmp_path / "whole" / "out.zarr", PredictSettings())
+    same(out, tmp_path / "whole" / "out.zarr")
+    assert "nothing to do" in subprocess.run(command, capture_output=True, text=True, check=True).stderr
