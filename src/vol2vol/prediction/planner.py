@@ -52,7 +52,7 @@ def make_layout(
     choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget)
     asked = settings.tile_shape(footprint(net).dims)
     if asked is not None:
-        return choice.tiled(asked)
+        return choice.fitting(choice.tiled, iter([asked]))
     if settings.strategy == "exact" and not tile_dependent(net):
         return choice.fitting(choice.swept, choice.columns())
     if settings.strategy in ("exact", "printed"):
@@ -88,10 +88,9 @@ class _Choice:
             if layout.memory <= self.budget:
                 return layout
         assert layout is not None
-        raise BadInput(
-            f"nothing that this model can do fits {self.budget / 1e9:.3g} GB: the least needs "
-            f"--memory {ceil_div(layout.memory, 10**6)}MB"
-        )
+        needed = ceil_div((layout.memory + self.settings.resident()) * self.settings.workers, 10**6)
+        what = f"tile {self.settings.tile}" if self.settings.tile != "auto" else "the least this model can do"
+        raise BadInput(f"{what} does not fit {self.budget / 1e9:.3g} GB: it needs --memory {needed}MB")
 
     # Sweeps
 

@@ -82,10 +82,14 @@ class PredictSettings(BaseModel):
         return text
 
     def budget(self) -> int:
-        """Return the memory budget of one worker in bytes."""
-        whole = psutil.virtual_memory().available // 2 if self.memory == "auto" else parse_bytes(self.memory)
-        alone = self.executor == "slurm" or self.scheduler is not None
-        return whole if alone else whole // self.workers
+        """Return the bytes that one worker may take beyond what the program itself takes; 0 where there are none."""
+        if self.memory == "auto":
+            return psutil.virtual_memory().available // 2 // self.workers
+        return max(0, parse_bytes(self.memory) // self.workers - self.resident())
+
+    def resident(self) -> int:
+        """Return the bytes of the program itself, where the budget counts them: it does if it was given."""
+        return 0 if self.memory == "auto" else int(psutil.Process().memory_info().rss)
 
     def tile_shape(self, dims: int) -> Shape | None:
         """Return the tile asked for, one number per axis, or None for auto."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -125,8 +126,18 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
 
 
 def _refuse_input(request: Request, output: str) -> None:
-    if "://" not in output and Path(output).exists() and Path(output).resolve() == Path(request.input).resolve():
+    """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
+    if "://" in output or "://" in request.input:
+        return
+    there = Path(output).resolve()
+    source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", request.input)).resolve()
+    if there == source:
         raise AlreadyExists(f"{output} is the input: choose another name for the output")
+    if there in source.parents:
+        raise AlreadyExists(f"{output} holds the input {request.input}: choose another name for the output")
+    stores = [parent for parent in (source, *source.parents) if parent.suffix in (".zarr", ".n5")]
+    if any(store == there or store in there.parents for store in stores):
+        raise AlreadyExists(f"{output} lies in the input {request.input}: choose another place for the output")
 
 
 def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:
