@@ -8,6 +8,7 @@ import pytest
 from conftest import write_volume
 from test_faults import begin, same, shards
 
+from vol2vol.cli import main
 from vol2vol.errors import CannotWrite, Mismatch, WorkerLost
 from vol2vol.executors.slurm import Array
 from vol2vol.prediction import PredictSettings, predict
@@ -160,3 +161,39 @@ def test_script_of_an_array():
     assert "#SBATCH --array=0-2" in lines
     assert "#SBATCH --time=1:00:00 --gres=gpu:1" in lines
     assert lines[-1] == "exec '/a b/python' -m x"
+
+
+def test_command_line_of_work_and_verify(begun, whole, models, long, capsys, tmp_path):
+    assert main(["work", begun]) == 0
+    assert "complete: True" in capsys.readouterr().out
+    same_folder(begun, whole)
+    assert main(["verify", begun]) == 2
+    assert "give --model and --input (input in.zarr, model " in capsys.readouterr().err
+    words = ["verify", begun, "--model", str(models[3]), "--input", str(long), "--sample", "3"]
+    assert main(words) == 0
+    file = shards(Path(begun))[0]
+    file.write_bytes(shards(Path(begun))[1].read_bytes())
+    assert main([*words, "--sample", "9"]) == 1
+    assert "0.0.0: " in capsys.readouterr().out
+    assert main(["verify", begun, "--model", str(models[2]), "--input", str(long)]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert main(["verify", str(long), "--model", str(models[2]), "--input", str(long)]) == 2
+    assert "does not say how it was made" in capsys.readouterr().err
+
+
+def test_dry_run_of_an_array_shows_its_script(models, long, capsys):
+    words = ["predict", str(models[3]), str(long), "a b.zarr", "--executor", "slurm", "--workers", "3", "--dry-run"]
+    assert main([*words, "--sbatch=--partition=gpu --gres=gpu:1"]) == 0
+    said = capsys.readouterr().out
+    assert "#SBATCH --partition=gpu --gres=gpu:1" in said
+    assert "a b.zarr' --requeue" in said
+    assert main([*words, '--sbatch=--comment="open']) == 2
+
+
+def test_without_sbatch_the_script_is_left_for_later(models, long, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = predict(models[3], long, tmp_path / "out.zarr", PredictSettings(executor="slurm", workers=2))
+    assert made.voxels == 0
+    assert "no sbatch here" in made.submitted
+    assert "vol2vol.cli work" in (tmp_path / "vol2vol-out.zarr.sbatch").read_text()

@@ -41,7 +41,7 @@ def _predict(
         voxel_size: voxel size of an input whose file does not say: Z,Y,X (or Y,X for an image).
         unit: unit of the voxel size, such as nanometer.
         overwrite: replace an existing output.
-        dry_run_: print blocks, redundancy, operations, memory and expected time; compute nothing.
+        dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
         json: print the result as JSON.
     """
     where: dict[str, Any] = {
@@ -51,7 +51,7 @@ def _predict(
         "unit": unit,
     }
     if dry_run_:
-        show.result(dry_run(model, input, settings, **where), as_json=json)
+        show.result(dry_run(model, input, settings, **where, output=output), as_json=json)
         return
     with show.block_progress() as progress:
         made = predict(model, input, output, settings, **where, overwrite=overwrite, progress=progress)

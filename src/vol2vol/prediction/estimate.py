@@ -13,6 +13,7 @@ from vol2vol.nets import flops
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.submission import submission
 
 TRIAL = 2.0e9
 """Operations of the tile that is timed: some tenths of a second on one core."""
@@ -27,17 +28,18 @@ def dry_run(
     axes: str | None = None,
     voxel_size: Sequence[float] | None = None,
     unit: str | None = None,
+    output: str | Path = "output.zarr",
 ) -> dict[str, Any]:
     """Return blocks, redundancy, operations, memory and expected time of a prediction; writes nothing.
 
     The time is that of the convolutions at the rate measured on one small tile now, here; reading and writing come on
-    top.
+    top. For a job array there is also its script.
     """
     settings = settings or PredictSettings()
     job = Job.open(Request.of(model, input, settings, which, axes=axes, voxel_size=voxel_size, unit=unit))
     layout, cost = job.layout, job.layout.cost(job.engine.network)
     plan = layout.passes[0].plan
-    return {
+    said = {
         "input": job.source.path,
         "voxels": cost.voxels,
         "strategy": settings.strategy,
@@ -61,6 +63,9 @@ def dry_run(
         "memory budget": settings.budget(),
         "expected seconds": round(cost.flops / rate(job), 1),
     }
+    if settings.executor == "slurm":
+        said["script"] = submission(job, str(output), cost.blocks).text
+    return said
 
 
 def plan_words(layout: Layout) -> str:
