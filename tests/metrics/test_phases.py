@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vol2vol.metrics.phases import contrast, control_phases, faces_p, holm, phase_table, rank_p, usable_periods
+from vol2vol.metrics.phases import (
+    contrast,
+    control_phases,
+    faces_p,
+    holm,
+    in_phase,
+    phase_table,
+    rank_p,
+    usable_periods,
+)
 
 
 def test_table_puts_the_border_in_the_middle():
@@ -103,3 +112,20 @@ def test_periods_without_controls_are_not_usable():
     table[2, :4] = np.nan
     table[3, 2:] = np.nan
     assert usable_periods(table, control_phases(16, 4)).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("step", [8, 11, 12, 16, 22, 24, 30, 46, 64, 96])
+@pytest.mark.parametrize("period", [1, 2, 4, 5, 8, 32])
+def test_columns_in_phase_count_from_the_start_of_a_tile_and_have_the_seam_in_their_middle(step, period):
+    columns = in_phase(step, period)
+    phases = np.arange(step) - step // 2
+    assert phases[columns[len(columns) // 2]] == 0
+    assert (phases[columns] % step % period == 0).all()
+    every = len(range(0, step, period))
+    assert every - 2 <= len(columns) <= every
+    if step % period == 0:
+        assert len(columns) == every
+    if period == 1:
+        assert len(columns) == step
+    controls = control_phases(step, 2, (0,), period)
+    assert not (controls & ~control_phases(step, 2)).any()

@@ -297,3 +297,33 @@ def test_a_report_is_plain_data():
     assert data["rows"][0]["statistic"] is None
     assert len(data["rows"][3]["profile"]) == 24
     assert data["grid"]["step"] == [24, 24, 24]
+
+
+def patterned(seed, shape=(2, 384, 384)):
+    """Return noise under the pattern that a strided network leaves: pairs of planes share half of their values."""
+    y = np.random.default_rng(seed).normal(0, 1, shape)
+    y[:, 1::2] += y[:, ::2]
+    y[:, :, 1::2] += y[:, :, ::2]
+    return y
+
+
+def test_a_networks_own_pattern_is_no_seam_and_hides_none():
+    known = Grid(step=(1, 16, 16), period=(1, 2, 2))
+    blind, told, hidden = 0, 0, 0
+    for seed in range(5):
+        y = patterned(seed)
+        blind += seam_tests(y, Grid(step=(1, 16, 16))).verdict == "seams"
+        told += seam_tests(y, known).verdict == "seams"
+        tiles = np.indices(y.shape)[1:] // 16
+        hidden += seam_tests(y + 0.3 * (tiles.sum(0) % 2), known).verdict != "seams"
+    assert blind == 5, "the pattern would be taken for seams"
+    assert told <= 1
+    assert hidden == 0
+
+
+def test_too_few_planes_in_phase_are_said():
+    report = seam_tests(patterned(0), Grid(step=(1, 32, 32), period=(1, 16, 4)))
+    assert "2 planes in phase with the network's period of 16" in report.row("y", "SGR").reason
+    assert report.row("x", "SGR").verdict != "not tested"
+    with pytest.raises(BadInput, match="periods of at least 1"):
+        Grid(step=(8, 8, 8), period=(0, 1, 1))

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
+import vol2vol
 from vol2vol import nets
 from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
@@ -256,3 +258,25 @@ def test_mistakes_are_one_line(words, said, folder, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
+
+
+def test_what_is_certified_is_predicted_without_seams(folder, capsys):
+    """The exact prediction shows no seam, full tiles side by side do; the network's own pattern is none."""
+    rng = np.random.default_rng(1)
+    array = gaussian_filter(rng.normal(0, 1, (4, 150, 156)), (0, 1, 1))
+    array = np.clip(128 + 30 * array / array.std(), 0, 255).astype(np.uint8)[None]
+    source = create_volume(
+        folder / "tissue.zarr", shape=array.shape, dtype="uint8", voxel_size=(8, 8, 8), unit="nanometer"
+    )
+    source.write(Box.of(source.spatial), array)
+    source.flush()
+    for strategy, seams in (("exact", False), ("disjoint", True)):
+        out = folder / f"{strategy}.zarr"
+        settings = vol2vol.PredictSettings(strategy=strategy, tile="46", device="cpu")
+        vol2vol.predict(folder / "model", folder / "tissue.zarr", out, settings)
+        assert main(["evaluate", "seams", str(out), "--source", str(folder / "tissue.zarr"), "--json"]) == 0
+        (told,) = json.loads(capsys.readouterr().out)["passes"]
+        assert told["grid"]["period"] == [1, 4, 4]
+        tested = [row for row in told["rows"] if row["verdict"] != "not tested"]
+        assert {row["axis"] for row in tested} == {"y", "x"}
+        assert any(row["verdict"] == "seam" for row in tested) == seams

@@ -169,7 +169,7 @@ def test_distances_lie_between_floor_and_ceiling(folder):
     ("words", "said"),
     [
         (["seams", "clean.zarr"], "does not say how it was tiled"),
-        (["seams", "clean.zarr", "--origin", "1,1,1"], "--origin needs --step"),
+        (["seams", "clean.zarr", "--origin", "1,1,1"], "need --step"),
         (["seams", "clean.zarr", "--step", "16,16"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,16,1.5"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,0,16"], "at least 1"),

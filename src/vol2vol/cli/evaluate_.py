@@ -45,6 +45,7 @@ def _seams(
     source: parse.Text = None,
     step: parse.VoxelSize = None,
     origin: parse.VoxelSize = None,
+    period: parse.VoxelSize = None,
     blind: bool = False,
     plot: parse.Text = None,
     axes: parse.Axes = None,
@@ -57,6 +58,7 @@ def _seams(
         source: the volume it was translated from, whose own steps are then discounted.
         step: distance between tiles in voxels, where the volume does not say.
         origin: where the first tile starts, with --step.
+        period: after how many voxels the network repeats, with --step; planes in its phase are compared.
         blind: look for regular seams of any tile size.
         plot: write the statistic by phase of the grid as a picture (.png).
         axes: axes of volumes whose files do not say, such as zyx.
@@ -65,7 +67,7 @@ def _seams(
     from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 
     opened = [open_volume(path, axes=axes) for path in (volume, source) if path is not None]
-    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin), blind=blind)
+    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
         _plot(plot, reports)
@@ -78,14 +80,18 @@ def _seams(
         print(seam_sentence(one))
 
 
-def _grid(step: str | None, origin: str | None) -> Any:
+def _grid(step: str | None, origin: str | None, period: str | None) -> Any:
     if step is None:
-        if origin is not None:
-            raise BadInput("--origin needs --step: how far apart tiles are")
+        if origin is not None or period is not None:
+            raise BadInput("--origin and --period need --step: how far apart tiles are")
         return None
     from vol2vol.metrics.grid import Grid
 
-    return Grid(step=_voxels(step, "--step"), origin=_voxels(origin or "0,0,0", "--origin"))
+    return Grid(
+        step=_voxels(step, "--step"),
+        origin=_voxels(origin or "0,0,0", "--origin"),
+        period=_voxels(period or "1,1,1", "--period"),
+    )
 
 
 def _voxels(text: str, flag: str) -> Shape:

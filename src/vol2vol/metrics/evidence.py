@@ -13,7 +13,7 @@ import numpy as np
 
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Resampling, block_interval
-from vol2vol.metrics.phases import Contrast, contrast, control_phases, phase_table, usable_periods
+from vol2vol.metrics.phases import Contrast, contrast, control_phases, in_phase, phase_table, usable_periods
 from vol2vol.metrics.profiles import Profile
 
 TESTS = ("SGR", "SJE", "HFR")
@@ -29,6 +29,8 @@ class Layout:
     step: int
     overlap: int
     guard: int
+    period: int = 1
+    """Of the network's own pattern, counted from the start of a tile."""
 
     @property
     def offsets(self) -> Shape:
@@ -61,11 +63,13 @@ class Evidence:
     profile: np.ndarray
     """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
     combine: Callable[[np.ndarray], np.ndarray]
+    period: int = 1
 
     @property
     def contrast(self) -> Contrast:
         """Seam planes against control planes."""
-        return contrast(self.planes, self.controls)
+        columns = in_phase(self.planes.shape[1], self.period)
+        return contrast(self.planes[:, columns], self.controls[columns])
 
     @property
     def statistic(self) -> float:
@@ -118,9 +122,9 @@ def _bands(fine: np.ndarray, band: int) -> np.ndarray:
 
 def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) -> Evidence | None:
     """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
-    controls = control_phases(layout.step, guard, offsets)
+    controls = control_phases(layout.step, guard, offsets, layout.period)
     table = phase_table(np.where(np.isfinite(logs), logs, np.nan), layout.borders, layout.step, offsets)
-    faces = _select(table, controls)
+    faces = _select(table, controls, layout.period)
     if faces is None:
         return None
     planes = _mean(faces, 1)
@@ -132,18 +136,19 @@ def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) 
         ratios=faces[..., layout.step // 2] - _mean(faces[..., controls], 2),
         profile=np.exp(profile - np.nanmedian(profile[controls])),
         combine=np.exp,
+        period=layout.period,
     )
 
 
 def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
     """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
-    controls = control_phases(layout.step, layout.guard, layout.offsets)
+    controls = control_phases(layout.step, layout.guard, layout.offsets, layout.period)
     phases = (np.arange(len(level)) - layout.borders[0] + layout.step // 2) % layout.step
     steps = _unpredicted(np.diff(level, axis=0, prepend=np.nan), controls[phases], min(2, layout.guard - 1))
     energy = phase_table(steps**2, layout.borders, layout.step, layout.offsets)
     scale = _mean(_mean(energy, 2), 0)
     scale[~(scale > 1e-14)] = np.nan
-    faces = _select(energy / scale[:, None], controls)
+    faces = _select(energy / scale[:, None], controls, layout.period)
     if faces is None:
         return None
     means = _mean(faces, 1)
@@ -156,15 +161,19 @@ def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
         ratios=faces[..., layout.step // 2] / usual,
         profile=profile / usual,
         combine=np.asarray,
+        period=layout.period,
     )
 
 
-def _select(faces: np.ndarray, controls: np.ndarray) -> np.ndarray | None:
-    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two."""
+def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
+    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two.
+
+    At least four controls are needed, of neighbouring planes; two where they are a period apart.
+    """
     whole = (np.isfinite(faces) == np.isfinite(faces).any(axis=1, keepdims=True)).all(axis=2)
     faces = np.where(whole[..., None], faces, np.nan)
     keep = usable_periods(_mean(faces, 1), controls)
-    return faces[keep] if keep.sum() >= 2 and controls.sum() >= 4 else None
+    return faces[keep] if keep.sum() >= 2 and controls.sum() >= (4 if period == 1 else 2) else None
 
 
 def _unpredicted(steps: np.ndarray, controls: np.ndarray, beside: int) -> np.ndarray:

@@ -29,13 +29,15 @@ class Grid:
     step: Shape
     origin: Shape = (0, 0, 0)
     overlap: Shape = (0, 0, 0)
+    period: Shape = (1, 1, 1)
+    """The network's own pattern repeats after so many voxels of a tile: only planes in its phase are compared."""
 
     def __post_init__(self) -> None:
-        fields = (self.step, self.origin, self.overlap)
-        if any(len(field) != 3 for field in fields) or min(self.step) < 1 or min(self.overlap) < 0:
+        fields = (self.step, self.origin, self.overlap, self.period)
+        if any(len(field) != 3 for field in fields) or min(*self.step, *self.period) < 1 or min(self.overlap) < 0:
             raise BadInput(
-                f"grid step {self.step}, origin {self.origin}, overlap {self.overlap}: give three integers each "
-                "(Z,Y,X), steps of at least 1"
+                f"grid step {self.step}, origin {self.origin}, overlap {self.overlap}, period {self.period}: "
+                "give three integers each (Z,Y,X), steps and periods of at least 1"
             )
 
     @classmethod

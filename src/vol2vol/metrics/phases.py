@@ -27,12 +27,24 @@ def phase_table(series: np.ndarray, borders: np.ndarray, step: int, offsets: Sha
     return np.moveaxis(table.mean(axis=2), 1, 2)
 
 
-def control_phases(step: int, guard: int, offsets: Shape = (0,)) -> np.ndarray:
-    """Say which phases, -step // 2 first, keep every plane of the seam at least `guard` planes from every other."""
+def control_phases(step: int, guard: int, offsets: Shape = (0,), period: int = 1) -> np.ndarray:
+    """Say which phases, -step // 2 first, keep every plane of the seam at least `guard` planes from every other.
+
+    With a `period` only those a multiple of it after the start of a tile: a strided network has a pattern of its own.
+    """
     phases = np.arange(step) - step // 2
     gaps = {(b - a) % step for a in offsets for b in offsets}
     away = [np.minimum((phases - gap) % step, (gap - phases) % step) for gap in gaps]
-    return np.min(away, axis=0) >= guard
+    return (np.min(away, axis=0) >= guard) & (phases % step % period == 0)
+
+
+def in_phase(step: int, period: int) -> np.ndarray:
+    """Return the columns, -step // 2 first, of phases in the period of phase 0, with that one in the middle."""
+    phases = np.arange(step) - step // 2
+    columns = np.flatnonzero(phases % step % period == 0)
+    before, after = (columns < step // 2).sum(), (columns > step // 2).sum()
+    first, count = max(0, before - after - 1), 2 * min(before, after) + 1 + int(before > after)
+    return columns[first : first + count]
 
 
 @dataclass(frozen=True)

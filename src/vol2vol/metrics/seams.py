@@ -187,13 +187,23 @@ def _untestable(grid: Grid, size: int, axis: int) -> str:
         return f"{number} seams on {size} voxels: at least two are needed"
     if step < SMALLEST_STEP:
         return f"tiles of {step} voxels leave no planes to compare with: at least {SMALLEST_STEP} are needed"
+    if (period := grid.period[axis]) > 1 and control_phases(
+        step, min(SMALLEST_STEP, step // 4), (0,), period
+    ).sum() < 2:
+        return f"tiles of {step} voxels leave fewer than 2 planes in phase with the network's period of {period}"
     return ""
 
 
 def _layout(grid: Grid, size: int, axis: int, guard: int) -> Layout:
     """Return where the seams are; the guard shrinks where tiles are too small to leave a quarter of their planes."""
     step, overlap = grid.step[axis], grid.overlap[axis]
-    layout = Layout(borders=grid.borders(size, axis), step=step, overlap=overlap, guard=min(guard, step // 4))
+    layout = Layout(
+        borders=grid.borders(size, axis),
+        step=step,
+        overlap=overlap,
+        guard=min(guard, step // 4),
+        period=grid.period[axis],
+    )
     while layout.guard > 1 and 4 * control_phases(step, layout.guard, layout.offsets).sum() < step:
         layout = replace(layout, guard=layout.guard - 1)
     return layout

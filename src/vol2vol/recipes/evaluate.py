@@ -6,7 +6,7 @@ NaN and infinities become None, so that every result can be written as JSON.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
 
@@ -59,31 +59,36 @@ def grids_of(volume: Volume) -> list[Grid]:
     Raises `BadInput` where what it says of itself cannot be read.
     """
     made = volume.attrs.get("vol2vol")
-    layout = made.get("layout") if isinstance(made, dict) else None
-    if not layout:
+    if not isinstance(made, dict) or not made.get("layout"):
         return []
+    layout = made["layout"]
     try:
         start, whole = layout["region"]["start"], layout["spatial"]
-        grids = [_grid(Plan.from_dict(one["plan"]), one["planes"] / whole[0], start) for one in layout["passes"]]
+        period = made.get("footprint", {}).get("period", ())
+        grids = [_grid(one, one["planes"] / whole[0], start, period) for one in layout["passes"]]
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{volume.path} says in no readable way how it was tiled ({error}): give --step") from None
     return list(dict.fromkeys(grids))
 
 
-def _grid(plan: Plan, stretch: float, start: Shape) -> Grid:
+def _grid(one: dict[str, Any], stretch: float, start: Shape, period: Sequence[int]) -> Grid:
     """Return the grid of one pass in voxels of the output, which starts at `start`.
 
     Across a z axis that was stretched for the network by a factor that does not divide its tiles, seams are not on
     planes; their step is then longer than any volume, which leaves the axis untested.
     """
-    grid = Grid.of(plan)
+    grid = Grid.of(Plan.from_dict(one["plan"]))
     step, origin, overlap = ([*part] for part in (grid.step, grid.origin, grid.overlap))
+    repeats = [int(n) for n in period] or [1] * 3
+    if len(repeats) == 2:
+        repeats.insert(one["planar"] or 0, 1)
     if stretch != 1:
         exact = (step[0] / stretch).is_integer() and (origin[0] / stretch).is_integer()
         step[0], origin[0] = (int(step[0] / stretch), int(origin[0] / stretch)) if exact else (1 << 40, 0)
         overlap[0] = math.ceil(overlap[0] / stretch)
+        repeats[0] = max(1, round(repeats[0] / stretch))
     moved = tuple((o - a) % s for o, a, s in zip(origin, start, step, strict=True))
-    return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap))
+    return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap), period=tuple(repeats))
 
 
 def seam_sentence(report: SeamReport | CombReport) -> str:
