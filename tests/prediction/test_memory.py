@@ -35,10 +35,13 @@ def limit(monkeypatch, side, error):
             monkeypatch.setattr(Stream, name, limited(getattr(Stream, name)))
 
 
-@pytest.mark.parametrize(("dims", "assembly"), [(3, "volume"), (2, "slices"), (2, "ortho")])
 @pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")],
+    ("dims", "assembly", "error"),
+    [
+        (3, "volume", torch.OutOfMemoryError("CUDA out of memory")),
+        (2, "slices", RuntimeError("DefaultCPUAllocator: can't allocate memory: you")),
+        (2, "ortho", MemoryError("no")),
+    ],
 )
 def test_smaller_tiles_give_the_same_voxels(dims, assembly, error, models, volume, tmp_path, monkeypatch, caplog):
     settings = PredictSettings(raw=True, assembly=assembly)

@@ -124,13 +124,20 @@ def test_a_row_on_which_workers_die_is_given_up_and_named(begun):
     assert Claims(ledger, "me").take("0.0.0")
 
 
-def test_failures_are_repeated_by_others_and_then_named(begun, monkeypatch):
+def test_failures_are_repeated_by_others_and_then_named(begun, whole, models, long, monkeypatch, tmp_path):
     def refuses(*_):
         raise CannotWrite("the moon is full")
 
     monkeypatch.setattr(work_module, "checksum", refuses)
-    with pytest.raises(WorkerLost, match="the moon is full"):
-        work(begun)
+    for _ in range(2):
+        with pytest.raises(WorkerLost, match="the moon is full"):
+            work(begun)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    predict(models[3], long, begun, PredictSettings(executor="slurm"))
+    assert work(begun)[1]
+    same_folder(begun, whole)
 
 
 def test_damage_by_others_is_found_before_the_output_is_complete(begun, whole, models, long, caplog):

@@ -46,7 +46,7 @@ class Claims:
         if tries > TRIES:
             raise WorkerLost(
                 f"block {row}: {TRIES} workers failed on it ({claim.get('error', 'they died')}): see their logs; "
-                "the same command tries again"
+                "the same vol2vol predict tries again"
             )
         mine = {"owner": self._owner, "tries": tries, "beat": 0, "error": claim.get("error", "they died")}
         if not exchange_key(self._folder, f"claims/{row}", _bytes(mine), expected=current):

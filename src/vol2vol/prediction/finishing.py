@@ -14,7 +14,7 @@ from vol2vol.prediction.job import Job
 from vol2vol.prediction.ledger import Ledger, block_name
 from vol2vol.prediction.work import check_input
 from vol2vol.volumes import build_pyramid, create_volume, open_volume
-from vol2vol.volumes.store import delete_keys, is_remote, list_keys
+from vol2vol.volumes.store import delete_all, is_remote, list_keys
 
 log = logging.getLogger(__name__)
 _METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", "plan.json"}
@@ -92,7 +92,7 @@ def make_room(output: str, *, ours: bool) -> None:
     if not is_remote(output):
         shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
     elif keys:
-        delete_keys(output)
+        delete_all(output)
 
 
 def check_store(job: Job, output: str) -> None:

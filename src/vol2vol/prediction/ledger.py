@@ -22,7 +22,7 @@ import numpy as np
 
 from vol2vol.errors import Mismatch, Unreadable
 from vol2vol.geometry import Box
-from vol2vol.volumes.store import delete_keys, is_remote, list_keys, read_key, write_key
+from vol2vol.volumes.store import delete_all, delete_keys, is_remote, list_keys, read_key, write_key
 
 PLAN = "plan.json"
 SPOILED = "spoiled"
@@ -102,10 +102,14 @@ class Ledger:
         """Forget that a block was done."""
         delete_keys(self.folder, f"done/{block}")
 
+    def unclaim(self) -> None:
+        """Forget who computes what, and which rows were given up; those who work go on unharmed."""
+        delete_keys(self.folder, *list_keys(self.folder, "claims/"))
+
     def remove(self) -> None:
         """Delete the plan, then the marks, and the folder itself where there is one."""
         delete_keys(self.folder, PLAN)
-        delete_keys(self.folder)
+        delete_all(self.folder)
         if not is_remote(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
 

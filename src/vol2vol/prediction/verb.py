@@ -78,6 +78,7 @@ def predict(
     if progress is not None:
         progress(len(done), len(blocks), 0)
     if before != "complete" and job.settings.executor == "slurm":
+        Ledger.of(output).unclaim()
         submitted = submission(job, output, len(todo)).submit()
     elif before != "complete":
         for box in compute(job, output, todo):

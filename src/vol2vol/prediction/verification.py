@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def intact(job: Job, output: str, boxes: Iterable[Box]) -> set[str]:
     ledger = Ledger.of(output)
     done = ledger.done()
     marked = [box for box in boxes if block_name(box) in done]
-    with open_volume(output) as stored, ThreadPoolExecutor(READERS) as readers:
+    held = job.channels * prod(job.layout.block) * job.dtype.itemsize
+    several = max(1, min(READERS, job.settings.budget() // (4 * held)))
+    with open_volume(output) as stored, ThreadPoolExecutor(several) as readers:
         sound = list(readers.map(lambda box: _sound(job, stored, ledger, box), marked))
         for box, fine in zip(marked, sound, strict=True):
             if not fine:

@@ -109,7 +109,7 @@ def _attached(work: RowWork, place: int) -> Job:
     if work.threads is not None:
         torch.set_num_threads(work.threads)
     device = work.device
-    if device == "auto" and torch.cuda.device_count() > 1:
+    if device in ("auto", "cuda") and torch.cuda.device_count() > 1:
         device = f"cuda:{place % torch.cuda.device_count()}"
     return Job.attach(work.output, device=device)
 

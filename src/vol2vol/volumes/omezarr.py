@@ -17,6 +17,7 @@ from vol2vol.volumes import ome
 from vol2vol.volumes.chunked import read_node
 from vol2vol.volumes.store import (
     ChunkedArray,
+    delete_all,
     delete_keys,
     is_remote,
     join,
@@ -147,7 +148,7 @@ def clear_group(location: str, *, overwrite: bool) -> None:
             f"{location} {found} is not part of a Zarr image: choose another name or remove it yourself"
         )
     if is_remote(location):
-        delete_keys(location)
+        delete_all(location)
         return
     if Path(location).is_symlink():
         raise AlreadyExists(f"{location} is a link: choose another name or remove it yourself")

@@ -216,15 +216,21 @@ def stamp_keys(location: str, most: int = 20_000) -> str:
 
 
 def delete_keys(location: str, *keys: str) -> None:
-    """Delete some keys of a location, or everything below it."""
-    import tensorstore as ts
-
+    """Delete some keys of a location; those that are not there are left at that."""
     store = _keys(location)
     try:
         for key in keys:
             store.write(key, None).result()
-        if not keys:
-            store.delete_range(ts.KvStore.KeyRange()).result()
+    except (ValueError, OSError) as error:
+        raise refusal(location, error, writing=True) from error
+
+
+def delete_all(location: str) -> None:
+    """Delete everything below a location."""
+    import tensorstore as ts
+
+    try:
+        _keys(location).delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, OSError) as error:
         raise refusal(location, error, writing=True) from error
 
