@@ -191,6 +191,14 @@ def test_of_other_making_with_tile_statistics():
     assert "beyond the reach" in found.sentence or "disagree" in found.sentence
 
 
+def test_a_module_of_other_making_is_judged_as_it_predicts_and_left_as_it_was():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1))
+    before = net[1].running_mean.clone()
+    assert certify(net, dims=2).stitchable
+    assert net.training
+    assert torch.equal(net[1].running_mean, before)
+
+
 def test_an_exported_program_is_certified_through_its_module():
     size = {2: torch.export.Dim("y", min=2, max=512) * 2, 3: torch.export.Dim("x", min=2, max=512) * 2}
     program = torch.export.export(Strange(), (torch.zeros(1, 1, 32, 32),), dynamic_shapes=(size,))

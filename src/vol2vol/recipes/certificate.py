@@ -26,7 +26,7 @@ from vol2vol.recipes.mismatch import Mismatch, measure_mismatch, tile_of
 from vol2vol.recipes.probe import Network, Probe, Spread, accepted, measure_axis, measure_footprint, positive
 from vol2vol.volumes import Volume
 
-LARGEST = 1 << 21
+LARGEST = 1 << 17
 """Voxels of a region up to which tiles are compared in double precision."""
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Disagreement of tiles, in standard deviations of the output, that counts as rounding."""
@@ -96,6 +96,8 @@ def certify(
     dims = dims or getattr(network, "dims", None)
     if dims not in (2, 3):
         raise BadInput("a network of other making needs dims=2 for images or dims=3 for volumes")
+    if isinstance(network, nn.Module) and not isinstance(network, torch.fx.GraphModule):
+        network = deepcopy(network).eval()
     return _certify_other(
         Probe(network=network, dims=dims, channels=channels, dtype=_dtype(network)), volume, footprint, size
     )
