@@ -116,6 +116,24 @@ def test_a_claimed_period_that_is_wrong_is_caught():
     assert certify(net, footprint=replace(foot, period=(8, 8), residue=foot.minimum)).stitchable
 
 
+@pytest.mark.parametrize(
+    "trick", [lambda x, y: y - y.mean(), lambda x, y: y + x.roll(9, -1), lambda x, y: y + x.roll(-9, -1)]
+)
+def test_a_network_that_does_more_than_its_layers_say_is_caught_by_its_tiles(trick):
+    net = unet()
+    foot = nets.footprint(net)
+    assert max(map(max, foot.reach)) < 9
+
+    class Tricky(type(net)):
+        def forward(self, x):
+            return trick(x, super().forward(x))
+
+    net.__class__ = Tricky
+    found = certify(net, footprint=foot)
+    assert not found.stitchable
+    assert "standard deviations" in found.sentence
+
+
 def test_disparity_of_networks():
     net = unet("tracked")
     told = certify(net).mismatch
@@ -215,6 +233,12 @@ def test_networks_that_cannot_be_judged_say_so():
         certify(lambda x: x)
     with pytest.raises(BadInput, match="one voxel per voxel"):
         certify(nn.Conv2d(1, 1, 2, stride=2), dims=2)
+    with pytest.raises(BadInput, match="NaN"):
+        certify(lambda x: x / 0 * 0, dims=2)
+    broken = unet("none")
+    broken.decoder[0].apply(lambda m: [p.data.fill_(float("nan")) for p in m.parameters(recurse=False)])
+    with pytest.raises(BadInput, match="NaN"):
+        certify(broken)
     with pytest.raises(BadInput, match="accepts no input"):
         certify(nn.Conv2d(2, 1, 3), dims=2)
 

@@ -9,10 +9,11 @@ from PIL import Image
 
 from vol2vol.cli import main
 from vol2vol.geometry import Box, Footprint
-from vol2vol.metrics.encoder import Encoder
+from vol2vol.metrics.encoder import Encoder, Lesson, train_encoder
 from vol2vol.metrics.features import grey_map
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.patches import Cutting
+from vol2vol.metrics.rulers import save_encoder
 from vol2vol.plans import exact, planar
 from vol2vol.recipes.distance import Ruler, evaluate_distance
 from vol2vol.recipes.evaluate import evaluate_seams, grids_of
@@ -163,6 +164,20 @@ def test_distances_lie_between_floor_and_ceiling(folder):
     assert told["fid"]["gap closed"] > 0.8
     assert "120 patches" in told["fid"]["sample size"]
     json.dumps(told, allow_nan=False)
+
+
+def test_distance_by_a_stored_encoder(folder, capsys):
+    lesson = Lesson(widths=(4, 8), crop=16, pool=32, batch=4, steps=4)
+    save_encoder(folder / "ruler", train_encoder(open_volume(folder / "clean.zarr"), lesson))
+    volumes = [folder / name for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
+    words = ["--features", folder / "ruler", "--patches", "60", "--size", "16", "--resamples", "10"]
+    told = answer(capsys, "distance", *volumes, *words)
+    assert told["features"].startswith("encoder ")
+    assert told["patches"] == 60
+    assert told["fid"]["value"] < told["fid"]["ceiling"]
+    (without,) = [answer(capsys, "distance", *volumes, *words[:-1], "0")]
+    assert without["kid"]["interval"] is None
+    assert "cut more" in refused(capsys, "distance", *volumes, *words, "--patches", "4")
 
 
 @pytest.mark.parametrize(

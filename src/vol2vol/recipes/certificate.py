@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint, Shape
 from vol2vol.intensity import Intensity
 from vol2vol.phantoms.noise import smooth, white
+from vol2vol.recipes.evaluate import plain
 from vol2vol.recipes.mismatch import Mismatch, measure_mismatch, tile_of
 from vol2vol.recipes.probe import Network, Probe, Spread, accepted, measure_axis, measure_footprint, positive
 from vol2vol.volumes import Volume
@@ -64,7 +65,7 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"sentence": self.sentence, **asdict(self)}
+        return {"sentence": self.sentence, **plain(self)}
 
 
 def certify(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.recipes.probe import Network
 
@@ -51,13 +52,18 @@ def tile_of(footprint: Footprint) -> tuple[Shape, Shape]:
 
 @torch.no_grad()
 def measure_mismatch(network: Network, footprint: Footprint, region: Tensor, *, segments: bool) -> Mismatch:
-    """Ask a network for overlapping tiles of a region `(1, C, [Z,] Y, X)`, shaped as `tile_of` says."""
+    """Ask a network for overlapping tiles of a region `(1, C, [Z,] Y, X)`, shaped as `tile_of` says.
+
+    Raises `BadInput` where an answer is not finite.
+    """
     tile, _ = tile_of(footprint)
     n, period = tile[-1], footprint.period[-1]
     before, after = footprint.reach[0][-1], footprint.reach[1][-1]
     trim = footprint.trim[0][-1]
     inputs = [region[..., at : at + n] for at in (0, period, 1)]
     here, moved, off = (network(x) for x in inputs)
+    if not all(bool(torch.isfinite(y).all()) for y in (here, moved, off)):
+        raise BadInput("the network's output holds NaN or infinite values: use an earlier checkpoint")
     scale = max(float(here.double().std()), 1e-30)
 
     def apart(other: Tensor, shift: int) -> Tensor:
