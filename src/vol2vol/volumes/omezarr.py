@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
-from vol2vol.geometry import Box, Shape, grid
+from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import ome
 from vol2vol.volumes.chunked import read_node
 from vol2vol.volumes.store import (
@@ -171,11 +171,9 @@ def _top_level(location: str) -> set[str]:
 
 def erase(volume: Volume, box: Box) -> None:
     """Delete the shards (or chunks) under a box of an image's finest level: damaged ones cannot be written over."""
-    location = volume.path
-    node = read_node(join(location, "0"))
+    node = read_node(join(volume.path, "0"))
     if node is None:
         return
-    first = ["c"] if node.kind == "zarr3" else []
-    channels = [[str(c)] for c in range(volume.channels)] if volume.channels > 1 else [[]]
-    parts = [[str(a // n) for a, n in zip(part.start, volume.shards, strict=True)] for part in grid(box, volume.shards)]
-    delete_keys(node.location, *("/".join([*first, *channel, *part]) for channel in channels for part in parts))
+    array = ChunkedArray(node.location, {"driver": node.kind, "open": True})
+    channels = (slice(None),) * (len(array.shape) - 3)
+    delete_keys(node.location, *array.keys((*channels, *box.slices)))

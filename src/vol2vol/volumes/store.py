@@ -10,7 +10,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError
+from vol2vol.volumes.leftovers import empty_leftovers
 from vol2vol.volumes.volume import Slices
 
 CACHE_BYTES = 16 << 20
@@ -157,6 +159,7 @@ def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
 
 def write_key(location: str, key: str, value: bytes) -> None:
     """Store bytes under a key, durably and whole."""
+    _make_way(location, [key])
     try:
         _keys(location).write(key, value).result()
     except (ValueError, OSError) as error:
@@ -166,6 +169,7 @@ def write_key(location: str, key: str, value: bytes) -> None:
 def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | None) -> bool:
     """Store bytes under a key if it still holds what is expected (None: nothing), and say whether it did."""
     store = _keys(location)
+    _make_way(location, [key])
     try:
         found = store.read(key).result()
         if expected != (None if found.state == "missing" else bytes(found.value)):
@@ -173,6 +177,11 @@ def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | Non
         return bool(store.write(key, value, if_equal=found.stamp.generation).result().generation)
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error, writing=True) from error
+
+
+def _make_way(location: str, keys: Iterable[str]) -> None:
+    if not is_remote(location):
+        empty_leftovers(location, keys)
 
 
 def list_keys(location: str, prefix: str = "") -> list[str]:
@@ -235,6 +244,10 @@ def delete_all(location: str) -> None:
         raise refusal(location, error, writing=True) from error
 
 
+def _bounded(slices: Slices, shape: Sequence[int]) -> list[slice]:
+    return [slice(*s.indices(n)) for s, n in zip(slices, shape, strict=True)]
+
+
 class ChunkedArray:
     """A tensorstore array that is used only in the process that opened it, and waits for its writes."""
 
@@ -243,6 +256,9 @@ class ChunkedArray:
 
         self.location = location
         writing = bool(spec.get("create"))
+        self._kind = spec["driver"]
+        if writing:
+            _make_way(location, ["zarr.json", ".zarray"])
         try:
             self._array = ts.open({**spec, "kvstore": _kvstore(location)}, context=context()).result()
         except (ValueError, OSError) as error:
@@ -253,6 +269,14 @@ class ChunkedArray:
         self.chunks = tuple(int(n or 1) for n in layout.read_chunk.shape or self.shape)
         self.shards = tuple(int(n or 1) for n in layout.write_chunk.shape or self.shape)
 
+    def keys(self, slices: Slices) -> list[str]:
+        """Return the keys of the shards (or chunks) that a block lies in, of an array as `create_volume` makes them."""
+        first = ["c"] if self._kind == "zarr3" else []
+        spans = [
+            range(s.start // n, -(-s.stop // n)) for s, n in zip(_bounded(slices, self.shape), self.shards, strict=True)
+        ]
+        return ["/".join([*first, *map(str, index)]) for index in product(*spans)]
+
     def read(self, slices: Slices) -> np.ndarray:
         """Return a block; chunks are decoded by a few threads."""
         context()
@@ -261,6 +285,7 @@ class ChunkedArray:
     def write(self, slices: Slices, block: np.ndarray) -> None:
         """Store a block; it is on disk when this returns."""
         context()
+        _make_way(self.location, self.keys(slices))
         try:
             self._array[slices].write(block).result()
         except (ValueError, OSError) as error:
