@@ -7,6 +7,7 @@ exact      `predict --strategy exact`, file to file, float32 and bfloat16
 monai      MONAI's sliding window on the same network and volume (what it computes has seams)
 memory     peak memory of a prediction as the volume grows
 workers    two workers over one
+compile    one tile by plain torch, by torch.compile, and as a stream (folded, channels last)
 plan       planned operations over the floor for 1000 x 1092 x 1092
 
 Times are wall seconds of whole runs; the printed way is timed on a part of the volume and given per voxel.
@@ -35,11 +36,14 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.nets.demand import operations
 from vol2vol.prediction import Job, PredictSettings, Request, predict
+from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.layout import floor
+from vol2vol.prediction.planner import make_layout
+from vol2vol.prediction.sweep import swept
 from vol2vol.volumes import Volume, create_volume, open_volume
 
 WIDTH = 16
-ROWS = ("printed", "monai", "memory", "workers", "plan")
+ROWS = ("printed", "monai", "memory", "workers", "compile", "plan")
 
 
 def network(dims: int) -> nn.Module:
@@ -125,15 +129,12 @@ def pure(model: Path, path: Path, **settings: Any) -> float:
         index = [np.mod(np.array(r), n) for r, n in zip(shape, volume.shape[1:], strict=True)]
         return volume[:, index[0][:, None, None], index[1][:, None], index[2]]
 
-    from vol2vol.prediction.sweep import swept
-
     assert job.layout.sweep is not None
     began = time.perf_counter()
-    spent = 0.0
     for row in job.layout.rows(job.layout.blocks()):
         for _ in swept(read, job.engine, job.layout.sweep, row):
             pass
-    return time.perf_counter() - began - spent
+    return time.perf_counter() - began
 
 
 def compare(folder: Path, dims: int, shape: tuple[int, int, int], part: Box) -> dict[str, Any]:
@@ -241,12 +242,30 @@ def workers(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {"seconds": seconds, "speed_up": seconds[1] / seconds[2]}
 
 
+def compiled(dims: int, side: int) -> dict[str, Any]:
+    """Time one tile in three ways; what compiling itself takes is given apart."""
+    net = nets.cropped(nets.frozen(network(dims)))
+    tile = torch.rand(1, 1, *(side,) * dims) * 2 - 1
+    rows: dict[str, Any] = {"tile": side}
+    stream, faster = Engine.of(net), torch.compile(net)
+    with torch.inference_mode():
+        rows["plain seconds"] = machine.best_of(lambda: net(tile))
+        began = time.perf_counter()
+        try:
+            faster(tile)
+        except (RuntimeError, torch._dynamo.exc.BackendCompilerFailed) as error:
+            rows["torch.compile"] = f"does not work here: {str(error).splitlines()[0]}"
+        else:
+            rows["compiling seconds"] = time.perf_counter() - began
+            rows["compiled seconds"] = machine.best_of(lambda: faster(tile))
+    rows["stream seconds"] = machine.best_of(lambda: stream.run(tile.numpy()))
+    return rows
+
+
 def plan() -> dict[str, Any]:
     """Return operations per output voxel over the floor, planned and at least, for the size of MitoEM's rat."""
     rows = {}
     spatial = (1000, 1092, 1092)
-    from vol2vol.prediction.planner import make_layout
-
     for dims, assembly in ((2, "slices"), (3, "volume")):
         net = nets.cropped(nets.frozen(network(dims)))
         layout = make_layout(
@@ -299,6 +318,8 @@ def main() -> None:
             results["memory"] = memory(folder, 64 if options.quick else 128)
         if "workers" in options.rows:
             results["workers"] = workers(folder, (64, 128, 256) if options.quick else (256, 256, 512))
+        if "compile" in options.rows:
+            results["compile"] = {"2D": compiled(2, 510), "3D": compiled(3, 190)}
         if "plan" in options.rows:
             results["plan 1000 x 1092 x 1092"] = plan()
     if not options.quick:

@@ -22,7 +22,7 @@ NETWORKS = {
     "unet same": {"levels": 2, "padding": "same"},
     "unet resize": {"levels": 2, "up": "resize"},
     "unet resize cropped": {"levels": 2, "up": "resize", "decoder": "cropped"},
-    "resnet": {"blocks": 2},
+    "resnet": {"blocks": 1},
     "resnet valid": {"blocks": 2, "padding": "valid"},
     "resnet resize": {"blocks": 1, "up": "resize"},
     "patchgan": {"n_layers": 2},
@@ -67,12 +67,13 @@ def streamed(stream, x, axis, portions):
 def test_streamed_is_one_pass(name, dims):
     net = network(name, dims)
     n = smallest(net)
-    x = torch.randn(2, 1, *(n,) * dims, dtype=torch.float64)
+    large = dims == 3 and "resnet" in name
+    x = torch.randn(1 if large else 2, 1, *(n,) * dims, dtype=torch.float64)
     whole = net(x)
-    for axis in range(dims):
+    for axis in [0] if large else range(dims):
         stream = Stream(net, axis)
         assert (stream.whole(x) - whole).abs().max() < 1e-12 * whole.abs().max()
-        for portions in ([n], [3, 5, 2]) if dims == 3 else ([1], [n], [3, 5, 2]):
+        for portions in [[5, 8]] if large else ([n], [3, 5, 2]) if dims == 3 else ([1], [n], [3, 5, 2]):
             made = streamed(stream, x, axis, iter(portions * n))
             assert made.shape == whole.shape
             assert (made - whole).abs().max() < 1e-12 * whole.abs().max()
