@@ -162,8 +162,9 @@ def compare(folder: Path, dims: int, shape: tuple[int, int, int], part: Box) -> 
         rows[precision] = ours
     near = Box(part.start, tuple(min(a + 64, b) for a, b in zip(part.start, part.stop, strict=True)))
     same_phase, _, _ = as_printed(net, volume, near, phase="exact")
-    predict(model, path, folder / "raw.zarr", PredictSettings(raw=True, pyramid=False), overwrite=True)
-    raw = open_volume(folder / "raw.zarr").read(near)
+    roi = ",".join(f"{a}:{b}" for a, b in zip(near.start, near.stop, strict=True))
+    predict(model, path, folder / "raw.zarr", PredictSettings(raw=True, pyramid=False, roi=roi), overwrite=True)
+    raw = open_volume(folder / "raw.zarr").read(Box.of(near.shape))
     rows["largest_difference_same_phase"] = float(np.abs(raw - same_phase).max())
     rows["output_sd"] = float(same_phase.std())
     assert foot.dims == dims
@@ -224,7 +225,7 @@ def memory(folder: Path, side: int) -> dict[str, Any]:
     """Return peak resident memory of predictions of 1, 2, 4 and 8 times the length, each in its own process."""
     peaks = {}
     for times in (1, 2, 4, 8):
-        model, path = setting(folder, 3, (64 * times, side, side))
+        model, path = setting(folder, 3, (256 * times, side, side))
         command = [sys.executable, "-c", PEAK, str(model), str(path), str(folder / "memory.zarr")]
         peaks[times] = 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     values = [peaks[n] for n in (2, 4, 8)]
@@ -300,7 +301,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    shape3 = (64, 128, 128) if options.quick else (256, 256, 256)
+    shape3 = (64, 128, 128) if options.quick else (384, 512, 512)
     shape2 = (4, 512, 512) if options.quick else (16, 1024, 1024)
     part3 = Box((0, 0, 0), (64, 64, 128)) if options.quick else Box((64, 64, 64), (192, 192, 192))
     part2 = Box((0, 0, 0), (1, 256, 256)) if options.quick else Box((0, 0, 0), (2, 1024, 1024))

@@ -26,7 +26,7 @@ from vol2vol.errors import BadInput
 from vol2vol.nets.demand import Site, Span, site, spans
 from vol2vol.nets.footprint import lengths
 from vol2vol.nets.norm import Frozen, tile_dependent
-from vol2vol.nets.steps import CHANNELS_LAST, Conv, Crop, Join, Pad, Place, Pointwise, Transposed, Weights
+from vol2vol.nets.steps import Conv, Crop, Join, Pad, Place, Pointwise, Transposed, Weights, channels_last
 from vol2vol.nets.trace import Layer, layers
 
 Step = Callable[[list[Tensor | None], bool], Tensor | None]
@@ -92,7 +92,7 @@ class Stream:
         return made
 
     def _prepared(self, planes: Tensor) -> Tensor:
-        return planes.to(self._dtype).contiguous(memory_format=CHANNELS_LAST[planes.ndim - 2])
+        return channels_last(planes.to(self._dtype))
 
     def reset(self) -> None:
         """Forget all planes; the next one pushed is the first of a new input."""
