@@ -5,12 +5,20 @@ import logging
 import numpy as np
 import pytest
 import torch
+from conftest import write_volume
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.nets.stream import Stream
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.volumes import open_volume
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    """A smaller one than elsewhere, for many small tiles are slow."""
+    array = np.random.default_rng(0).integers(0, 256, (9, 41, 45), dtype=np.uint8)
+    return write_volume(tmp_path_factory.mktemp("volumes") / "in.zarr", array)
 
 
 def read(path):

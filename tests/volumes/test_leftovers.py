@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vol2vol.geometry import Box
-from vol2vol.volumes import build_pyramid, create_volume, open_volume
+from vol2vol.volumes import build_pyramid, create_volume, leftovers, open_volume
 from vol2vol.volumes.store import exchange_key, read_key, write_key
 
 ARRAY = np.random.default_rng(0).integers(0, 9, (2, 40, 20, 24), np.uint8)
@@ -81,3 +81,33 @@ def test_a_living_writer_is_left_alone_and_waited_for(tmp_path):
         path.rename(tmp_path / "a")
     thread.join(10)
     assert read_key(str(tmp_path), "a") == b"later"
+
+
+def test_many_writers_of_one_key_never_leave_it_empty(tmp_path):
+    values = {b"%d" % n * (1 + 500 * n) for n in range(4)}
+    seen = set()
+
+    def write(value):
+        for _ in range(60):
+            write_key(str(tmp_path), "a", value)
+            seen.add(read_key(str(tmp_path), "a"))
+
+    threads = [threading.Thread(target=write, args=(value,)) for value in values]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen <= values
+
+
+def test_a_writer_that_is_quicker_keeps_what_it_wrote(tmp_path, monkeypatch):
+    lock = tmp_path / "a.__lock"
+    lock.write_bytes(b"whole")
+
+    def renamed_meanwhile(file):
+        lock.rename(tmp_path / "a")
+        return True
+
+    monkeypatch.setattr(leftovers, "_locked", renamed_meanwhile)
+    leftovers.empty_leftovers(str(tmp_path), ["a"])
+    assert (tmp_path / "a").read_bytes() == b"whole"

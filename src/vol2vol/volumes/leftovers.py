@@ -27,10 +27,18 @@ def _empty(path: Path) -> None:
     except OSError:
         return  # its writer has just renamed it
     try:
-        if _locked(file):
+        if _locked(file) and _still(file, path):
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def _still(file: int, path: Path) -> bool:
+    """Say whether a path still means an open file: a writer that was quicker has renamed it, and it is whole."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
 
 
 def _locked(file: int) -> bool:
