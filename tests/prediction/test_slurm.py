@@ -1,6 +1,7 @@
 """A job array on a real SLURM of one node, started for the test: told to stop, requeued, finished."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,19 +22,23 @@ from vol2vol.prediction.ledger import Ledger
 START = Path(__file__).parents[1] / "slurm" / "start.sh"
 
 
+def free(port):
+    """Say whether nobody listens at a port; those asked for are below the range that connections are given."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 @pytest.fixture(scope="module")
 def slurm():
     """A cluster whose commands find it by SLURM_CONF; skipped where none can be started."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = next(port for port in random.sample(range(17000, 27000, 2), 100) if free(port) and free(port + 1))
     folder = tempfile.mkdtemp(prefix="slurm-")  # short: the length of a socket's path is limited
     env = {**os.environ, "SLURM_TEST_PORT": str(port)}
     started = subprocess.run([START, folder], env=env, capture_output=True, text=True, timeout=60, check=False)
     try:
         if started.returncode:
-            reason = (started.stdout + started.stderr).strip().splitlines()[:1]
-            pytest.skip(f"no SLURM can be started here: {' '.join(reason)}")
+            reason = " | ".join((started.stdout + started.stderr).split("\n"))
+            pytest.skip(f"no SLURM can be started here: {reason[-900:]}")
         os.environ["SLURM_CONF"] = f"{folder}/slurm.conf"
         yield Path(folder)
     finally:
