@@ -1,5 +1,7 @@
 """Prediction from and to S3, its connection cut under way: the bytes of an undisturbed run."""
 
+import subprocess
+import sys
 import threading
 
 import boto3
@@ -11,9 +13,7 @@ from moto.server import ThreadedMotoServer
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import worker as worker_module
 from vol2vol.prediction.verification import verify
-from vol2vol.prediction.worker import work
 from vol2vol.volumes import open_volume, store
 
 ARRAY = np.random.default_rng(7).integers(0, 256, (300, 36, 40), dtype=np.uint8)
@@ -114,9 +114,7 @@ def test_a_long_interruption_is_named_and_the_rest_follows(whole, cloud, models)
     assert cloud.tree("c/") == whole
 
 
-def test_workers_claim_rows_on_s3(whole, cloud, models, monkeypatch):
-    monkeypatch.setattr(worker_module, "POLL", 0.1)
-
+def test_workers_claim_rows_on_s3(whole, cloud, models):
     class Stop(Exception):
         pass
 
@@ -125,11 +123,9 @@ def test_workers_claim_rows_on_s3(whole, cloud, models, monkeypatch):
 
     with pytest.raises(Stop):
         predict(models[3], "s3://cells/in.zarr", "s3://cells/d/out.zarr", PredictSettings(workers=3), progress=progress)
-    threads = [threading.Thread(target=work, args=("s3://cells/d/out.zarr",)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    command = [sys.executable, "-m", "vol2vol.cli", "work", "s3://cells/d/out.zarr"]
+    crew = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [worker.wait() for worker in crew] == [0, 0]
     assert cloud.tree("d/") == whole
 
 

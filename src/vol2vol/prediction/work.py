@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,9 @@ PAUSE = 1.0
 """Seconds before the first repetition in this process; doubled each time."""
 CHECK = 30.0
 """Seconds between two looks at whether the input is still the same."""
+
+_ALONE = threading.Lock()
+"""One row at a time in a process: a Dask worker of several threads would trace networks in all of them at once."""
 
 
 def compute(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
@@ -95,11 +99,12 @@ class RowWork:
 
     def __call__(self, row: Sequence[Box], place: int) -> Iterator[Box]:
         """Yield the blocks of a row when they are on disk, those first that are already."""
-        job = _attached(self, place)
-        done = Ledger.of(self.output).done()
-        yield from (box for box in row if block_name(box) in done)
-        left = [box for box in row if block_name(box) not in done]
-        yield from compute_rows(job, self.output, job.layout.rows(left))
+        with _ALONE:
+            job = _attached(self, place)
+            done = Ledger.of(self.output).done()
+            yield from (box for box in row if block_name(box) in done)
+            left = [box for box in row if block_name(box) not in done]
+            yield from compute_rows(job, self.output, job.layout.rows(left))
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute_rows
 
 log = logging.getLogger(__name__)
-POLL = 5.0
+POLL = 2.0
 """Seconds between two looks while others compute the last rows."""
 FINISH = "finish"
 
