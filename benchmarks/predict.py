@@ -58,12 +58,14 @@ def network(dims: int) -> nn.Module:
 
 
 def setting(folder: Path, dims: int, shape: tuple[int, int, int]) -> tuple[Path, Path]:
-    """Write the model and a volume of smoothed noise; return both."""
+    """Write the model and a volume of noise unless they are there; return both."""
     model, path = folder / f"model-{dims}d", folder / f"in-{dims}d-{'x'.join(map(str, shape))}.zarr"
     if not model.exists():
         grey = fixed(0, 255)
         both = {"source": grey, "target": grey}
         save_bundle(model, {"forward": network(dims)}, both, channels={"source": 1, "target": 1})
+    if path.exists():
+        return model, path
     block = (min(64, shape[0]), *(min(256, n) for n in shape[1:]))
     volume = create_volume(
         path,
@@ -175,9 +177,7 @@ def monai(folder: Path, dims: int, shape: tuple[int, int, int], part: Box) -> di
     """Run MONAI's sliding window on a part: seconds per voxel, and how far its result is from the exact one."""
     from monai.inferers import SlidingWindowInferer
 
-    model, path = (
-        setting(folder, dims, shape) if not (folder / f"model-{dims}d").exists() else _existing(folder, dims, shape)
-    )
+    _, path = setting(folder, dims, shape)
     net = nets.padded(nets.frozen(network(dims)))
     volume = open_volume(path).read(part).astype(np.float32) / 127.5 - 1
     tile = torch.from_numpy(volume)[None] if dims == 3 else torch.from_numpy(np.moveaxis(volume, 1, 0).copy())
@@ -196,7 +196,6 @@ def monai(folder: Path, dims: int, shape: tuple[int, int, int], part: Box) -> di
             "largest_difference_from_one_pass": float(difference.max()),
             "mean_difference_over_sd": float(difference.mean() / padded.std()),
         }
-    del model
     return rows
 
 
@@ -204,10 +203,6 @@ def predict_padded(net: nn.Module, tile: torch.Tensor) -> torch.Tensor:
     """Return one pass of the padded network over everything."""
     with torch.inference_mode():
         return net(tile)
-
-
-def _existing(folder: Path, dims: int, shape: tuple[int, int, int]) -> tuple[Path, Path]:
-    return folder / f"model-{dims}d", folder / f"in-{dims}d-{'x'.join(map(str, shape))}.zarr"
 
 
 PEAK = """
