@@ -38,9 +38,11 @@ def describe() -> dict[str, Any]:
 
 
 def save(name: str, data: dict[str, Any]) -> Path:
-    """Keep a result beside the benchmark and return where."""
+    """Keep results beside the benchmark, rows not run this time as they were, and return where."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
+    if path.exists():
+        data = {**json.loads(path.read_text()), **data}
     path.write_text(json.dumps(data, indent=1) + "\n")
     return path
 

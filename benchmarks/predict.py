@@ -235,7 +235,7 @@ def workers(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
     for count in (1, 2):
         settings = PredictSettings(pyramid=False, workers=count)
         seconds[count] = predict(model, path, folder / f"workers{count}.zarr", settings, overwrite=True).seconds
-    return {"seconds": seconds, "speed_up": seconds[1] / seconds[2]}
+    return {"volume": shape, "seconds": seconds, "speed_up": seconds[1] / seconds[2]}
 
 
 def compiled(dims: int, side: int) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def main() -> None:
         if "memory" in options.rows:
             results["memory"] = memory(folder, 64 if options.quick else 128)
         if "workers" in options.rows:
-            results["workers"] = workers(folder, (64, 128, 256) if options.quick else (256, 256, 512))
+            results["workers"] = workers(folder, (64, 128, 256) if options.quick else (1024, 512, 1024))
         if "compile" in options.rows:
             results["compile"] = {"2D": compiled(2, 510), "3D": compiled(3, 190)}
         if "plan" in options.rows:
