@@ -1,8 +1,7 @@
 """The steps of a stream: what one layer does with the planes that are new.
 
-Every step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns
-the planes of its output that no later plane can change any more. Across the swept axis it works on the part that is
-needed there (`demand.Site`).
+Every step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns the
+planes of its output that no later plane can change. Across the swept axis it makes what is needed (`demand.Site`).
 """
 
 from __future__ import annotations
@@ -32,15 +31,12 @@ FEW = 4
 def channels_last(x: Tensor) -> Tensor:
     """Return a tensor laid out channels last, in strides that say so even where there is one channel.
 
-    With one channel both layouts are the same bytes and torch assumes the other, which would carry on to the output
-    and make the next convolution reorder it: a third of the time of a whole pass.
+    There both layouts are the same bytes; torch assumes the other, and the next convolution would have to reorder.
     """
     x = x.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
     if x.shape[1] != 1:
         return x
-    strides = list(x.stride())
-    strides[1] = 1
-    return x.as_strided(x.shape, strides)
+    return x.as_strided(x.shape, (x.stride(0), 1, *x.stride()[2:]))
 
 
 @dataclass(frozen=True)
