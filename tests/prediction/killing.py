@@ -83,10 +83,14 @@ class Killing:
         assert self.wait() == 0
 
     def workers(self, most, pause, **job):
-        """Kill worker processes of one program at random moments; start it again if it gave up, naming the block."""
+        """Kill worker processes of one program at random moments; start it again if it gave up, naming the block.
+
+        A pause is counted from the moment at which there is a worker, so that how fast a machine starts one does not
+        decide whether any is killed.
+        """
         for _ in range(10):
             program = psutil.Process(self.start(**job))
-            while program.is_running() and program.status() != psutil.STATUS_ZOMBIE and self.kills < most:
+            while self.kills < most and self._has_workers(program):
                 time.sleep(self.random.uniform(*pause))
                 self._kill_one(program)
             code = self.wait()
@@ -94,12 +98,21 @@ class Killing:
                 return
             assert code == 2
 
+    def _has_workers(self, program):
+        """Wait for a worker of a program: false once the program has ended."""
+        with suppress(psutil.Error):
+            while program.is_running() and program.status() != psutil.STATUS_ZOMBIE:
+                if self._crew(program):
+                    return True
+                time.sleep(0.01)
+        return False
+
+    @staticmethod
+    def _crew(program):
+        return [child for child in program.children() if "spawn_main" in " ".join(child.cmdline())]
+
     def _kill_one(self, program):
-        try:
-            children = program.children()
-            crew = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-            if crew:
+        with suppress(psutil.Error):
+            if crew := self._crew(program):
                 self.random.choice(crew).kill()
                 self.kills += 1
-        except psutil.Error:
-            pass
