@@ -108,8 +108,8 @@ def append_row(folder: str | Path, row: Row, sums: Mapping[str, np.ndarray] | No
 def read_rows(folder: str | Path) -> list[Row]:
     """Read the rows of a study, the last one of each trial, in the order in which trials first came.
 
-    A line that a crash cut off is no JSON and left out: its trial is not done. Raises `NotFound` without a rows file, and
-    `BadInput` naming the line for one that another version wrote or that is damaged.
+    A line that a crash cut off is no JSON and left out: its trial is not done. Raises `NotFound` without a rows file,
+    and `BadInput` naming the line for one that another version wrote or that is damaged.
     """
     path = Path(folder) / ROWS
     if not path.is_file():
