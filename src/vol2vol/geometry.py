@@ -167,6 +167,30 @@ def grid(within: Box, block: Sequence[int]) -> list[Box]:
     return [box & within for box in boxes(starts, block)]
 
 
+def parse_box(text: str, shape: Sequence[int], name: str) -> Box:
+    """Return the box that `z0:z1,y0:y1,x0:x1` means in a volume of this shape; any bound may be left out.
+
+    Raises `BadInput`, calling the text by `name`, where it is empty, outside or no box.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    cure = f"give {','.join(f'0:{n}' for n in shape)} or parts of it"
+    if len(parts) != len(shape):
+        raise BadInput(f"{name} {text!r} has {len(parts)} ranges for {len(shape)} axes: {cure}")
+    bounds = [_parse_range(part, size, name, cure) for part, size in zip(parts, shape, strict=True)]
+    return Box(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
+
+
+def _parse_range(text: str, size: int, name: str, cure: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
+    except ValueError:
+        raise BadInput(f"{name} range {text!r} is not start:stop: {cure}") from None
+    if not 0 <= start < stop <= size:
+        raise BadInput(f"{name} range {text!r} is empty or outside 0:{size}: {cure}")
+    return start, stop
+
+
 def largest_that(fits: Callable[[int], bool], sizes: Sequence[int]) -> int | None:
     """Return the largest of ascending `sizes` that fits, by bisection; None if not even the first does."""
     low, high = 0, len(sizes)

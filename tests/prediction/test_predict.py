@@ -192,7 +192,7 @@ RUN = """
 import sys, time, torch
 torch.set_num_threads(1)
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction.ledger import Ledger
+from vol2vol.volumes.ledger import Ledger
 mark = Ledger.mark
 def slow(self, *block):
     mark(self, *block)

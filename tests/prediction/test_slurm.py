@@ -16,8 +16,8 @@ from conftest import write_volume
 from test_faults import same
 
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction.finishing import how_made
-from vol2vol.prediction.ledger import Ledger
+from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.outputs import how_made
 
 START = Path(__file__).parents[1] / "slurm" / "start.sh"
 

@@ -19,9 +19,9 @@ from vol2vol.prediction import claims as claims_module
 from vol2vol.prediction import work as work_module
 from vol2vol.prediction import worker as worker_module
 from vol2vol.prediction.claims import Claims
-from vol2vol.prediction.ledger import Ledger
 from vol2vol.prediction.verification import verify
 from vol2vol.prediction.worker import work
+from vol2vol.volumes.ledger import Ledger
 
 SHARED = PredictSettings(workers=4)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vol2vol.errors import UserError, WorkerLost
-from vol2vol.prediction.ledger import Ledger
+from vol2vol.volumes.ledger import Ledger
 from vol2vol.volumes.store import delete_keys, exchange_key, read_key, write_key
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,12 @@ from vol2vol.prediction.devices import find_device, free_memory
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
-from vol2vol.prediction.ledger import Ledger, refuse_other
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
 from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes.ledger import Ledger, refuse_other
 
 log = logging.getLogger(__name__)
 _NOT_BYTES = ("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch")

@@ -8,7 +8,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Shape
+from vol2vol.geometry import Box, Shape, parse_box
 from vol2vol.plans import Strategy, Window
 
 Assembly = Literal["auto", "slices", "volume", "ortho"]
@@ -109,23 +109,7 @@ class PredictSettings(BaseModel):
         """Return the region of interest within a volume of this shape; the whole volume where none is given."""
         if self.roi is None:
             return Box.of(spatial)
-        parts = [part.strip() for part in self.roi.split(",")]
-        cure = f"give {','.join(f'0:{n}' for n in spatial)} or parts of it"
-        if len(parts) != len(spatial):
-            raise BadInput(f"roi {self.roi!r} has {len(parts)} ranges for {len(spatial)} axes: {cure}")
-        bounds = [_range(part, size, cure) for part, size in zip(parts, spatial, strict=True)]
-        return Box(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
-
-
-def _range(text: str, size: int, cure: str) -> tuple[int, int]:
-    first, colon, last = text.partition(":")
-    try:
-        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
-    except ValueError:
-        raise BadInput(f"roi range {text!r} is not start:stop: {cure}") from None
-    if not 0 <= start < stop <= size:
-        raise BadInput(f"roi range {text!r} is empty or outside 0:{size}: {cure}")
-    return start, stop
+        return parse_box(self.roi, spatial, "roi")
 
 
 def parse_bytes(text: str) -> int:

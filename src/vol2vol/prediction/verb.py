@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from vol2vol.errors import AlreadyExists, BadInput
-from vol2vol.prediction.finishing import check_store, create, finish, how_made, make_room
+from vol2vol.errors import BadInput
+from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
-from vol2vol.prediction.ledger import Ledger, block_name, refuse_other
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute
+from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
+from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
@@ -103,13 +103,19 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
 
     Whatever the moment at which an earlier start was killed, a second one continues it or starts again by itself.
     """
-    _refuse_input(request, output)
+    refuse_input(request.input, output)
     _refuse_tiff_on_many_machines(request.settings, output)
     ledger = Ledger.of(output)
     before = None if overwrite else ledger.plan()
     if before is not None:
         job = Job.continued(request, before, output)
-        check_store(job, output)
+        check_store(
+            output,
+            shape=(job.channels, *job.layout.region.shape),
+            dtype=job.dtype,
+            block=job.layout.block,
+            sharded=job.settings.ome_version == "0.5",
+        )
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
@@ -124,21 +130,6 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     create(job, output, overwrite=overwrite)
     plan = {**job.record(), "request": request.to_dict(), "layout": job.layout.to_dict()}
     return "new", replace(job, begun=ledger.begin(plan))
-
-
-def _refuse_input(request: Request, output: str) -> None:
-    """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
-    if "://" in output or "://" in request.input:
-        return
-    there = Path(output).resolve()
-    source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", request.input)).resolve()
-    if there == source:
-        raise AlreadyExists(f"{output} is the input: choose another name for the output")
-    if there in source.parents:
-        raise AlreadyExists(f"{output} holds the input {request.input}: choose another name for the output")
-    stores = [parent for parent in (source, *source.parents) if parent.suffix in (".zarr", ".n5")]
-    if any(store == there or store in there.parents for store in stores):
-        raise AlreadyExists(f"{output} lies in the input {request.input}: choose another place for the output")
 
 
 def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -18,10 +17,9 @@ from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
-from vol2vol.prediction.ledger import Ledger, block_name, checksum, refuse_other
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.volumes import Volume, open_volume
-from vol2vol.volumes.omezarr import erase
+from vol2vol.volumes import open_volume, outputs
+from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 
 log = logging.getLogger(__name__)
 READERS = 4
@@ -45,33 +43,14 @@ class Verification:
     """By block that differs: how."""
 
 
-def intact(job: Job, output: str, boxes: Iterable[Box]) -> set[str]:
-    """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
+def intact(job: Job, output: str, boxes: Sequence[Box]) -> set[str]:
+    """Return the names of the blocks that are done and sound; what is not is computed again.
 
-    Marks without their voxels (a machine that crashed, a truncated shard) are taken away, so that the block is
-    computed again. Reads every block once: some percent of what computing them costs.
+    Costs some percent of what computing them costs.
     """
-    ledger = Ledger.of(output)
-    done = ledger.done()
-    marked = [box for box in boxes if block_name(box) in done]
     held = job.channels * prod(job.layout.block) * job.dtype.itemsize
-    several = max(1, min(READERS, job.settings.budget() // (4 * held)))
-    with open_volume(output) as stored, ThreadPoolExecutor(several) as readers:
-        sound = list(readers.map(lambda box: _sound(job, stored, ledger, box), marked))
-        for box, fine in zip(marked, sound, strict=True):
-            if not fine:
-                log.warning("%s: block %s is damaged: it is computed again", output, block_name(box))
-                ledger.unmark(block_name(box))
-                erase(stored, box.relative_to(job.layout.region.start))
-    return {block_name(box) for box, fine in zip(marked, sound, strict=True) if fine}
-
-
-def _sound(job: Job, stored: Volume, ledger: Ledger, box: Box) -> bool:
-    expected = ledger.marked(block_name(box))
-    try:
-        return expected == checksum(stored.read(box.relative_to(job.layout.region.start)))
-    except Unreadable:
-        return False
+    readers = max(1, min(READERS, job.settings.budget() // (4 * held)))
+    return outputs.intact(output, boxes, origin=job.layout.region.start, readers=readers)
 
 
 def verify(

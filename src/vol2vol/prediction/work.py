@@ -18,8 +18,8 @@ from vol2vol import executors
 from vol2vol.errors import CannotWrite, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.ledger import Ledger, block_name, checksum
 from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes.ledger import Ledger, block_name, checksum
 
 log = logging.getLogger(__name__)
 RETRIES = 2

@@ -16,9 +16,9 @@ from vol2vol.geometry import Box
 from vol2vol.prediction.claims import STALE, Claims
 from vol2vol.prediction.finishing import finish, finished
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.ledger import Ledger, block_name
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute_rows
+from vol2vol.volumes.ledger import Ledger, block_name
 
 log = logging.getLogger(__name__)
 POLL = 2.0

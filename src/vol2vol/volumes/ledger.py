@@ -1,6 +1,6 @@
-"""What has been planned and which blocks are done, so that a killed prediction continues.
+"""What has been planned and which blocks of an output are done, so that a killed run continues.
 
-    plan.json       written once, before the first voxel: input, model, settings, layout, and a checksum of itself
+    plan.json       written once, before the first voxel: input, settings, layout, and a checksum of itself
     done/<block>    a mark per block, written after the block is flushed: the checksum of its voxels
     claims/<row>    which worker of a job array computes what (`claims.py`)
     spoiled         why this prediction cannot be continued
@@ -125,18 +125,21 @@ def block_name(box: Box) -> str:
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> None:
-    """Raise `Mismatch`, naming what differs, unless a second start means the same prediction as the first."""
+    """Raise `Mismatch`, naming what differs, unless a second start means the same as the first."""
     words = {"input": "another input (or it has changed)", "model": "another model (or it has changed)"}
     for key, value in now.items():
-        if before.get(key) != value:
-            if key in words:
-                what = words[key]
-            else:
-                changed = (
-                    [k for k in value if value[k] != before.get(key, {}).get(k)] if isinstance(value, dict) else [key]
-                )
-                what = ", ".join(f"{k} {before.get(key, {}).get(k)!r}, now {value[k]!r}" for k in changed)
+        was = before.get(key)
+        if was != value:
+            what = words.get(key) or _difference(key, was, value)
             raise Mismatch(f"{output} was begun with {what}: use the same to continue, or --overwrite to start again")
+
+
+def _difference(key: str, was: Any, now: Any) -> str:
+    """Say what differs; of two mappings, which of their entries."""
+    if not isinstance(now, dict):
+        return f"{key} {was!r}, now {now!r}"
+    was = was if isinstance(was, dict) else {}
+    return ", ".join(f"{k} {was.get(k)!r}, now {now[k]!r}" for k in now if now[k] != was.get(k))
 
 
 def _canonical(plan: dict[str, Any]) -> bytes:

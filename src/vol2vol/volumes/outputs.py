@@ -1,0 +1,119 @@
+"""What is there where an output is to be written: nothing, the beginning of the same, or something else's."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError
+from vol2vol.geometry import Box, Shape
+from vol2vol.volumes.ledger import Ledger, block_name, checksum
+from vol2vol.volumes.omezarr import erase
+from vol2vol.volumes.opening import open_volume
+from vol2vol.volumes.store import delete_all, is_remote, list_keys
+from vol2vol.volumes.volume import Volume
+
+log = logging.getLogger(__name__)
+_METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", "plan.json"}
+
+
+def how_made(output: str, key: str = "vol2vol") -> dict[str, Any]:
+    """Return how an output says it was made, nothing where there is no output or it does not say."""
+    try:
+        with open_volume(output) as made:
+            said = made.attrs.get(key, {})
+    except (NotFound, UserError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def make_room(output: str, *, ours: bool) -> None:
+    """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
+
+    Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
+    """
+    if is_remote(output):
+        keys = list_keys(output)
+    elif Path(output).is_dir() and not Path(output).is_symlink():
+        keys = [str(path.relative_to(output)) for path in Path(output).rglob("*") if path.is_file()]
+    elif Path(output).exists():
+        keys = [] if ours else ["a file"]
+    else:
+        return
+    bare = {key.removesuffix(".__lock").rpartition("/")[2] for key in keys} <= _METADATA
+    first = all(key.startswith(("0/", ".vol2vol/")) or "/" not in key for key in keys)
+    unsaid = {"zarr.json", ".zattrs", ".zgroup"}.isdisjoint(keys)
+    if keys and not (bare and first and (ours or unsaid)):
+        raise AlreadyExists(f"{output} exists and was not begun by this command: choose another name or --overwrite")
+    if not is_remote(output):
+        shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
+    elif keys:
+        delete_all(output)
+
+
+def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sharded: bool) -> None:
+    """Raise `Mismatch` unless an output is stored as planned, so that every block is whole shards of one writer.
+
+    `shape` is (C, Z, Y, X), `block` (Z, Y, X); `sharded` says that a block is one shard rather than whole chunks.
+    """
+    try:
+        made = open_volume(output)
+    except BadInput as error:
+        raise Mismatch(f"{output} is damaged ({error}): start again with --overwrite") from None
+    with made:
+        shards = made.shards if sharded else made.chunks
+        whole = all(n % s == 0 or s >= m for n, s, m in zip(block, shards, shape[1:], strict=True))
+        if made.shape != shape or made.dtype != dtype or not (whole or output.lower().endswith((".tif", ".tiff"))):
+            raise Mismatch(
+                f"{output} holds {made.shape} {made.dtype} in shards of {shards}, planned were {shape} {dtype} "
+                f"in {block}: start again with --overwrite"
+            )
+
+
+def refuse_input(input: str, output: str) -> None:
+    """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
+    if "://" in output or "://" in input:
+        return
+    there = Path(output).resolve()
+    source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input)).resolve()
+    if there == source:
+        raise AlreadyExists(f"{output} is the input: choose another name for the output")
+    if there in source.parents:
+        raise AlreadyExists(f"{output} holds the input {input}: choose another name for the output")
+    stores = [parent for parent in (source, *source.parents) if parent.suffix in (".zarr", ".n5")]
+    if any(store == there or store in there.parents for store in stores):
+        raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
+
+
+def intact(output: str, boxes: Sequence[Box], *, origin: Shape, readers: int) -> set[str]:
+    """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
+
+    `origin` is the voxel of `boxes` that is voxel zero of the output. Marks without their voxels (a machine that
+    crashed, a truncated shard) are taken away, so that the block is computed again. Reads every block once.
+    """
+    ledger = Ledger.of(output)
+    done = ledger.done()
+    marked = {block_name(box): box.relative_to(origin) for box in boxes if block_name(box) in done}
+    with open_volume(output) as stored, ThreadPoolExecutor(readers) as pool:
+        sound = dict(
+            zip(marked, pool.map(lambda name: _sound(stored, ledger, name, marked[name]), marked), strict=True)
+        )
+        for name in [name for name in marked if not sound[name]]:
+            log.warning("%s: block %s is damaged: it is computed again", output, name)
+            ledger.unmark(name)
+            erase(stored, marked[name])
+    return {name for name in marked if sound[name]}
+
+
+def _sound(stored: Volume, ledger: Ledger, name: str, box: Box) -> bool:
+    try:
+        return ledger.marked(name) == checksum(stored.read(box))
+    except Unreadable:
+        return False
