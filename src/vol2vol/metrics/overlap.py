@@ -206,7 +206,7 @@ def near_seams(
         near=float(near),
         interior=float(interior),
         shifted=tuple(map(float, _apart(counts[:, 1:].sum(0)))),
-        effect=Blockwise(name="near_seam_effect", sums=counts.reshape(len(counts), -1), combine=_effect),
+        effect=Blockwise(name="near_seam_effect", sums=counts.reshape(len(counts), -1), combine=near_seam_effect),
     )
 
 
@@ -215,7 +215,8 @@ def _apart(counts: np.ndarray) -> np.ndarray:
     return iou(counts[..., 0, :]) - iou(counts[..., 1, :])
 
 
-def _effect(sums: np.ndarray) -> np.ndarray:
+def near_seam_effect(sums: np.ndarray) -> np.ndarray:
+    """Return near minus interior IoU, minus its mean over shifted grids, of `SeamOverlap.effect`'s sums `(..., k)`."""
     apart = _apart(sums.reshape(*sums.shape[:-1], -1, 2, 3))
     return apart[..., 0] - apart[..., 1:].mean(-1)
 

@@ -1,0 +1,154 @@
+"""Rows sorted by what was done: conditions, their seeds and checkpoints, and which checkpoint stands for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from vol2vol.study.picks import ROLES, pick
+from vol2vol.study.rows import Row
+
+IDENTITY, HISTOGRAM, SPECTRUM = "identity", "histogram", "spectrum"
+BASELINES = (IDENTITY, "meanstd", HISTOGRAM, SPECTRUM)
+"""From the simplest on."""
+REFERENCES = ("exact", "printed", "average", "blend")
+"""Strategies from the least seamed on: what others are compared with is the first that there is."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All that a row says was done, without seed and checkpoint."""
+
+    source: str
+    target: str
+    translator: str
+    kind: str
+    dims: int | None
+    strategy: str
+    assembly: str
+
+    @property
+    def direction(self) -> str:
+        """Source and target in words."""
+        return f"{self.source} → {self.target}"
+
+    @property
+    def way(self) -> str:
+        """Strategy and assembly in words, empty for what has none."""
+        return ", ".join(part for part in (self.strategy, self.assembly) if part)
+
+    @property
+    def name(self) -> str:
+        """Everything but the direction in words."""
+        if self.kind == "bound":
+            return "in-domain"
+        if self.kind == "baseline":
+            return "untranslated" if self.translator == IDENTITY else self.translator
+        return ", ".join(part for part in (self.translator, self.way) if part)
+
+
+def condition(row: Row) -> Condition:
+    """Return the condition of a row; how a baseline was tiled is no part of it, for it has no seams."""
+    way = (row.strategy, row.assembly) if row.kind == "network" else ("", "")
+    dims = row.dims if row.kind == "network" else None
+    return Condition(row.source, row.target, row.translator, row.kind, dims, *way)
+
+
+def conditions(rows: Iterable[Row]) -> dict[Condition, list[Row]]:
+    """Sort rows by condition, in order of appearance: of a direction first the bound, baselines, then networks."""
+    found: dict[Condition, list[Row]] = {}
+    for row in rows:
+        found.setdefault(condition(row), []).append(row)
+    directions = list(dict.fromkeys(one.direction for one in found))
+    order = sorted(found, key=lambda one: (directions.index(one.direction), _rung(one)))
+    return {one: found[one] for one in order}
+
+
+def _rung(one: Condition) -> tuple[int, int]:
+    simple = BASELINES.index(one.translator) if one.translator in BASELINES else len(BASELINES)
+    return ("bound", "baseline", "network").index(one.kind), simple if one.kind == "baseline" else 0
+
+
+def training(row: Row) -> tuple[object, ...]:
+    """Return what tells one training from another: rows of one are no independent observations."""
+    return row.source, row.target, row.translator, row.dims, row.seed
+
+
+def by_training(rows: Iterable[Row]) -> dict[tuple[object, ...], list[Row]]:
+    """Sort rows by the training whose network made them."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(training(row), []).append(row)
+    return found
+
+
+def reference(names: Iterable[str]) -> str:
+    """Return the least seamed of some strategies; the first where none is known."""
+    names = list(names)
+    return next((name for name in REFERENCES if name in names), names[0] if names else "")
+
+
+def roles(rows: Sequence[Row], by: str, *, lowest: bool = True) -> dict[str, str]:
+    """Return which trials show the best, the middle or the worst checkpoint of their training, by trial.
+
+    The checkpoints of a training are ranked once, by the volumes of its least seamed strategy, for all its strategies
+    and assemblies: so they are compared on the same checkpoint. Where no volume has the value the last checkpoint is
+    the best. Baselines and bounds are their own best.
+    """
+    found: dict[str, str] = {}
+    for group in by_training(rows).values():
+        chosen = _chosen(group, by, lowest)
+        for row in group:
+            if row.kind != "network":
+                found[row.trial] = "best"
+            elif row.checkpoint in chosen:
+                found[row.trial] = chosen[row.checkpoint]
+    return found
+
+
+def _chosen(group: Sequence[Row], by: str, lowest: bool) -> dict[int | None, str]:
+    first = reference(row.strategy for row in group if row.number(by) is not None)
+    ranked = [row for row in group if row.strategy == first and row.number(by) is not None]
+    if not ranked:
+        return {max((row.checkpoint for row in group if row.checkpoint is not None), default=None): "best"}
+    assembly = next(iter(dict.fromkeys(row.assembly for row in ranked)))
+    picked = pick([row for row in ranked if row.assembly == assembly], by, lowest)
+    return {picked[role].checkpoint: role for role in reversed(ROLES)}
+
+
+def with_role(rows: Iterable[Row], found: dict[str, str], role: str = "best") -> list[Row]:
+    """Return the rows of one role."""
+    return [row for row in rows if found.get(row.trial) == role]
+
+
+def first_name(rows: Iterable[Row], fits: Callable[[str], bool], wishes: Sequence[str] = ()) -> str:
+    """Return the first of some wished-for names of values that a row has, else any that fits, else nothing."""
+    known = dict.fromkeys(name for row in rows for name, value in row.values.items() if value.value is not None)
+    return next((name for name in wishes if name in known), next(filter(fits, known), ""))
+
+
+def fid_name(rows: Iterable[Row]) -> str:
+    """Return the FID to show: that of Inception in the xy plane, as in the paper, else whatever was measured."""
+    wishes = [f"distance/{ruler}/fid/xy" for ruler in ("inception", "encoder")]
+    return first_name(rows, lambda name: name.startswith("distance/") and name.split("/")[2] == "fid", wishes)
+
+
+def judges(rows: Iterable[Row], metric: str) -> list[tuple[str, str]]:
+    """Return the segmenters and their seeds that gave any row a value of a metric."""
+    found: dict[tuple[str, str], None] = {}
+    for row in rows:
+        for name in row.values:
+            parts = name.split("/")
+            if len(parts) == 4 and parts[0] == "segmentation" and parts[3] == metric:
+                found[parts[1], parts[2]] = None
+    return list(found)
+
+
+def overlap(row: Row, metric: str = "iou") -> float | None:
+    """Return the mean of a downstream metric over segmenters and their seeds."""
+    known = [
+        value
+        for name, seed in judges([row], metric)
+        if (value := row.number(f"segmentation/{name}/{seed}/{metric}")) is not None
+    ]
+    return sum(known) / len(known) if known else None

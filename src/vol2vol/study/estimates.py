@@ -1,0 +1,153 @@
+"""Numbers with what their blocks and seeds say of their uncertainty; differences of numbers keep what they share.
+
+Blocks of a volume are drawn alike for all trials, seeds of a training or a segmenter alike for all its trials. So any
+two estimates of a study can be subtracted draw by draw, and what both find hard cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+
+from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights
+from vol2vol.metrics.overlap import average_precision, dice, iou, near_seam_effect
+from vol2vol.study.conditions import judges, training
+from vol2vol.study.rows import Row, Value, read_sums
+
+HOW = Resampling(resamples=1000, method="percentile")
+COMBINE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "iou": iou,
+    "dice": dice,
+    "near_seam": near_seam_effect,
+    "auprc": lambda sums: average_precision(sums.reshape(*sums.shape[:-1], 2, -1)),
+}
+"""What makes a value of sums per block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number and its resampled draws; without draws it has no interval."""
+
+    value: float | None
+    draws: np.ndarray | None = None
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return self._with(other, np.subtract)
+
+    def __truediv__(self, other: Estimate) -> Estimate:
+        return self._with(other, np.divide)
+
+    def _with(self, other: Estimate, do: Callable[..., np.ndarray]) -> Estimate:
+        if self.value is None or other.value is None:
+            return Estimate(None)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(do(np.float64(self.value), np.float64(other.value)))
+            draws = None if self.draws is None or other.draws is None else do(self.draws, other.draws)
+        return Estimate(value if np.isfinite(value) else None, draws)
+
+    @property
+    def known(self) -> np.ndarray:
+        """The draws that are defined."""
+        return np.empty(0) if self.draws is None else self.draws[np.isfinite(self.draws)]
+
+    def interval(self, level: float = 0.95) -> Value:
+        """Return the number with its percentile interval."""
+        if self.value is None or not self.known.size:
+            return Value(value=self.value)
+        low, high = np.quantile(self.known, ((1 - level) / 2, (1 + level) / 2))
+        return Value(value=self.value, low=float(low), high=float(high))
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p that the number is 0: twice the share of draws beyond it. None without draws."""
+        if self.value is None or not self.known.size:
+            return None
+        beyond = min(int((self.known <= 0).sum()), int((self.known >= 0).sum()))
+        return min(1.0, 2 * (beyond + 1) / (self.known.size + 1))
+
+
+class Judged:
+    """The block sums of a study's trials, resampled."""
+
+    def __init__(self, folder: str | Path, how: Resampling = HOW) -> None:
+        self.folder = Path(folder)
+        self.how = how
+        self._read = lru_cache(maxsize=None)(self._draw_all)
+
+    def one(self, row: Row, name: str) -> Estimate:
+        """Return a value of a row; without draws where no sums of it were kept, or of one block only."""
+        return Estimate(row.number(name), self._read(row.trial).get(name))
+
+    def pooled(self, rows: Iterable[Row], metric: str, only: Sequence[tuple[str, str]] | None = None) -> Estimate:
+        """Return the mean of a downstream metric over rows that differ in seed, segmenters and their seeds.
+
+        Draws resample blocks, and seeds where there are two or more, trainings' and each segmenter's apart; segmenters
+        are not resampled. `only` names the segmenters and seeds that count.
+        """
+        values, draws, weights = [], [], []
+        for row in rows:
+            for segmenter, seed in judges([row], metric):
+                found = self.one(row, f"segmentation/{segmenter}/{seed}/{metric}")
+                if found.value is None or (only is not None and (segmenter, seed) not in only):
+                    continue
+                values.append(found.value)
+                draws.append(found.draws)
+                weights.append((training(row), (row.target if row.kind != "bound" else row.source, segmenter), seed))
+        if not values:
+            return Estimate(None)
+        kept = [one for one in draws if one is not None]
+        if len(kept) < len(values):
+            return Estimate(float(np.mean(values)))
+        share = self._seeds(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (share * np.array(kept)).sum(0) / share.sum(0)
+        return Estimate(float(np.mean(values)), mean)
+
+    def _seeds(self, members: Sequence[tuple[tuple[object, ...], tuple[str, str], str]]) -> np.ndarray:
+        """Return how often each value is drawn, `(values, resamples)`: seeds of trainings times seeds of segmenters."""
+        share = np.ones((len(members), self.how.resamples))
+        trainings = [(made[:-1], made[-1]) for made, _, _ in members]
+        for keys in (trainings, [(judge, seed) for _, judge, seed in members]):
+            for family in dict.fromkeys(key for key, _ in keys):
+                seeds = sorted({str(seed) for key, seed in keys if key == family})
+                if len(seeds) < 2:
+                    continue
+                rng = np.random.default_rng([self.how.seed, crc32(repr((family, seeds)).encode())])
+                drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), self.how.resamples).T
+                for index, (key, seed) in enumerate(keys):
+                    if key == family:
+                        share[index] *= drawn[seeds.index(str(seed))]
+        return share
+
+    def _draw_all(self, trial: str) -> dict[str, np.ndarray]:
+        found = {}
+        for name, sums in read_sums(self.folder, trial).items():
+            metric = name.rpartition("/")[2]
+            if metric in COMBINE and len(sums) > 1:
+                found[name] = self._draw(metric, sums)
+        return found
+
+    def _draw(self, metric: str, sums: np.ndarray) -> np.ndarray:
+        sums = np.asarray(sums, np.float64)
+        if metric == "auprc":  # most bins of a byte volume are empty
+            bins = sums.reshape(len(sums), 2, -1)
+            sums = bins[..., bins.any((0, 1))].reshape(len(sums), -1)
+        weights = draw_weights(len(sums), self.how)
+        combine = COMBINE[metric]
+        return np.concatenate([combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)])
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Return p corrected for as many tests as have one (Holm 1979), in their order."""
+    known = sorted((value, index) for index, value in enumerate(p) if value is not None)
+    found: list[float | None] = [None] * len(p)
+    highest = 0.0
+    for rank, (value, index) in enumerate(known):
+        highest = max(highest, min(1.0, value * (len(known) - rank)))
+        found[index] = highest
+    return found
