@@ -5,16 +5,14 @@ vol2vol train --recipe small-2d ... train.epochs=3 cyclegan.generator.arguments.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
+from vol2vol.recipes.yamlfiles import Shelf, explain
 from vol2vol.sampling import Jitter
 from vol2vol.tasks import CycleGANSettings, SegmentSettings
 from vol2vol.training.settings import TrainSettings
@@ -92,10 +90,12 @@ class Recipe(BaseModel):
         return shape
 
 
+SHELF = Shelf(what="recipe", folder="presets", example="train.epochs=20", verb="recipes small-2d")
+
+
 def list_recipes() -> dict[str, str]:
     """Return the shipped recipes: name to one line about it."""
-    presets = sorted(p.name.removesuffix(".yaml") for p in _folder().iterdir() if p.name.endswith(".yaml"))
-    return {name: load_recipe(name).about for name in presets}
+    return {name: load_recipe(name).about for name in SHELF.names()}
 
 
 def load_recipe(name: str | Path | Recipe, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -104,72 +104,11 @@ def load_recipe(name: str | Path | Recipe, overrides: tuple[str, ...] = ()) -> R
     A file may begin `extends: NAME` and hold only what differs. Raises `NotFound` for an unknown name, `BadInput`
     naming the key for whatever does not fit the schema.
     """
-    data = name.model_dump(mode="json") if isinstance(name, Recipe) else _load(str(name))
+    data = name.model_dump(mode="json") if isinstance(name, Recipe) else SHELF.load(str(name))
     for override in overrides:
-        _override(data, override)
+        SHELF.change(data, override)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise BadInput(f"recipe {name if not isinstance(name, Recipe) else name.name}: {_explain(error)}") from None
-
-
-def _folder() -> Any:
-    return files("vol2vol.recipes") / "presets"
-
-
-def _load(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
-    if name in children:
-        raise BadInput(f"recipe {name} extends itself: {' extends '.join((*children, name))}; correct one of them")
-    preset = _folder() / f"{name}.yaml"
-    path = Path(name)
-    file = path if path.is_file() else preset
-    if not file.is_file():
-        names = sorted(p.name.removesuffix(".yaml") for p in _folder().iterdir() if p.name.endswith(".yaml"))
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(names)}"
-        raise NotFound(f"recipe {name!r} is neither a file nor a shipped recipe: {hint}")
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Unreadable(f"recipe {name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise BadInput(f"recipe {name} holds no keys: see `vol2vol recipes small-2d` for what one looks like")
-    parent = data.pop("extends", None)
-    return data if parent is None else _merged(_load(str(parent), (*children, name)), data)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _override(data: dict[str, Any], text: str) -> None:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise BadInput(f"override {text!r} is not key=value, such as train.epochs=20")
-    *path, last = key.split(".")
-    part = data
-    for step in path:
-        part = part.setdefault(step, {})
-        if not isinstance(part, dict):
-            raise BadInput(f"override {text!r}: {step} holds a value, not keys")
-    try:
-        part[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise BadInput(f"override {text!r}: the value is not YAML") from None
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        model: Any = Recipe
-        for step in first["loc"][:-1]:
-            model = model.model_fields[step].annotation
-        near = get_close_matches(str(first["loc"][-1]), model.model_fields, n=1)
-        known = f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}"
-        return f"{where} is not a key: {known}"
-    return f"{where}: {first['msg']} (got {first['input']!r})"
+        called = name.name if isinstance(name, Recipe) else name
+        raise BadInput(f"recipe {called}: {explain(error, Recipe)}") from None

@@ -1,0 +1,114 @@
+"""YAML that extends other YAML and takes `key.sub=value` changes: what recipes and studies are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vol2vol.errors import BadInput, NotFound, Unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where files of one kind are shipped, and what a person calls them."""
+
+    what: str
+    """`recipe` or `study`."""
+    folder: str
+    """Of the package `vol2vol.recipes`."""
+    example: str
+    """A change to one, for messages."""
+    verb: str
+    """Words of the command line that print a shipped one."""
+
+    @property
+    def _folder(self) -> Any:
+        return files("vol2vol.recipes") / self.folder
+
+    def names(self) -> list[str]:
+        """Return the names of what is shipped."""
+        return sorted(p.name.removesuffix(".yaml") for p in self._folder.iterdir() if p.name.endswith(".yaml"))
+
+    def load(self, name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return a file's data by path or shipped name, what it extends merged in.
+
+        Raises `NotFound`, `Unreadable`, `BadInput`.
+        """
+        if name in children:
+            chain = " extends ".join((*children, name))
+            raise BadInput(f"{self.what} {name} extends itself: {chain}; correct one of them")
+        path = Path(name)
+        file = path if path.is_file() else self._folder / f"{name}.yaml"
+        if not file.is_file():
+            near = get_close_matches(name, self.names(), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(self.names())}"
+            raise NotFound(f"{self.what} {name!r} is neither a file nor a shipped {self.what}: {hint}")
+        try:
+            data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise Unreadable(f"{self.what} {name} is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(data, dict):
+            raise BadInput(f"{self.what} {name} holds no keys: see `vol2vol {self.verb}` for what one looks like")
+        parent = data.pop("extends", None)
+        return data if parent is None else merged(self.load(str(parent), (*children, name)), data)
+
+    def change(self, data: dict[str, Any], text: str) -> None:
+        """Apply a `key.sub=value` change in place."""
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadInput(f"override {text!r} is not key=value, such as {self.example}")
+        *path, last = key.split(".")
+        part = data
+        for step in path:
+            part = part.setdefault(step, {})
+            if not isinstance(part, dict):
+                raise BadInput(f"override {text!r}: {step} holds a value, not keys")
+        try:
+            part[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"override {text!r}: the value is not YAML") from None
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with changes laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Return the first thing that does not fit a schema, in one line that names the key and the cure."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = _fields(schema, [str(step) for step in first["loc"][:-1]])
+        near = get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"{where} is not a key: {hint}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {said} (got {first['input']!r})" if where else said
+
+
+def _fields(schema: Any, steps: list[str]) -> list[str]:
+    """Return the keys of the model that lies at a path of keys below a schema."""
+    for step in steps:
+        if step in getattr(schema, "model_fields", {}):
+            schema = schema.model_fields[step].annotation
+        while not hasattr(schema, "model_fields") and (inner := _models(schema)):
+            schema = inner[0]
+    return list(getattr(schema, "model_fields", {}))
+
+
+def _models(kind: Any) -> list[Any]:
+    """Return the models, or what may hold some, among the arguments of a type such as `dict[str, Model]`."""
+    parts = [part for part in get_args(kind) if hasattr(part, "model_fields") or get_args(part)]
+    return sorted(parts, key=lambda part: not hasattr(part, "model_fields"))
