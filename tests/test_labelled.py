@@ -81,6 +81,10 @@ def test_the_held_out_part_is_the_end_of_the_longest_axis():
     assert held.spatial == (6, 40, 16)
     kept, held = whole.split(0.2, (1, 10, 30))
     assert (kept.spatial, held.spatial) == ((6, 30, 50), (6, 10, 50))
+    kept, held = whole.split(0.2, (1, 10, 20), (0, 3, 14))
+    assert (kept.part, held.part) == (Box((0, 0, 0), (6, 40, 44)), Box((0, 0, 30), (6, 40, 50)))
+    kept, held = whole.split(0.2, (1, 10, 30), (0, 0, 14))
+    assert (kept.spatial, held.spatial) == ((6, 40, 34), (6, 40, 30))
     with pytest.raises(BadInput, match="cannot be divided"):
         whole.split(0.2, (5, 30, 40))
     again, _ = held.split(0.5, (1, 1, 1))
@@ -98,6 +102,49 @@ def test_jitter_changes_the_image_alone_and_stays_in_range():
     assert after["source"].dtype == torch.float32
     assert after["source"].min() >= -1
     assert after["source"].max() <= 1
+
+
+@pytest.mark.parametrize("patch", [(17, 20), (9, 11, 13)])
+def test_zoom_magnifies_image_and_mask_as_one(patch):
+    z, y, x = np.indices((24, 64, 64))
+    disc = ((z - 11.5) ** 2 * (len(patch) == 3) + (y - 31.5) ** 2 + (x - 31.5) ** 2 < 49).astype(np.uint8)
+    image, mask = Memory(disc[None] * 255), Memory(disc[None])
+    jitter = Jitter(zoom=0.5)
+    data = LabelledPatches([Labelled(image, mask, GREY)], patch, jitter=jitter, augment=False)
+    items = [data[i] for i in range(12)]
+    assert {tuple(item["source"].shape) for item in items} == {(1, *patch)}
+    for item in items:
+        assert torch.equal(item["source"] >= 0, item["target"] == 1)
+        assert set(item["target"].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_zoom_spans_its_range_and_keeps_the_middle():
+    jitter, patch, random = Jitter(zoom=0.4), (41, 41), np.random.default_rng(0)
+    room = jitter.room(patch)
+    assert room == (62, 62)
+    y, x = np.indices(room) - 30.5
+    disc = (y**2 + x**2 < 100).astype(np.float32)[None]
+    areas = np.array([(jitter.zoomed(disc, patch, random) >= 0.5).sum() for _ in range(200)]) / disc.sum()
+    assert np.exp(-0.8) * 0.9 < areas.min() < np.exp(-0.6)
+    assert np.exp(0.6) < areas.max() < np.exp(0.8) * 1.1
+    same = Jitter().zoomed(disc, room, random)
+    assert same is disc
+
+
+def test_blur_smooths_the_image_alone():
+    sharp, soft = (
+        LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
+        for jitter in (None, Jitter(blur=3.0))
+    )
+    assert all(torch.equal(sharp[i]["target"], soft[i]["target"]) for i in range(5))
+    assert np.mean([soft[i]["source"].std() / sharp[i]["source"].std() for i in range(10)]) < 0.6
+
+
+def test_covering_with_zoom_keeps_the_patch():
+    items = list(LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=Jitter(zoom=0.5)).covering(5))
+    assert {tuple(item["source"].shape) for item in items} == {(1, 16, 16)}
+    with pytest.raises(BadInput, match="too few for patches"):
+        LabelledPatches([Labelled(*pair(), GREY)], (38, 38), jitter=Jitter(zoom=0.5))
 
 
 def test_covering_is_even_and_unchanged():

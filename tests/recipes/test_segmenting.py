@@ -13,6 +13,7 @@ from vol2vol.geometry import Box
 from vol2vol.phantoms import write_pair
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes import adapt_statistics, load_recipe, train
+from vol2vol.recipes.training import segmentation
 from vol2vol.tasks import Segment
 from vol2vol.volumes import create_volume, open_volume
 
@@ -67,7 +68,7 @@ def test_it_learns_to_find_mitochondria(phantom, tmp_path):
     settings = PredictSettings(pyramid=False)
     predict(tmp_path / "run", phantom["source"], tmp_path / "found.zarr", settings, which="best")
     found, mask = read(tmp_path / "found.zarr") > 127, read(phantom["source_mito"]) > 0
-    unseen = (..., slice(140, None))
+    unseen = (..., slice(144, None))
     iou = (found & mask)[unseen].sum() / (found | mask)[unseen].sum()
     chance = mask[unseen].mean()
     assert iou > 0.35 > 5 * chance
@@ -178,6 +179,25 @@ def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(pha
     ]
     assert main(["adapt", *words]) == 0
     assert load_bundle(tmp_path / "m").intensity["source"].high < model.intensity["source"].high
+
+
+@pytest.mark.parametrize("zoom", [0.0, 0.35])
+def test_no_mask_is_both_learnt_and_judged_by(tmp_path, zoom):
+    places = np.broadcast_to(np.arange(300, dtype=np.uint16), (1, 2, 160, 300))
+    for name, values in (("image", places), ("mask", np.ones_like(places))):
+        with create_volume(
+            tmp_path / f"{name}.zarr", shape=values.shape, dtype=np.uint16, voxel_size=(5, 5, 5),
+            unit="nanometer", chunks=(2, 160, 300),
+        ) as volume:  # fmt: skip
+            volume.write(Box.of(values.shape[1:]), values)
+    changes = (f"data.labels.jitter={{zoom: {zoom}}}", "data.intensity=fixed", "data.low=0", "data.high=299")
+    settings = load_recipe("small-segment-2d", (*TINY, "data.labels.held_out=0.2", *changes))
+    opened = {d: [open_volume(tmp_path / f"{n}.zarr")] for d, n in (("source", "image"), ("target", "mask"))}
+    prepared = segmentation(settings, opened)
+    certain = (..., *[slice(20, -20)] * 2)
+    learnt = [(prepared.data[i]["source"][certain].max().item() + 1) / 2 * 299 for i in range(150)]
+    judged = [(part["source"][certain].min().item() + 1) / 2 * 299 for part in prepared.held_out()]
+    assert max(learnt) < min(judged) < max(learnt) + 30
 
 
 def test_what_does_not_fit_is_one_line(phantom, tmp_path):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from vol2vol import nets
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity, fixed
 from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domain, volume_facts
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.sampling import Labelled, LabelledPatches, Patches, UnpairedPatches
+from vol2vol.sampling import Jitter, Labelled, LabelledPatches, Patches, UnpairedPatches
 from vol2vol.tasks import Batch, CycleGAN, Segment, Task
 from vol2vol.volumes import Volume
 
@@ -106,7 +108,9 @@ def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared
     seen = intensity_of(settings.data, images)
     labels = settings.data.labels
     pairs = [Labelled(image, mask, seen) for image, mask in zip(images, masks, strict=True)]
-    parts = [pair.split(labels.held_out, _least(settings)) for pair in pairs]
+    task = Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed)
+    shared = _spread(settings, _unlearnt(task, labels.jitter), whole=0)
+    parts = [pair.split(labels.held_out, _least(settings), shared) for pair in pairs]
     unseen = LabelledPatches([held for _, held in parts], settings.patch, planes=settings.data.planes)
     data = LabelledPatches(
         [kept for kept, _ in parts],
@@ -118,7 +122,7 @@ def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared
         seed=settings.train.seed,
     )
     return Prepared(
-        task=Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed),
+        task=task,
         data=data,
         intensity={"source": seen, "target": fixed(0, 255, network=(0.0, 1.0))},
         calibration={
@@ -130,16 +134,32 @@ def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared
     )
 
 
+def _unlearnt(task: Segment, jitter: Jitter) -> Shape:
+    """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
+
+    Losses look where the whole context was seen, so that both leave out the masks within the reach of their ends; less
+    in a patch to learn from that shows things larger.
+    """
+    reach = nets.footprint(task.segmenter).reach
+    return tuple(min(ends) + int(min(ends) * exp(-jitter.zoom)) for ends in zip(*reach, strict=True))
+
+
 def _least(settings: Recipe) -> Shape:
     """Return the smallest volume, Z, Y, X, that holds a patch in each direction it may lie in."""
+    return _spread(settings, settings.patch, whole=1)
+
+
+def _spread(settings: Recipe, sizes: Shape, *, whole: int) -> Shape:
+    """Return sizes along the network's axes as Z, Y, X; `whole` across planes, the extreme where planes differ."""
     if settings.dims == 3:
-        return settings.patch
+        return sizes
     shapes = []
     for name in settings.data.planes:
-        shape = list(settings.patch)
-        shape.insert("zyx".index(name), 1)
+        shape = list(sizes)
+        shape.insert("zyx".index(name), whole)
         shapes.append(shape)
-    return tuple(map(max, *shapes)) if len(shapes) > 1 else tuple(shapes[0])
+    extreme = max if whole else min
+    return tuple(extreme(column) for column in zip(*shapes, strict=True))
 
 
 def _patches(recipe: Recipe, volumes: list[Volume], intensity: Intensity) -> Patches:

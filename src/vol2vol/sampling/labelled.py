@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil, exp
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from vol2vol.errors import BadInput
@@ -17,12 +20,18 @@ from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
 from vol2vol.volumes import Volume
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
+HALF = 0.5
+"""Share of a voxel that must be inside the mask, where patches are zoomed."""
 _LABELLED = 4
 """A random stream of its own."""
 
 
 class Jitter(BaseModel):
-    """How far intensities of a patch are changed at random, in units of the network's range; 0 leaves them alone."""
+    """How far a patch is changed at random; 0 leaves it alone.
+
+    `zoom` changes what it shows, image and mask alike; all others the image, in units of the network's range, in the
+    order gamma, contrast, brightness, blur, noise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -34,15 +43,36 @@ class Jitter(BaseModel):
     """Values are raised to a power between e^-this and e^this."""
     noise: float = Field(default=0.0, ge=0)
     """Normal noise of a standard deviation up to this is added."""
+    blur: float = Field(default=0.0, ge=0)
+    """A Gaussian of a standard deviation up to this many voxels goes over the patch."""
+    zoom: float = Field(default=0.0, ge=0, le=1)
+    """Things look larger or smaller by a factor between e^-this and e^this, along all axes alike."""
+
+    def room(self, patch: Shape) -> Shape:
+        """Return the voxels of which the smallest things make a patch."""
+        return tuple(ceil(n * exp(self.zoom)) for n in patch)
+
+    def zoomed(self, values: np.ndarray, patch: Shape, random: np.random.Generator) -> np.ndarray:
+        """Return the middle of `values` (C, *room(patch)), magnified or reduced to a patch (C, *patch) by weights."""
+        if not self.zoom:
+            return values
+        factor = exp(random.uniform(-self.zoom, self.zoom))
+        sizes = [min(round(n * factor), have) for n, have in zip(patch, values.shape[1:], strict=True)]
+        starts = [(have - n) // 2 for n, have in zip(sizes, values.shape[1:], strict=True)]
+        window = values[:, *(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
+        seen = torch.from_numpy(np.ascontiguousarray(window))[None]
+        return interpolate(seen, patch, mode="bilinear" if len(patch) == 2 else "trilinear")[0].numpy()
 
     def __call__(self, image: np.ndarray, intensity: Intensity, random: np.random.Generator) -> np.ndarray:
         """Return a patch in the network's range, changed and clipped to it."""
-        if not (self.gain or self.offset or self.gamma or self.noise):
+        if not (self.gain or self.offset or self.gamma or self.noise or self.blur):
             return image
         bottom, top = intensity.network
         unit = np.clip((image - bottom) / (top - bottom), 0, 1) ** np.exp(random.uniform(-self.gamma, self.gamma))
         unit = (unit - 0.5) * random.uniform(1 - self.gain, 1 + self.gain) + 0.5
         unit += random.uniform(-self.offset, self.offset)
+        if self.blur:
+            unit = gaussian_filter(unit, random.uniform(0, self.blur), axes=range(1, unit.ndim))
         unit += random.uniform(0, self.noise) * random.standard_normal(image.shape, dtype=np.float32)
         return (np.clip(unit, 0, 1) * (top - bottom) + bottom).astype(np.float32)
 
@@ -74,20 +104,22 @@ class Labelled:
         mask = self.mask.read(there) > 0
         return np.concatenate([self.intensity.to_network(self.image.read(there)), mask.astype(np.float32)])
 
-    def split(self, share: float, least: Shape) -> tuple[Labelled, Labelled]:
-        """Return what training may see, and the last share along the longest axis that holds both.
+    def split(self, share: float, least: Shape, shared: Shape = (0, 0, 0)) -> tuple[Labelled, Labelled]:
+        """Return what training may learn from, and the last share along the longest axis that holds both.
 
-        Neither is shorter than `least` on that axis. Raises `BadInput` where no axis can be divided.
+        Neither is shorter than `least` on that axis. They overlap by up to `shared` voxels: what both see of the image
+        at their common border, where a network that needs context looks at no mask. Raises `BadInput` where no axis
+        can be divided.
         """
         for axis in sorted(range(3), key=lambda a: (-self.spatial[a], a)):
             length = self.spatial[axis]
             held = max(round(share * length), least[axis])
-            if length - held >= least[axis]:
-                cut = self.part.start[axis] + length - held
-                before = [*self.part.stop]
-                after = [*self.part.start]
-                before[axis] = after[axis] = cut
-                boxes = Box(self.part.start, tuple(before)), Box(tuple(after), self.part.stop)
+            kept = length - held + min(shared[axis], held - 1)
+            if kept >= least[axis]:
+                start, stop = [*self.part.start], [*self.part.stop]
+                stop[axis] = start[axis] + kept
+                start[axis] += length - held
+                boxes = Box(self.part.start, tuple(stop)), Box(tuple(start), self.part.stop)
                 return tuple(Labelled(self.image, self.mask, self.intensity, box) for box in boxes)  # type: ignore[return-value]
         raise BadInput(
             f"{self.path} with {self.spatial} voxels cannot be divided into a part to learn from and one to judge by, "
@@ -99,8 +131,8 @@ class LabelledPatches(Dataset):
     """Patches of images with their masks; item i is a pure function of (seed, epoch, i).
 
     Every patch holds at least the share `foreground` of its voxels inside a mask (0.02 in the stitching paper). Image
-    and mask are flipped and turned alike; `jitter` changes the image alone. `patch`, `planes`, `augment` and `seed` are
-    those of `Patches`, which also says what is raised.
+    and mask are flipped, turned and zoomed alike; the rest of `jitter` changes the image alone. `patch`, `planes`,
+    `augment` and `seed` are those of `Patches`, which also says what is raised.
     """
 
     def __init__(
@@ -117,6 +149,8 @@ class LabelledPatches(Dataset):
         self.patches = Patches(volumes, AS_IT_IS, patch, planes=planes, background=None, augment=augment, seed=seed)
         self.images, self.foreground, self.epoch = volumes[0].image.channels, foreground, 0
         self.jitter, self.intensity = jitter or Jitter(), volumes[0].intensity
+        room = self.jitter.room(self.patches.patch)
+        self._drawn = Patches(volumes, AS_IT_IS, room, planes=planes, background=None, augment=augment, seed=seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the following items those of an epoch."""
@@ -132,8 +166,9 @@ class LabelledPatches(Dataset):
         """
         random = np.random.default_rng([self.patches.seed, _LABELLED, self.epoch, index])
         for _ in range(TRIES):
-            values, source = self.patches.candidate(random)
-            image, mask = values[: self.images], values[self.images :]
+            values, source = self._drawn.candidate(random)
+            values = self.jitter.zoomed(values, self.patches.patch, random)
+            image, mask = values[: self.images], (values[self.images :] >= HALF).astype(np.float32)
             if mask.mean() >= self.foreground:
                 return _item(self.jitter(image, self.intensity, random), mask)
         raise BadInput(
