@@ -9,8 +9,15 @@ from vol2vol.study.picks import ROLES, pick
 from vol2vol.study.rows import Row
 
 IDENTITY, HISTOGRAM, SPECTRUM = "identity", "histogram", "spectrum"
-BASELINES = (IDENTITY, "meanstd", HISTOGRAM, SPECTRUM)
-"""From the simplest on."""
+BASELINE_NAMES = {
+    IDENTITY: "untranslated",
+    "meanstd": "mean and sd",
+    HISTOGRAM: "histogram",
+    SPECTRUM: "histogram + spectrum",
+    "adabn": "untranslated, AdaBN",
+}
+"""From the simplest on; AdaBN adapts the segmenter instead."""
+BASELINES = tuple(BASELINE_NAMES)
 REFERENCES = ("exact", "printed", "average", "blend")
 """Strategies from the least seamed on: what others are compared with is the first that there is."""
 
@@ -43,7 +50,7 @@ class Condition:
         if self.kind == "bound":
             return "in-domain"
         if self.kind == "baseline":
-            return "untranslated" if self.translator == IDENTITY else self.translator
+            return BASELINE_NAMES.get(self.translator, self.translator)
         return ", ".join(part for part in (self.translator, self.way) if part)
 
 
@@ -91,13 +98,14 @@ def reference(names: Iterable[str]) -> str:
 def roles(rows: Sequence[Row], by: str, *, lowest: bool = True) -> dict[str, str]:
     """Return which trials show the best, the middle or the worst checkpoint of their training, by trial.
 
-    The checkpoints of a training are ranked once, by the volumes of its least seamed strategy, for all its strategies
-    and assemblies: so they are compared on the same checkpoint. Where no volume has the value the last checkpoint is
-    the best. Baselines and bounds are their own best.
+    As the rows' notes say, where they say it of `by`. Else the checkpoints of a training are ranked once, by the
+    volumes of its least seamed strategy, for all its strategies and assemblies: so they are compared on the same
+    checkpoint. Where no volume has the value the last checkpoint is the best. Baselines and bounds are their own best.
     """
     found: dict[str, str] = {}
     for group in by_training(rows).values():
-        chosen = _chosen(group, by, lowest)
+        noted = {row.checkpoint: role for row in group for role in reversed(ROLES) if f"{role} by {by}" in _picked(row)}
+        chosen = noted or _chosen(group, by, lowest)
         for row in group:
             if row.kind != "network":
                 found[row.trial] = "best"
@@ -106,13 +114,19 @@ def roles(rows: Sequence[Row], by: str, *, lowest: bool = True) -> dict[str, str
     return found
 
 
+def _picked(row: Row) -> list[str]:
+    return row.notes.get("picked", "").split("; ")
+
+
 def _chosen(group: Sequence[Row], by: str, lowest: bool) -> dict[int | None, str]:
+    if by == "checkpoint":
+        epochs = sorted({row.checkpoint or 0 for row in group}, reverse=not lowest)
+        return {epochs[-1]: "worst", epochs[len(epochs) // 2]: "middle", epochs[0]: "best"}
     first = reference(row.strategy for row in group if row.number(by) is not None)
     ranked = [row for row in group if row.strategy == first and row.number(by) is not None]
     if not ranked:
         return {max((row.checkpoint for row in group if row.checkpoint is not None), default=None): "best"}
-    assembly = next(iter(dict.fromkeys(row.assembly for row in ranked)))
-    picked = pick([row for row in ranked if row.assembly == assembly], by, lowest)
+    picked = pick([row for row in ranked if row.assembly == ranked[0].assembly], by, lowest)
     return {picked[role].checkpoint: role for role in reversed(ROLES)}
 
 

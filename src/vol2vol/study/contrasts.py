@@ -1,0 +1,169 @@
+"""Paired contrasts: strategies on the same checkpoint, translators against simple means, assemblies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from vol2vol.study.conditions import (
+    HISTOGRAM,
+    IDENTITY,
+    SPECTRUM,
+    Condition,
+    conditions,
+    judges,
+    reference,
+    with_role,
+)
+from vol2vol.study.estimates import Estimate, Judged, holm
+from vol2vol.study.picks import ROLES
+from vol2vol.study.rows import Row, Value
+from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, signed
+
+METRICS = {"iou": "IoU", "auprc": "AUPRC"}
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """One difference, first minus second."""
+
+    family: str
+    """strategy, translator or assembly."""
+    direction: str
+    first: str
+    second: str
+    role: str
+    metric: str
+    seeds: tuple[int, int]
+    """Trainings and segmenters that both have."""
+    found: Estimate
+
+    @property
+    def name(self) -> str:
+        """The difference in words."""
+        return f"{self.first} \N{MINUS SIGN} {self.second}"
+
+    @property
+    def value(self) -> Value:
+        """The difference with its interval."""
+        return self.found.interval()
+
+
+def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Contrast]:
+    """Return every contrast that the rows allow, with draws that pair blocks, and seeds where both sides have them."""
+    found = []
+    for role in ROLES:
+        there = conditions(with_role(rows, roles, role))
+        baselines = conditions(with_role([row for row in rows if row.kind == "baseline"], roles))
+        for family, first, second, groups in _pairs(there, baselines, role):
+            for metric in METRICS:
+                a, b = _matched(*groups)
+                both = [judge for judge in judges(a, metric) if judge in judges(b, metric)]
+                if not both:
+                    continue
+                found.append(
+                    Contrast(
+                        family=family,
+                        direction=first.direction,
+                        first=first.name,
+                        second=second.name,
+                        role=role,
+                        metric=metric,
+                        seeds=(len({row.seed for row in a}), len(both)),
+                        found=judged.pooled(a, metric, both) - judged.pooled(b, metric, both),
+                    )
+                )
+    return [one for one in found if one.found.value is not None]
+
+
+Pair = tuple[str, Condition, Condition, tuple[list[Row], list[Row]]]
+
+
+def _pairs(there: dict[Condition, list[Row]], baselines: dict[Condition, list[Row]], role: str) -> Iterator[Pair]:
+    """Yield what to compare: the reference strategy with the others, and, of best checkpoints, with everything else."""
+    networks = {one: group for one, group in there.items() if one.kind == "network"}
+    seamless: dict[tuple[str, str, str], Condition] = {}
+    for one in networks:
+        key = (one.direction, one.translator, one.assembly)
+        siblings = [two for two in networks if (two.direction, two.translator, two.assembly) == key]
+        first = reference(two.strategy for two in siblings)
+        if one.strategy == first:
+            seamless[key] = one
+            for two in siblings:
+                if two != one:
+                    yield "strategy", one, two, (networks[one], networks[two])
+    if role != "best":
+        return
+    for one in seamless.values():
+        for two, group in baselines.items():
+            if two.direction == one.direction and two.translator in (IDENTITY, HISTOGRAM, SPECTRUM):
+                yield "translator", one, two, (networks[one], group)
+    for one, two in combinations(seamless.values(), 2):
+        if one.direction == two.direction:
+            yield "assembly", one, two, (networks[one], networks[two])
+
+
+def _matched(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Keep the trainings and checkpoints that both have, where both are of one translator; else all."""
+    if first[0].translator != second[0].translator:
+        return first, second
+    both = {(row.seed, row.checkpoint) for row in first} & {(row.seed, row.checkpoint) for row in second}
+    a, b = ([row for row in side if (row.seed, row.checkpoint) in both] for side in (first, second))
+    return a, b
+
+
+def contrast_table(found: Sequence[Contrast]) -> Table:
+    """Return the contrasts with p corrected over all contrasts of a metric (Holm)."""
+    corrected: dict[int, float | None] = {}
+    for metric in METRICS:
+        family = [index for index, one in enumerate(found) if one.metric == metric]
+        corrected.update(zip(family, holm([found[i].found.p for i in family]), strict=True))
+    lines: list[list[Cell]] = []
+    for index, one in enumerate(found):
+        p = corrected[index]
+        lines.append(
+            [
+                one.direction,
+                one.family,
+                one.name,
+                one.role,
+                METRICS[one.metric],
+                f"{one.seeds[0]}, {one.seeds[1]}",
+                one.value,
+                one.found.p if one.found.p is not None else Missing("no sums per block were kept"),
+                p if p is not None else Missing("no sums per block were kept"),
+            ]
+        )
+    return Table(
+        name="contrasts",
+        title="Contrasts: the same voxels, the same segmenters, in pairs",
+        columns=[
+            label("direction"),
+            label("family", "Of"),
+            label("contrast", "First \N{MINUS SIGN} second"),
+            label("checkpoint"),
+            label("metric"),
+            label("seeds", "Seeds (trained, segmenters)"),
+            signed("difference", "Difference"),
+            Column(name="p", digits=2),
+            Column(name="p_holm", title="p, corrected", digits=2),
+        ],
+        rows=lines,
+        findings=_read(found, corrected),
+        note="Above 0: the first is better. Paired block bootstrap: both sides are drawn with the same blocks; where "
+        "there are two or more seeds of a training or a segmenter these are drawn too, and paired where both sides "
+        "have them. Intervals of 95 % stand for one contrast alone, the corrected p (Holm) for all of a metric.",
+    )
+
+
+def _read(found: Sequence[Contrast], corrected: dict[int, float | None]) -> list[str]:
+    lines = []
+    for index, one in enumerate(found):
+        if one.metric != "iou" or one.role != "best" or one.family == "assembly":
+            continue
+        p = corrected[index]
+        sure = "" if p is None else ("" if p < ALPHA else ", which chance explains as well")
+        lines.append(f"{one.direction}, IoU: {one.name} is {said(one.value)}{sure}.")
+    return lines

@@ -1,0 +1,156 @@
+"""Seams of every strategy by four tests, what they cost near them, and whether FID sees any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+from vol2vol.study.conditions import Condition, condition, conditions, fid_name, reference, with_role
+from vol2vol.study.estimates import Judged
+from vol2vol.study.rows import Row
+from vol2vol.study.tables import Cell, Column, Missing, Table, label, number, of_row, percent, said, signed
+
+TESTS = {"sgr": "S1", "sje": "S2", "hfr": "S3"}
+AXES = "zyx"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tests say of one volume."""
+
+    row: Row
+
+    def worst(self, test: str) -> tuple[float, str] | None:
+        """Return the value furthest from 1, by ratio, and its axis."""
+        known = [(value, axis) for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}")) is not None]
+        return max(known, key=lambda one: abs(log(one[0])) if one[0] > 0 else float("inf")) if known else None
+
+    @property
+    def p(self) -> float | None:
+        """Smallest p of all tests and axes, times how many there are (Bonferroni)."""
+        known = [
+            value for test in TESTS for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}/p")) is not None
+        ]
+        return min(1.0, min(known) * len(known)) if known else None
+
+    @property
+    def seam(self) -> bool | None:
+        """Whether there is one; None where nothing was tested."""
+        return None if self.p is None else self.p < ALPHA
+
+
+def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
+    """Return the seam statistics of every strategy's best checkpoint, FID beside."""
+    fid = fid_name(rows)
+    shown = [row for row in with_role(rows, roles) if row.kind == "network" and _tested(row)]
+    lines: list[list[Cell]] = []
+    for row in shown:
+        one, found = condition(row), Found(row)
+        lines.append([one.direction, one.name, row.seed, row.checkpoint])
+        for test in TESTS:
+            worst = found.worst(test)
+            lines[-1] += [f"{worst[0]:.3f} ({worst[1]})" if worst else Missing("not tested")]
+            lines[-1] += [of_row(row, f"seams/{test}/{axis}") for axis in AXES]
+        lines[-1] += [found.p if found.p is not None else Missing("no p without enough planes")]
+        lines[-1] += [of_row(row, name) for name in ("mismatch/tile", "mismatch/disparity", fid)]
+        lines[-1] += [row.notes.get("seams", "")]
+    return Table(
+        name="seams",
+        title="Seams by strategy, and FID beside",
+        columns=[
+            label("direction"),
+            label("condition"),
+            Column(name="seed", digits=1),
+            Column(name="checkpoint", title="Epoch", digits=6),
+            *(
+                column
+                for test, called in TESTS.items()
+                for column in (
+                    Column(name=f"{test}_worst", title=f"{called} ({test.upper()})", words=True),
+                    *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
+                )
+            ),
+            Column(name="p", title="p, corrected", digits=2),
+            Column(name="tile_mismatch", title="S4 (tile mismatch)", digits=2),
+            Column(name="disparity", digits=2),
+            Column(name="fid", title="FID"),
+            label("verdict"),
+        ],
+        rows=lines,
+        findings=_read(shown, fid),
+        note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
+        "from 1, all are in the CSV. S4 is the network's own: mean difference of two tiles where they meet, in "
+        "standard deviations. p is the smallest of all tests and axes, times their number.",
+    )
+
+
+def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
+    """Return what overlap loses near seams, per condition, over seeds."""
+    lines: list[list[Cell]] = []
+    findings = []
+    for one, group in conditions(with_role(rows, roles)).items():
+        found = judged.pooled(group, "near_seam")
+        if one.kind == "network" and found.value is not None:
+            value = found.interval()
+            lines.append([one.direction, one.name, len({row.seed for row in group}), value])
+            if value.low is not None and value.high is not None:
+                told = "lower" if value.high < 0 else "higher" if value.low > 0 else "no different"
+                findings.append(f"{one.direction}, {one.name}: IoU near seams is {told}, {said(value)}.")
+    return Table(
+        name="near-seams",
+        title="IoU within a few voxels of the seams, minus elsewhere",
+        columns=[
+            label("direction"),
+            label("condition"),
+            Column(name="seeds", title="Trainings", digits=1),
+            signed("near_minus_elsewhere", "Near \N{MINUS SIGN} elsewhere"),
+        ],
+        rows=lines,
+        findings=findings,
+        note="The same difference for grids that lie where no seams are is subtracted: 0 means that seams cost "
+        "nothing. Blocks are drawn for the interval, and seeds where there are two or more.",
+    )
+
+
+def _tested(row: Row) -> bool:
+    return any(name.startswith(("seams/", "mismatch/")) for name in row.values) or "seams" in row.notes
+
+
+def _read(rows: Sequence[Row], fid: str) -> list[str]:
+    """Say, per translator and assembly, in which strategies there are seams and what FID makes of them."""
+    groups: dict[Condition, list[Row]] = {}
+    for row in rows:
+        one = condition(row)
+        groups.setdefault(Condition(**{**vars(one), "strategy": ""}), []).append(row)
+    found = []
+    for one, group in groups.items():
+        seen = {row.strategy: Found(row) for row in group if row.seed == group[0].seed}
+        verdicts = {name: f.seam for name, f in seen.items() if f.seam is not None}
+        if not verdicts:
+            continue
+        seamed = [name for name, seam in verdicts.items() if seam]
+        clean = [name for name, seam in verdicts.items() if not seam]
+        told = [f"seams are found in {', '.join(seamed)}"] if seamed else ["no seams are found"]
+        told += [f"none in {', '.join(clean)}"] if seamed and clean else []
+        first = reference(seen)
+        for name in seamed:
+            if name != first and (moved := _moved(seen[first].row, seen[name].row, fid)):
+                told.append(moved)
+        found.append(f"{one.direction}, {one.name}: {'; '.join(told)}.")
+    return found
+
+
+def _moved(exact: Row, seamed: Row, fid: str) -> str:
+    """Say how far FID moves from one strategy to another, and how much that is of floor to ceiling."""
+    a, b = exact.number(fid), seamed.number(fid)
+    if a is None or b is None:
+        return ""
+    floor, ceiling = (number(of_row(exact, f"{fid}/{end}")) for end in ("floor", "ceiling"))
+    share = (
+        f", {percent((b - a) / (ceiling - floor))} of ceiling to floor" if floor and ceiling and ceiling > floor else ""
+    )
+    return f"FID of {seamed.strategy} is {b:.4g} against {a:.4g} of {exact.strategy}{share}: " + (
+        "it ranks the volume with seams no worse" if b <= a else "it ranks the volume with seams worse"
+    )
