@@ -193,7 +193,7 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
     )
     source, output = out / planned.source, out / planned.output
     output.parent.mkdir(exist_ok=True)
-    with _peak_memory() as peak:
+    with peak_memory() as peak:
         made = predict(out / planned.run, source, output, settings)
     network = load_bundle(find_bundle(out / planned.run)).network(settings.direction)
     cost = made.layout.cost(predicting(network, settings))
@@ -214,7 +214,7 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
 
 
 @contextmanager
-def _peak_memory(every: float = 0.02) -> Iterator[Callable[[], float]]:
+def peak_memory(every: float = 0.02) -> Iterator[Callable[[], float]]:
     """Watch this process; yield a function that returns the most bytes it held since."""
     import psutil
 
