@@ -10,10 +10,10 @@ from vol2vol.study.ranks import Correlation, rank_correlation
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, signed
 
-HIGHER = ("psnr", "ssim", "pearson", "lncc", "gap_closed", "precision", "recall", "density", "coverage")
+HIGHER = ("psnr", "ssim", "pearson", "lncc", "nmi", "gap_closed", "precision", "recall", "density", "coverage")
 """What is better when it is higher; the rest of what is known is better when it is lower."""
 LOWER = ("fid", "kid", "tile", "disparity")
-ENDS = ("floor", "ceiling", "p")
+ENDS = ("floor", "ceiling", "p", "source", "against_first")
 
 
 def metrics(rows: Sequence[Row]) -> list[str]:

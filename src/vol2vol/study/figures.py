@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -77,18 +78,17 @@ def picture(
 ) -> bytes:
     """Return one plane as a PNG: `pixels (rows, columns)` shown from `limits[0]` (dark) to `limits[1]` (bright).
 
-    Voxels that are not square (`voxel`: size of a row and a column) are stretched to their true shape.
+    Colours, `(rows, columns, 3)` uint8, are shown as they are. Voxels that are not square (`voxel`: size of a row and a
+    column) are stretched to their true shape.
     """
-    rows, columns = pixels.shape
+    rows, columns = pixels.shape[:2]
     zoom = max(1, round(WIDTH / columns))
     aspect = voxel[0] / voxel[1] if min(voxel) > 0 else 1.0
     wide, high = columns * zoom, max(1, round(rows * zoom * aspect))
     figure = Figure(figsize=(wide / 100, high / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    low, high_value = limits if limits[1] > limits[0] else (limits[0], limits[0] + 1)
-    values = np.nan_to_num(pixels.astype(np.float64), nan=low)
-    shown = colormaps[colours](np.clip((values - low) / (high_value - low), 0, 1), bytes=True)
+    shown = pixels if pixels.ndim == 3 else _coloured(pixels, limits, colours)
     axes.imshow(shown, interpolation="nearest", aspect="auto", extent=(0, columns, rows, 0))
     if borders:
         for start, stop in ((0, borders.length), (1 - borders.length, 1)):
@@ -97,6 +97,12 @@ def picture(
     if bar:
         _draw_bar(figure, bar, columns)
     return _png(figure)
+
+
+def _coloured(pixels: np.ndarray, limits: tuple[float, float], colours: str) -> np.ndarray:
+    low, high = limits if limits[1] > limits[0] else (limits[0], limits[0] + 1)
+    values = np.nan_to_num(pixels.astype(np.float64), nan=low)
+    return np.asarray(colormaps[colours](np.clip((values - low) / (high - low), 0, 1), bytes=True))
 
 
 def _draw_bar(figure: Figure, bar: ScaleBar, columns: int) -> None:
@@ -138,22 +144,38 @@ def plot(
     lettering: float = 9.5,
 ) -> bytes:
     """Return lines (name to x and y values) as an SVG with a legend; `x` and `y` label the axes, with their units."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = blank(x, y, size=size, lettering=lettering)
     for index, (name, (xs, ys)) in enumerate(lines.items()):
         colour = (colours or {}).get(name) or colour_of(name, index)
         axes.plot(xs, ys, label=name, color=colour, linewidth=1.6)
     if mark_zero:
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
+    if lines:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=lettering)
+    return drawn(figure)
+
+
+def blank(x: str, y: str, *, size: tuple[float, float] = (5.2, 2.9), lettering: float = 9.5) -> tuple[Figure, Axes]:
+    """Return an empty plot in the style of the report."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    style(axes, x, y, lettering)
+    return figure, axes
+
+
+def style(axes: Axes, x: str, y: str, lettering: float = 9.5) -> None:
+    """Label axes and draw them in the report's ink."""
     axes.set_xlabel(x, color=INK, fontsize=lettering)
     axes.set_ylabel(y, color=INK, fontsize=lettering)
-    axes.tick_params(colors=INK, labelsize=lettering)
+    axes.tick_params(colors=INK, which="both", labelsize=lettering)
     axes.grid(color=INK, alpha=0.18, linewidth=0.6)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
-    if lines:
-        axes.legend(frameon=False, labelcolor=INK, fontsize=lettering)
+
+
+def drawn(figure: Figure) -> bytes:
+    """Return a plot as an SVG."""
     out = BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return out.getvalue()

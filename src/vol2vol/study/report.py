@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 import vol2vol
-from vol2vol.errors import BadInput, CannotWrite, NotFound
+from vol2vol.errors import BadInput
 from vol2vol.plans import Plan
 from vol2vol.study import figures, pictures, planes, words
 from vol2vol.study.logs import Curves, read_curves
+from vol2vol.study.pages import render, write_page
 from vol2vol.study.pictures import Group
 from vol2vol.study.results import RESULTS, UNTRANSLATED, Result, read_results
 from vol2vol.study.sheets import Sheet, Shown, svg
@@ -73,31 +71,15 @@ def write_report(folder: str | Path) -> Path:
     found = pictures.groups(results)
     if not found:
         raise BadInput(f"{folder / RESULTS} lists no prediction: predict first")
-    path = folder / REPORT
-    part = path.with_name(f".{REPORT}.part")
-    try:
-        part.write_text(_page(folder, results, found), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        if isinstance(error, NotFound):
-            raise
-        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error
-    return path
+    return write_page(folder / REPORT, _page(folder, results, found))
 
 
 def _page(folder: Path, results: Sequence[Result], found: Sequence[Group]) -> str:
-    environment = Environment(
-        loader=PackageLoader("vol2vol.study"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(number=words.number, amount=words.amount, words=words, untranslated=UNTRANSLATED)
     best = found[0].reference
     residuals, close_ups = _seams(folder, found)
     trainings = [_training(folder, run) for run in dict.fromkeys(r.run for r in results if r.run)]
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         folder=folder.resolve(),
         source=_facts(folder, best.source),
         target=_facts(folder, best.target),
@@ -115,6 +97,7 @@ def _page(folder: Path, results: Sequence[Result], found: Sequence[Group]) -> st
         more=max(0, len(found) - pictures.MOST_GROUPS),
         findings=_findings(results, close_ups),
         provenance=_provenance(folder, best, found),
+        untranslated=UNTRANSLATED,
     )
 
 

@@ -8,8 +8,8 @@ from math import log
 
 from vol2vol.study.conditions import Condition, condition, conditions, fid_name, reference, with_role
 from vol2vol.study.estimates import Judged
-from vol2vol.study.rows import Row
-from vol2vol.study.tables import Cell, Column, Missing, Table, label, number, of_row, percent, said, signed
+from vol2vol.study.rows import Row, Value
+from vol2vol.study.tables import Cell, Column, Missing, Table, label, of_row, percent, said, signed
 
 TESTS = {"sgr": "S1", "sje": "S2", "hfr": "S3"}
 AXES = "zyx"
@@ -29,16 +29,19 @@ class Found:
 
     @property
     def p(self) -> float | None:
-        """Smallest p of all tests and axes, times how many there are (Bonferroni)."""
+        """Smallest p of all tests and axes, which are corrected for their number already."""
         known = [
             value for test in TESTS for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}/p")) is not None
         ]
-        return min(1.0, min(known) * len(known)) if known else None
+        return min(known, default=None)
 
     @property
     def seam(self) -> bool | None:
-        """Whether there is one; None where nothing was tested."""
-        return None if self.p is None else self.p < ALPHA
+        """Whether there is one; None where nothing was tested or the tests cannot tell."""
+        told = self.row.notes.get("seams/verdict", "")
+        if told in ("undecided", "not tested"):
+            return None
+        return told == "seams" if told else None if self.p is None else self.p < ALPHA
 
 
 def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
@@ -82,7 +85,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
         "from 1, all are in the CSV. S4 is the network's own: mean difference of two tiles where they meet, in "
-        "standard deviations. p is the smallest of all tests and axes, times their number.",
+        "standard deviations. p is the smallest of all tests and axes, corrected for their number.",
     )
 
 
@@ -134,6 +137,8 @@ def _read(rows: Sequence[Row], fid: str) -> list[str]:
         clean = [name for name, seam in verdicts.items() if not seam]
         told = [f"seams are found in {', '.join(seamed)}"] if seamed else ["no seams are found"]
         told += [f"none in {', '.join(clean)}"] if seamed and clean else []
+        open_ = [name for name, f in seen.items() if f.seam is None]
+        told += [f"too little data to tell in {', '.join(open_)}"] if open_ else []
         first = reference(seen)
         for name in seamed:
             if name != first and (moved := _moved(seen[first].row, seen[name].row, fid)):
@@ -143,14 +148,16 @@ def _read(rows: Sequence[Row], fid: str) -> list[str]:
 
 
 def _moved(exact: Row, seamed: Row, fid: str) -> str:
-    """Say how far FID moves from one strategy to another, and how much that is of floor to ceiling."""
+    """Say how far FID moves from one strategy to another, and whether that is more than chance."""
     a, b = exact.number(fid), seamed.number(fid)
     if a is None or b is None:
         return ""
-    floor, ceiling = (number(of_row(exact, f"{fid}/{end}")) for end in ("floor", "ceiling"))
-    share = (
-        f", {percent((b - a) / (ceiling - floor))} of ceiling to floor" if floor and ceiling and ceiling > floor else ""
-    )
-    return f"FID of {seamed.strategy} is {b:.4g} against {a:.4g} of {exact.strategy}{share}: " + (
-        "it ranks the volume with seams no worse" if b <= a else "it ranks the volume with seams worse"
-    )
+    ends = [exact.number(f"{fid}/{end}") for end in ("floor", "ceiling")]
+    span = ends[1] - ends[0] if ends[0] is not None and ends[1] is not None else 0
+    share = f", {percent((b - a) / span)} of the way from floor to ceiling" if span > 0 else ""
+    beyond = seamed.values.get(f"{fid}/against_first") or Value(value=b - a)
+    if beyond.low is None or beyond.high is None:
+        verdict = "ranks it no worse" if b <= a else "ranks it worse"
+    else:
+        verdict = "sees them" if beyond.low > 0 else "prefers them" if beyond.high < 0 else "does not see them"
+    return f"FID {verdict} in {seamed.strategy}: {b:.4g} against {a:.4g} of {exact.strategy}, {said(beyond)}{share}"
