@@ -148,9 +148,25 @@ def test_overlap_of_known_masks(folder, capsys):
     assert told["iou"]["value"] == pytest.approx(1, abs=1e-2)
     assert told["auprc"]["value"] == pytest.approx(1, abs=1e-3)
     assert told["threshold"] == pytest.approx(0.5, abs=1e-2)
-    assert told["objects"]["0.5"]["f1"] > 0.9
+    assert told["objects"]["0.5"]["f1"]["value"] > 0.9
+    assert told["count"]["predicted"] == pytest.approx(told["count"]["true"], rel=0.05)
+    assert told["instances"] == "components"
     half = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", "0.9")
     assert half["iou"]["value"] < 0.5
+
+
+def test_objects_are_parted_and_counted(folder, capsys):
+    at = np.indices((20, 30, 50))
+    inside = [
+        sum((a - c) ** 2 for a, c in zip(at, centre, strict=True)) < 81 for centre in ((10, 15, 15), (10, 15, 29))
+    ]
+    store(folder / "balls.zarr", np.logical_or(*inside).astype(np.uint8))
+    words = ["overlap", folder / "balls.zarr", folder / "balls.zarr", "--instances", "watershed"]
+    told = answer(capsys, *words)
+    assert (told["count"]["true"], told["count"]["error"]["value"], told["instances"]) == (2, 0, "watershed, depth 2")
+    assert told["objects"]["0.75"]["f1"]["value"] == told["objects"]["0.5"]["average precision"]["value"] == 1
+    assert answer(capsys, *words, "--depth", "6", "--least", "9")["count"]["true"] == 1
+    assert answer(capsys, *words, "--least", "99999")["count"]["error"]["value"] is None
 
 
 def test_distances_lie_between_floor_and_ceiling(folder):
@@ -198,6 +214,9 @@ def test_distance_by_a_stored_encoder(folder, capsys):
         (["overlap", "chance.zarr", "small.zarr"], "one shape"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "no probability"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "not numbers"),
+        (["overlap", "chance.zarr", "mask.zarr", "--depth", "2"], "add --instances watershed"),
+        (["overlap", "chance.zarr", "mask.zarr", "--instances", "watershed", "--depth", "0"], "depth <= reach"),
+        (["overlap", "chance.zarr", "mask.zarr", "--least", "0"], "use 1 or above"),
         (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--features", "nowhere"], "no encoder"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--weights", "nowhere.pth"], "nowhere.pth"),

@@ -157,26 +157,37 @@ def _overlap(
     mask: _Path,
     *,
     threshold: str = "0.5",
+    instances: Literal["components", "watershed"] = "components",
+    depth: float | None = None,
+    least: int = 1,
     axes: parse.Axes = None,
     voxel_size: parse.VoxelSize = None,
     json: bool = False,
 ) -> None:
-    """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects.
+    """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects found and counted.
 
     Args:
         prediction: probabilities: floats in 0..1 or unsigned integers, or a mask.
         mask: the truth, foreground where it is not 0.
         threshold: probability from which on a voxel is foreground, or best: the highest IoU on this very mask.
+        instances: what an object is, on both sides: what hangs together, or parted at its necks.
+        depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2).
+        least: voxels from which an object is counted.
         axes: axes of volumes whose files do not say, such as zyx.
         voxel_size: voxel size of volumes whose files do not say.
         json: print as JSON.
     """
+    from vol2vol.metrics.watershed import Parting
     from vol2vol.recipes.evaluate import evaluate_overlap
 
+    if depth is not None and instances == "components":
+        raise BadInput("--depth says where a watershed parts: add --instances watershed")
+    parting = None if instances == "components" else Parting() if depth is None else Parting(depth=depth)
     level: float | Literal["best"] = "best"
     if threshold != "best":
         level = (show.numbers(threshold, "--threshold") or [0.5])[0]
-    show.result(evaluate_overlap(*_pair(prediction, mask, axes, voxel_size), threshold=level), as_json=json)
+    volumes = _pair(prediction, mask, axes, voxel_size)
+    show.result(evaluate_overlap(*volumes, threshold=level, parting=parting, least=least), as_json=json)
 
 
 def _distance(

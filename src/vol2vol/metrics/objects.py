@@ -78,16 +78,45 @@ def overlaps(found: Contingency) -> sparse.csr_array:
     return sparse.csr_array((shared.data / union, (shared.row, shared.col)), shape=shared.shape)
 
 
-def objects(found: Contingency, threshold: float = 0.5) -> Objects:
-    """Match true and predicted objects of at least this IoU so that as many as possible are found."""
+def matched(found: Contingency, threshold: float = 0.5) -> np.ndarray:
+    """Return the predicted object, 0 ..., that each true object is matched with, -1 where with none.
+
+    One to one, at an IoU of at least `threshold`, as many as possible.
+    """
     if not 0 < threshold <= 1:
         raise BadInput(f"objects cannot be matched at an overlap of {threshold:g}: use 0.5 or 0.75")
     enough = overlaps(found)
     enough.data = (enough.data >= threshold).astype(np.float64)
     enough.eliminate_zeros()
-    hits = int((csgraph.maximum_bipartite_matching(enough) >= 0).sum()) if enough.nnz else 0
-    truth, predicted = enough.shape
-    return Objects(threshold=threshold, found=hits, invented=predicted - hits, missed=truth - hits)
+    if not enough.nnz:
+        return np.full(len(found.truth), -1)
+    return csgraph.maximum_bipartite_matching(enough, perm_type="column")
+
+
+def objects(found: Contingency, threshold: float = 0.5) -> Objects:
+    """Match true and predicted objects of at least this IoU so that as many as possible are found."""
+    hits = int((matched(found, threshold) >= 0).sum())
+    invented, missed = len(found.predicted) - hits, len(found.truth) - hits
+    return Objects(threshold=threshold, found=hits, invented=invented, missed=missed)
+
+
+def ranked(found: Contingency, threshold: float, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predicted objects by falling score, and the true object that each takes in this order, -1 for none.
+
+    Each takes the free true object of largest IoU, if that reaches `threshold`.
+    """
+    columns = sparse.csc_array(overlaps(found))
+    free = np.ones(len(found.truth), bool)
+    order = np.argsort(-scores, kind="stable")
+    taken = np.full(len(order), -1)
+    for rank, column in enumerate(order):
+        span = slice(columns.indptr[column], columns.indptr[column + 1])
+        rows = columns.indices[span]
+        values = np.where(free[rows], columns.data[span], 0.0)
+        if len(rows) and values.max() >= threshold:
+            taken[rank] = rows[values.argmax()]
+            free[taken[rank]] = False
+    return order, taken
 
 
 def average_precision(found: Contingency, threshold: float = 0.5, scores: np.ndarray | None = None) -> float:
@@ -102,16 +131,7 @@ def average_precision(found: Contingency, threshold: float = 0.5, scores: np.nda
     scores = found.predicted if scores is None else np.asarray(scores)
     if len(scores) != len(found.predicted):
         raise BadInput(f"{len(scores)} scores for {len(found.predicted)} predicted objects: give one for each")
-    columns = sparse.csc_array(overlaps(found))
-    taken = np.zeros(len(found.truth), bool)
-    hits = np.zeros(len(scores), bool)
-    for rank, column in enumerate(np.argsort(-scores, kind="stable")):
-        span = slice(columns.indptr[column], columns.indptr[column + 1])
-        rows, values = columns.indices[span], columns.data[span]
-        values = np.where(taken[rows], 0.0, values)
-        if len(rows) and values.max() >= threshold:
-            taken[rows[values.argmax()]] = True
-            hits[rank] = True
+    hits = ranked(found, threshold, scores)[1] >= 0
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     monotone = np.maximum.accumulate(precision[::-1])[::-1]
     return float(monotone[hits].sum() / len(found.truth))

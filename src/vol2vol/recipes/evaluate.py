@@ -17,10 +17,12 @@ from vol2vol.metrics.comb import CombReport, comb_test
 from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.instances import shared_objects
-from vol2vol.metrics.objects import adapted_rand, average_precision, objects
+from vol2vol.metrics.objects import objects
 from vol2vol.metrics.overlap import curve
 from vol2vol.metrics.pairs import alike
+from vol2vol.metrics.scores import LEVELS, object_scores
 from vol2vol.metrics.seams import SeamReport, seam_tests
+from vol2vol.metrics.watershed import Parting
 from vol2vol.plans import Plan
 from vol2vol.volumes import Volume
 
@@ -126,29 +128,50 @@ def measured(value: Blockwise) -> dict[str, Any]:
 
 
 def evaluate_overlap(
-    prediction: Volume, mask: Volume, *, threshold: float | Literal["best"] = 0.5, block: Shape | None = None
+    prediction: Volume,
+    mask: Volume,
+    *,
+    threshold: float | Literal["best"] = 0.5,
+    parting: Parting | None = None,
+    least: int = 1,
+    block: Shape | None = None,
 ) -> dict[str, Any]:
-    """Compare a predicted probability with a mask: IoU, Dice, AUPRC, adapted Rand error, objects.
+    """Compare a predicted probability with a mask: IoU, Dice, AUPRC, adapted Rand error, objects found and counted.
 
-    `best` picks the threshold of highest IoU on this very mask, which flatters. Raises `BadInput` on an empty mask
-    and where shapes or voxel sizes differ.
+    Objects are connected components, with `parting` those of a watershed; counted are those of at least `least`
+    voxels. `best` picks the threshold of highest IoU on this very mask, which flatters. Raises `BadInput` on an empty
+    mask and where shapes or voxel sizes differ.
     """
+    if least < 1:
+        raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
     counted = curve(prediction, mask, block=block)
     auprc = measured(counted.auprc())
     chosen = counted.best_threshold() if threshold == "best" else float(threshold)
     if not 0 <= chosen <= 1:
         raise BadInput(f"a threshold of {chosen:g} is no probability: use 0 to 1, or best")
-    shared = shared_objects(prediction, mask, threshold=chosen, block=block)
-    matched = {f"{level:g}": objects(shared, level) for level in (0.5, 0.75)}
+    shared = shared_objects(prediction, mask, threshold=chosen, parting=parting, block=block)
+    scores = object_scores(shared, mask, least=least, block=block)
     return {
         "threshold": chosen,
         "threshold chosen on": "the same mask: optimistic" if threshold == "best" else "given",
         "iou": measured(counted.score("iou", chosen)),
         "dice": measured(counted.score("dice", chosen)),
         "auprc": auprc,
-        "adapted rand error": plain(adapted_rand(shared).error),
+        "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
+        "adapted rand error": measured(scores["rand_error"]),
         "objects": {
-            level: {**plain(found), "f1": found.f1, "average precision": average_precision(shared, float(level))}
-            for level, found in matched.items()
+            f"{level:g}": {
+                **plain(objects(shared, level)),
+                "f1": measured(scores[f"f1_{round(100 * level)}"]),
+                "average precision": measured(scores[f"ap_{round(100 * level)}"]),
+            }
+            for level in LEVELS
+        },
+        "count": {
+            "predicted": int((shared.predicted >= least).sum()),
+            "true": int((shared.truth >= least).sum()),
+            "least voxels": least,
+            "ratio": measured(scores["count_ratio"]),
+            "error": measured(scores["count_error"]),
         },
     }
