@@ -11,8 +11,10 @@ from vol2vol.metrics.bootstrap import (
     block_interval,
     draw_weights,
     paired_interval,
+    paired_median,
     resampled_interval,
 )
+from vol2vol.metrics.overlap import iou
 
 
 def mean(sums):
@@ -26,7 +28,7 @@ def sums_of(values):
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_agrees_with_scipy(method):
     values = np.random.default_rng(0).exponential(size=40)
-    mine = block_interval(sums_of(values), mean, Resampling(resamples=20000, method=method))
+    mine = block_interval(sums_of(values), mean, Resampling(resamples=20000, method=method, expanded=False))
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=20000, method={"bca": "BCa"}.get(method, method), rng=1
     ).confidence_interval
@@ -54,6 +56,87 @@ def test_pairing_removes_what_both_share():
     assert alone.high - alone.low > 20 * (paired.high - paired.low)
     back = paired_interval(two, one)
     assert (back.value, back.low, back.high) == pytest.approx((-paired.value, -paired.high, -paired.low), abs=0.01)
+
+
+def volumes(rng, blocks, apart=0.0):
+    """TP, FP, FN per block of two segmentations that share what is hard; the second is better by `apart`."""
+    hard = rng.beta(4, 2, blocks)
+    size = rng.gamma(3, 400, blocks)
+    both = []
+    for quality in (hard, np.clip(hard + apart, 0, 1)):
+        found = size * np.clip(quality + 0.05 * rng.normal(size=blocks), 0, 1)
+        both.append(np.stack([found, size * 0.2 * rng.random(blocks), size - found], axis=1))
+    return [Blockwise(name=name, sums=sums, combine=iou) for name, sums in zip("ab", both, strict=True)]
+
+
+@pytest.mark.parametrize("by", ["difference", "ratio"])
+def test_paired_intervals_cover_and_p_is_uniform_without_a_difference(by):
+    rng = np.random.default_rng(7)
+    null = 0.0 if by == "difference" else 1.0
+    found = [one.against(two, Resampling(resamples=500), by=by) for one, two in (volumes(rng, 40) for _ in range(400))]
+    assert 0.92 <= np.mean([i.low <= null <= i.high for i in found]) <= 0.98
+    p = np.array([i.p for i in found])
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert np.mean((p < 0.05) == np.array([not i.low <= null <= i.high for i in found])) > 0.98
+
+
+def test_paired_intervals_cover_a_difference():
+    rng = np.random.default_rng(8)
+    large = np.random.default_rng(0)
+    one, two = volumes(large, 400_000, 0.06)
+    true = two.value - one.value
+    assert true > 0.02
+    hits = 0
+    powerful = 0
+    for _ in range(300):
+        one, two = volumes(rng, 40, 0.06)
+        found = two.against(one, Resampling(resamples=500))
+        hits += found.low <= true <= found.high
+        powerful += found.p < 0.05
+    assert 0.92 <= hits / 300 <= 0.98
+    assert powerful / 300 > 0.8
+
+
+def test_p_and_interval_say_the_same():
+    rng = np.random.default_rng(9)
+    values = rng.exponential(size=25) - 0.75
+    for method in ("percentile", "bca"):
+        for expanded in (True, False):
+            how = Resampling(resamples=20000, method=method, expanded=expanded)
+            p = block_interval(sums_of(values), mean, how, null=0.0).p
+            assert 0.001 < p < 0.2
+            edge = block_interval(
+                sums_of(values), mean, Resampling(resamples=20000, method=method, expanded=expanded, level=1 - p)
+            )
+            assert edge.low == pytest.approx(0, abs=2e-3)
+    equal = Blockwise(name="a", sums=sums_of(values), combine=mean)
+    assert equal.against(equal).p == 1
+    assert (equal.against(equal, by="ratio").low, equal.against(equal, by="ratio").high) == (1, 1)
+    assert np.isnan(equal.interval().p)
+
+
+def test_few_blocks_are_widened_as_a_mean_is():
+    """The exact interval of a mean of 6 normal numbers is Student's."""
+    values = np.random.default_rng(4).normal(size=6)
+    how = Resampling(resamples=20000, method="percentile")
+    found = block_interval(sums_of(values), mean, how)
+    low, high = stats.t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
+    narrow = block_interval(sums_of(values), mean, Resampling(resamples=20000, method="percentile", expanded=False))
+    assert narrow.high - narrow.low < 0.75 * (high - low)
+
+
+def test_median_of_blocks():
+    rng = np.random.default_rng(5)
+    values = rng.normal(0.3, 1, 41)
+    one = Blockwise(name="a", sums=sums_of(values), combine=mean)
+    two = Blockwise(name="b", sums=sums_of(np.zeros(41)), combine=mean)
+    found = paired_median(one, two, Resampling(resamples=4000, expanded=False))
+    assert found.value == pytest.approx(np.median(values))
+    theirs = stats.bootstrap((values,), np.median, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
+    even = Blockwise(name="a", sums=sums_of(np.array([1.0, 2, 4, 9, np.nan])), combine=mean)
+    assert paired_median(even, Blockwise(name="b", sums=sums_of(np.zeros(5)), combine=mean)).value == 3
 
 
 def test_same_seed_same_interval_and_sums_of_draws():
