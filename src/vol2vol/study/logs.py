@@ -12,7 +12,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound
 
 COUNTERS = ("step", "epoch")
-NOT_LOSSES = (*COUNTERS, "seconds", "lr", "time")
+NOT_LOSSES = (*COUNTERS, "seconds", "memory", "lr", "time")
 TOTALS = ("generators", "critics", "loss")
 POINTS = 400
 

@@ -191,7 +191,7 @@ def close_up(one: Cuts) -> Sheet | None:
     box = planes.window((1, *one.planes[0].pixels.shape), "xy", (0, *where), ZOOM)
     crops = [replace(plane, pixels=plane.pixels[box.slices[1:]]) for plane in one.planes]
     shared = grey_range(crops)
-    lines = _marks(at, box)
+    lines = marks(at, box)
     row = [
         draw(crop, result.strategy, f"Close-up of {one.group.name}, {result.strategy}", shared, borders=lines)
         for crop, result in zip(crops, one.shown, strict=True)
@@ -216,7 +216,8 @@ def _gathering(one: Cuts) -> str:
     return f"difference from {one.shown[0].strategy} near tile borders, relative to elsewhere: {', '.join(told)}"
 
 
-def _marks(at: tuple[list[int], list[int]], box: Box) -> figures.Borders:
+def marks(at: tuple[list[int], list[int]], box: Box) -> figures.Borders:
+    """Return marks of the borders that cross a close-up."""
     rows, columns = (
         [p - box.start[axis] for p in positions if box.start[axis] < p < box.stop[axis]]
         for axis, positions in zip((1, 2), at, strict=True)

@@ -1,0 +1,71 @@
+"""What a study's own file says of it, as far as its report needs to know; see `design/0005`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vol2vol.errors import Unreadable
+
+STUDY = "study.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A study in words."""
+
+    name: str
+    about: str = ""
+    picks: Sequence[tuple[str, bool]] = ()
+    """Values that checkpoints are picked by, and whether small ones are good; the first one chooses what is shown."""
+    lines: Sequence[str] = field(default=())
+    """What takes part."""
+
+
+def read_declared(folder: Path) -> Declared:
+    """Read `study.yaml`; without one, a study is called as its folder. Raises `Unreadable`."""
+    path = folder / STUDY
+    if not path.is_file():
+        return Declared(name=folder.resolve().name)
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path} is damaged ({str(error).splitlines()[0]}): restore it, or start anew") from None
+    told = told if isinstance(told, dict) else {}
+    picks = [one for one in told.get("picks") or [] if isinstance(one, dict) and one.get("by")]
+    return Declared(
+        name=str(told.get("name") or folder.resolve().name),
+        about=str(told.get("about") or ""),
+        picks=[(str(one["by"]), bool(one.get("lowest", True))) for one in picks],
+        lines=_lines(told),
+    )
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    pairs = [" → ".join(map(str, pair)) for pair in told.get("pairs") or []]
+    lines = [f"Translated: {', '.join(pairs)}."] if pairs else []
+    for name, one in _named(told, "translators"):
+        seeds = len(one.get("seeds") or [0])
+        ways = ", ".join(one.get("strategies") or ["exact"])
+        lines.append(
+            f"Translator {name}: recipe {one.get('recipe', '')}, {_count(seeds, 'training')}; stitched {ways}."
+        )
+    for name, one in _named(told, "segmenters"):
+        lines.append(
+            f"Segmenter {name}: recipe {one.get('recipe', '')}, {_count(len(one.get('seeds') or [0]), 'seed')}."
+        )
+    simple = ", ".join(map(str, told.get("baselines") or []))
+    return [*lines, f"Compared with {simple}."] if simple else lines
+
+
+def _named(told: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    found = told.get(key)
+    return [(str(name), one) for name, one in found.items() if isinstance(one, dict)] if isinstance(found, dict) else []
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

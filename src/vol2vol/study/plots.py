@@ -1,0 +1,115 @@
+"""The plots of a study, from its rows: FID by checkpoint, cost against quality, metrics against IoU, contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vol2vol.study.agreement import agreement, metrics
+from vol2vol.study.charts import Difference, Point, courses, forest, scatter, scatters
+from vol2vol.study.conditions import IDENTITY, condition, conditions, fid_name, overlap, with_role
+from vol2vol.study.contrasts import ALPHA, METRICS, Contrast
+from vol2vol.study.estimates import Judged, holm
+from vol2vol.study.rows import Row, Value
+from vol2vol.study.sheets import Shown, svg
+
+PANELS = 6
+
+
+def fid_by_checkpoint(rows: Sequence[Row]) -> list[Shown]:
+    """Return one plot per direction: FID by epoch of every condition, mean and sd over seeds (Fig. 5 of the paper)."""
+    fid = fid_name(rows)
+    found = []
+    for direction in _directions(rows):
+        own = [row for row in rows if condition(row).direction == direction and row.number(fid) is not None]
+        lines: dict[str, dict[float, list[float]]] = {}
+        for one, group in conditions(own).items():
+            for row in group:
+                value = row.number(fid)
+                if one.kind == "network" and row.checkpoint is not None and value is not None:
+                    lines.setdefault(one.name, {}).setdefault(row.checkpoint, []).append(value)
+        if any(len(course) > 1 for course in lines.values()):
+            start = next((row.number(fid) for row in own if row.translator == IDENTITY), None)
+            data = courses(
+                lines,
+                x="epoch",
+                y=f"FID ({'/'.join(fid.split('/')[1::2])})",
+                baseline=("untranslated", start) if start is not None else None,
+            )
+            alt = "; ".join(
+                f"{name}: lowest {min(min(c) for c in course.values()):.4g}" for name, course in lines.items()
+            )
+            found.append(Shown(source=svg(data), title=direction, alt=f"FID by epoch. {alt}"))
+    return found
+
+
+def cost_and_quality(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Shown]:
+    """Return one plot per direction: IoU against time per megavoxel, with the Pareto front."""
+    found = []
+    for direction in _directions(rows):
+        points = []
+        for one, group in conditions(with_role(rows, roles)).items():
+            speeds = [speed for row in group if (speed := row.number("cost/voxels_per_second"))]
+            iou = judged.pooled(group, "iou")
+            if one.direction == direction and speeds and iou.value is not None:
+                points.append(Point(1e6 * len(speeds) / sum(speeds), iou.interval(), one.name))
+        if len(points) > 1:
+            data = scatter(points, x="seconds per megavoxel", y="IoU", log_x=True, front=True)
+            alt = "; ".join(f"{one.group}: {one.x:.3g} s, IoU {one.y.value:.3f}" for one in points)
+            found.append(Shown(source=svg(data), title=direction, alt=f"IoU against time per megavoxel. {alt}"))
+    return found
+
+
+def metrics_and_iou(rows: Sequence[Row]) -> list[Shown]:
+    """Return one plot per direction: the metrics that agree most with IoU, and the FID, against it."""
+    found = []
+    for direction in _directions(rows):
+        own = [row for row in rows if condition(row).direction == direction and row.kind != "bound"]
+        own = [row for row in own if overlap(row) is not None]
+        chosen = _panels(own)
+        panels: dict[str, list[Point]] = {}
+        for name in chosen:
+            points = [
+                Point(
+                    value, Value(value=overlap(row)), row.translator if row.kind == "network" else condition(row).name
+                )
+                for row in own
+                if (value := row.number(name)) is not None
+            ]
+            if len(points) > 2:
+                panels[name] = points
+        if panels:
+            data = scatters(panels, y="IoU")
+            found.append(Shown(source=svg(data), title=direction, alt=f"IoU against {', '.join(panels)}"))
+    return found
+
+
+def _panels(rows: Sequence[Row]) -> list[str]:
+    """Return the metrics to plot: FIDs first, then those whose ranks agree best with IoU."""
+    ranked = [str(line[1]) for line in agreement(rows).rows]
+    fids = [name for name in metrics(rows) if name.startswith("distance/") and "/fid/" in name and name.endswith("xy")]
+    return list(dict.fromkeys([*fids, *ranked]))[:PANELS]
+
+
+def contrast_plot(found: Sequence[Contrast]) -> list[Shown]:
+    """Return a forest plot of IoU per direction; full dots are more than chance after correction."""
+    ious = [one for one in found if one.metric == "iou"]
+    corrected = dict(zip(map(id, ious), holm([one.found.p for one in ious]), strict=True))
+    plots = []
+    for direction in dict.fromkeys(one.direction for one in ious):
+        lines = [
+            Difference(
+                one.name + ("" if one.role == "best" else f" ({one.role} checkpoint)"),
+                one.value,
+                one.family,
+                sure=(p := corrected[id(one)]) is not None and p < ALPHA,
+            )
+            for one in ious
+            if one.direction == direction
+        ]
+        data = forest(lines, x=f"difference of {METRICS['iou']}")
+        plots.append(Shown(source=svg(data), title=direction, alt=f"{len(lines)} differences of IoU with intervals"))
+    return plots
+
+
+def _directions(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(condition(row).direction for row in rows))
