@@ -15,6 +15,7 @@ _WHERE = {
     "Intensity": "vol2vol.intensity",
     "Plan": "vol2vol.plans",
     "PredictSettings": "vol2vol.prediction",
+    "Preparation": "vol2vol.preparation",
     "Recipe": "vol2vol.recipes",
     "UserError": "vol2vol.errors",
     "Volume": "vol2vol.volumes",
@@ -28,6 +29,7 @@ _WHERE = {
     "load_recipe": "vol2vol.recipes",
     "open_volume": "vol2vol.volumes",
     "predict": "vol2vol.prediction",
+    "prepare": "vol2vol.recipes",
     "train": "vol2vol.recipes",
 }
 __all__ = ["__version__", *_WHERE]

@@ -17,6 +17,7 @@ from vol2vol.errors import UserError
 
 VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
+    "prepare": "crop, resample, binarise, convert or split a volume of any size",
     "train": "train a translation between two sets of volumes, or a segmenter on a volume and its mask",
     "predict": "translate a volume of any size, without seams",
     "verify": "compute a random sample of a prediction again and compare",

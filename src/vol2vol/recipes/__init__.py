@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vol2vol.recipes.baselines import fit_baseline
     from vol2vol.recipes.certificate import Certificate, certify
     from vol2vol.recipes.info import load_model
+    from vol2vol.recipes.preparing import list_preparations, load_preparation, prepare
     from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
     from vol2vol.recipes.reference import import_reference
     from vol2vol.recipes.training import train
@@ -21,9 +22,12 @@ __all__ = [
     "certify",
     "fit_baseline",
     "import_reference",
+    "list_preparations",
     "list_recipes",
     "load_model",
+    "load_preparation",
     "load_recipe",
+    "prepare",
     "train",
 ]
 
@@ -35,7 +39,10 @@ def __getattr__(name: str) -> Any:
         "certify": "certificate",
         "fit_baseline": "baselines",
         "import_reference": "reference",
+        "list_preparations": "preparing",
         "load_model": "info",
+        "load_preparation": "preparing",
+        "prepare": "preparing",
         "train": "training",
     }
     if name not in __all__:

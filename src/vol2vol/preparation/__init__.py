@@ -1,0 +1,24 @@
+"""Prepare volumes for training: crop, resample, binarise, convert, split; steps are values, a chain is one pass."""
+
+from vol2vol.preparation.chain import Chain
+from vol2vol.preparation.job import Prepared
+from vol2vol.preparation.settings import Preparation, Source, Split, parse_split
+from vol2vol.preparation.steps import Binarise, Channels, Convert, Crop, Resample, Step
+from vol2vol.preparation.verb import dry_run, prepare_volume
+
+__all__ = [
+    "Binarise",
+    "Chain",
+    "Channels",
+    "Convert",
+    "Crop",
+    "Preparation",
+    "Prepared",
+    "Resample",
+    "Source",
+    "Split",
+    "Step",
+    "dry_run",
+    "parse_split",
+    "prepare_volume",
+]

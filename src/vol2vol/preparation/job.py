@@ -1,0 +1,216 @@
+"""One output of a preparation: create it or go on with it, compute what is not done, finish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import CannotWrite, Unreadable
+from vol2vol.geometry import Box, Shape
+from vol2vol.preparation.chain import Chain
+from vol2vol.preparation.layout import Layout
+from vol2vol.preparation.settings import Preparation
+from vol2vol.preparation.steps import Binarise, Step
+from vol2vol.volumes import build_pyramid, create_volume, open_volume
+from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
+from vol2vol.volumes.outputs import check_store, how_made, intact, make_room
+from vol2vol.volumes.store import is_remote
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, int], None]
+"""Called with blocks done, blocks in all and voxels done since the start."""
+KEY = "preparation"
+"""The attribute under which an output says how it was made."""
+RETRIES = 2
+"""How often a block is repeated after a failure of the network."""
+PAUSE = 1.0
+"""Seconds before the first repetition; doubled each time."""
+READERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One output of `prepare`."""
+
+    output: str
+    shape: Shape
+    """C, Z, Y, X."""
+    voxel_size: tuple[float, float, float]
+    unit: str
+    dtype: str
+    steps: tuple[str, ...]
+    """What was done, with what was found on the way: boxes and ranges."""
+    blocks: int
+    blocks_before: int
+    """Blocks that were already done when this call began."""
+    voxels: int
+    """Voxels computed by this call."""
+    seconds: float
+
+
+def found_before(output: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what an earlier start of the same preparation left in an output or its ledger, nothing where it is new.
+
+    Raises `Mismatch` where another preparation was begun there, `AlreadyExists` where something else is.
+    """
+    ledger = Ledger.of(output)
+    if (plan := ledger.plan()) is not None:
+        refuse_other(plan, record, output)
+        ledger.refuse_spoiled()
+        return plan
+    made = how_made(output, KEY)
+    if made.get("complete"):
+        refuse_other(made, record, output)
+        ledger.remove()
+        return made
+    make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in record.items()))
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that decides one output."""
+
+    chain: Chain
+    common: tuple[Step, ...]
+    """The steps that all parts of a split share, their questions answered."""
+    output: str
+    record: dict[str, Any]
+    """What a second start is compared with."""
+    preparation: Preparation
+
+    def provenance(self) -> dict[str, Any]:
+        """Return how the output is made, for its attributes and its ledger."""
+        return {
+            **self.record,
+            "name": self.preparation.name,
+            "input_name": Path(self.chain.path).name,
+            "steps": [step.model_dump(mode="json") for step in self.common],
+            "origin": list(self.chain.look.origin),
+            "labels": self.chain.look.labels,
+        }
+
+    def run(self, before: dict[str, Any], *, overwrite: bool, workers: int, progress: Progress | None) -> Prepared:
+        """Compute what is not done of the output; `before` is what `found_before` returned."""
+        began = time.monotonic()
+        layout = Layout.of(self.chain, self.preparation)
+        blocks = layout.blocks()
+        done = {block_name(box) for box in blocks} if before.get("complete") else set()
+        begun = "" if before.get("complete") else str(before.get("begun") or self._create(layout, overwrite=overwrite))
+        if before.get("begun"):
+            self._check(layout)
+            done = intact(self.output, blocks, origin=(0, 0, 0), readers=READERS)
+        todo, voxels = [box for box in blocks if block_name(box) not in done], 0
+        if progress is not None:
+            progress(len(done), len(blocks), 0)
+        if begun:
+            for count, box in enumerate(self._compute(layout, todo, begun, workers), start=len(done) + 1):
+                voxels += box.size
+                if progress is not None:
+                    progress(count, len(blocks), voxels)
+            self._finish(layout, begun)
+        look = self.chain.look
+        return Prepared(
+            output=self.output,
+            shape=look.shape,
+            voxel_size=look.voxel_size,
+            unit=self.chain.volume.unit,
+            dtype=str(look.dtype),
+            steps=tuple(step.words() for step in self.chain.steps),
+            blocks=len(blocks),
+            blocks_before=len(blocks) - len(todo),
+            voxels=voxels,
+            seconds=time.monotonic() - began,
+        )
+
+    def _create(self, layout: Layout, *, overwrite: bool) -> str:
+        """Create the empty output and its ledger; return the name of this beginning."""
+        ledger, look = Ledger.of(self.output), self.chain.look
+        if overwrite:
+            ledger.remove()
+        create_volume(
+            self.output,
+            shape=look.shape,
+            dtype=look.dtype,
+            voxel_size=look.voxel_size,
+            unit=self.chain.volume.unit,
+            chunks=layout.chunks,
+            shards=layout.shards,
+            version=self.preparation.ome_version,
+            overwrite=overwrite,
+            attrs={KEY: {**self.provenance(), "complete": False}},
+        ).close()
+        return ledger.begin(self.provenance())
+
+    def _check(self, layout: Layout) -> None:
+        look, sharded = self.chain.look, layout.shards is not None
+        check_store(self.output, shape=look.shape, dtype=look.dtype, block=layout.block, sharded=sharded)
+
+    def _compute(self, layout: Layout, todo: Sequence[Box], begun: str, workers: int) -> Iterator[Box]:
+        """Yield blocks when they are on disk and marked; each thread computes and writes one at a time."""
+        ledger, waiting = Ledger.of(self.output), iter(todo)
+        with open_volume(self.output) as stored, ThreadPoolExecutor(workers) as pool:
+            running: set[Future[Box]] = set()
+
+            def write(box: Box) -> Box:
+                values = self._patiently(layout, box)
+                ledger.check(begun)
+                stored.write(box, values)
+                stored.flush()
+                ledger.mark(block_name(box), checksum(values))
+                return box
+
+            while True:
+                while len(running) < workers and (box := next(waiting, None)) is not None:
+                    running.add(pool.submit(write, box))
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in ended)
+
+    def _patiently(self, layout: Layout, box: Box) -> np.ndarray:
+        """Return the voxels of a block, computed part by part; a failed read from a remote volume is repeated."""
+        for tries in range(RETRIES + 1):
+            try:
+                return self._block(layout, box)
+            except (Unreadable, CannotWrite) as error:
+                if tries == RETRIES or not is_remote(self.chain.path):
+                    raise
+                log.warning("%s; trying again", error)
+                time.sleep(PAUSE * 2**tries)
+        raise AssertionError("the last try returns or raises")
+
+    def _block(self, layout: Layout, box: Box) -> np.ndarray:
+        made = np.empty((self.chain.shape[0], *box.shape), self.chain.dtype)
+        for part in layout.parts(box):
+            made[(slice(None), *part.relative_to(box.start).slices)] = self.chain.read(part)
+        return made
+
+    def _finish(self, layout: Layout, begun: str) -> None:
+        """Write what follows the last block; raise `Mismatch` if the input has changed meanwhile."""
+        ledger, volume = Ledger.of(self.output), self.chain.volume
+        ledger.check(begun)
+        if volume.fingerprint() != self.record["input"]:
+            ledger.spoil(
+                f"{volume.path} was changed while it was read, so parts of {self.output} belong to the old and parts "
+                "to the new: start again with --overwrite"
+            )
+        missing = {block_name(box) for box in layout.blocks()} - ledger.done()
+        assert not missing, f"{self.output} lacks blocks {sorted(missing)[:4]}"
+        if self.preparation.pyramid and ledger.inside and (not self.chain.look.labels or self._of_two):
+            build_pyramid(self.output)
+        with open_volume(self.output) as made:
+            made.set_attrs({KEY: {**self.provenance(), "complete": True}})
+        ledger.remove()
+
+    @property
+    def _of_two(self) -> bool:
+        """Say whether all values are 0 and 1, of which the rounded mean is the majority."""
+        return any(isinstance(step, Binarise) for step in self.chain.steps)

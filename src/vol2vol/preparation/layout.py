@@ -1,0 +1,73 @@
+"""How a prepared volume is stored and computed: chunks, blocks that are written whole, and the parts of a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vol2vol.geometry import Box, Shape, ceil_div, grid, round_up
+from vol2vol.preparation.chain import Chain
+from vol2vol.preparation.settings import Preparation
+
+WORKING = 256 << 20
+"""Bytes that computing one part of a block may take; the result does not depend on it."""
+CHUNKS_PER_SHARD = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Spatial sizes, Z, Y, X."""
+
+    spatial: Shape
+    chunks: Shape
+    shards: Shape | None
+    block: Shape
+    """Written at once, by one writer: a shard, or whole chunks."""
+    part: Shape
+    """Computed at once."""
+
+    @classmethod
+    def of(cls, chain: Chain, preparation: Preparation) -> Layout:
+        """Choose chunks and shards unless they are given, and parts that fit the working memory."""
+        spatial = chain.spatial
+        side = 64 if spatial[0] > 1 else 256
+        chunks = preparation.chunks or tuple(min(n, side) for n in spatial)
+        most = tuple(min(CHUNKS_PER_SHARD * c, round_up(n, c)) for c, n in zip(chunks, spatial, strict=True))
+        block = preparation.shards or most
+        shards = block if preparation.ome_version == "0.5" and block != chunks else preparation.shards
+        part = tuple(map(min, block, spatial))
+        while chain.memory(_middle(spatial, part)) > WORKING and max(part) > 1:
+            longest = max(range(3), key=lambda axis: (part[axis] / chunks[axis], part[axis]))
+            part = tuple(_half(n, chunks[axis]) if axis == longest else n for axis, n in enumerate(part))
+        return cls(spatial=spatial, chunks=chunks, shards=shards, block=block, part=part)
+
+    def blocks(self) -> list[Box]:
+        """Return what is written at once."""
+        return grid(Box.of(self.spatial), self.block)
+
+    def parts(self, block: Box) -> list[Box]:
+        """Return what is computed at once of a block."""
+        return grid(block, self.part)
+
+    def memory(self, chain: Chain) -> int:
+        """Return the bytes that computing and writing one block takes."""
+        whole = chain.look.nbytes(_middle(self.spatial, tuple(map(min, self.block, self.spatial))))
+        return 2 * whole + chain.memory(_middle(self.spatial, self.part))
+
+    def voxels_read(self, chain: Chain) -> int:
+        """Return how many voxels of the input are read, those counted again that several parts need."""
+        sizes = []
+        for n, b, p in zip(self.spatial, self.block, self.part, strict=True):
+            starts = (range(at, min(at + b, n), p) for at in range(0, n, b))
+            sizes.append(tuple(min(s + p, r.stop) - s for r in starts for s in r))
+        return chain.read_in_all(sizes)
+
+
+def _middle(spatial: Shape, size: Shape) -> Box:
+    """Return a box of some size in the middle of a volume."""
+    start = tuple((n - s) // 2 for n, s in zip(spatial, size, strict=True))
+    return Box(start, tuple(a + s for a, s in zip(start, size, strict=True)))
+
+
+def _half(size: int, chunk: int) -> int:
+    """Return about half a size, in whole chunks as long as it is more than one."""
+    return round_up(ceil_div(size, 2), chunk) if size > chunk else ceil_div(size, 2)
