@@ -28,6 +28,7 @@ VERBS = {
     "adapt": "measure a model's normalisation anew on another domain, without labels",
     "import": "take over a generator of the public reference code (.pth)",
     "info": "say what a volume, a model or a run is",
+    "study": "compare networks, strategies and baselines on one or more pairs of domains, with a report",
     "recipes": "list the recipes, or print one",
 }
 

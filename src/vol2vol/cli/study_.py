@@ -1,0 +1,65 @@
+"""`vol2vol study STUDY --out DIR [key=value ...]`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import tyro
+import yaml
+
+from vol2vol.cli import parse, show
+from vol2vol.errors import BadInput
+from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_study
+
+
+def run(words: list[str]) -> None:
+    """Parse the command line and run a study."""
+    parse.call(_study, words, "study")
+
+
+def _study(
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")] = None,
+    overrides: parse.Overrides = (),
+    *,
+    out: parse.Text = None,
+    data: parse.Text = None,
+    print_: Annotated[bool, tyro.conf.arg(name="print")] = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Compare checkpoints, strategies, assemblies, baselines and segmenters, and write the report.
+
+    Args:
+        name: a shipped study or a YAML file; without one, the shipped ones are listed.
+        overrides: changes to it, such as translators.flat.seeds=[0,1].
+        out: the folder for everything; started again, the study goes on.
+        data: the folder that the study's volumes lie in.
+        print_: print the study in full instead of running it: copy it to a file to make your own.
+        dry_run: say what would be done and about what it would cost.
+        json: print the result as JSON.
+    """
+    if name is None:
+        show.result(list_studies(), as_json=json)
+        return
+    if print_:
+        told = load_study(name, overrides, data).model_dump(mode="json")
+        if json:
+            show.result(told, as_json=True)
+        else:
+            print(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), end="")
+        return
+    if out is None and not dry_run:
+        raise BadInput("a study needs a folder: name one with --out")
+    if dry_run:
+        show.result(plan_study(name, out, data=data, overrides=overrides), as_json=json)
+        return
+    made = run_study(name, str(out), data=data, overrides=overrides, progress=_say)
+    told = {"report": str(made.report or ""), "done": made.done, "failed": list(made.failed)}
+    show.result(told, as_json=json)
+    if made.failed:
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    print(f"vol2vol: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,20 @@
+"""Studies: from a file that says what is compared to one row per trial; see `docs/study.md`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vol2vol.recipes.trials.planning import plan_study
+    from vol2vol.recipes.trials.run import Outcome, run_study
+    from vol2vol.recipes.trials.settings import Study, list_studies, load_study
+
+__all__ = ["Outcome", "Study", "list_studies", "load_study", "plan_study", "run_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    rooms = {"Outcome": "run", "plan_study": "planning", "run_study": "run"}
+    return getattr(import_module(f"{__name__}.{rooms.get(name, 'settings')}"), name)

@@ -1,0 +1,227 @@
+"""What trials need and share, made when first asked for: trainings, baselines, thresholds, encoders, features.
+
+Everything lies in the study's folder and is found again by the next start; a making that failed is not tried again
+before that. Trainings continue where they were killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from vol2vol.errors import BadInput, Unreadable
+from vol2vol.metrics.encoder import Lesson, train_encoder
+from vol2vol.metrics.features import Features, extract
+from vol2vol.metrics.overlap import curve
+from vol2vol.metrics.pairs import blocks_of
+from vol2vol.metrics.patches import Axis, Cutting
+from vol2vol.metrics.rulers import load_encoder, save_encoder
+from vol2vol.metrics.weights import load_inception
+from vol2vol.prediction import predict
+from vol2vol.recipes.adapt import adapt_statistics
+from vol2vol.recipes.baselines import fit_baseline
+from vol2vol.recipes.distance import Ruler, ruler
+from vol2vol.recipes.training import train
+from vol2vol.recipes.trials.parts import Parts
+from vol2vol.recipes.trials.settings import Study
+from vol2vol.training.run import write_text
+from vol2vol.volumes import open_volume
+
+log = logging.getLogger(__name__)
+BINS = 256
+"""Levels of probability: those of the bytes that segmentations are stored in."""
+FAILURES = (OSError, RuntimeError, MemoryError, ValueError, ArithmeticError)
+"""What a trial may fail of; the other trials go on."""
+Direction = Literal["forward", "backward"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model and how it is applied."""
+
+    path: Path
+    direction: Direction = "forward"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A trained segmenter with the threshold that was chosen on its own domain."""
+
+    name: str
+    """`segmenter/seed`."""
+    model: Path
+    which: str
+    threshold: float
+    foreground: float
+    """Share of the mask in its own domain, where the threshold was chosen."""
+    predict: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes what trials need in the folder of a study."""
+
+    study: Study
+    folder: Path
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Parts:
+        """The volumes of the domains."""
+        return Parts(self.study, self.folder)
+
+    def _once(self, what: Any, make: Callable[[], Any]) -> Any:
+        """Return what was made before, or make it; a failure is remembered and raised again."""
+        if what not in self._made:
+            try:
+                self._made[what] = make()
+            except FAILURES as error:
+                self._made[what] = error
+        if isinstance(self._made[what], Exception):
+            raise self._made[what]
+        return self._made[what]
+
+    def oriented(self, source: str, target: str) -> tuple[str, str, Direction]:
+        """Return the pair as it is trained, and the direction from source to target in it."""
+        pairs = list(self.study.pairs)
+        if (target, source) in pairs and pairs.index((target, source)) < pairs.index((source, target)):
+            return target, source, "backward"
+        return source, target, "forward"
+
+    def translator(self, name: str, seed: int, pair: tuple[str, str]) -> Model:
+        """Return the finished run of a translator."""
+        first, second, direction = self.oriented(*pair)
+        out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
+        about = self.study.translators[name]
+        changes = (*about.overrides, f"train.seed={seed}")
+
+        def make() -> Path:
+            log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
+            volumes = [[self.parts.image(one, "train"), *self.parts.more(one)] for one in (first, second)]
+            train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
+            return out
+
+        return Model(path=self._once(out, make), direction=direction)
+
+    def baseline(self, kind: Any, pair: tuple[str, str]) -> Model:
+        """Return a translation without training."""
+        first, second, direction = self.oriented(*pair)
+        out = self.folder / "baselines" / f"{first}-{second}" / kind
+
+        def make() -> Path:
+            if out.exists():
+                return out
+            volumes = [[self.parts.image(one, "train"), *self.parts.more(one)] for one in (first, second)]
+            return fit_baseline(kind, volumes[0], volumes[1], out)
+
+        return Model(path=self._once(out, make), direction=direction)
+
+    def judges(self, domain: str, *, adapted_to: str | None = None) -> list[Judge]:
+        """Return every trained segmenter of a domain, or the same with statistics of another domain (AdaBN)."""
+        found = []
+        for name, about in self.study.segmenters.items():
+            for seed in about.seeds:
+                judge = self._judge(name, seed, domain)
+                found.append(judge if adapted_to is None else self._adapted(judge, domain, adapted_to))
+        return found
+
+    def _judge(self, name: str, seed: int, domain: str) -> Judge:
+        about = self.study.segmenters[name]
+        out = self.folder / "runs" / domain / f"{name}-seed{seed}"
+        how = self.study.settings(about.predict, {"dtype": "uint8"})
+
+        def make() -> Judge:
+            image, mask = self.parts.image(domain, "train"), self.parts.mask(domain, "train")
+            log.info("training %s, seed %d, on %s", name, seed, domain)
+            train(about.recipe, image, mask, out, overrides=(*about.overrides, f"train.seed={seed}"))
+            chosen = self._threshold(out, about.which, domain, how)
+            return Judge(name=f"{name}/{seed}", model=out, which=about.which, predict=how.model_dump(), **chosen)
+
+        judge: Judge = self._once(out, make)
+        return judge
+
+    def _threshold(self, run: Path, which: str, domain: str, how: Any) -> dict[str, float]:
+        """Return the threshold of highest IoU on the domain's validation part, chosen once."""
+        kept = run / "threshold.json"
+        if kept.is_file():
+            try:
+                return dict(json.loads(kept.read_text(encoding="utf-8")))
+            except ValueError:
+                raise Unreadable(f"{kept} is damaged: remove it and run the study again") from None
+        image, mask = self.parts.image(domain, "validate"), open_volume(self.parts.mask(domain, "validate"))
+        probability = self.folder / "segmentations" / "validation" / f"{domain}.{run.name}.zarr"
+        probability.parent.mkdir(parents=True, exist_ok=True)
+        predict(run, image, probability, how, which=which)
+        counted = curve(open_volume(probability), mask, bins=BINS)
+        share = counted.foreground / int(counted.counts.sum())
+        chosen = {"threshold": counted.best_threshold(), "foreground": share}
+        write_text(kept, json.dumps(chosen))
+        return chosen
+
+    def _adapted(self, judge: Judge, domain: str, to: str) -> Judge:
+        name = judge.name.replace("/", "-seed")
+        out = self.folder / "runs" / domain / f"{name}-adapted-to-{to}"
+
+        def make() -> Path:
+            if out.exists():
+                return out
+            volumes = [self.parts.image(to, "train"), *self.parts.more(to)]
+            return adapt_statistics(judge.model, volumes, out, which=judge.which)
+
+        return replace(judge, model=self._once(out, make), which="last")
+
+    def check_foreground(self, domain: str) -> None:
+        """Raise `BadInput` where the mask of a domain's test part is empty."""
+
+        def count() -> int:
+            mask = open_volume(self.parts.mask(domain, "test"))
+            return sum(int((mask.read(box) != 0).sum()) for box in blocks_of(mask))
+
+        if not self._once(("foreground", domain), count):
+            raise BadInput(f"domains.{domain}.parts.test holds no foreground: choose a part with some")
+
+    def check_weights(self) -> None:
+        """Raise `NotFound` where the Inception weights are wanted and missing, before anything is done."""
+        if "inception" in self.study.distance.features and "distance" in (*self.study.first, *self.study.measures):
+            self._once("inception", partial(load_inception, self.study.distance.weights or None))
+
+    def rulers(self, domain: str) -> list[Ruler]:
+        """Return the feature networks that see a target domain."""
+        return [self._once((name, domain), partial(self._ruler, name, domain)) for name in self.study.distance.features]
+
+    def _ruler(self, features: str, domain: str) -> Ruler:
+        target = open_volume(self.parts.image(domain, "train"))
+        about = self.study.distance
+        if features == "inception":
+            return ruler("inception", target, about.weights or None)
+        kept = self.folder / "runs" / domain / "encoder"
+        if not kept.exists():
+            log.info("training an encoder on %s", domain)
+            lesson = Lesson(planes=about.planes, steps=about.steps, crop=min(64, about.size))
+            save_encoder(kept, train_encoder(target, lesson))
+        trained = load_encoder(kept)
+        return Ruler(name="encoder", network=trained.network, grey=trained.grey)
+
+    def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1) -> Features:
+        """Return what a ruler sees in a volume that many trials are compared with."""
+        return self._once((path, by.name, axis, times), lambda: self.seen(path, by, axis, times=times))
+
+    def seen(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1) -> Features:
+        """Return what a ruler sees in a volume."""
+        about = self.study.distance
+        cutting = Cutting(count=times * about.patches, size=about.size, axis=axis)
+        return extract(open_volume(path), by.network, by.grey, cutting, name=by.name)
+
+
+def check_masks(study: Study, parts: Parts) -> None:
+    """Raise `BadInput` unless every domain that is segmented or judged has a mask."""
+    if not study.segmenters:
+        return
+    for name in dict.fromkeys(name for pair in study.pairs for name in pair):
+        if not parts.has_mask(name):
+            raise BadInput(f"domains.{name} has no mask, but the study has segmenters: give one, or segmenters: {{}}")

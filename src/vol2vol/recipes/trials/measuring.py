@@ -1,0 +1,171 @@
+"""Everything that is measured on a translated volume itself: seams, distances, fidelity, structure, cycle."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vol2vol.bundles import find_bundle
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.metrics.bootstrap import Resampling
+from vol2vol.metrics.distances import fid, mmd
+from vol2vol.metrics.features import Features
+from vol2vol.metrics.fidelity import psnr, to_source, to_truth
+from vol2vol.metrics.pairs import compare, extremes
+from vol2vol.metrics.realism import Distance, distance_interval, scale
+from vol2vol.metrics.seams import SeamReport, SeamRow
+from vol2vol.prediction import predict
+from vol2vol.recipes.certificate import certify
+from vol2vol.recipes.distance import Ruler
+from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
+from vol2vol.recipes.trials.findings import Findings
+from vol2vol.recipes.trials.making import Model, Workshop
+from vol2vol.recipes.trials.trials import Trial
+from vol2vol.volumes import open_volume
+
+DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A trial with its volume and what it is compared with."""
+
+    trial: Trial
+    volume: Path
+    source: Path
+    truth: Path | None
+    block: Shape
+    first: Path | None
+    """The volume of the same checkpoint and assembly in the study's first strategy, where that is another one."""
+    model: Model | None
+
+
+def measure_seams(subject: Subject, found: Findings) -> None:
+    """Test the volume for seams; of several passes the clearest answer counts, corrected for their number."""
+    volume, source = open_volume(subject.volume), open_volume(subject.source)
+    reports = [one for one in evaluate_seams(volume, source) if isinstance(one, SeamReport)]  # type: ignore[union-attr]
+    clearest: dict[tuple[str, str], SeamRow] = {}
+    for report in reports:
+        for row in report.rows:
+            kept = clearest.get((row.axis, row.test))
+            if row.verdict != "not tested" and (kept is None or row.p_corrected < kept.p_corrected):
+                clearest[row.axis, row.test] = row
+    for (axis, test), row in clearest.items():
+        name = f"seams/{test.lower()}/{axis}"
+        found.number(name, row.statistic, row.low, row.high)
+        found.number(f"{name}/p", min(1.0, row.p_corrected * len(reports)))
+        found.number(f"{name}/source", row.source)
+    found.notes["seams"] = " ".join(dict.fromkeys(map(seam_sentence, reports)))
+    found.notes["seams/verdict"] = _verdict(reports)
+
+
+def _verdict(reports: list[SeamReport]) -> str:
+    """Return the gravest verdict of several passes."""
+    states = {report.verdict for report in reports}
+    return next((one for one in ("seams", "undecided", "not tested") if one in states), min(states))
+
+
+def measure_mismatch_of(subject: Subject, found: Findings) -> None:
+    """Ask the model what two tiles make of the same voxels, wherever they would be cut."""
+    assert subject.model is not None, subject
+    which = f"epoch-{subject.trial.checkpoint:04d}"
+    said = certify(subject.model.path, open_volume(subject.source), direction=subject.model.direction, which=which)
+    found.number("mismatch/tile", said.mismatch.by_distance[0])
+    found.number("mismatch/disparity", said.mismatch.disparity)
+    found.number("mismatch/invariance", said.mismatch.invariance)
+    found.number("mismatch/aliasing", said.mismatch.aliasing)
+    found.notes["mismatch"] = said.sentence
+
+
+def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], found: Findings) -> None:
+    """Measure how far the volume is from the target's training part, between floor and ceiling."""
+    target = shop.parts.image(subject.trial.target, "train")
+    for by in rulers:
+        kind = by.name.split()[0]
+        for plane in shop.study.distance.planes:
+            before = shop.features(subject.source, by, plane)
+            real = shop.features(target, by, plane, times=2)
+            same = subject.volume == subject.source
+            after = before if same else shop.seen(subject.volume, by, plane)
+            for name, distance in DISTANCES.items():
+                seen = scale(before, after, real, distance)
+                named = f"distance/{kind}/{name}/{plane}"
+                low, high = _interval(shop, (after, real), distance, seen.value)
+                found.number(named, seen.value, low, high)
+                found.number(f"{named}/floor", seen.floor)
+                found.number(f"{named}/ceiling", seen.ceiling)
+                found.number(f"{named}/gap_closed", seen.gap_closed)
+                if subject.first is not None:
+                    other = shop.features(subject.first, by, plane)
+                    _beyond(shop, (after, real, other), distance, f"{named}/against_first", found)
+
+
+def _resampled(shop: Workshop, sets: tuple[Features, ...]) -> tuple[int, Resampling]:
+    longest = max(n for one in sets for n in one.spatial)
+    return max(1, longest // 4), Resampling(resamples=shop.study.distance.resamples)
+
+
+def _interval(
+    shop: Workshop, sets: tuple[Features, Features], distance: Distance, value: float
+) -> tuple[float | None, float | None]:
+    """Return the interval of a distance around its value, None where the volume is too small for one."""
+    if not shop.study.distance.resamples:
+        return None, None
+    block, how = _resampled(shop, sets)
+    try:
+        drawn = distance_interval(*sets, distance, block=block, how=how)
+    except BadInput:
+        return None, None
+    return value + drawn.low - drawn.value, value + drawn.high - drawn.value
+
+
+def _beyond(
+    shop: Workshop, sets: tuple[Features, Features, Features], distance: Distance, name: str, found: Findings
+) -> None:
+    """Keep by how much the distance exceeds that of the first strategy's volume, cut at the same places."""
+    if not shop.study.distance.resamples:
+        return
+    block, how = _resampled(shop, sets)
+    try:
+        drawn = distance_interval(*sets[:2], distance, block=block, how=how, minus=sets[2])
+    except BadInput:
+        return
+    found.number(name, drawn.value, drawn.low, drawn.high)
+
+
+def measure_fidelity(subject: Subject, found: Findings) -> None:
+    """Compare with the known truth."""
+    if subject.truth is None:
+        return
+    pair = open_volume(subject.volume), open_volume(subject.truth)
+    for name, value in to_truth(*pair, block=subject.block).items():
+        found.blockwise(f"fidelity/{name}", value)
+
+
+def measure_structure(subject: Subject, found: Findings) -> None:
+    """Compare with the source, in ways that do not mind another look."""
+    pair = open_volume(subject.source), open_volume(subject.volume)
+    for name, value in to_source(*pair, block=subject.block).items():
+        if name == "nmi":
+            found.number(f"structure/{name}", value.value)
+        else:
+            found.blockwise(f"structure/{name}", value)
+
+
+def measure_cycle(shop: Workshop, subject: Subject, found: Findings) -> None:
+    """Send the stored volume back, without seams, and compare with the source.
+
+    What was stored is rounded to the type of the volume, 8 bits for most, so that nothing can hide below a grey level.
+    """
+    assert subject.model is not None, subject
+    back = subject.volume.with_name(f".{subject.volume.stem}.back.zarr")
+    way = "backward" if subject.model.direction == "forward" else "forward"
+    which = f"epoch-{subject.trial.checkpoint:04d}"
+    bundle = find_bundle(subject.model.path, which)
+    predict(bundle, subject.volume, back, shop.study.settings({"strategy": "exact", "direction": way}))
+    source, returned = open_volume(subject.source), open_volume(back)
+    low, high = extremes(source)
+    found.blockwise("cycle/psnr", compare(source, returned, [psnr(high - low)], block=subject.block)["psnr"])
+    shutil.rmtree(back, ignore_errors=True)

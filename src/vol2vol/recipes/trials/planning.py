@@ -1,0 +1,147 @@
+"""What a study would do, and about what it would cost, before anything is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vol2vol import nets
+from vol2vol.geometry import Shape
+from vol2vol.prediction.devices import find_device
+from vol2vol.recipes.recipe import Recipe
+from vol2vol.recipes.trials.parts import Parts, check_data
+from vol2vol.recipes.trials.settings import Study, load_study
+from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.study.rows import ROWS, read_rows
+
+PASSES = {"cyclegan": 18, "segment": 3}
+"""Forward passes of one network that a training step costs per patch: six of a cycleGAN's (there, back and the
+target itself, in both directions), and twice as much again backward; critics are small beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a training would take, and its network on a voxel."""
+
+    steps: int
+    seconds: float
+    per_voxel: float
+    """Seconds."""
+
+
+def plan_study(
+    study: str | Path | Study,
+    out: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a study would train and try, and about how long it would take here; nothing is written.
+
+    Times follow from the operations of the networks, at the speed they are measured to have on this machine; the
+    redundancy of tiles and the measures themselves come on top. Raises what `run_study` raises before it begins.
+    """
+    settings = load_study(study, tuple(overrides), data)
+    check_data(settings)
+    rows = read_rows(out) if out is not None and (Path(out) / ROWS).is_file() else []
+    done = {row.trial for row in rows if row.status == "done"}
+    prices = dict(_prices(settings))
+    first = checkpoint_trials(settings)
+    later = picked_trials(settings, rows) if rows or not first else []
+    trials = list(dict.fromkeys(one.name for one in (*baseline_trials(settings), *first, *later)))
+    todo = [one for one in (*first, *later) if one.name not in done]
+    training = sum(price.seconds for price in prices.values())
+    trying = sum(_seconds(settings, one, prices) for one in todo)
+    return {
+        "study": settings.name,
+        "trainings": {name: f"{price.steps} steps, about {hours(price.seconds)}" for name, price in prices.items()},
+        "trials": {name: "done" if name in done else "to do" for name in trials},
+        "then": "" if later else f"{picked_count(settings)} trials of picked checkpoints",
+        "about": f"{hours(training)} of training and {hours(trying)} of networks at work on volumes, on this machine",
+    }
+
+
+def picked_count(study: Study) -> int:
+    """Return how many trials are measured in full, at most."""
+    every = picked_trials(study.model_copy(update={"picks": ()}), [])
+    each = sum(len(how.roles) for how in study.picks)
+    conditions: dict[tuple[object, ...], int] = {}
+    for one in every:
+        conditions[one.condition] = conditions.get(one.condition, 0) + 1
+    return sum(min(each, count) if study.picks else count for count in conditions.values())
+
+
+def hours(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _prices(study: Study) -> Iterator[tuple[str, Price]]:
+    """Yield every training with what it would take."""
+    domains = [*dict.fromkeys(name for pair in study.pairs for name in pair)]
+    pairs = [pair for n, pair in enumerate(study.pairs) if (pair[1], pair[0]) not in study.pairs[:n]]
+    for name, about in study.translators.items():
+        for pair in pairs:
+            for seed in about.seeds:
+                yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, about.resolved(seed), pair)
+    for name, segmenter in study.segmenters.items():
+        for domain in domains:
+            for seed in segmenter.seeds:
+                yield f"{domain}/{name}-seed{seed}", _price(study, segmenter.resolved(seed), (domain,))
+
+
+def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
+    network: Any = recipe.cyclegan.generator if recipe.task == "cyclegan" else recipe.segment.network
+    per_voxel = seconds_per_voxel(network.name, tuple(sorted(network.arguments.items())), recipe.dims)
+    patches = min(_voxels(study, name, "train") for name in domains) / prod(recipe.patch)
+    train = recipe.train
+    steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
+    seconds = steps * train.batch_size * PASSES[recipe.task] * prod(recipe.patch) * per_voxel
+    return Price(steps=steps, seconds=seconds, per_voxel=per_voxel)
+
+
+def _seconds(study: Study, trial: Trial, prices: dict[str, Price]) -> float:
+    """Return how long the networks of a trial would be at work."""
+    voxels = _voxels(study, trial.source, "test")
+    runs = {name.partition("/")[2]: price for name, price in prices.items()}
+    own = runs[f"{trial.translator}-seed{trial.seed}"].per_voxel * (3 if trial.assembly == "ortho" else 1)
+    judged = sum(
+        runs[f"{name}-seed{seed}"].per_voxel for name, about in study.segmenters.items() for seed in about.seeds
+    )
+    return voxels * (own + judged)
+
+
+def _voxels(study: Study, domain: str, part: Any) -> int:
+    return prod(Parts(study, Path()).shape(domain, part))
+
+
+_KNOWN: dict[Any, float] = {}
+
+
+def seconds_per_voxel(name: str, arguments: tuple[tuple[str, Any], ...], dims: int) -> float:
+    """Return what a network of a kind takes for a voxel on this machine, measured on one small tile."""
+    key = repr((name, arguments, dims))
+    if key not in _KNOWN:
+        channels = {} if name in ("unet", "resnet") else {"in_channels": 1, "out_channels": 1}
+        network: Any = nets.build(name, dims=dims, **{**channels, **dict(arguments)}).train()
+        foot = nets.footprint(network)
+        size: Shape = tuple(
+            foot.admissible(max(n, 128 if dims == 2 else 40), axis, at_least=True)
+            for axis, n in enumerate(foot.minimum)
+        )
+        device = find_device("auto")
+        tile = torch.zeros(1, 1, *size, device=device)
+        network = network.to(device)
+        began = time.perf_counter()
+        with torch.no_grad():
+            network(tile)
+        _KNOWN[key] = (time.perf_counter() - began) / prod(size)
+    return _KNOWN[key]

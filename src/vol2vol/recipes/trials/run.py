@@ -1,0 +1,184 @@
+"""Run a study: every trial once, one row each, whatever fails or is killed; the same call goes on where it stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.recipes.trials.doing import do
+from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
+from vol2vol.recipes.trials.parts import check_data
+from vol2vol.recipes.trials.planning import hours, picked_count
+from vol2vol.recipes.trials.settings import Study, load_study
+from vol2vol.recipes.trials.trials import MEASURED, Trial, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
+from vol2vol.training.run import write_text
+
+log = logging.getLogger(__name__)
+STUDY = "study.yaml"
+GROWS = ("about", "data", "pairs", "baselines", "seeds", "checkpoints", "assemblies", "strategies", "picks", "predict")
+"""Keys that may differ on a second start: what is done stays true, more may be done."""
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What running a study came to."""
+
+    folder: Path
+    report: Path | None
+    """None where it could not be written; the reason is logged."""
+    done: int
+    """Trials with a whole row, of this start and earlier ones."""
+    failed: tuple[str, ...]
+    """Names of those that failed."""
+
+
+def run_study(
+    study: str | Path | Study,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    every: int = 8,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a study into a folder, and write its report at the end and after `every` trials.
+
+    `study` is a shipped one by name or a YAML file, `data` the folder that its volumes lie in, `overrides` are
+    `key.sub=value` changes. Trials that are done are not done again, failed ones are; what fails, fails alone. Raises
+    `NotFound` for missing volumes, `Mismatch` where the folder holds another study, `BadInput` for what does not fit.
+    """
+    settings, out, say = load_study(study, tuple(overrides), data), Path(out), progress or log.info
+    check_data(settings)
+    shop = Workshop(settings, out)
+    check_masks(settings, shop.parts)
+    shop.check_weights()
+    with _begun(out, settings):
+        runner = _Runner(shop, every, say)
+        runner.run(baseline_trials(settings), ahead=_later(settings))
+        runner.run(checkpoint_trials(settings), ahead=_later(settings, checkpoints=False))
+        runner.run(picked_trials(settings, list(runner.rows.values())))
+        report = runner.report()
+    failed = tuple(name for name, row in runner.rows.items() if row.status == "failed")
+    return Outcome(folder=out, report=report, done=len(runner.rows) - len(failed), failed=failed)
+
+
+def _later(study: Study, *, checkpoints: bool = True) -> int:
+    """Return about how many trials come after the baselines, or after the first look at checkpoints."""
+    first = len(checkpoint_trials(study)) if checkpoints else 0
+    return first + picked_count(study)
+
+
+class _Runner:
+    """Does trials and keeps count."""
+
+    def __init__(self, shop: Workshop, every: int, say: Progress) -> None:
+        self.shop, self.every, self.say = shop, every, say
+        self.rows = {row.trial: row for row in read_rows(shop.folder)} if (shop.folder / ROWS).is_file() else {}
+        self.began, self.made = time.monotonic(), 0
+
+    def run(self, trials: Sequence[Trial], *, ahead: int = 0) -> None:
+        """Do all trials that are not done; `ahead` are those that come after them."""
+        for number, trial in enumerate(trials):
+            if not whole(self.rows.get(trial.name), trial):
+                self._do(trial, left=len(trials) - number - 1 + ahead)
+                if self.made % self.every == 0:
+                    self.report()
+
+    def _do(self, trial: Trial, *, left: int) -> None:
+        began = time.monotonic()
+        before = self.rows.get(trial.name)
+        folder = self.shop.folder
+        try:
+            row, sums = do(self.shop, trial, before, read_sums(folder, trial.name))
+        except FAILURES as error:
+            row, sums = replace(trial.row(), status="failed", reason=_line(error)), {}
+        append_row(folder, row, sums)
+        self.rows[trial.name] = row
+        self.made += 1
+        seconds = time.monotonic() - began
+        state = "done" if row.status == "done" else f"failed: {row.reason}"
+        eta = (time.monotonic() - self.began) / self.made * left
+        self.say(f"{trial.name}: {state} ({hours(seconds)}; {left} trials left, about {hours(eta)})")
+
+    def report(self) -> Path | None:
+        """Write the report; a mistake in it stops no trial."""
+        if not self.rows:
+            return None
+        try:
+            from vol2vol.study import write_study_report
+
+            return write_study_report(self.shop.folder)
+        except (*FAILURES, ImportError) as error:
+            log.warning("the report was not written: %s", _line(error))
+            return None
+
+
+def whole(row: Row | None, trial: Trial) -> bool:
+    """Say whether a row tells all that is to be measured of a trial."""
+    if row is None or row.status != "done":
+        return False
+    return set(trial.measures) <= set(row.notes.get(MEASURED, "").split())
+
+
+def _line(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"[:300]
+
+
+@contextmanager
+def _begun(out: Path, study: Study) -> Iterator[None]:
+    """Make a study's folder, or make sure that it is this study's and that nobody else is at work in it."""
+    kept = out / STUDY
+    try:
+        if out.exists() and not kept.is_file() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
+            raise AlreadyExists(f"{out} exists and is not a study: choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except UserError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"{out} cannot be written: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AlreadyExists(f"{out} is at work in another process: wait for it, or choose another folder") from None
+        told = study.model_dump(mode="json")
+        if kept.is_file():
+            _compare(kept, told)
+        write_text(kept, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+        yield
+
+
+def _compare(kept: Path, told: dict[str, Any]) -> None:
+    """Raise `Mismatch`, naming the key, where a setting changed that rows already there depend on."""
+    try:
+        begun = yaml.safe_load(kept.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise Unreadable(f"{kept} is damaged: choose another folder") from None
+    for key, old, new in _both(begun, told, ""):
+        if old != new:
+            raise Mismatch(
+                f"{kept.parent} was begun with {key} {old!r}, now it is {new!r}: set it back or choose another folder"
+            )
+
+
+def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings that both have and that may not change, by dotted key."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield key, old, new
+        return
+    for name in old:
+        if name in new and name not in GROWS:
+            yield from _both(old[name], new[name], f"{key}.{name}" if key else str(name))

@@ -1,0 +1,276 @@
+"""The schema of a study and its loader: studies shipped with the package, or a file of one's own.
+
+vol2vol study phantom --out DIR translators.flat.seeds=[0,1] distance.patches=2000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from vol2vol.errors import BadInput
+from vol2vol.phantoms import DOMAINS
+from vol2vol.plans import Strategy
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.recipes.recipe import Recipe, load_recipe
+from vol2vol.recipes.yamlfiles import Shelf, explain
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Becomes part of file names."""
+Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
+PartName = Literal["train", "validate", "test"]
+Measure = Literal[
+    "seams",
+    "mismatch",
+    "distance",
+    "fidelity",
+    "structure",
+    "cycle",
+    "segmentation",
+    "near_seam",
+    "objects",
+    "label_free",
+    "cost",
+]
+CHEAP: tuple[Measure, ...] = ("distance", "structure", "label_free", "cost")
+ALL: tuple[Measure, ...] = get_args(Measure)
+SHELF = Shelf(what="study", folder="studies", example="translators.flat.seeds=[0,1]", verb="study phantom --print")
+
+
+class Settings(BaseModel):
+    """What all parts of a study file share: they are values, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Phantom(Settings):
+    """Made-up tissue, whose truth in every look is known."""
+
+    look: str = "rat"
+    """How it is seen: rat or human."""
+    seed: int = 0
+    """Which tissue; different seeds have nothing in common."""
+    shape: tuple[int, int, int] = (64, 192, 192)
+    """Voxels Z, Y, X."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Phantom:
+        if self.look not in DOMAINS:
+            raise ValueError(f"look {self.look!r} is unknown: use one of {', '.join(DOMAINS)}")
+        return self
+
+
+class Degraded(Settings):
+    """What is done to an image so that the way back has a known answer: grey = offset + gain * blurred + noise."""
+
+    blur: float = Field(default=0.0, ge=0)
+    """Standard deviation of a Gaussian, in voxels."""
+    gain: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
+    noise: float = Field(default=0.0, ge=0)
+    """Standard deviation, in grey levels."""
+
+
+class Domain(Settings):
+    """Volumes of one look; paths are relative to the folder `data` of the study."""
+
+    image: str = ""
+    """Path of the image; s3:// and http:// addresses too. Or else `phantom`."""
+    mask: str = ""
+    """Path of its mask, foreground where it is not 0; without one, nothing is segmented here."""
+    phantom: Phantom | None = None
+    """Tissue that is made instead of read, with its mask and its truth in the look of every other phantom."""
+    degraded: Degraded | None = None
+    """What is done to the image before all else."""
+    truths: Mapping[Name, str] = {}
+    """Paths of volumes that show the same tissue in the look of another domain, by that domain's name."""
+    more: tuple[str, ...] = ()
+    """Paths of further images without masks, which translators learn from too."""
+    parts: Mapping[PartName, str] = {}
+    """Where translators and segmenters learn (train), thresholds are chosen (validate) and everything is judged
+    (test): z0:z1,y0:y1,x0:x1 in voxels, bounds and trailing axes may be left out; a part not named is the whole."""
+    axes: str | None = None
+    """Of files that do not say."""
+    voxel_size: tuple[float, float, float] | None = None
+    """Z, Y, X, of files that do not say."""
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Domain:
+        if bool(self.image) == (self.phantom is not None):
+            raise ValueError("a domain is either an image or a phantom: give one of them")
+        return self
+
+
+class Translator(Settings):
+    """A network that is trained for each pair of domains, and how it is applied."""
+
+    recipe: str
+    """A shipped recipe or a YAML file."""
+    overrides: tuple[str, ...] = ()
+    """Changes to it, such as train.epochs=20."""
+    seeds: tuple[int, ...] = (0,)
+    """One training for each."""
+    checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
+    """Epochs whose saved models are tried."""
+    strategies: Mapping[Strategy, Mapping[str, Any]] = {"exact": {}}
+    """How volumes are cut and rejoined, with settings of predict such as tile; the first is what checkpoints are
+    compared with, and what the effect of seams is counted from."""
+    assemblies: tuple[Literal["slices", "ortho", "volume"], ...] = ()
+    """By default what the network is: slices for 2D, volume for 3D."""
+
+    def resolved(self, seed: int) -> Recipe:
+        """Return the recipe with its changes and a seed."""
+        return load_recipe(self.recipe, (*self.overrides, f"train.seed={seed}"))
+
+    def epochs(self) -> tuple[int, ...]:
+        """Return the epochs of the checkpoints that are tried."""
+        train = self.resolved(0).train
+        saved = [*range(train.checkpoint_every, train.epochs, train.checkpoint_every), train.epochs]
+        if isinstance(self.checkpoints, tuple):
+            return self.checkpoints
+        return tuple(saved) if self.checkpoints == "all" else (saved[-1],)
+
+    def ways(self) -> tuple[str, ...]:
+        """Return the assemblies."""
+        return self.assemblies or (("volume",) if self.resolved(0).dims == 3 else ("slices",))
+
+
+class Segmenter(Settings):
+    """A network that is trained on every domain with a mask, and judges what has been given its look."""
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    which: str = "best"
+    """Checkpoint: best, last or epoch-0005."""
+    predict: Mapping[str, Any] = {}
+    """Settings of predict, such as tile."""
+
+    def resolved(self, seed: int) -> Recipe:
+        """Return the recipe with its changes and a seed."""
+        return load_recipe(self.recipe, (*self.overrides, f"train.seed={seed}"))
+
+
+class Distance(Settings):
+    """How distances between distributions are measured."""
+
+    features: tuple[Literal["inception", "encoder"], ...] = ("encoder",)
+    """Networks that see the patches: the published Inception, or an encoder that is trained on the target."""
+    weights: str = ""
+    """File of the Inception weights, where they cannot be downloaded."""
+    patches: int = Field(default=2000, ge=32)
+    """Patches per volume, at most; the target gives twice as many, for its two halves."""
+    size: int = Field(default=128, ge=8)
+    """Voxels along the side of a patch."""
+    planes: tuple[Literal["xy", "xz", "yz"], ...] = ("xy",)
+    resamples: int = Field(default=100, ge=0)
+    """Draws of the intervals; 0 leaves them out."""
+    steps: int = Field(default=400, ge=2)
+    """Of the training of an encoder."""
+
+
+class Judging(Settings):
+    """How the other measures are taken."""
+
+    blocks: int = Field(default=64, ge=2)
+    """At least so many blocks of a test volume have sums of their own, from which intervals are drawn."""
+    near: int = Field(default=8, ge=1)
+    """Voxels on either side of a seam that count as near it."""
+    shifts: int = Field(default=15, ge=1)
+    """Grids that lie elsewhere, which the zone near seams is compared with."""
+    cycles: int = Field(default=8, ge=1)
+    """Tiles of the source that are sent to the target and back."""
+
+
+class Pick(Settings):
+    """Which checkpoints are looked at in full."""
+
+    by: str
+    """Name of a value, such as distance/encoder/fid/xy or label_free/confidence; or checkpoint, the epoch."""
+    lowest: bool = True
+    """Whether small values are good."""
+    roles: tuple[Literal["best", "middle", "worst"], ...] = ("best", "middle", "worst")
+
+
+class Study(Settings):
+    """What is compared, as data."""
+
+    name: str = "custom"
+    about: str = ""
+    """One line: what the study is for."""
+    data: str = ""
+    """Folder that the paths of domains are relative to."""
+    domains: Mapping[Name, Domain] = Field(min_length=1)
+    pairs: tuple[tuple[Name, Name], ...] = Field(min_length=1)
+    """Source and target; a pair and its reverse share trainings, whose two directions they are."""
+    baselines: tuple[Baseline, ...] = ("identity", "meanstd", "histogram", "spectrum")
+    """Translations without training, and adabn: the untranslated source seen by adapted segmenters."""
+    in_domain: bool = True
+    """Whether the source is also judged by segmenters of its own domain: the upper bound."""
+    translators: Mapping[Name, Translator] = {}
+    segmenters: Mapping[Name, Segmenter] = {}
+    first: tuple[Measure, ...] = CHEAP
+    """Measured of every checkpoint."""
+    measures: tuple[Measure, ...] = ALL
+    """Measured of picked checkpoints, in every strategy and assembly."""
+    picks: tuple[Pick, ...] = ()
+    """By default every checkpoint is measured in full."""
+    per: Literal["network", "condition"] = "network"
+    """Whether checkpoints are picked once per training, in the first strategy and assembly, and then compared in all
+    (the same checkpoint everywhere), or in each strategy and assembly by itself (as the stitching paper did)."""
+    distance: Distance = Distance()
+    judging: Judging = Judging()
+    predict: Mapping[str, Any] = {}
+    """Settings of all predictions, such as device or memory."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Study:
+        for source, target in self.pairs:
+            for name in (source, target):
+                if name not in self.domains:
+                    raise ValueError(f"pair {source}, {target}: there is no domain {name!r}")
+            if source == target:
+                raise ValueError(f"pair {source}, {target} is one domain: give two")
+        for name, kind in (("translators", self.translators), ("segmenters", self.segmenters)):
+            wanted = "cyclegan" if name == "translators" else "segment"
+            for key, one in kind.items():
+                task = one.resolved(0).task
+                if task != wanted:
+                    raise ValueError(f"{name}.{key}: a recipe of task {task}, not {wanted}")
+        return self
+
+    def settings(self, *changes: Mapping[str, Any]) -> PredictSettings:
+        """Return how something is predicted: the study's settings with changes."""
+        data = {"pyramid": False, **self.predict}
+        for change in changes:
+            data |= change
+        try:
+            return PredictSettings.model_validate({k: str(v) if k == "tile" else v for k, v in data.items()})
+        except ValidationError as error:
+            raise BadInput(f"study {self.name}: predict: {explain(error, PredictSettings)}") from None
+
+
+def list_studies() -> dict[str, str]:
+    """Return the shipped studies: name to one line about it."""
+    return {name: str(SHELF.load(name).get("about", "")) for name in SHELF.names()}
+
+
+def load_study(name: str | Path | Study, overrides: tuple[str, ...] = (), data: str | Path | None = None) -> Study:
+    """Return a shipped study by name or one from a YAML file, with `key.sub=value` overrides applied.
+
+    `data` is the folder that its volumes lie in. Raises `NotFound`, and `BadInput` naming the key.
+    """
+    told = name.model_dump(mode="json") if isinstance(name, Study) else SHELF.load(str(name))
+    if data is not None:
+        told["data"] = str(Path(data).absolute())
+    for override in overrides:
+        SHELF.change(told, override)
+    try:
+        return Study.model_validate(told)
+    except ValidationError as error:
+        called = name.name if isinstance(name, Study) else name
+        raise BadInput(f"study {called}: {explain(error, Study)}") from None

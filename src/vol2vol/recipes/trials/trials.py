@@ -1,0 +1,171 @@
+"""The trials of a study as values: what is translated and judged, in the order in which it is done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from vol2vol.errors import BadInput
+from vol2vol.recipes.trials.settings import Measure, Pick, Study
+from vol2vol.study.picks import pick
+from vol2vol.study.rows import Kind, Row
+
+log = logging.getLogger(__name__)
+IN_DOMAIN = "in-domain"
+"""The translator of the upper bound: none, and segmenters of the source's own domain."""
+MEASURED = "measured"
+"""The note of a row that says what was measured."""
+PICKED = "picked"
+"""The note of a row that says what its checkpoint was picked as."""
+OF_BOUND: tuple[Measure, ...] = ("segmentation", "objects")
+NOT_OF_BASELINES: tuple[Measure, ...] = ("mismatch", "cycle", "near_seam", "seams")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One translated volume and what is to be measured on it."""
+
+    source: str
+    target: str
+    translator: str
+    kind: Kind = "network"
+    dims: int | None = None
+    seed: int | None = None
+    checkpoint: int | None = None
+    strategy: str = ""
+    assembly: str = ""
+    measures: tuple[Measure, ...] = ()
+    picked: str = ""
+    """Why its checkpoint is looked at, in words."""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Source and target."""
+        return self.source, self.target
+
+    @property
+    def name(self) -> str:
+        """Name, unique in a study and fit for a file."""
+        parts = [f"{self.source}-to-{self.target}", self.translator]
+        if self.kind == "network":
+            parts += [f"seed{self.seed}", f"epoch{self.checkpoint:04d}", self.strategy, self.assembly]
+        return ".".join(parts)
+
+    @property
+    def training(self) -> tuple[str, str, str, int | None]:
+        """What distinguishes trainings: trials of one training differ in checkpoint, strategy and assembly."""
+        return self.source, self.target, self.translator, self.seed
+
+    @property
+    def condition(self) -> tuple[object, ...]:
+        """What distinguishes conditions: trials of one condition differ in the checkpoint alone."""
+        return *self.training, self.strategy, self.assembly
+
+    def row(self) -> Row:
+        """Return the row of this trial before anything is known."""
+        return Row(
+            trial=self.name,
+            source=self.source,
+            target=self.target,
+            translator=self.translator,
+            kind=self.kind,
+            dims=self.dims,
+            seed=self.seed,
+            checkpoint=self.checkpoint,
+            strategy=self.strategy,
+            assembly=self.assembly,
+        )
+
+
+def baseline_trials(study: Study) -> list[Trial]:
+    """Return the upper bound and the translations without training, of every pair."""
+    every = tuple(m for m in study.measures if m not in NOT_OF_BASELINES)
+    trials = []
+    for source, target in study.pairs:
+        if study.in_domain and study.segmenters:
+            measures = tuple(m for m in OF_BOUND if m in study.measures)
+            trials.append(Trial(source=source, target=target, translator=IN_DOMAIN, kind="bound", measures=measures))
+        for name in study.baselines:
+            if name == "adabn" and not study.segmenters:
+                continue
+            measures = every if name != "adabn" else tuple(m for m in (*OF_BOUND, "label_free") if m in every)
+            trials.append(Trial(source=source, target=target, translator=name, kind="baseline", measures=measures))
+    return trials
+
+
+def _conditions(study: Study, *, first: bool) -> Iterator[Trial]:
+    """Yield every training, with each of its strategies and assemblies, or the first alone."""
+    for source, target in study.pairs:
+        for name, translator in study.translators.items():
+            ways = [(s, a) for a in translator.ways() for s in translator.strategies]
+            for seed in translator.seeds:
+                for strategy, assembly in ways[: 1 if first else None]:
+                    yield Trial(
+                        source=source,
+                        target=target,
+                        translator=name,
+                        dims=translator.resolved(seed).dims,
+                        seed=seed,
+                        strategy=strategy,
+                        assembly=assembly,
+                    )
+
+
+def checkpoint_trials(study: Study) -> list[Trial]:
+    """Return the first look at every checkpoint; none where all are measured in full anyway."""
+    if not study.picks:
+        return []
+    conditions = _conditions(study, first=study.per == "network")
+    return [
+        replace(one, checkpoint=epoch, measures=study.first)
+        for one in conditions
+        for epoch in study.translators[one.translator].epochs()
+    ]
+
+
+def picked_trials(study: Study, rows: Sequence[Row]) -> list[Trial]:
+    """Return what is measured in full, given the rows of the first look.
+
+    A training (or condition) of which no checkpoint has the values asked for is left out.
+    """
+    done = {row.trial: row for row in rows if row.status == "done"}
+    trials = []
+    for one in _conditions(study, first=False):
+        translator = study.translators[one.translator]
+        if study.picks:
+            seen = one if study.per == "condition" else next(_first_of(study, one))
+            looked = [row for epoch in translator.epochs() if (row := done.get(replace(seen, checkpoint=epoch).name))]
+            chosen = picked(study.picks, looked)
+        else:
+            chosen = dict.fromkeys(translator.epochs(), "")
+        trials += [replace(one, checkpoint=e, measures=study.measures, picked=why) for e, why in chosen.items()]
+    order = list(dict.fromkeys((one.training, one.checkpoint) for one in trials))
+    return sorted(trials, key=lambda one: order.index((one.training, one.checkpoint)))
+
+
+def _first_of(study: Study, one: Trial) -> Iterator[Trial]:
+    return (first for first in _conditions(study, first=True) if first.training == one.training)
+
+
+def picked(picks: Sequence[Pick], rows: Sequence[Row]) -> dict[int, str]:
+    """Return the epochs that are picked, each with why, such as `best by label_free/confidence`."""
+    chosen: dict[int, list[str]] = {}
+    for how in picks:
+        try:
+            found = _by_epoch(rows, how) if how.by == "checkpoint" else pick(rows, how.by, how.lowest)
+        except BadInput as error:
+            log.warning("%s", error)
+            continue
+        for role in how.roles:
+            epoch = found[role].checkpoint
+            if epoch is not None:
+                chosen.setdefault(epoch, []).append(f"{role} by {how.by}")
+    return {epoch: "; ".join(why) for epoch, why in sorted(chosen.items())}
+
+
+def _by_epoch(rows: Sequence[Row], how: Pick) -> dict[str, Row]:
+    ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=not how.lowest)
+    if not ranked:
+        raise BadInput("there is no checkpoint to pick")
+    return {"best": ranked[0], "middle": ranked[len(ranked) // 2], "worst": ranked[-1]}
