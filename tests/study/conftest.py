@@ -2,48 +2,10 @@
 
 import csv
 
-import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from small_volumes import SHAPE, layout, plan, save, texture, tiles
 
-from vol2vol.geometry import Box
-from vol2vol.plans import Plan, planar
 from vol2vol.study import UNTRANSLATED, Result, write_results
-from vol2vol.volumes import create_volume
-
-SHAPE = (24, 96, 96)
-
-
-def texture(seed, shape=SHAPE):
-    noise = np.random.default_rng(seed).normal(size=shape)
-    smooth = gaussian_filter(noise, 1.5)
-    return 128 + 40 * smooth / smooth.std()
-
-
-def plan(step, margin):
-    tile = step + 2 * margin
-    return planar(Plan(tile=(tile,) * 2, margin=((margin,) * 2,) * 2, step=(step,) * 2, origin=(0, 0)), 0)
-
-
-def layout(one, shape=SHAPE):
-    whole = {"start": [0, 0, 0], "stop": list(shape)}
-    return {
-        "spatial": list(shape),
-        "region": whole,
-        "passes": [{"plan": one.to_dict(), "planar": 0, "planes": shape[0]}],
-        "block": list(shape),
-        "chunks": [8, 32, 32],
-        "memory": 0,
-    }
-
-
-def save(path, values, attrs=None):
-    array = np.clip(np.rint(values), 0, 255).astype(np.uint8)[None]
-    with create_volume(
-        path, shape=array.shape, dtype=np.uint8, voxel_size=(16, 8, 8), unit="nanometer", chunks=(8, 32, 32)
-    ) as volume:
-        volume.write(Box.of(volume.spatial), array)
-        volume.set_attrs(attrs or {})
 
 
 def save_log(run, epochs=30):
@@ -53,13 +15,6 @@ def save_log(run, epochs=30):
         writer.writerow(["epoch", "step", "lr", "seconds", "generators", "critics", "gan_forward", "cycle"])
         for epoch in range(1, epochs + 1):
             writer.writerow([epoch, epoch * 10, 2e-4, 1.5, 9 / epoch + 1, 0.5 - 0.2 / epoch, 0.4, 1 / epoch])
-
-
-def tiles(step, size):
-    """One random offset per tile: what a seam is made of."""
-    index = np.arange(size) // step
-    offsets = np.random.default_rng(9).normal(0, 25, (index.max() + 1,) * 2)
-    return offsets[index[:, None], index]
 
 
 def build(folder, source_name="source.zarr"):

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import yaml
-from scipy.ndimage import gaussian_filter
+from small_volumes import SHAPE, layout, plan, save, texture, tiles
 
 from vol2vol.metrics.overlap import average_precision, dice, iou
-from vol2vol.study.rows import Row, Value, append_row
+from vol2vol.study.rows import Row, Value, append_row, read_rows
 
-SHAPE = (24, 96, 96)
 BLOCKS = 24
 FID = "distance/encoder/fid/xy"
 STRATEGIES = {"exact": 0.0, "average": -0.01, "disjoint": -0.04}
@@ -82,9 +81,15 @@ def distance(value):
 def seams(strategy):
     ratio = {"exact": 1.002, "average": 0.93, "disjoint": 1.31}[strategy]
     p = 0.4 if strategy == "exact" else 0.002
-    found = {f"seams/sgr/{axis}": Value(value=ratio) for axis in "yx"} | {f"seams/sgr/{axis}/p": Value(value=p) for axis in "yx"}
+    found = {f"seams/sgr/{axis}": Value(value=ratio) for axis in "yx"} | {
+        f"seams/sgr/{axis}/p": Value(value=p) for axis in "yx"
+    }
     found |= {f"seams/{test}/{axis}": Value(value=1 + 2 * abs(ratio - 1)) for test in ("sje", "hfr") for axis in "yx"}
     return found | {"mismatch/tile": Value(value=0.002 if strategy == "exact" else 0.08)}
+
+
+def verdict(cost):
+    return {"seams/verdict": "seams" if cost else "seam-free within 1 %", "seams": "Seams: y." if cost else "No seam."}
 
 
 def costs(strategy):
@@ -111,7 +116,7 @@ def network_rows(source, target, translator, dims):
                     trial=trial, source=source, target=target, translator=translator, dims=dims, seed=seed,
                     checkpoint=epoch, strategy=strategy, assembly="slices" if dims == 2 else "volume",
                     values=values | distance(fid + seed + 0.1 * number) | seams(strategy) | costs(strategy),
-                    notes={"seams": "Seams: y, x." if cost else "No seam found.", "seams/verdict": "seams" if cost else "seam-free within 1 %"},
+                    notes=verdict(cost),
                 )  # fmt: skip
                 yield row, sums
 
@@ -119,7 +124,17 @@ def network_rows(source, target, translator, dims):
 def baseline_rows(source, target):
     """Yield the bound and the baselines."""
     values, sums = judged(0.8, 1)
-    yield Row(trial=f"{source}-to-{target}.in-domain", source=source, target=target, translator="in-domain", kind="bound", values=values), sums
+    yield (
+        Row(
+            trial=f"{source}-to-{target}.in-domain",
+            source=source,
+            target=target,
+            translator="in-domain",
+            kind="bound",
+            values=values,
+        ),
+        sums,
+    )
     for number, (name, score) in enumerate(BASELINES.items()):
         values, sums = judged(score, 2 + number)
         row = Row(
@@ -132,12 +147,16 @@ def baseline_rows(source, target):
 def write(folder, *, directions=(("rat", "human"),), translators=(("flat", 2),), few=None):
     """Write a study without volumes; `few` trials of it alone."""
     folder.mkdir(parents=True, exist_ok=True)
+    one = {"recipe": "small-2d", "seeds": [0, 1], "strategies": {name: {} for name in STRATEGIES}}
     told = {
-        "name": "synthetic", "about": "Numbers that were made up.", "pairs": [list(pair) for pair in directions],
-        "baselines": list(BASELINES), "picks": [{"by": FID, "lowest": True}],
-        "translators": {name: {"recipe": "small-2d", "seeds": [0, 1], "strategies": {s: {} for s in STRATEGIES}} for name, _ in translators},
+        "name": "synthetic",
+        "about": "Numbers that were made up.",
+        "pairs": [list(pair) for pair in directions],
+        "baselines": list(BASELINES),
+        "picks": [{"by": FID, "lowest": True}],
+        "translators": {name: one for name, _ in translators},
         "segmenters": {"unet": {"recipe": "segment", "seeds": [0, 1]}},
-    }  # fmt: skip
+    }
     (folder / "study.yaml").write_text(yaml.safe_dump(told))
     found = []
     for source, target in directions:
@@ -150,13 +169,44 @@ def write(folder, *, directions=(("rat", "human"),), translators=(("flat", 2),),
 
 
 def add_failed(folder, reason="the disk is <b>full</b>"):
-    row = Row(trial="rat-to-human.flat.broken", source="rat", target="human", translator="flat", status="failed", reason=reason)
+    row = Row(
+        trial="rat-to-human.flat.broken",
+        source="rat",
+        target="human",
+        translator="flat",
+        status="failed",
+        reason=reason,
+    )
     append_row(folder, row)
 
 
-def texture(seed, shape=SHAPE):
-    noise = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
-    return noise / noise.std()
-
-
-__all__ = ["BEST", "FID", "add_failed", "replace", "texture", "write"]
+def add_volumes(folder):
+    """Give the rat's trials volumes, segmentations and everything that is shown beside them."""
+    scene = texture(0)
+    truth = scene > 160
+    save(folder / "domains/rat/test.zarr", 60 + scene / 2)
+    save(folder / "domains/rat/test-mask.zarr", truth)
+    save(folder / "domains/rat/test-as-human.zarr", scene)
+    save(folder / "domains/human/test.zarr", texture(1, (20, 80, 90)))
+    plans = {"exact": plan(32, 32), "average": plan(40, 8), "disjoint": plan(40, 0)}
+    for row in read_rows(folder):
+        if row.source != "rat" or row.seed == 1:
+            continue
+        strength = {"average": 0.15, "disjoint": 1.0}.get(row.strategy, 0.0)
+        worse = CHECKPOINTS[row.checkpoint][0] if row.checkpoint else -0.1
+        noise = np.random.default_rng(row.checkpoint).normal(size=SHAPE)
+        values = scene + 200 * worse * noise + strength * tiles(40, SHAPE[1])
+        attrs = {"vol2vol": {"layout": layout(plans[row.strategy])}} if row.strategy else {}
+        volume = (
+            f"volumes/{row.trial}.zarr"
+            if row.kind == "network" or row.translator == "spectrum"
+            else "domains/rat/test.zarr"
+        )
+        if volume.startswith("volumes/"):
+            save(folder / volume, values, attrs)
+        chance = 255 / (1 + np.exp((160 - values) / 12))
+        seen = {f"unet/{seed}": f"segmentations/{row.trial}/unet-seed{seed}.zarr" for seed in (0, 1)}
+        for path in seen.values():
+            save(folder / path, chance, attrs)
+        append_row(folder, replace(row, volume=volume, segmentations=seen))
+    return folder

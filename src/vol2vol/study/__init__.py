@@ -1,9 +1,16 @@
-"""Figures and reports, made from the rows of a study or a results file and the volumes they name; needs no torch."""
+"""Figures and reports, made from the rows of a study or a results file and the volumes they name; needs no torch.
 
-from vol2vol.study.fidelity import Comparison, compare
-from vol2vol.study.report import write_report
-from vol2vol.study.results import UNTRANSLATED, Result, read_results, write_results
-from vol2vol.study.study_report import write_study_report
+Names are imported when they are first used, so that whoever writes rows loads no plotting.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vol2vol.study.fidelity import Comparison, compare
+    from vol2vol.study.report import write_report
+    from vol2vol.study.results import UNTRANSLATED, Result, read_results, write_results
+    from vol2vol.study.study_report import write_study_report
 
 __all__ = [
     "UNTRANSLATED",
@@ -15,3 +22,15 @@ __all__ = [
     "write_results",
     "write_study_report",
 ]
+_WHERE = {
+    "Comparison": "fidelity",
+    "compare": "fidelity",
+    "write_report": "report",
+    "write_study_report": "study_report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE.get(name, 'results')}"), name)

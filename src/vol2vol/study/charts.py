@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from vol2vol.study.figures import INK, blank, colour_of, drawn, style
 from vol2vol.study.rows import Value
@@ -81,9 +82,12 @@ def courses(
 def scatter(points: Sequence[Point], *, x: str, y: str, log_x: bool = False, front: bool = False) -> bytes:
     """Return dots with intervals along y; `front` joins those that nothing to their left surpasses (Pareto)."""
     figure, axes = blank(x, y, size=(WIDE, 4.2))
-    _dots(axes, points)
+    _dots(axes, points, list(dict.fromkeys(one.group for one in points)))
     if log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if front:
         best = pareto([(one.x, one.y.value) for one in points if one.y.value is not None])
         axes.plot(*zip(*best, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", zorder=0)
@@ -94,12 +98,12 @@ def scatter(points: Sequence[Point], *, x: str, y: str, log_x: bool = False, fro
 def scatters(panels: Mapping[str, Sequence[Point]], *, y: str, columns: int = 3) -> bytes:
     """Return small scatter plots that share y and a legend, titled and labelled by their names."""
     rows = -(-len(panels) // columns)
+    groups = list(dict.fromkeys(one.group for points in panels.values() for one in points))
     figure = Figure(figsize=(WIDE, 2.7 * rows + 0.5), layout="constrained")
     for place, (name, points) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         style(axes, name, y if place % columns == 0 else "", 8.5)
-        _dots(axes, points, legend=False)
-    groups = list(dict.fromkeys(one.group for points in panels.values() for one in points))
+        _dots(axes, points, groups)
     handles = [
         axes.plot([], [], marker=MARKS[i % len(MARKS)], color=_colour(i), linestyle="", label=name)[0]
         for i, name in enumerate(groups)
@@ -117,8 +121,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def _dots(axes: Axes, points: Sequence[Point], *, legend: bool = True) -> None:
-    groups = list(dict.fromkeys(one.group for one in points))
+def _dots(axes: Axes, points: Sequence[Point], groups: Sequence[str]) -> None:
     for index, group in enumerate(groups):
         own = [one for one in points if one.group == group and one.y.value is not None]
         colour, mark = _colour(index), MARKS[index % len(MARKS)]
@@ -126,15 +129,8 @@ def _dots(axes: Axes, points: Sequence[Point], *, legend: bool = True) -> None:
             if one.y.low is not None and one.y.high is not None:
                 axes.plot([one.x] * 2, [one.y.low, one.y.high], color=colour, linewidth=1, alpha=0.6)
         ys = [one.y.value or 0.0 for one in own]
-        axes.plot(
-            [one.x for one in own],
-            ys,
-            marker=mark,
-            color=colour,
-            linestyle="",
-            markersize=6,
-            label=group if legend else None,
-        )
+        style_ = {"linestyle": "", "markersize": 6, "alpha": 0.85, "label": group}
+        axes.plot([one.x for one in own], ys, marker=mark, color=colour, **style_)  # type: ignore[arg-type]
 
 
 def _colour(index: int) -> str:

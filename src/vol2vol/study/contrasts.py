@@ -32,8 +32,8 @@ class Contrast:
     family: str
     """strategy, translator or assembly."""
     direction: str
-    first: str
-    second: str
+    first: Condition
+    second: Condition
     role: str
     metric: str
     seeds: tuple[int, int]
@@ -43,7 +43,10 @@ class Contrast:
     @property
     def name(self) -> str:
         """The difference in words."""
-        return f"{self.first} \N{MINUS SIGN} {self.second}"
+        a, b = self.first, self.second
+        if self.family == "strategy":
+            return f"{', '.join((a.translator, a.assembly))}: {a.strategy} \N{MINUS SIGN} {b.strategy}"
+        return f"{a.name} \N{MINUS SIGN} {b.name}"
 
     @property
     def value(self) -> Value:
@@ -67,8 +70,8 @@ def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> lis
                     Contrast(
                         family=family,
                         direction=first.direction,
-                        first=first.name,
-                        second=second.name,
+                        first=first,
+                        second=second,
                         role=role,
                         metric=metric,
                         seeds=(len({row.seed for row in a}), len(both)),
@@ -115,11 +118,8 @@ def _matched(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]
 
 
 def contrast_table(found: Sequence[Contrast]) -> Table:
-    """Return the contrasts with p corrected over all contrasts of a metric (Holm)."""
-    corrected: dict[int, float | None] = {}
-    for metric in METRICS:
-        family = [index for index, one in enumerate(found) if one.metric == metric]
-        corrected.update(zip(family, holm([found[i].found.p for i in family]), strict=True))
+    """Return the contrasts with p corrected over all contrasts of a kind and metric (Holm)."""
+    corrected = corrected_p(found)
     lines: list[list[Cell]] = []
     for index, one in enumerate(found):
         p = corrected[index]
@@ -154,16 +154,28 @@ def contrast_table(found: Sequence[Contrast]) -> Table:
         findings=_read(found, corrected),
         note="Above 0: the first is better. Paired block bootstrap: both sides are drawn with the same blocks; where "
         "there are two or more seeds of a training or a segmenter these are drawn too, and paired where both sides "
-        "have them. Intervals of 95 % stand for one contrast alone, the corrected p (Holm) for all of a metric.",
+        "have them. Intervals of 95 % stand for one contrast alone, the corrected p (Holm) for all of its kind.",
     )
 
 
-def _read(found: Sequence[Contrast], corrected: dict[int, float | None]) -> list[str]:
-    lines = []
-    for index, one in enumerate(found):
-        if one.metric != "iou" or one.role != "best" or one.family == "assembly":
-            continue
-        p = corrected[index]
-        sure = "" if p is None else ("" if p < ALPHA else ", which chance explains as well")
-        lines.append(f"{one.direction}, IoU: {one.name} is {said(one.value)}{sure}.")
-    return lines
+def corrected_p(found: Sequence[Contrast]) -> list[float | None]:
+    """Return p of each contrast, corrected for all contrasts of its kind and metric (Holm 1979)."""
+    corrected: list[float | None] = [None] * len(found)
+    for key in dict.fromkeys((one.metric, one.family) for one in found):
+        family = [index for index, one in enumerate(found) if (one.metric, one.family) == key]
+        for index, p in zip(family, holm([found[i].found.p for i in family]), strict=True):
+            corrected[index] = p
+    return corrected
+
+
+def _read(found: Sequence[Contrast], corrected: Sequence[float | None]) -> list[str]:
+    """Say in a sentence each what one translation gains over simple ones, and one strategy over others."""
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for one, p in zip(found, corrected, strict=True):
+        if one.metric == "iou" and one.role == "best" and one.family != "assembly":
+            first = one.first.name if one.family == "translator" else one.name.partition(" \N{MINUS SIGN}")[0]
+            second = one.second.name if one.family == "translator" else one.second.strategy
+            chance = " (may be chance)" if p is not None and p >= ALPHA else ""
+            told.setdefault((one.family, one.direction, first), []).append(f"{second} {said(one.value)}{chance}")
+    order = sorted(told, key=lambda key: key[0] != "translator")
+    return [f"{key[1]}: IoU of {key[2]}, minus that of {'; '.join(told[key])}." for key in order]

@@ -13,8 +13,9 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from scipy.stats import t as student
 
-from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights
+from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights, interval_of
 from vol2vol.metrics.overlap import average_precision, dice, iou, near_seam_effect
 from vol2vol.study.conditions import judges, training
 from vol2vol.study.rows import Row, Value, read_sums
@@ -35,6 +36,8 @@ class Estimate:
 
     value: float | None
     draws: np.ndarray | None = None
+    blocks: int = 0
+    """That were drawn: few of them widen the interval."""
 
     def __sub__(self, other: Estimate) -> Estimate:
         return self._with(other, np.subtract)
@@ -48,27 +51,35 @@ class Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             value = float(do(np.float64(self.value), np.float64(other.value)))
             draws = None if self.draws is None or other.draws is None else do(self.draws, other.draws)
-        return Estimate(value if np.isfinite(value) else None, draws)
+        return Estimate(value if np.isfinite(value) else None, draws, min(self.blocks, other.blocks))
 
     @property
     def known(self) -> np.ndarray:
         """The draws that are defined."""
         return np.empty(0) if self.draws is None else self.draws[np.isfinite(self.draws)]
 
-    def interval(self, level: float = 0.95) -> Value:
-        """Return the number with its percentile interval."""
+    def interval(self) -> Value:
+        """Return the number with its percentile interval of 95 %."""
         if self.value is None or not self.known.size:
             return Value(value=self.value)
-        low, high = np.quantile(self.known, ((1 - level) / 2, (1 + level) / 2))
-        return Value(value=self.value, low=float(low), high=float(high))
+        found = interval_of(self.value, self.known, HOW, blocks=self.blocks)
+        return Value(value=found.value, low=found.low, high=found.high)
 
     @property
     def p(self) -> float | None:
-        """Two-sided p that the number is 0: twice the share of draws beyond it. None without draws."""
-        if self.value is None or not self.known.size:
+        """Two-sided p that the number is 0. None without draws.
+
+        From the draws beyond 0; where fewer than ten are, their share is too coarse and a Student tail with the draws'
+        spread takes its place.
+        """
+        draws = self.known
+        if self.value is None or not draws.size:
             return None
-        beyond = min(int((self.known <= 0).sum()), int((self.known >= 0).sum()))
-        return min(1.0, 2 * (beyond + 1) / (self.known.size + 1))
+        counted = interval_of(self.value, draws, HOW, blocks=self.blocks, null=0.0).p
+        spread = float(draws.std()) * np.sqrt(self.blocks / (self.blocks - 1))
+        if min((draws <= 0).sum(), (draws >= 0).sum()) >= 10 or spread == 0:
+            return counted
+        return min(counted, 2 * float(student.sf(abs(self.value) / spread, self.blocks - 1)))
 
 
 class Judged:
@@ -81,7 +92,8 @@ class Judged:
 
     def one(self, row: Row, name: str) -> Estimate:
         """Return a value of a row; without draws where no sums of it were kept, or of one block only."""
-        return Estimate(row.number(name), self._read(row.trial).get(name))
+        draws, blocks = self._read(row.trial).get(name, (None, 0))
+        return Estimate(row.number(name), draws, blocks)
 
     def pooled(self, rows: Iterable[Row], metric: str, only: Sequence[tuple[str, str]] | None = None) -> Estimate:
         """Return the mean of a downstream metric over rows that differ in seed, segmenters and their seeds.
@@ -89,7 +101,7 @@ class Judged:
         Draws resample blocks, and seeds where there are two or more, trainings' and each segmenter's apart; segmenters
         are not resampled. `only` names the segmenters and seeds that count.
         """
-        values, draws, weights = [], [], []
+        values, draws, weights, blocks = [], [], [], []
         for row in rows:
             for segmenter, seed in judges([row], metric):
                 found = self.one(row, f"segmentation/{segmenter}/{seed}/{metric}")
@@ -97,6 +109,7 @@ class Judged:
                     continue
                 values.append(found.value)
                 draws.append(found.draws)
+                blocks.append(found.blocks)
                 weights.append((training(row), (row.target if row.kind != "bound" else row.source, segmenter), seed))
         if not values:
             return Estimate(None)
@@ -106,7 +119,7 @@ class Judged:
         share = self._seeds(weights)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (share * np.array(kept)).sum(0) / share.sum(0)
-        return Estimate(float(np.mean(values)), mean)
+        return Estimate(float(np.mean(values)), mean, min(blocks))
 
     def _seeds(self, members: Sequence[tuple[tuple[object, ...], tuple[str, str], str]]) -> np.ndarray:
         """Return how often each value is drawn, `(values, resamples)`: seeds of trainings times seeds of segmenters."""
@@ -124,12 +137,12 @@ class Judged:
                         share[index] *= drawn[seeds.index(str(seed))]
         return share
 
-    def _draw_all(self, trial: str) -> dict[str, np.ndarray]:
+    def _draw_all(self, trial: str) -> dict[str, tuple[np.ndarray, int]]:
         found = {}
         for name, sums in read_sums(self.folder, trial).items():
             metric = name.rpartition("/")[2]
             if metric in COMBINE and len(sums) > 1:
-                found[name] = self._draw(metric, sums)
+                found[name] = self._draw(metric, sums), len(sums)
         return found
 
     def _draw(self, metric: str, sums: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from vol2vol.study.conditions import IDENTITY, Condition, conditions, fid_name, 
 from vol2vol.study.estimates import Estimate, Judged
 from vol2vol.study.rows import Row
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, mean_cell, number, percent, said
+from vol2vol.study.words import MISSING
 
 SHARES = {"iou": "IoU", "auprc": "AUPRC"}
 
@@ -64,6 +65,8 @@ def _rung(group: list[Row], judged: Judged, ends: tuple[Estimate, Estimate]) -> 
         cells["gap_closed"] = Missing("no untranslated or in-domain volume was segmented")
     elif high.value <= low.value:
         cells["gap_closed"] = Missing("in-domain is no better than untranslated: there is no gap")
+    elif own.value in (low.value, high.value):
+        cells["gap_closed"] = float(own.value == high.value)
     else:
         cells["gap_closed"] = ((own - low) / (high - low)).interval()
     return cells
@@ -79,7 +82,7 @@ def _why(group: list[Row], metric: str) -> str:
 def _seeds(group: list[Row]) -> list[Cell]:
     trained = len({row.seed for row in group if row.kind == "network"})
     segmenters = len(judges(group, "iou"))
-    return [f"{trained or '-'}, {segmenters or '-'}"]
+    return [f"{trained or MISSING}, {segmenters or MISSING}"]
 
 
 def _read(direction: str, shown: dict[Condition, dict[str, Cell]]) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from vol2vol.study.agreement import agreement, metrics
 from vol2vol.study.charts import Difference, Point, courses, forest, scatter, scatters
 from vol2vol.study.conditions import IDENTITY, condition, conditions, fid_name, overlap, with_role
-from vol2vol.study.contrasts import ALPHA, METRICS, Contrast
-from vol2vol.study.estimates import Judged, holm
+from vol2vol.study.contrasts import ALPHA, METRICS, Contrast, corrected_p
+from vol2vol.study.estimates import Judged
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.sheets import Shown, svg
 
@@ -87,13 +87,17 @@ def _panels(rows: Sequence[Row]) -> list[str]:
     """Return the metrics to plot: FIDs first, then those whose ranks agree best with IoU."""
     ranked = [str(line[1]) for line in agreement(rows).rows]
     fids = [name for name in metrics(rows) if name.startswith("distance/") and "/fid/" in name and name.endswith("xy")]
-    return list(dict.fromkeys([*fids, *ranked]))[:PANELS]
+    one_axis: dict[str, str] = {}
+    for name in [*fids, *ranked]:
+        one_axis.setdefault(name.rstrip("xyz"), name)
+    return list(one_axis.values())[:PANELS]
 
 
 def contrast_plot(found: Sequence[Contrast]) -> list[Shown]:
     """Return a forest plot of IoU per direction; full dots are more than chance after correction."""
-    ious = [one for one in found if one.metric == "iou"]
-    corrected = dict(zip(map(id, ious), holm([one.found.p for one in ious]), strict=True))
+    order = ("translator", "strategy", "assembly")
+    ious = sorted((one for one in found if one.metric == "iou"), key=lambda one: order.index(one.family))
+    corrected = dict(zip(map(id, ious), corrected_p(ious), strict=True))
     plots = []
     for direction in dict.fromkeys(one.direction for one in ious):
         lines = [

@@ -92,15 +92,14 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
 def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
     """Return what overlap loses near seams, per condition, over seeds."""
     lines: list[list[Cell]] = []
-    findings = []
+    told: dict[str, list[str]] = {}
     for one, group in conditions(with_role(rows, roles)).items():
         found = judged.pooled(group, "near_seam")
         if one.kind == "network" and found.value is not None:
-            value = found.interval()
-            lines.append([one.direction, one.name, len({row.seed for row in group}), value])
-            if value.low is not None and value.high is not None:
-                told = "lower" if value.high < 0 else "higher" if value.low > 0 else "no different"
-                findings.append(f"{one.direction}, {one.name}: IoU near seams is {told}, {said(value)}.")
+            lines.append([one.direction, one.name, len({row.seed for row in group}), found.interval(), *_beyond(group)])
+            where = ", ".join(part for part in (one.direction, one.translator, one.assembly) if part)
+            told.setdefault(where, []).append(f"{one.strategy} {said(found.interval())}")
+    findings = [f"{where}: IoU near seams minus elsewhere is {', '.join(parts)}." for where, parts in told.items()]
     return Table(
         name="near-seams",
         title="IoU within a few voxels of the seams, minus elsewhere",
@@ -109,12 +108,32 @@ def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Ta
             label("condition"),
             Column(name="seeds", title="Trainings", digits=1),
             signed("near_minus_elsewhere", "Near \N{MINUS SIGN} elsewhere"),
+            signed("beyond_first", "The same, beyond the first strategy"),
+            label("below_zero", "Intervals below 0"),
         ],
         rows=lines,
         findings=findings,
         note="The same difference for grids that lie where no seams are is subtracted: 0 means that seams cost "
-        "nothing. Blocks are drawn for the interval, and seeds where there are two or more.",
+        "nothing. Blocks are drawn for the interval, and seeds where there are two or more. Beyond the first "
+        "strategy: minus what its volume does at the same places, mean of all seeds, and how many of their intervals "
+        "are below 0.",
     )
+
+
+def _beyond(group: Sequence[Row]) -> list[Cell]:
+    """Return overlap near seams beyond that of the first strategy, and how many intervals are below 0."""
+    known = [
+        value
+        for row in group
+        for name, value in row.values.items()
+        if name.endswith("/near_seam/against_first") and value.value is not None
+    ]
+    if not known:
+        return [Missing("is the first strategy, or not measured"), ""]
+    if len(known) == 1:
+        return [known[0], ""]
+    below = sum(value.high is not None and value.high < 0 for value in known)
+    return [sum(value.value or 0.0 for value in known) / len(known), f"{below} of {len(known)}"]
 
 
 def _tested(row: Row) -> bool:
@@ -140,24 +159,23 @@ def _read(rows: Sequence[Row], fid: str) -> list[str]:
         open_ = [name for name, f in seen.items() if f.seam is None]
         told += [f"too little data to tell in {', '.join(open_)}"] if open_ else []
         first = reference(seen)
-        for name in seamed:
-            if name != first and (moved := _moved(seen[first].row, seen[name].row, fid)):
-                told.append(moved)
+        moved = [text for name in seen if name != first and (text := _moved(seen[first].row, seen[name].row, fid))]
+        told += [f"FID minus that of {first}: {', '.join(moved)}"] if moved else []
         found.append(f"{one.direction}, {one.name}: {'; '.join(told)}.")
     return found
 
 
-def _moved(exact: Row, seamed: Row, fid: str) -> str:
+def _moved(exact: Row, other: Row, fid: str) -> str:
     """Say how far FID moves from one strategy to another, and whether that is more than chance."""
-    a, b = exact.number(fid), seamed.number(fid)
+    a, b = exact.number(fid), other.number(fid)
     if a is None or b is None:
         return ""
     ends = [exact.number(f"{fid}/{end}") for end in ("floor", "ceiling")]
     span = ends[1] - ends[0] if ends[0] is not None and ends[1] is not None else 0
-    share = f", {percent((b - a) / span)} of the way from floor to ceiling" if span > 0 else ""
-    beyond = seamed.values.get(f"{fid}/against_first") or Value(value=b - a)
-    if beyond.low is None or beyond.high is None:
-        verdict = "ranks it no worse" if b <= a else "ranks it worse"
-    else:
-        verdict = "sees them" if beyond.low > 0 else "prefers them" if beyond.high < 0 else "does not see them"
-    return f"FID {verdict} in {seamed.strategy}: {b:.4g} against {a:.4g} of {exact.strategy}, {said(beyond)}{share}"
+    beyond = other.values.get(f"{fid}/against_first") or Value(value=b - a)
+    share = f"{percent((beyond.value or 0.0) / span)} of the way from floor to ceiling" if span > 0 else ""
+    verdict = ""
+    if beyond.low is not None and beyond.high is not None:
+        verdict = "worse" if beyond.low > 0 else "better" if beyond.high < 0 else "no different"
+    notes = "; ".join(part for part in (verdict, share) if part)
+    return f"{other.strategy} {said(beyond, digits=2)}" + (f" ({notes})" if notes else "")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from vol2vol.errors import CannotWrite
 from vol2vol.study import words
@@ -44,7 +45,7 @@ class Column:
     @property
     def heading(self) -> str:
         """What heads it on the page."""
-        return self.title or self.name.replace("_", " ")
+        return self.title or self.name.replace("_", " ").capitalize()
 
 
 def label(name: str, title: str = "") -> Column:
@@ -55,6 +56,16 @@ def label(name: str, title: str = "") -> Column:
 def signed(name: str, title: str = "", digits: int = 3) -> Column:
     """Return a column of differences or correlations."""
     return Column(name=name, title=title, digits=digits, places=True, signed=True)
+
+
+class Written(NamedTuple):
+    """A cell of the page."""
+
+    text: str
+    interval: str
+    reason: str
+    """Of a dash."""
+    words: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +94,15 @@ class Table:
         ]
 
     @property
-    def lines(self) -> list[list[tuple[str, str, bool]]]:
-        """Text, reason of a dash and whether it is a word, of every cell of the page."""
+    def lines(self) -> list[list[Written]]:
+        """Every cell of the page."""
         kept = [(self.columns.index(column), column) for column in self.shown]
-        return [[(text(row[i], column), _reason(row[i]), column.words) for i, column in kept] for row in self.rows]
+        return [[_written(row[i], column) for i, column in kept] for row in self.rows]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether lines stand under the direction that they share."""
+        return bool(self.rows) and self.columns[0].name == "direction"
 
     @property
     def reasons(self) -> list[str]:
@@ -125,9 +141,17 @@ def text(cell: Cell, column: Column) -> str:
     """Write a cell: a number, with its interval in brackets; a dash where there is none."""
     if isinstance(cell, str):
         return cell or words.MISSING
+    if isinstance(cell, int):
+        return words.amount(cell).strip() if column.amount else str(cell)
     if isinstance(cell, Value) and cell.low is not None and cell.high is not None:
         return f"{_number(cell.value, column)} [{_number(cell.low, column)}, {_number(cell.high, column)}]"
     return _number(number(cell), column)
+
+
+def _written(cell: Cell, column: Column) -> Written:
+    whole = text(cell, column)
+    main, bracket, rest = (whole, "", "") if isinstance(cell, str) else whole.partition(" [")
+    return Written(main, bracket.strip() + rest, _reason(cell), column.words)
 
 
 def write_tables(folder: str | Path, tables: Iterable[Table]) -> list[Path]:
