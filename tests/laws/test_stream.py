@@ -120,6 +120,29 @@ def test_a_stream_started_one_push_early_gives_the_same_bits(name):
     assert torch.equal(short[:, :, at:], long[:, :, begin + at :][:, :, : short.shape[2] - at])
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "resnet" not in name or "valid" in name])
+def test_what_lies_before_the_beginning_is_not_computed_and_changes_no_bit(name, dims):
+    net = network(name, dims).float()
+    if name == "patchgan":
+        pytest.skip("has no footprint")
+    foot = nets.footprint(net)
+    n = foot.admissible(2 * sum(side[0] for side in foot.reach) + 12 * foot.period[0], 0, at_least=True)
+    x = torch.randn(1, 1, n, *(smallest(net),) * (dims - 1))
+    portions = [max(4, foot.period[0])] * n
+    with FlopCounterMode(display=False) as all_of_it:
+        whole = streamed(Stream(net), x, 0, iter(portions))
+    for begin in (1, whole.shape[2] // 2, whole.shape[2] - 1):
+        stream, poisoned = Stream(net, begin=begin), x.clone()
+        poisoned[:, :, : stream.unread] = torch.nan
+        with FlopCounterMode(display=False) as counter:
+            made = streamed(stream, poisoned, 0, iter(portions))
+        assert made.shape == whole.shape
+        assert torch.equal(made[:, :, begin:], whole[:, :, begin:])
+        assert begin == 1 or name in ("pixel", "unet same") or stream.unread > 0
+        assert begin == 1 or name == "unet same" or counter.get_total_flops() < 0.8 * all_of_it.get_total_flops()
+
+
 def test_memory_does_not_grow_with_the_length():
     net = network("unet cropped", 3).float()
     stream, held = Stream(net), []

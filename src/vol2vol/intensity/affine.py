@@ -55,7 +55,10 @@ class Intensity:
         low, high = self._columns(array)
         bottom, top = self.network
         scale = ((top - bottom) / (high - low)).astype(np.float32)
-        values = (array.astype(np.float32) - low.astype(np.float32)) * scale + np.float32(bottom)
+        values = array.astype(np.float32)
+        values -= low.astype(np.float32)
+        values *= scale
+        values += np.float32(bottom)
         return np.clip(values, bottom, top, out=values) if self.clip else values
 
     def from_network(self, array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
@@ -73,11 +76,13 @@ class Intensity:
         values = array.astype(wide)
         if np.isnan(values).any():
             raise BadInput("the network's output holds NaN: predict in fp32, or train again at a lower rate")
-        values = (values - wide.type(bottom)) * ((high - low) / (top - bottom)).astype(wide) + low.astype(wide)
+        values -= wide.type(bottom)
+        values *= ((high - low) / (top - bottom)).astype(wide)
+        values += low.astype(wide)
         if dtype.kind == "f":
             return values.astype(dtype, copy=False)
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+        return np.clip(np.rint(values, out=values), limits.min, limits.max, out=values).astype(dtype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the map as plain data, exact through JSON and YAML."""

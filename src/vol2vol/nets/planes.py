@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+
+def blank(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return planes that nobody needs: zeros that take no memory."""
+    return like.new_zeros(()).expand(tuple(shape))
+
+
+def is_blank(planes: Tensor) -> bool:
+    """Say whether these are (a part of) planes that nobody needs."""
+    return not any(planes.stride())
 
 
 class Planes:
@@ -22,7 +33,7 @@ class Planes:
     @property
     def bytes(self) -> int:
         """Memory of the planes that wait."""
-        return sum(part.numel() * part.element_size() for part in self._parts)
+        return sum(part.numel() * part.element_size() for part in self._parts if not is_blank(part))
 
     def append(self, planes: Tensor | None) -> None:
         """Add planes at the end; none at all is fine."""
@@ -44,6 +55,8 @@ class Planes:
     def first(self, count: int) -> Tensor:
         """Return the first planes as one tensor, a view where they are one already."""
         found = self.pieces(count)
+        if all(map(is_blank, found)):
+            return blank([count if dim == self.dim else n for dim, n in enumerate(found[0].shape)], found[0])
         return found[0] if len(found) == 1 else torch.cat(found, self.dim)
 
     def drop(self, count: int) -> None:
@@ -54,7 +67,8 @@ class Planes:
             part = self._parts.popleft()
             if size > count:
                 rest = part.narrow(self.dim, count, size - count)
-                self._parts.appendleft(rest.clone(memory_format=torch.preserve_format) if 2 * count > size else rest)
+                copied = 2 * count > size and not is_blank(rest)
+                self._parts.appendleft(rest.clone(memory_format=torch.preserve_format) if copied else rest)
             count -= size
 
     def take(self, count: int) -> Tensor | None:

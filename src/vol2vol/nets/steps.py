@@ -1,15 +1,16 @@
 """The steps of a stream: what one layer does with the planes that are new.
 
 Every step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns the
-planes of its output that no later plane can change. Across the swept axis it makes what is needed (`demand.Site`).
+planes of its output that no later plane can change. Across the swept axis it makes what is needed (`demand.Site`);
+along it, calls whose planes all lie before the first that is needed are not computed (`planes.blank`), so that every
+call that is computed has the shape it would have in a sweep that began earlier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,48 +18,18 @@ from torch.nn import functional
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.demand import Site
-from vol2vol.nets.norm import Frozen
-from vol2vol.nets.planes import Planes
+from vol2vol.nets.planes import Planes, blank, is_blank
 from vol2vol.nets.trace import Layer
-
-_CONV: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.conv3d}
-_TRANSPOSED: dict[int, Callable[..., Tensor]] = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
-CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-FEW = 4
-"""Output channels up to which a transposed convolution runs faster as a convolution and a shuffle."""
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return a tensor laid out channels last, in strides that say so even where there is one channel.
-
-    There both layouts are the same bytes; torch assumes the other, and the next convolution would have to reorder.
-    """
-    x = x.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
-    if x.shape[1] != 1:
-        return x
-    return x.as_strided(x.shape, (x.stride(0), 1, *x.stride()[2:]))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A (transposed) convolution's numbers with the normalisation that follows it folded in."""
-
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def of(cls, layer: Layer, norm: Frozen | None, dtype: torch.dtype) -> Weights:
-        """Fold in the weights' own precision, then convert and lay out channels last."""
-        module: Any = layer.module
-        weight, bias = module.weight.detach(), module.bias
-        outputs = module.out_channels
-        bias = torch.zeros(outputs, dtype=weight.dtype, device=weight.device) if bias is None else bias.detach()
-        if norm is not None:
-            scale, shift = norm.affine
-            along = 1 if layer.kind == "transposed" else 0
-            weight = weight * scale.reshape([-1 if dim == along else 1 for dim in range(weight.ndim)])
-            bias = bias * scale + shift
-        return cls(channels_last(weight.to(dtype)), bias.to(dtype))
+from vol2vol.nets.weights import (
+    CHANNELS_LAST,
+    CONV,
+    TRANSPOSED,
+    Weights,
+    channels_last,
+    interleave,
+    is_shuffled,
+    shuffled,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +38,8 @@ class Place:
 
     axis: int
     sites: tuple[Site | None, ...]
+    first: int = 0
+    """The first plane along the swept axis that is needed of what the layer makes."""
 
     def take(self, x: Tensor | None, which: int = 0) -> Tensor | None:
         """Return what the layer needs of one of its inputs."""
@@ -79,19 +52,31 @@ class Place:
         return x[(..., *(slice(None) if span is None else slice(*span) for span in spans))]
 
 
+class Progress:
+    """How many planes a step has made, and whether anybody needs them."""
+
+    def __init__(self, place: Place) -> None:
+        self.made, self.first = 0, place.first
+
+    def unneeded(self, count: int) -> bool:
+        """Count the planes of a call and say whether all of them lie before the first that is needed."""
+        self.made += count
+        return self.made <= self.first
+
+
 class Conv:
     """A convolution: zeros before the first plane, a running window in between, zeros after the last."""
 
     def __init__(self, layer: Layer, place: Place, weights: Weights) -> None:
-        self.module: Any = layer.module
+        self.layer, self.module = layer, cast(Any, layer.module)
         self.weights, self.place = weights, place
         axis = place.axis
         self.kernel, self.stride, self.padding = layer.kernel[axis], layer.stride[axis], layer.padding[axis]
-        pads = [(0, 0) if site is None else site.pads for site in place.sites]
+        self.pads = pads = [(0, 0) if site is None else site.pads for site in place.sites]
         even = all(before == after for before, after in pads)
         self.sides = tuple(before for before, _ in pads) if even else (0,) * len(pads)
         self.uneven = [] if even else [n for pair in reversed(pads) for n in pair]
-        self.planes, self.begun = Planes(axis), False
+        self.planes, self.begun, self.progress = Planes(axis), False, Progress(place)
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return the planes whose window is complete."""
@@ -107,21 +92,30 @@ class Conv:
         if count < 1:
             return None
         window = self.planes.first((count - 1) * self.stride + self.kernel)
-        if self.uneven:
-            window = functional.pad(window, self.uneven)
-        w, m = self.weights, self.module
-        window = channels_last(window)
-        made = _CONV[window.ndim - 2](window, w.weight, w.bias, m.stride, self.sides, m.dilation, m.groups)
         self.planes.drop(min(count * self.stride, len(self.planes)))
-        return made
+        return self._blank(window) if self.progress.unneeded(count) else self._convolved(window)
+
+    def _convolved(self, window: Tensor) -> Tensor:
+        window = channels_last(functional.pad(window, self.uneven) if self.uneven else window)
+        w, m = self.weights, self.module
+        return CONV[window.ndim - 2](window, w.weight, w.bias, m.stride, self.sides, m.dilation, m.groups)
+
+    def _blank(self, window: Tensor) -> Tensor:
+        layer, space = self.layer, []
+        for axis, n in enumerate(window.shape[2:]):
+            n += sum(self.pads[axis])
+            space.append((n - layer.kernel[axis]) // layer.stride[axis] + 1)
+        return blank((window.shape[0], layer.channels, *space), window)
 
 
 class Transposed:
     """A transposed convolution, run as a valid one on the planes it shares with the past and the new ones."""
 
-    def __init__(self, layer: Layer, place: Place, weights: Weights) -> None:
-        self.module: Any = layer.module
-        self.weights, self.place = weights, place
+    def __init__(
+        self, layer: Layer, place: Place, weights: Weights, after: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.layer, self.module, self.after = layer, cast(Any, layer.module), after
+        self.weights, self.place, self.progress = weights, place, Progress(place)
         axis = place.axis
         self.kernel, self.stride = layer.kernel[axis], layer.stride[axis]
         self.shared = -(-self.kernel // self.stride) - 1
@@ -132,7 +126,7 @@ class Transposed:
         self.cuts = tuple(self.kernel - self.stride if site is None else site.cut for site in place.sites)
         self.extra = tuple(0 if site is None else n for site, n in zip(place.sites, layer.output_padding, strict=True))
         self.planes = Planes(axis)
-        self.shuffled = shuffled(layer, weights) if layer.channels <= FEW else None
+        self.shuffled = shuffled(weights) if is_shuffled(layer) else None
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return `stride` planes for each new one, at the end the rest."""
@@ -144,66 +138,47 @@ class Transposed:
             count += self.tail
         if new is None:
             return None
-        made = self._spread(new, count)
-        cut = min(self.skip, made.shape[self.planes.dim])
+        cut = min(self.skip, count)
         self.skip -= cut
-        return self.place.keep(made.narrow(self.planes.dim, cut, made.shape[self.planes.dim] - cut))
+        window = self._window(new)
+        spread = self._blank if self.progress.unneeded(count - cut) else self._spread
+        return self.place.keep(spread(window, count).narrow(self.planes.dim, cut, count - cut))
 
-    def _spread(self, new: Tensor, count: int) -> Tensor:
-        """Return the next `count` output planes, given the next input planes."""
+    def _window(self, new: Tensor) -> Tensor:
+        """Return the planes shared with the past and the new ones."""
         if self.shared and not len(self.planes):
             self.planes.append(self.planes.zeros(self.shared, new))
         self.planes.append(new)
         window = self.planes.first(len(self.planes))
         self.planes.drop(len(self.planes) - self.shared)
+        return window
+
+    def _blank(self, window: Tensor, count: int) -> Tensor:
+        numbers = zip(window.shape[2:], self.layer.stride, self.layer.kernel, self.cuts, self.extra, strict=True)
+        space = [(n - 1) * s + k - 2 * cut + extra for n, s, k, cut, extra in numbers]
+        space[self.place.axis] = count
+        return blank((window.shape[0], self.layer.channels, *space), window)
+
+    def _spread(self, window: Tensor, count: int) -> Tensor:
+        """Return the next `count` output planes."""
         dim, m = self.planes.dim, self.module
         if self.shuffled is not None:
             pads = [n for cut in reversed(self.cuts) for n in ((0, 0) if cut > 1 else (1, 1))]
-            made = interleave(functional.pad(window, pads) if any(pads) else window, self.shuffled)
+            made = interleave(functional.pad(window, pads) if any(pads) else window, self.shuffled, self.after)
             for axis, cut in enumerate(self.cuts):
                 rest = cut - 2 if cut > 1 else cut
                 made = made.narrow(axis + 2, rest, made.shape[axis + 2] - 2 * rest)
             return made.narrow(dim, 0, count)
-        w, run = self.weights, _TRANSPOSED[window.ndim - 2]
+        w, run = self.weights, TRANSPOSED[window.ndim - 2]
         made = run(window, w.weight, w.bias, m.stride, self.cuts, self.extra, m.groups, m.dilation)
         return made.narrow(dim, self.stride * self.shared - (self.kernel - self.stride), count)
-
-
-def shuffled(layer: Layer, weights: Weights) -> Weights | None:
-    """Return a transposed convolution of kernel 4 and stride 2 as a convolution of kernel 2 with interleaved channels.
-
-    Output voxel 2i + t of an axis hears input i - 1 through tap t + 2 and input i through tap t (sub-pixel
-    convolution, Shi et al. 2016): the same sums, in a shape that CPU kernels run several times faster where there are
-    few output channels. None for another geometry.
-    """
-    dims = len(layer.kernel)
-    if set(layer.kernel) != {4} or set(layer.stride) != {2} or any(layer.output_padding):
-        return None
-    taps = []
-    for parity in product((0, 1), repeat=dims):
-        corners: Any = product(*[(t + 2, t) for t in parity])
-        taps.append(torch.stack([weights.weight[(..., *corner)] for corner in corners], -1))
-    inputs, outputs = weights.weight.shape[:2]
-    stacked = torch.stack(taps, 2).permute(1, 2, 0, 3).reshape(outputs * 2**dims, inputs, *(2,) * dims)
-    bias = weights.bias.repeat_interleave(2**dims)
-    return Weights(channels_last(stacked), bias)
-
-
-def interleave(window: Tensor, weights: Weights) -> Tensor:
-    """Return twice the voxels that lie between those of `window`."""
-    made = _CONV[window.ndim - 2](window, weights.weight, weights.bias)
-    batch, channels, *space = made.shape
-    dims = len(space)
-    made = made.reshape(batch, channels // 2**dims, *(2,) * dims, *space)
-    order = [0, 1] + [d for a in range(dims) for d in (2 + dims + a, 2 + a)]
-    return made.permute(order).reshape(batch, channels // 2**dims, *(2 * n for n in space))
 
 
 class Join:
     """Two inputs side by side or summed, where both have arrived; the earlier one waits."""
 
     def __init__(self, layer: Layer, place: Place) -> None:
-        self.kind, self.place = layer.kind, place
+        self.kind, self.place, self.progress = layer.kind, place, Progress(place)
         self.waiting = [Planes(place.axis) for _ in layer.inputs]
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
@@ -213,7 +188,9 @@ class Join:
         count = min(map(len, self.waiting))
         if count == 0:
             return None
-        if self.kind == "cat":
+        if self.progress.unneeded(count):
+            made = self._blank([planes.pieces(1)[0] for planes in self.waiting], count)
+        elif self.kind == "cat":
             made = self._cat([planes.pieces(count) for planes in self.waiting], count)
         else:
             made = self.waiting[0].first(count)
@@ -222,6 +199,12 @@ class Join:
         for planes in self.waiting:
             planes.drop(count)
         return made
+
+    def _blank(self, each: Sequence[Tensor], count: int) -> Tensor:
+        shape = list(each[0].shape)
+        shape[self.place.axis + 2] = count
+        shape[1] = sum(one.shape[1] for one in each) if self.kind == "cat" else shape[1]
+        return blank(shape, each[0])
 
     def _cat(self, pieces: Sequence[list[Tensor]], count: int) -> Tensor:
         """Copy every waiting piece straight to its place among the channels."""
@@ -246,7 +229,11 @@ class Pointwise:
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return the layer's output on the new planes."""
         new = self.place.take(inputs[0])
-        return None if new is None else self.place.keep(self.run(new))
+        if new is None or not is_blank(new):
+            return None if new is None else self.place.keep(self.run(new))
+        one = self.run(blank((*new.shape[:2], *(1 for _ in new.shape[2:])), new).clone())
+        space = [n * m for n, m in zip(new.shape[2:], one.shape[2:], strict=True)]
+        return self.place.keep(blank((new.shape[0], one.shape[1], *space), one))
 
 
 class Crop:

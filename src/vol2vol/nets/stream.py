@@ -17,17 +17,19 @@ the arithmetic may be half precision; the network itself is not touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.demand import Site, Span, site, spans
-from vol2vol.nets.footprint import lengths
+from vol2vol.nets.footprint import footprint, lengths
 from vol2vol.nets.norm import Frozen, tile_dependent
-from vol2vol.nets.steps import Conv, Crop, Join, Pad, Place, Pointwise, Transposed, Weights, channels_last
+from vol2vol.nets.planes import blank
+from vol2vol.nets.steps import Conv, Crop, Join, Pad, Place, Pointwise, Transposed
 from vol2vol.nets.trace import Layer, layers
+from vol2vol.nets.weights import Weights, channels_last, is_shuffled
 
 Step = Callable[[list[Tensor | None], bool], Tensor | None]
 
@@ -37,9 +39,10 @@ class Stream:
 
     The other axes see the whole extent of what is fed, with the network's own padding there; `window` says which part
     of the output is wanted on them (one span per axis of the network, None for all; the swept axis must be None), and
-    what it does not need is not computed. `dtype` is the arithmetic of the convolutions; the final activation is
-    float32. Raises `BadInput`, naming the layer, for a network whose output depends on the tile or that has a layer
-    without a local geometry.
+    what it does not need is not computed. `begin` is the first plane wanted of the output: those before it come out as
+    zeros, and what only they need is not computed either. `dtype` is the arithmetic of the convolutions; the final
+    activation is float32. Raises `BadInput`, naming the layer, for a network whose output depends on the tile or that
+    has a layer without a local geometry.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Stream:
         axis: int = 0,
         *,
         window: Sequence[Span | None] | None = None,
+        begin: int = 0,
         dtype: torch.dtype | None = None,
     ) -> None:
         if dependent := tile_dependent(net):
@@ -55,15 +59,18 @@ class Stream:
                 f"layer {dependent[0]!r} normalises each tile by its own statistics and cannot be streamed: "
                 "use --strategy average, blend or disjoint, or a model with norm calibrated"
             )
-        self._layers = layers(net)
+        self._layers, self._net = layers(net), net
         self._dtype = dtype or next((p.dtype for p in net.parameters()), torch.float32)
         self._axis = axis
         dims: Any = net.dims
         self._window = tuple(window) if window is not None else (None,) * dims
+        self._first = self._needed_from(begin)
+        self._after: dict[str, Callable[[Tensor], Tensor]] = {}
         self._compiled = self._compile()
         self._places: dict[str, Place] = {}
         self._size: tuple[int, ...] = ()
         self._steps: dict[str, Step] = {}
+        self._fed = 0
 
     @torch.inference_mode()
     def push(self, planes: Tensor) -> Tensor | None:
@@ -72,6 +79,7 @@ class Stream:
         if not self._steps:
             self._begin(size)
         assert size == self._size, f"planes of {size} after planes of {self._size}"
+        self._fed += planes.shape[self._axis + 2]
         return self._run(self._prepared(planes), last=False)
 
     @torch.inference_mode()
@@ -86,17 +94,25 @@ class Stream:
         """Return the output for one whole input, each layer in one call; the stream must be at its beginning."""
         assert not self._steps, "the stream is under way"
         self._begin(tuple(n for a, n in enumerate(planes.shape[2:]) if a != self._axis))
+        self._fed = planes.shape[self._axis + 2]
         made = self._run(self._prepared(planes), last=True)
         self.reset()
         assert made is not None, "the input is too small for the network"
         return made
 
     def _prepared(self, planes: Tensor) -> Tensor:
+        if self._fed <= self.unread:
+            return blank(planes.shape, planes.new_empty(0, dtype=self._dtype))
         return channels_last(planes.to(self._dtype))
 
     def reset(self) -> None:
         """Forget all planes; the next one pushed is the first of a new input."""
-        self._steps = {}
+        self._steps, self._fed = {}, 0
+
+    @property
+    def unread(self) -> int:
+        """How many planes at the start of the input nothing depends on."""
+        return self._first.get(self._layers[0].name, 0)
 
     @property
     def held(self) -> int:
@@ -105,8 +121,17 @@ class Stream:
         queues += [queue for step in self._steps.values() for queue in getattr(step, "waiting", ())]
         return sum(queue.bytes for queue in queues if queue is not None)
 
+    def _needed_from(self, begin: int) -> dict[str, int]:
+        """Return the first plane needed of each layer's output, those left out needing all."""
+        if begin == 0:
+            return {}
+        foot: Any = footprint(self._net)
+        n = foot.admissible(begin + foot.minimum[self._axis] + foot.period[self._axis], self._axis, at_least=True)
+        window = (begin, lengths(self._layers, n, self._axis)[self._layers[-1].name])
+        return {name: low for name, (low, _) in spans(self._layers, n, self._axis, window).items()}
+
     def _compile(self) -> dict[str, Weights | None]:
-        """Return every convolution's weights, and None for each normalisation that was folded into them."""
+        """Return every convolution's weights, and None for each layer that is done with one of them."""
         readers: dict[str, list[Layer]] = {layer.name: [] for layer in self._layers}
         for layer in self._layers:
             for name in layer.inputs:
@@ -119,7 +144,17 @@ class Stream:
                 compiled[layer.name] = Weights.of(layer, norm, self._dtype)
                 if norm is not None:
                     compiled[after[0].name] = None
+                elif len(after) == 1 and isinstance(after[0].module, (nn.Tanh, nn.Sigmoid)) and is_shuffled(layer):
+                    self._after[layer.name] = self._activation(after[0])
+                    compiled[after[0].name] = None
         return compiled
+
+    def _activation(self, layer: Layer) -> Callable[[Tensor], Tensor]:
+        """Return a pointwise layer; the last, whose range is that of the result, is float32 at least."""
+        module: Any = layer.module
+        if isinstance(module, (nn.Tanh, nn.Sigmoid)) and self._dtype != torch.float64:
+            return lambda x: module(x.float())
+        return cast(Callable[[Tensor], Tensor], module)
 
     def _begin(self, size: tuple[int, ...]) -> None:
         """Lay out the steps for planes of this size; the layout is kept for the next input of the same size."""
@@ -140,14 +175,17 @@ class Stream:
         for layer in self._layers:
             if layer.kind != "input" and layer.name in needed[axes[0]]:
                 sites = {a: site(layer, needed[a], a, whole[a][layer.inputs[0]]) for a in axes}
-                places[layer.name] = Place(self._axis, tuple(sites.get(a) for a in range(len(sizes))))
+                where = tuple(sites.get(a) for a in range(len(sizes)))
+                places[layer.name] = Place(self._axis, where, self._first.get(layer.name, 0))
         given = tuple(Site((needed[a][self._layers[0].name],)) if a in axes else None for a in range(len(sizes)))
         return {self._layers[0].name: Place(self._axis, given), **places}
 
     def _step(self, layer: Layer, place: Place) -> Step:
         weights = self._compiled.get(layer.name)
+        if weights is not None and layer.kind == "conv":
+            return Conv(layer, place, weights)
         if weights is not None:
-            return (Conv if layer.kind == "conv" else Transposed)(layer, place, weights)
+            return Transposed(layer, place, weights, self._after.get(layer.name))
         if layer.kind in ("input", "output") or layer.name in self._compiled:
             return Pointwise(lambda x: x, place)
         if layer.kind in ("cat", "add"):
@@ -156,10 +194,7 @@ class Stream:
             return Crop(layer, place)
         if layer.kind == "pad":
             return Pad(layer, place)
-        module: Any = layer.module
-        if isinstance(module, (nn.Tanh, nn.Sigmoid)) and self._dtype != torch.float64:
-            return Pointwise(lambda x: module(x.float()), place)
-        return Pointwise(module, place)
+        return Pointwise(self._activation(layer), place)
 
     def _run(self, planes: Tensor | None, *, last: bool) -> Tensor | None:
         made: dict[str, Tensor | None] = {}

@@ -1,5 +1,9 @@
 """Apply a model to a volume of any size: plan it, compute it block by block, continue after a kill."""
 
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages for tensors; read by torch at its first tensor
+
 from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job, Request

@@ -45,9 +45,9 @@ class Engine:
         """Say whether the network's output is independent of the tile, so that it can be swept."""
         return not nets.tile_dependent(self.network)
 
-    def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None) -> Stream:
-        """Return the network as a stream along an axis."""
-        return Stream(self.network, axis, window=window, dtype=self._arithmetic)
+    def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None, begin: int = 0) -> Stream:
+        """Return the network as a stream along an axis, of whose output nothing is wanted before plane `begin`."""
+        return Stream(self.network, axis, window=window, begin=begin, dtype=self._arithmetic)
 
     @cached_property
     def _whole(self) -> Stream:

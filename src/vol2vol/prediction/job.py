@@ -150,7 +150,7 @@ class Job:
         return int(self.bundle.meta["channels"][self.domains[1]])
 
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yield blocks with their voxels in stored values, `(C, *block.shape)`; a pure function of the blocks.
+        """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
 
         Where the memory runs out, what is left of the row is computed in smaller tiles, of which exact results do not
         depend (but for rounding), down to the smallest. Raises `BadInput` where not even that fits.
@@ -158,14 +158,14 @@ class Job:
         left = list(row)
         try:
             for box, raw in self._row(left) if not self.shrunk else ():
-                yield box, self._stored(raw)
+                yield box, raw
                 left = left[1:]
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error):
                 raise
             log.warning("the memory ran out: smaller tiles from here on (%s)", str(error).partition("\n")[0][:120])
         for box in left:
-            yield box, self._stored(self._shrinking(box))
+            yield box, self._shrinking(box)
 
     def _row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         if self.layout.sweep is not None:
@@ -210,7 +210,8 @@ class Job:
             return self._shrinking(box)
         raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits the memory: free some of it")
 
-    def _stored(self, raw: np.ndarray) -> np.ndarray:
+    def stored(self, raw: np.ndarray) -> np.ndarray:
+        """Return the network's output in stored values, unless it is wanted raw."""
         if self.settings.raw:
             return raw
         return self.bundle.intensity[self.domains[1]].from_network(raw, self.dtype)

@@ -6,14 +6,18 @@
 
 Every stream starts on the period grid and, but at the region's own start, one push before the context of its first
 block: from there on its calls have the shapes they have in any longer sweep, so where a sweep starts, or starts again,
-changes no bit.
+changes no bit. Of what comes before the first block only what it depends on is read and computed: the early push costs
+nothing, the context little more than the encoder's share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,49 +71,70 @@ class Sweep:
 def swept(read: Read, engine: Engine, sweep: Sweep, blocks: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
     """Yield each of a row of neighbouring blocks with its prediction, float32 (C, *block.shape).
 
-    The blocks continue each other along the swept axis. While one portion is computed the next is read. Memory: the
-    stream's waiting planes, two portions of input, one block of output.
+    The blocks continue each other along the swept axis. While one portion is computed the next is read and converted.
+    Memory: the stream's waiting planes, two portions of input, one block of output.
     """
-    axis = sweep.axis
-    first, wanted = sweep.tile(engine.footprint, blocks[0])
-    axes = sweep.network_axes()
-    window = [wanted.get(a) for a in axes]
-    stream = engine.stream(axes.index(axis), window)
-    at = first.start[axis] + engine.footprint.trim[0][axes.index(axis)]
-    pending = list(blocks)
-    filled: np.ndarray | None = None
-    position, foot = axes.index(axis), engine.footprint
-    end_of_context = blocks[-1].stop[axis] + foot.reach[1][position] + foot.period[position]
+    axis, axes, foot = sweep.axis, sweep.network_axes(), engine.footprint
+    position = axes.index(axis)
+    first, wanted = sweep.tile(foot, blocks[0])
+    at = first.start[axis] + foot.trim[0][position]
+    stream = engine.stream(position, [wanted.get(a) for a in axes], begin=blocks[0].start[axis] - at)
+    end = blocks[-1].stop[axis] + foot.reach[1][position] + foot.period[position]
+    with closing(_portions(read, engine, sweep, first, end, unread=first.start[axis] + stream.unread)) as portions:
+        made = (stream.push(portion) for portion in portions)
+        planes = (_to_volume(to_numpy(some), sweep) for some in made if some is not None)
+        yield from _cut(planes, blocks, axis, at)
+
+
+def _portions(
+    read: Read, engine: Engine, sweep: Sweep, first: Box, end: int, *, unread: int
+) -> Generator[torch.Tensor, None, None]:
+    """Yield the network's input portion by portion, up to the end of the context; of those nobody needs the shape."""
+    step = tuple(sweep.push if a == sweep.axis else 0 for a in range(3))
+    boxes = [first]
+    while boxes[-1].stop[sweep.axis] < end:
+        boxes.append(boxes[-1].shift(step))
+
+    def portion(box: Box) -> torch.Tensor:
+        if box.stop[sweep.axis] > unread:
+            return _to_network(read(box), sweep, engine)
+        planes = box.shape[sweep.planar] if sweep.planar is not None else 1
+        channels: Any = engine.network.in_channels
+        return torch.zeros(()).expand(planes, channels, *(box.shape[axis] for axis in sweep.network_axes()))
+
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, first)
-        while pending:
-            portion = coming.result()
-            assert first.start[axis] < end_of_context, "the stream asks for more than its context"
-            first = first.shift(tuple(sweep.push if a == axis else 0 for a in range(3)))
-            if first.start[axis] < end_of_context:
-                coming = reader.submit(read, first)
-            made = stream.push(_to_network(portion, sweep, engine))
-            if made is None:
-                continue
-            planes = _to_volume(to_numpy(made), sweep)
-            end = at + planes.shape[axis + 1]
-            while pending and at < end:
-                block = pending[0]
-                low, high = max(at, block.start[axis]), min(end, block.stop[axis])
-                if low < high:
-                    if filled is None:
-                        filled = np.empty((planes.shape[0], *block.shape), planes.dtype)
-                    along = [slice(None)] * 4
-                    along[axis + 1] = slice(low - block.start[axis], high - block.start[axis])
-                    taken = [slice(None)] * 4
-                    taken[axis + 1] = slice(low - at, high - at)
-                    filled[tuple(along)] = planes[tuple(taken)]
-                if end < block.stop[axis] or filled is None:
-                    break
-                yield block, filled
-                filled = None
-                pending.pop(0)
-            at = end
+        coming = reader.submit(portion, boxes[0])
+        for following in boxes[1:]:
+            now, coming = coming.result(), reader.submit(portion, following)
+            yield now
+        yield coming.result()
+        raise AssertionError("the stream asks for more than its context")
+
+
+def _cut(made: Iterator[np.ndarray], blocks: Sequence[Box], axis: int, at: int) -> Iterator[tuple[Box, np.ndarray]]:
+    """Yield blocks as soon as they are filled; `at` is where the first of the planes made lies."""
+    pending = deque(blocks)
+    filled: np.ndarray | None = None
+    while pending:
+        planes = next(made)
+        end = at + planes.shape[axis + 1]
+        while pending and pending[0].start[axis] < end:
+            block = pending[0]
+            low, high = max(at, block.start[axis]), min(end, block.stop[axis])
+            if filled is None:
+                filled = np.empty((planes.shape[0], *block.shape), planes.dtype)
+            start = block.start[axis]
+            filled[_planes(axis, low - start, high - start)] = planes[_planes(axis, low - at, high - at)]
+            if end < block.stop[axis]:
+                break
+            yield block, filled
+            filled = None
+            pending.popleft()
+        at = end
+
+
+def _planes(axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    return tuple(slice(start, stop) if a == axis + 1 else slice(None) for a in range(4))
 
 
 def _to_network(portion: np.ndarray, sweep: Sweep, engine: Engine) -> torch.Tensor:

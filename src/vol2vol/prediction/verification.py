@@ -130,7 +130,8 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
     wrong: dict[str, str] = {}
     differing, largest, start = 0, 0.0, job.layout.region.start
     with open_volume(output) as stored:
-        for box, values in chain.from_iterable(job.predict_row([box]) for box in boxes):
+        for box, raw in chain.from_iterable(job.predict_row([box]) for box in boxes):
+            values = job.stored(raw)
             try:
                 found = stored.read(box.relative_to(start))
             except Unreadable as error:

@@ -51,8 +51,8 @@ def compute(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
 def compute_rows(job: Job, output: str, rows: Iterable[Sequence[Box]]) -> Iterator[Box]:
     """Compute rows of blocks in this process and yield each block when it is written and marked as done.
 
-    While one block is computed the one before is written; at most one waits. A caller that stops early loses nothing:
-    the block under way is written first. Raises `Mismatch` where input or output have become another's meanwhile.
+    While one block is computed the one before is converted and written; at most one waits. A caller that stops early
+    loses nothing: the block under way is written first. Raises `Mismatch` where input or output have become another's meanwhile.
     """
     ledger = Ledger.of(output)
     looked = time.monotonic()
@@ -62,15 +62,16 @@ def compute_rows(job: Job, output: str, rows: Iterable[Sequence[Box]]) -> Iterat
             if time.monotonic() - looked > CHECK:
                 check_input(job, ledger)
                 looked = time.monotonic()
-            for box, values in job.predict_row(row):
-                before, waiting = waiting, writer.submit(_write, job, destination, ledger, box, values)
+            for box, raw in job.predict_row(row):
+                before, waiting = waiting, writer.submit(_write, job, destination, ledger, box, raw)
                 if before is not None:
                     yield before.result()
         if waiting is not None:
             yield waiting.result()
 
 
-def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, values: np.ndarray) -> Box:
+def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndarray) -> Box:
+    values = job.stored(raw)
     ledger.check(job.begun)
     destination.write(box.relative_to(job.layout.region.start), values)
     destination.flush()
