@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from vol2vol.study.figures import INK, blank, colour_of, drawn, style
+from vol2vol.study.figures import INK, blank, drawn, style
 from vol2vol.study.rows import Value
 
 PALETTE = ("#1b9e77", "#e0702a", "#3a86c8", "#e7298a", "#8f86d6", "#e6ab02", "#a6761d", "#66a61e")
@@ -35,26 +35,29 @@ class Difference:
 
     name: str
     value: Value
-    group: str = ""
     sure: bool = False
     """Whether it is more than chance after correction: drawn full."""
 
 
-def forest(found: Sequence[Difference], *, x: str) -> bytes:
-    """Return differences with their intervals, one line each, and a line at 0."""
-    figure, axes = blank(x, "", size=(WIDE, 0.9 + 0.3 * len(found)))
-    groups = list(dict.fromkeys(one.group for one in found))
-    for index, one in enumerate(found):
-        colour = colour_of(one.group, groups.index(one.group))
-        value = float("nan") if one.value.value is None else one.value.value
-        if one.value.low is not None and one.value.high is not None:
-            axes.plot([one.value.low, one.value.high], [index] * 2, color=colour, linewidth=2)
-        face = colour if one.sure else "none"
-        axes.plot([value], [index], marker="o", color=colour, markerfacecolor=face, markersize=6.5, linestyle="")
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(found)), [one.name for one in found])
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
+def forest(panels: Mapping[str, Sequence[Difference]], *, x: str) -> bytes:
+    """Return differences with their intervals, one line each, and a line at 0; panels have a scale of their own."""
+    counts = [len(lines) for lines in panels.values()]
+    figure = Figure(figsize=(WIDE, 0.3 * sum(counts) + 0.95 * len(counts)), layout="constrained")
+    grid = figure.add_gridspec(len(counts), 1, height_ratios=[count + 0.6 for count in counts])
+    for place, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(grid[place])
+        style(axes, x if place == len(counts) - 1 else "", "")
+        axes.set_title(title, color=INK, fontsize=10, loc="left", fontweight="bold")
+        for index, one in enumerate(lines):
+            value = float("nan") if one.value.value is None else one.value.value
+            if one.value.low is not None and one.value.high is not None:
+                axes.plot([one.value.low, one.value.high], [index] * 2, color=_colour(place), linewidth=2)
+            face = _colour(place) if one.sure else "none"
+            axes.plot([value], [index], marker="o", color=_colour(place), markerfacecolor=face, markersize=6.5)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(lines)), [one.name for one in lines])
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
     return drawn(figure)
 
 
@@ -73,6 +76,7 @@ def courses(
         bars = spread if any(spread) else None
         style_ = {"color": _colour(index), "marker": MARKS[index % len(MARKS)], "markersize": 4.5, "linewidth": 1.4}
         axes.errorbar(at, means, yerr=bars, capsize=3, label=name, **style_)  # type: ignore[arg-type]
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if baseline:
         axes.axhline(baseline[1], color=INK, linestyle=":", linewidth=1.4, label=baseline[0])
     figure.legend(frameon=False, labelcolor=INK, fontsize=9, loc="outside right upper")

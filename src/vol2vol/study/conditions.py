@@ -51,7 +51,7 @@ class Condition:
             return "in-domain"
         if self.kind == "baseline":
             return BASELINE_NAMES.get(self.translator, self.translator)
-        return ", ".join(part for part in (self.translator, self.way) if part)
+        return f"{self.translator} ({self.way})" if self.way else self.translator
 
 
 def condition(row: Row) -> Condition:

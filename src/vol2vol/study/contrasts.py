@@ -45,7 +45,7 @@ class Contrast:
         """The difference in words."""
         a, b = self.first, self.second
         if self.family == "strategy":
-            return f"{', '.join((a.translator, a.assembly))}: {a.strategy} \N{MINUS SIGN} {b.strategy}"
+            return f"{a.translator} ({a.assembly}) {a.strategy} \N{MINUS SIGN} {b.strategy}"
         return f"{a.name} \N{MINUS SIGN} {b.name}"
 
     @property
@@ -173,9 +173,8 @@ def _read(found: Sequence[Contrast], corrected: Sequence[float | None]) -> list[
     told: dict[tuple[str, str, str], list[str]] = {}
     for one, p in zip(found, corrected, strict=True):
         if one.metric == "iou" and one.role == "best" and one.family != "assembly":
-            first = one.first.name if one.family == "translator" else one.name.partition(" \N{MINUS SIGN}")[0]
-            second = one.second.name if one.family == "translator" else one.second.strategy
+            first, _, second = one.name.partition(" \N{MINUS SIGN} ")
             chance = " (may be chance)" if p is not None and p >= ALPHA else ""
-            told.setdefault((one.family, one.direction, first), []).append(f"{second} {said(one.value)}{chance}")
+            told.setdefault((one.family, one.direction, first), []).append(f"minus {second} {said(one.value)}{chance}")
     order = sorted(told, key=lambda key: key[0] != "translator")
-    return [f"{key[1]}: IoU of {key[2]}, minus that of {'; '.join(told[key])}." for key in order]
+    return [f"{key[1]}: IoU of {key[2]} {', '.join(told[key])}." for key in order]

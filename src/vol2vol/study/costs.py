@@ -63,6 +63,5 @@ def _read(shown: dict[Condition, dict[str, Cell]]) -> list[str]:
             f"{times[first] / value:.2g} times as long as {name}" for name, value in times.items() if name != first
         ]
         if others:
-            where = ", ".join(part for part in (translator, assembly) if part)
-            found.append(f"{direction}, {where}: {first} takes {' and '.join(others)}.")
+            found.append(f"{direction}, {translator} ({assembly}): {first} takes {' and '.join(others)}.")
     return found

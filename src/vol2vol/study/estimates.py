@@ -16,14 +16,13 @@ import numpy as np
 from scipy.stats import t as student
 
 from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights, interval_of
-from vol2vol.metrics.overlap import average_precision, dice, iou, near_seam_effect
+from vol2vol.metrics.overlap import average_precision, iou, near_seam_effect
 from vol2vol.study.conditions import judges, training
 from vol2vol.study.rows import Row, Value, read_sums
 
 HOW = Resampling(resamples=1000, method="percentile")
 COMBINE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "iou": iou,
-    "dice": dice,
     "near_seam": near_seam_effect,
     "auprc": lambda sums: average_precision(sums.reshape(*sums.shape[:-1], 2, -1)),
 }

@@ -183,8 +183,7 @@ def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, what: st
         known = [(value, row) for row in rows if row[0] == direction and (value := number(row[column])) is not None]
         if len(known) > 1:
             value, row = (min if lowest else max)(known, key=lambda pair: pair[0])
-            told = ", ".join(str(part) for part in row[1:4] if part)
-            found.append(f"{direction}: the best {what} is {value:.4g}, of {told}.")
+            found.append(f"{direction}: the best {what} is {value:.4g}, of {row[1]} ({row[3]}, {row[2]}).")
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vol2vol.study.agreement import agreement, metrics
+from vol2vol.study.agreement import metrics, oriented
 from vol2vol.study.charts import Difference, Point, courses, forest, scatter, scatters
 from vol2vol.study.conditions import IDENTITY, condition, conditions, fid_name, overlap, with_role
 from vol2vol.study.contrasts import ALPHA, METRICS, Contrast, corrected_p
 from vol2vol.study.estimates import Judged
+from vol2vol.study.ranks import rank_correlation
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.sheets import Shown, svg
 
@@ -85,7 +86,12 @@ def metrics_and_iou(rows: Sequence[Row]) -> list[Shown]:
 
 def _panels(rows: Sequence[Row]) -> list[str]:
     """Return the metrics to plot: FIDs first, then those whose ranks agree best with IoU."""
-    ranked = [str(line[1]) for line in agreement(rows).rows]
+    iou = [overlap(row) for row in rows]
+    rho = {
+        name: rank_correlation([oriented(name, row.number(name)) for row in rows], iou, [0] * len(rows)).rho
+        for name in metrics(rows)
+    }
+    ranked = sorted((name for name in rho if rho[name] is not None), key=lambda name: -(rho[name] or 0))
     fids = [name for name in metrics(rows) if name.startswith("distance/") and "/fid/" in name and name.endswith("xy")]
     one_axis: dict[str, str] = {}
     for name in [*fids, *ranked]:
@@ -93,25 +99,26 @@ def _panels(rows: Sequence[Row]) -> list[str]:
     return list(one_axis.values())[:PANELS]
 
 
+FAMILIES = {"translator": "translated minus simple", "strategy": "stitched minus stitched", "assembly": "assemblies"}
+
+
 def contrast_plot(found: Sequence[Contrast]) -> list[Shown]:
     """Return a forest plot of IoU per direction; full dots are more than chance after correction."""
-    order = ("translator", "strategy", "assembly")
-    ious = sorted((one for one in found if one.metric == "iou"), key=lambda one: order.index(one.family))
+    ious = [one for one in found if one.metric == "iou"]
     corrected = dict(zip(map(id, ious), corrected_p(ious), strict=True))
     plots = []
     for direction in dict.fromkeys(one.direction for one in ious):
-        lines = [
-            Difference(
-                one.name + ("" if one.role == "best" else f" ({one.role} checkpoint)"),
-                one.value,
-                one.family,
-                sure=(p := corrected[id(one)]) is not None and p < ALPHA,
-            )
-            for one in ious
-            if one.direction == direction
-        ]
-        data = forest(lines, x=f"difference of {METRICS['iou']}")
-        plots.append(Shown(source=svg(data), title=direction, alt=f"{len(lines)} differences of IoU with intervals"))
+        panels: dict[str, list[Difference]] = {}
+        for family, title in FAMILIES.items():
+            for one in ious:
+                if (one.direction, one.family) == (direction, family):
+                    p = corrected[id(one)]
+                    name = one.name if one.role == "best" else f"{one.name}, {one.role}"
+                    line = Difference(name, one.value, sure=p is not None and p < ALPHA)
+                    panels.setdefault(title, []).append(line)
+        data = forest(panels, x=f"difference of {METRICS['iou']}")
+        count = sum(map(len, panels.values()))
+        plots.append(Shown(source=svg(data), title=direction, alt=f"{count} differences of IoU with intervals"))
     return plots
 
 

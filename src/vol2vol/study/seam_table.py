@@ -97,9 +97,9 @@ def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Ta
         found = judged.pooled(group, "near_seam")
         if one.kind == "network" and found.value is not None:
             lines.append([one.direction, one.name, len({row.seed for row in group}), found.interval(), *_beyond(group)])
-            where = ", ".join(part for part in (one.direction, one.translator, one.assembly) if part)
+            where = f"{one.direction}, {one.translator} ({one.assembly})"
             told.setdefault(where, []).append(f"{one.strategy} {said(found.interval())}")
-    findings = [f"{where}: IoU near seams minus elsewhere is {', '.join(parts)}." for where, parts in told.items()]
+    findings = [f"{where}: IoU near seams minus elsewhere: {', '.join(parts)}." for where, parts in told.items()]
     return Table(
         name="near-seams",
         title="IoU within a few voxels of the seams, minus elsewhere",

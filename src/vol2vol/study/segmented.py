@@ -104,7 +104,9 @@ def strategies_sheets(folder: Path, rows: Sequence[Row]) -> list[Sheet]:
         if all(seen):
             there = [one for one in seen if one is not None]
             title = f"{condition(rows[0]).direction}, {group.name}, {judge}"
-            return [replace(one, title=title) for one in (_whole(cuts, there), _close(cuts, there)) if one]
+            close = _close(cuts, there)
+            sheets = [replace(_whole(cuts, there), title=title)]
+            return [*sheets, replace(close, title=f"{title}, a border close up")] if close else sheets
     return []
 
 
@@ -223,7 +225,8 @@ def checkpoint_sheets(folder: Path, rows: Sequence[Row], roles: dict[str, str], 
         for role in ROLES:
             if role in chosen:
                 row_of += _pair(folder, chosen[role], f"{role}, epoch {chosen[role].checkpoint}", judge, box, fid=fid)
-        sheets.append(Sheet(title=", ".join((condition(family[0]).direction, *key, first)), rows=[row_of]))
+        title = f"{condition(family[0]).direction}, {key[0]} ({first}, {key[1]}), {judge}"
+        sheets.append(Sheet(title=title, rows=[row_of]))
     return [sheet for sheet in sheets if sheet.rows and sheet.rows[0]]
 
 
@@ -233,7 +236,7 @@ def _bounds(folder: Path, rows: Sequence[Row], judge: str, box: Box, fid: str) -
         own = judge if row.kind != "bound" or judge in row.segmentations else next(iter(row.segmentations), "")
         pair = _pair(folder, row, condition(row).name, own, box, fid=fid)
         shown += pair[1:] if row.kind == "bound" and len(rows) > 1 else pair
-    return Sheet(title=condition(rows[0]).direction if rows else "", rows=[shown])
+    return Sheet(title=f"{condition(rows[0]).direction}, {judge}" if rows else "", rows=[shown])
 
 
 def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) -> list[Shown]:
@@ -246,5 +249,5 @@ def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) 
     mask = replace(plane, pixels=errors(seen.mask, seen.truth))
     return [
         draw(plane, name, f"{name}, image", grey_range([plane]), caption=told),
-        draw(mask, f"{name}: {judge}", f"{name}, segmentation", PROBABILITY, caption=f"IoU {words.number(seen.iou)}"),
+        draw(mask, "mask", f"{name}, segmentation", PROBABILITY, caption=f"IoU {words.number(seen.iou)}"),
     ]

@@ -131,7 +131,7 @@ def _contrasts(m: Material) -> Section:
         anchor="contrasts",
         title="What makes a difference?",
         text="Dots are differences of IoU with intervals of 95 %, first minus second; full dots are more than chance "
-        "after correction for all of them.",
+        "after correction for all of a kind. Middle and worst are checkpoints.",
         tables=[contrast_table(m.contrasts)],
         charts=plots.contrast_plot(m.contrasts),
         folded=True,
@@ -196,12 +196,12 @@ def _masks(m: Material) -> Section:
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
     _gain,
+    _look,
     _contrasts,
     _seams,
+    _masks,
     _agreement,
     _costs,
-    _look,
-    _masks,
     _checkpoints,
 )
 

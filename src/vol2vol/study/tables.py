@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,7 +144,8 @@ def text(cell: Cell, column: Column) -> str:
     if isinstance(cell, int):
         return words.amount(cell).strip() if column.amount else str(cell)
     if isinstance(cell, Value) and cell.low is not None and cell.high is not None:
-        return f"{_number(cell.value, column)} [{_number(cell.low, column)}, {_number(cell.high, column)}]"
+        ends = replace(column, signed=False)
+        return f"{_number(cell.value, column)} [{_number(cell.low, ends)}, {_number(cell.high, ends)}]"
     return _number(number(cell), column)
 
 
@@ -221,4 +222,7 @@ def _plain(cell: Cell) -> object:
 
 def percent(value: float | None) -> str:
     """Write a share in per cent."""
-    return words.MISSING if value is None else f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
+    if value is None:
+        return words.MISSING
+    digits = 0 if abs(value) >= 0.1 else 1
+    return f"{100 * value:.{digits}f} %".replace("-", "\N{MINUS SIGN}")

@@ -80,5 +80,5 @@ def residuals(folder: Path, rows: Sequence[Row]) -> list[tuple[Sheet, Sheet | No
             sheet = pictures.residual_sheet(shown)
             title = f"{condition(rows[0]).direction}, {sheet.title}"
             close = pictures.close_up(shown[0])
-            found.append((replace(sheet, title=title), close and replace(close, title=title)))
+            found.append((replace(sheet, title=title), close and replace(close, title=f"{title}, a border close up")))
     return found
