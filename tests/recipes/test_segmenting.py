@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(phantom, tmp_path):
     again = run(phantom, tmp_path / "again", "train.epochs=3", "train.schedule.name=constant")
     assert len(whole.log) == 3
     for a, b in zip(part.log, again.log, strict=True):
-        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+        assert all(a[name] == b[name] for name in a if name not in ("seconds", "memory"))
     assert load_bundle(part.last_bundle).hash == load_bundle(again.last_bundle).hash
 
 

@@ -17,10 +17,12 @@ from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
 from vol2vol.training import TrainSettings, read_log
 
 SCRIPT = Path(__file__).parent / "tiny_run.py"
+MEASURED = ("seconds", "memory")
+"""Columns of a log that differ from run to run."""
 
 
 def timeless(rows):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
 
 
 def state(run):
@@ -32,7 +34,7 @@ def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "seconds")
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k not in MEASURED)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b

@@ -6,9 +6,7 @@ import json
 import logging
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +15,7 @@ from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Shape
 from vol2vol.study import UNTRANSLATED, Result, compare, read_results, write_report, write_results
 from vol2vol.study.results import RESULTS
+from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
 
 log = logging.getLogger(__name__)
@@ -211,25 +210,3 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
         psnr=answer.psnr,
         pearson=answer.pearson,
     )
-
-
-@contextmanager
-def peak_memory(every: float = 0.02) -> Iterator[Callable[[], float]]:
-    """Watch this process; yield a function that returns the most bytes it held since."""
-    import psutil
-
-    process, stop = psutil.Process(), threading.Event()
-    most = float(process.memory_info().rss)
-
-    def watch() -> None:
-        nonlocal most
-        while not stop.wait(every):
-            most = max(most, float(process.memory_info().rss))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield lambda: most
-    finally:
-        stop.set()
-        watcher.join()

@@ -32,12 +32,13 @@ def load_model(path: str | Path, which: str = "last", *, device: str = "cpu") ->
 def info(
     path: str | Path, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
 ) -> dict[str, Any]:
-    """Describe a volume, a bundle or a run folder as plain data; raises what opening it would raise."""
+    """Describe a volume, a bundle or a run folder as plain data, with what it costs; raises what opening it would."""
     folder = Path(path)
     if (folder / _MODEL).is_file():
         from vol2vol.bundles import describe_bundle
+        from vol2vol.recipes.cost import model_cost
 
-        return {"kind": "model", **describe_bundle(folder)}
+        return {"kind": "model", **describe_bundle(folder), "cost": model_cost(folder)}
     if (folder / "recipe.yaml").is_file():
         return _run(folder)
     return {"kind": "volume", **open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit).describe()}
@@ -45,6 +46,7 @@ def info(
 
 def _run(folder: Path) -> dict[str, Any]:
     from vol2vol.bundles import describe_bundle, find_bundle
+    from vol2vol.recipes.cost import run_cost
 
     models = sorted(p.name for p in folder.glob("models/epoch-*") if (p / _MODEL).is_file())
     rows = []
@@ -59,4 +61,5 @@ def _run(folder: Path) -> dict[str, Any]:
         found["recipe"] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{folder / 'recipe.yaml'} is not YAML: restore the file") from None
+    found["cost"] = run_cost(folder)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import isfinite
+from math import isfinite, nan
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vol2vol.errors import BadInput, UserError
 from vol2vol.tasks import Batch, Judge, Task, Turn
 from vol2vol.training.average import Average
+from vol2vol.training.memory import Watch
 from vol2vol.training.models import Delivery, deliver
 from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, write_log, write_text
@@ -85,6 +86,7 @@ class Loop(lightning.LightningModule):
         self.best: tuple[int, float] | None = None
         self.saved = 0
         self._events: Any = None
+        self._watch: Watch
 
     @property
     def done(self) -> int:
@@ -144,7 +146,7 @@ class Loop(lightning.LightningModule):
                 group["lr"] = self._lr
         self.share.epoch = self.done
         self._sums: dict[str, float] = {}
-        self._began = perf_counter()
+        self._began, self._watch = perf_counter(), Watch(self.device)
 
     def _next_lr(self) -> float:
         """Return the learning rate of the epoch that comes next."""
@@ -194,9 +196,9 @@ class Loop(lightning.LightningModule):
         """Write the epoch's row, and a checkpoint where one is due."""
         steps = len(self.share) // self.settings.batch_size
         means = {name: total / steps for name, total in self._sums.items()} | self._judged()
-        seconds = round(perf_counter() - self._began, 3)
+        spent = {"seconds": round(perf_counter() - self._began, 3), "memory": float(self._watch.stop())}
         count = self.done + 1
-        self.rows.append({"epoch": count, "step": count * steps, "lr": self._lr, **means, "seconds": seconds})
+        self.rows.append({"epoch": count, "step": count * steps, "lr": self._lr, **means, **spent})
         if self.trainer.is_global_zero:
             write_log(self.run.log, self.rows)
             for name, value in {"lr": self._lr, **means}.items():
@@ -267,13 +269,16 @@ class Loop(lightning.LightningModule):
         for optimizer, saved in zip(self.trainer.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.trainer.precision_plugin.load_state_dict(state["precision"])
-        self.rows, self.best = list(state["rows"]), tuple(state["best"]) if state["best"] else None
+        self.rows = [{**row, "memory": row.get("memory", nan)} for row in state["rows"]]
+        self.best = tuple(state["best"]) if state["best"] else None
         self.saved = self.done
         _set_random_state(private["random"])
 
     def teardown(self, stage: str) -> None:
         """Leave terminal and event file in order, also after an error."""
         self.reporter.stop()
+        if hasattr(self, "_watch"):
+            self._watch.stop()
         if self._events is not None:
             self._events.close()
 

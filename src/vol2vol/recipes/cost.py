@@ -1,0 +1,174 @@
+"""What a recipe, a run, a model or a predicted volume costs: weights, operations, seconds, memory; plain data.
+
+Operations are floating-point ones, a multiply-add counts two. What was not measured is None.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from vol2vol import nets
+from vol2vol.bundles import describe_bundle, find_bundle
+from vol2vol.errors import BadInput, Unreadable
+from vol2vol.prediction.layout import Layout, floor
+from vol2vol.recipes.recipe import Recipe, load_recipe
+from vol2vol.tasks import CycleGAN, Segment, Task
+from vol2vol.tasks.pool import ImagePool
+from vol2vol.training import read_log
+from vol2vol.training.run import Run
+from vol2vol.volumes import Volume
+
+
+def recipe_cost(recipe: str | Path | Recipe, channels: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return weights per player and network, operations per voxel predicted and per training step; trains nothing.
+
+    `channels` counts those of `source` and `target`, one each by default. Operations per voxel are those of an
+    infinitely large tile.
+    """
+    settings = load_recipe(recipe)
+    task = _task(settings, channels)
+    task.check(settings.patch)
+    return _task_cost(task, settings)
+
+
+def _task(settings: Recipe, channels: Mapping[str, int] | None) -> CycleGAN | Segment:
+    if settings.task == "segment":
+        return Segment(settings.segment, dims=settings.dims, channels=channels)
+    return CycleGAN(settings.cyclegan, dims=settings.dims, channels=channels)
+
+
+def _task_cost(task: CycleGAN | Segment, settings: Recipe) -> dict[str, Any]:
+    return {
+        "weights": {name: _weights(player) for name, player in task.players.items()},
+        "weights per direction": {name: _weights(net) for name, net in task.networks().items()},
+        "operations per voxel": {name: round(floor(net)) for name, net in task.networks().items()},
+        "operations per step": step_operations(task, settings.patch, settings.train.batch_size),
+    }
+
+
+def step_operations(task: Task, patch: tuple[int, ...], batch: int = 1) -> int:
+    """Return what one training step of a task asks for, forward and backward, as `torch.utils.flop_counter` counts.
+
+    Nothing is computed: the task's own turns are played on tensors without values. Gradient checkpointing, which
+    computes activations twice, is not counted.
+    """
+    played: Any = copy.deepcopy(task)
+    for network in played.networks().values():
+        if hasattr(network, "gradient_checkpointing"):
+            network.gradient_checkpointing = False
+    for module in played.modules():
+        if isinstance(module, ImagePool):
+            module.size = 0
+    with FakeTensorMode() as fake, FlopCounterMode(display=False) as counter:
+        played._apply(fake.from_tensor)
+        shown = {name: torch.empty(batch, count, *patch) for name, count in task.channels().items()}
+        for turn in played.turns(shown):
+            turn.loss.backward()
+    return counter.get_total_flops()
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def model_cost(path: str | Path) -> dict[str, Any]:
+    """Return weights and operations per voxel of a stored model; and of its training, where it says its recipe."""
+    about = describe_bundle(find_bundle(path))
+    operations = {}
+    for direction, described in about["directions"].items():
+        network = described["network"]
+        operations[direction] = round(floor(nets.build(network["name"], **network["arguments"])))
+    found = {"weights per direction": about["weights"], "operations per voxel": operations}
+    recipe = _recipe_of(about["provenance"])
+    return {**_task_cost(_task(recipe, about["channels"]), recipe), **found} if recipe else found
+
+
+def run_cost(path: str | Path) -> dict[str, Any]:
+    """Return what a run's networks cost and what its log measured: seconds, memory, hours to each saved checkpoint."""
+    run = Run(Path(path))
+    rows = read_log(run.log) if run.log.is_file() else []
+    saved = sorted(int(p.name[6:]) for p in run.path.glob("models/epoch-*") if p.name[6:].isdigit())
+    if saved:
+        costs = model_cost(run.path)
+    else:
+        recipe = _recipe_of({"recipe": _read_recipe(run.recipe)})
+        costs = _task_cost(_task(recipe, None), recipe) if recipe else {}
+    hours = {epoch: sum(row["seconds"] for row in rows if row["epoch"] <= epoch) / 3600 for epoch in saved}
+    seconds = sum(row["seconds"] for row in rows)
+    steps = int(rows[-1]["step"]) if rows else 0
+    memory = [row["memory"] for row in rows if math.isfinite(row.get("memory", math.nan))]
+    per_step = seconds / steps if steps else None
+    operations = costs.get("operations per step")
+    return {
+        **costs,
+        "epochs": len(rows),
+        "steps": steps,
+        "seconds per step": _rounded(per_step),
+        "operations per second": round(operations / per_step) if operations and per_step else None,
+        "peak memory": round(max(memory)) if memory else None,
+        "hours": _rounded(seconds / 3600) if rows else None,
+        "hours to": {f"epoch-{epoch:04d}": _rounded(spent) for epoch, spent in hours.items()},
+    }
+
+
+def prediction_cost(volume: Volume) -> dict[str, Any]:
+    """Return what a volume that vol2vol predicted took, from what it says of itself.
+
+    Raises `BadInput` where it was not predicted, or by a model without a recipe.
+    """
+    made = volume.attrs.get("vol2vol")
+    recipe = _recipe_of(made.get("training", {})) if isinstance(made, dict) and "layout" in made else None
+    if recipe is None or not isinstance(made, dict):
+        raise BadInput(f"{volume.path} does not say what predicted it: name an output of vol2vol predict")
+    chosen = recipe.segment.network if recipe.task == "segment" else recipe.cyclegan.generator
+    network = nets.build(chosen.name, **{**chosen.arguments, "dims": recipe.dims})
+    cost = Layout.from_dict(made["layout"]).cost(network)
+    return {
+        "voxels": cost.voxels,
+        "blocks": cost.blocks,
+        "redundancy": round(cost.redundancy, 4),
+        "operations": cost.flops,
+        "operations per voxel": round(cost.flops_per_voxel),
+        "operations over those of an infinite tile": round(cost.flops_per_voxel / cost.floor_per_voxel, 4),
+    }
+
+
+def cost(path: str | Path) -> dict[str, Any]:
+    """Return what there is to say of a run's folder, a model's folder or a recipe (a name, or a YAML file).
+
+    Raises `NotFound` listing the recipes where a path is none of them.
+    """
+    folder = Path(path)
+    if (folder / "recipe.yaml").is_file():
+        return run_cost(folder)
+    return model_cost(folder) if folder.is_dir() else recipe_cost(path)
+
+
+def _read_recipe(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise Unreadable(f"{path} is not YAML: restore the file") from None
+
+
+def _recipe_of(provenance: Mapping[str, Any]) -> Recipe | None:
+    """Return the recipe a model was trained with; None where it was imported, or written by another version."""
+    data = provenance.get("recipe")
+    try:
+        return load_recipe(Recipe.model_validate(data)) if isinstance(data, dict) and "train" in data else None
+    except ValueError:
+        return None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
