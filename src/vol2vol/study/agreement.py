@@ -139,9 +139,12 @@ def _read(direction: str, found: dict[str, Correlation]) -> list[str]:
     if not known:
         return []
     best = max(known, key=lambda name: known[name].rho or -2)
-    told = [best, *(name for name in known if "/fid/" in name and name != best and name.endswith("/xy"))]
-    words = ", ".join(
-        f"{name} {said(Value(value=known[name].rho, low=known[name].low, high=known[name].high), digits=2)}"
-        for name in told
-    )
-    return [f"{direction}: rank agreement with IoU over {known[best].rows} volumes, the highest first: {words}."]
+    fids = [name for name in known if "/fid/" in name and name.endswith("/xy")]
+    words = [f"{name} {_said(known[name])}" for name in fids]
+    if best not in fids:
+        words.append(f"the highest of {len(known)} metrics is {best} {_said(known[best])}")
+    return [f"{direction}: agreement with the ranks of IoU over {known[best].rows} volumes: {', '.join(words)}."]
+
+
+def _said(one: Correlation) -> str:
+    return said(Value(value=one.rho, low=one.low, high=one.high), digits=2)

@@ -58,6 +58,7 @@ def forest(panels: Mapping[str, Sequence[Difference]], *, x: str) -> bytes:
         axes.set_yticks(range(len(lines)), [one.name for one in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     return drawn(figure)
 
 

@@ -67,13 +67,20 @@ def conditions(rows: Iterable[Row]) -> dict[Condition, list[Row]]:
     for row in rows:
         found.setdefault(condition(row), []).append(row)
     directions = list(dict.fromkeys(one.direction for one in found))
-    order = sorted(found, key=lambda one: (directions.index(one.direction), _rung(one)))
-    return {one: found[one] for one in order}
+    names = list(dict.fromkeys((*BASELINES, *(one.translator for one in found))))
+    ways = list(dict.fromkeys((*REFERENCES, *(one.strategy for one in found))))
 
+    def place(one: Condition) -> tuple[object, ...]:
+        kind = ("bound", "baseline", "network").index(one.kind)
+        return (
+            directions.index(one.direction),
+            kind,
+            names.index(one.translator),
+            one.assembly,
+            ways.index(one.strategy),
+        )
 
-def _rung(one: Condition) -> tuple[int, int]:
-    simple = BASELINES.index(one.translator) if one.translator in BASELINES else len(BASELINES)
-    return ("bound", "baseline", "network").index(one.kind), simple if one.kind == "baseline" else 0
+    return {one: found[one] for one in sorted(found, key=place)}
 
 
 def training(row: Row) -> tuple[object, ...]:

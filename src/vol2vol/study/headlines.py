@@ -37,7 +37,7 @@ def by_fid(rows: Sequence[Row]) -> Table:
         title="Table 1. The best volume of every condition by FID",
         columns=_headline_columns(fid),
         rows=found,
-        findings=_best(found, 4, lowest=True, what="FID"),
+        findings=_best(found, 4, lowest=True, what="FID", places=2),
         note="IoU is the mean over segmenters and their seeds; the paper prints the highest of five segmenters. "
         f"Printed numbers are of other data (MitoEM, rat to human; {UNTRANSLATED:.2f} untranslated) and no yardstick.",
     )
@@ -56,7 +56,7 @@ def by_iou(rows: Sequence[Row]) -> Table:
         title="Table 2. The best volume of every condition by IoU",
         columns=_headline_columns(fid),
         rows=found,
-        findings=_best(found, 5, lowest=False, what="IoU"),
+        findings=_best(found, 5, lowest=False, what="IoU", places=4),
         note="Chosen by the truth, which nobody has who needs a translation: an upper bound of what choosing "
         "checkpoints can give, and not a result.",
     )
@@ -177,13 +177,13 @@ def _numbers(row: Row, names: Sequence[str], fid: str, beside: Printed | None) -
     return [*cells, of_row(row, fid), *printed]
 
 
-def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, what: str) -> list[str]:
+def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, what: str, places: int) -> list[str]:
     found = []
     for direction in dict.fromkeys(row[0] for row in rows):
         known = [(value, row) for row in rows if row[0] == direction and (value := number(row[column])) is not None]
         if len(known) > 1:
             value, row = (min if lowest else max)(known, key=lambda pair: pair[0])
-            found.append(f"{direction}: the best {what} is {value:.4g}, of {row[1]} ({row[3]}, {row[2]}).")
+            found.append(f"{direction}: the best {what} is {value:.{places}f}, of {row[1]} ({row[3]}, {row[2]}).")
     return found
 
 

@@ -58,7 +58,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
             lines[-1] += [of_row(row, f"seams/{test}/{axis}") for axis in AXES]
         lines[-1] += [found.p if found.p is not None else Missing("no p without enough planes")]
         lines[-1] += [of_row(row, name) for name in ("mismatch/tile", "mismatch/disparity", fid)]
-        lines[-1] += [row.notes.get("seams", "")]
+        lines[-1] += [row.notes.get("seams/verdict", ""), row.notes.get("seams", "")]
     return Table(
         name="seams",
         title="Seams by strategy, and FID beside",
@@ -71,7 +71,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
                 column
                 for test, called in TESTS.items()
                 for column in (
-                    Column(name=f"{test}_worst", title=f"{called} ({test.upper()})", words=True),
+                    Column(name=f"{test}_worst", title=f"{called} ({test.upper()})"),
                     *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
                 )
             ),
@@ -80,12 +80,14 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
             Column(name="disparity", digits=2),
             Column(name="fid", title="FID"),
             label("verdict"),
+            Column(name="sentence", words=True, shown=False),
         ],
         rows=lines,
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
-        "from 1, all are in the CSV. S4 is the network's own: mean difference of two tiles where they meet, in "
-        "standard deviations. p is the smallest of all tests and axes, corrected for their number.",
+        "from 1, all are in the CSV. S4 is the network's own, whatever the strategy: mean difference of two tiles "
+        "where they would meet, in standard deviations. p is the smallest of all tests and axes, corrected for their "
+        "number.",
     )
 
 

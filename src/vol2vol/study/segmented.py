@@ -125,7 +125,7 @@ def _whole(cuts: Cuts, seen: Sequence[Seen]) -> Sheet:
             "outline": outlined(cuts.planes[index].pixels, mask, grey.limits),
         }
         for row, (what, pixels) in zip(rows, images.items(), strict=False):
-            caption = f"IoU {words.number(one.iou)} of the volume" if what == "mask" else ""
+            caption = f"{_told(one.iou)} of the volume" if what == "mask" else ""
             shown = replace(plane, pixels=pixels)
             row.append(draw(shown, f"{letter}: {name}, {what}", what, PROBABILITY, borders=lines, caption=caption))
         if index:
@@ -230,6 +230,10 @@ def checkpoint_sheets(folder: Path, rows: Sequence[Row], roles: dict[str, str], 
     return [sheet for sheet in sheets if sheet.rows and sheet.rows[0]]
 
 
+def _told(iou: float | None) -> str:
+    return "IoU not known" if iou is None else f"IoU {iou:.3f}"
+
+
 def _bounds(folder: Path, rows: Sequence[Row], judge: str, box: Box, fid: str) -> Sheet:
     shown: list[Shown] = []
     for row in rows:
@@ -249,5 +253,5 @@ def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) 
     mask = replace(plane, pixels=errors(seen.mask, seen.truth))
     return [
         draw(plane, name, f"{name}, image", grey_range([plane]), caption=told),
-        draw(mask, "mask", f"{name}, segmentation", PROBABILITY, caption=f"IoU {words.number(seen.iou)}"),
+        draw(mask, "mask", f"{name}, segmentation", PROBABILITY, caption=_told(seen.iou)),
     ]

@@ -20,6 +20,7 @@ from vol2vol.study.declared import Declared, read_declared
 from vol2vol.study.estimates import Judged
 from vol2vol.study.headlines import paper_tables
 from vol2vol.study.ladder import ladder
+from vol2vol.study.measures import fidelity_table, object_table
 from vol2vol.study.pages import render, write_page
 from vol2vol.study.report import REPORT
 from vol2vol.study.rows import ROWS, Row, read_rows
@@ -174,6 +175,7 @@ def _look(m: Material) -> Section:
         anchor="look",
         title="What do translations look like? (Fig. 2)",
         text="The same place in all, on one grey range; the target is another place: compare its look, not its shapes.",
+        tables=[fidelity_table(m.rows, m.roles)],
         sheets=sheets,
     )
 
@@ -190,7 +192,9 @@ def _masks(m: Material) -> Section:
         title="What do segmenters make of them? (Figs. 3 and 4)",
         text="Masks: white is right, magenta is foreground that is none, blue is missed. Marks at the edge of a "
         "picture show where tiles meet.",
+        tables=[object_table(m.rows, m.roles)],
         sheets=_shown(made),
+        folded=True,
     )
 
 

@@ -185,8 +185,9 @@ def _number(value: float | None, column: Column) -> str:
     if column.amount:
         return words.amount(value).strip()
     digits = f"{value:.{column.digits}f}" if column.places else words.number(value, column.digits)
-    plain = digits.replace("-", "\N{MINUS SIGN}")
-    return f"+{plain}" if column.signed and value > 0 else plain
+    plain = digits.lstrip("-")
+    sign = "" if float(plain.replace(",", "")) == 0 else "\N{MINUS SIGN}" if value < 0 else "+" * column.signed
+    return f"{sign}{plain}"
 
 
 def _empty(cell: Cell) -> bool:

@@ -43,7 +43,7 @@ def result_of(folder: Path, row: Row) -> Result:
         model=row.translator if row.kind == "network" else condition(row).name,
         assembly=row.assembly,
         source=part(folder, row.source, "test"),
-        target=part(folder, row.target, "test"),
+        target=part(folder, row.target, "test") or part(folder, row.target, "train"),
         answer=part(folder, row.source, f"test-as-{row.target}"),
     )
 
