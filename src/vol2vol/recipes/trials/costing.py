@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite, nan
+
 from vol2vol.bundles import describe_bundle, find_bundle, load_bundle
 from vol2vol.prediction import Prediction, PredictSettings, predicting
 from vol2vol.recipes.trials.findings import Findings
@@ -16,6 +18,8 @@ def training_cost(model: Model, epoch: int, found: Findings) -> None:
     found.number("cost/train_seconds", seconds)
     if rows and rows[-1]["step"]:
         found.number("cost/train_seconds_per_step", seconds / rows[-1]["step"])
+    memory = [row["memory"] for row in rows if isfinite(row.get("memory", nan))]
+    found.number("cost/train_peak_memory", max(memory) if memory else None)
     about = describe_bundle(find_bundle(model.path, epoch))
     found.number("cost/parameters", about["weights"][model.direction])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vol2vol.prediction import predict
-from vol2vol.recipes.demo import peak_memory
+from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.trials import measuring, segmenting
 from vol2vol.recipes.trials.costing import prediction_cost, training_cost
 from vol2vol.recipes.trials.findings import Findings, blocks_for
@@ -18,6 +18,7 @@ from vol2vol.recipes.trials.making import Judge, Model, Workshop
 from vol2vol.recipes.trials.measuring import Subject
 from vol2vol.recipes.trials.trials import IN_DOMAIN, MEASURED, PICKED, Trial
 from vol2vol.study.rows import Row
+from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
 
 SEGMENTED = {"segmentation", "objects", "near_seam", "label_free"}
@@ -72,7 +73,7 @@ def _translated(shop: Workshop, trial: Trial, found: Findings) -> Subject:
             changes |= {"strategy": trial.strategy, "assembly": trial.assembly, **chosen}
             which = f"epoch-{trial.checkpoint:04d}"
         settings = shop.study.settings(changes)
-        with peak_memory() as peak:
+        with peak_memory(find_device(settings.device)) as peak:
             made = predict(model.path, source, volume, settings, which=which)
         prediction_cost(model, which, settings, made, peak(), found=found)
         if trial.kind == "network":

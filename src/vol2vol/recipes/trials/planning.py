@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from vol2vol import nets
 from vol2vol.geometry import Shape
 from vol2vol.prediction.devices import find_device
+from vol2vol.recipes.cost import recipe_cost
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.recipes.trials.parts import Parts, check_data
 from vol2vol.recipes.trials.settings import Study, load_study
 from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, read_rows
-
-PASSES = {"cyclegan": 18, "segment": 3}
-"""Forward passes of one network that a training step costs per patch: six of a cycleGAN's (there, back and the
-target itself, in both directions), and twice as much again backward; critics are small beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +98,16 @@ def _prices(study: Study) -> Iterator[tuple[str, Price]]:
 
 
 def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
-    network: Any = recipe.cyclegan.generator if recipe.task == "cyclegan" else recipe.segment.network
-    per_voxel = seconds_per_voxel(network.name, tuple(sorted(network.arguments.items())), recipe.dims)
-    patches = min(_voxels(study, name, "train") for name in domains) / prod(recipe.patch)
+    cost = recipe_cost(recipe)
+    seconds = 1 / speed(recipe)
     train = recipe.train
+    patches = min(_voxels(study, name, "train") for name in domains) / prod(recipe.patch)
     steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
-    seconds = steps * train.batch_size * PASSES[recipe.task] * prod(recipe.patch) * per_voxel
-    return Price(steps=steps, seconds=seconds, per_voxel=per_voxel)
+    return Price(
+        steps=steps,
+        seconds=steps * cost["operations per step"] * seconds,
+        per_voxel=max(cost["operations per voxel"].values()) * seconds,
+    )
 
 
 def _seconds(study: Study, trial: Trial, prices: dict[str, Price]) -> float:
@@ -123,25 +125,25 @@ def _voxels(study: Study, domain: str, part: Any) -> int:
     return prod(Parts(study, Path()).shape(domain, part))
 
 
-_KNOWN: dict[Any, float] = {}
+def speed(recipe: Recipe) -> float:
+    """Return the operations per second that a recipe's network does on this machine, measured on one small tile."""
+    about = recipe.cyclegan.generator if recipe.task == "cyclegan" else recipe.segment.network
+    return _speed(about.name, yaml.safe_dump(dict(about.arguments)), recipe.dims)
 
 
-def seconds_per_voxel(name: str, arguments: tuple[tuple[str, Any], ...], dims: int) -> float:
-    """Return what a network of a kind takes for a voxel on this machine, measured on one small tile."""
-    key = repr((name, arguments, dims))
-    if key not in _KNOWN:
-        channels = {} if name in ("unet", "resnet") else {"in_channels": 1, "out_channels": 1}
-        network: Any = nets.build(name, dims=dims, **{**channels, **dict(arguments)}).train()
-        foot = nets.footprint(network)
-        size: Shape = tuple(
-            foot.admissible(max(n, 128 if dims == 2 else 40), axis, at_least=True)
-            for axis, n in enumerate(foot.minimum)
-        )
-        device = find_device("auto")
-        tile = torch.zeros(1, 1, *size, device=device)
-        network = network.to(device)
-        began = time.perf_counter()
-        with torch.no_grad():
-            network(tile)
-        _KNOWN[key] = (time.perf_counter() - began) / prod(size)
-    return _KNOWN[key]
+@lru_cache(maxsize=64)
+def _speed(name: str, arguments: str, dims: int) -> float:
+    network: Any = nets.build(name, dims=dims, **yaml.safe_load(arguments)).train()
+    foot = nets.footprint(network)
+    size: Shape = tuple(
+        foot.admissible(max(n, 128 if dims == 2 else 40), axis, at_least=True) for axis, n in enumerate(foot.minimum)
+    )
+    device = find_device("auto")
+    tile, network = torch.zeros(1, network.in_channels, *size, device=device), network.to(device)
+    times = []
+    with torch.no_grad():
+        for _ in range(3):
+            began = time.perf_counter()
+            float(network(tile).sum())
+            times.append(time.perf_counter() - began)
+    return nets.flops(network, size) / min(times)

@@ -49,10 +49,10 @@ def run_study(
     *,
     data: str | Path | None = None,
     overrides: Sequence[str] = (),
-    every: int = 8,
+    every: float = 900,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Run a study into a folder, and write its report at the end and after `every` trials.
+    """Run a study into a folder, and write its report at the end and about every so many seconds.
 
     `study` is a shipped one by name or a YAML file, `data` the folder that its volumes lie in, `overrides` are
     `key.sub=value` changes. Trials that are done are not done again, failed ones are; what fails, fails alone. Raises
@@ -82,17 +82,18 @@ def _later(study: Study, *, checkpoints: bool = True) -> int:
 class _Runner:
     """Does trials and keeps count."""
 
-    def __init__(self, shop: Workshop, every: int, say: Progress) -> None:
+    def __init__(self, shop: Workshop, every: float, say: Progress) -> None:
         self.shop, self.every, self.say = shop, every, say
         self.rows = {row.trial: row for row in read_rows(shop.folder)} if (shop.folder / ROWS).is_file() else {}
-        self.began, self.made = time.monotonic(), 0
+        self.began = self.reported = time.monotonic()
+        self.made = 0
 
     def run(self, trials: Sequence[Trial], *, ahead: int = 0) -> None:
         """Do all trials that are not done; `ahead` are those that come after them."""
         for number, trial in enumerate(trials):
             if not whole(self.rows.get(trial.name), trial):
                 self._do(trial, left=len(trials) - number - 1 + ahead)
-                if self.made % self.every == 0:
+                if time.monotonic() - self.reported > self.every:
                     self.report()
 
     def _do(self, trial: Trial, *, left: int) -> None:
@@ -102,6 +103,7 @@ class _Runner:
         try:
             row, sums = do(self.shop, trial, before, read_sums(folder, trial.name))
         except FAILURES as error:
+            log.debug("%s failed", trial.name, exc_info=True)
             row, sums = replace(trial.row(), status="failed", reason=_line(error)), {}
         append_row(folder, row, sums)
         self.rows[trial.name] = row
@@ -115,13 +117,15 @@ class _Runner:
         """Write the report; a mistake in it stops no trial."""
         if not self.rows:
             return None
-        try:
-            from vol2vol.study import write_study_report
+        from vol2vol.study import write_study_report
 
+        try:
             return write_study_report(self.shop.folder)
-        except (*FAILURES, ImportError) as error:
+        except FAILURES as error:
             log.warning("the report was not written: %s", _line(error))
             return None
+        finally:
+            self.reported = time.monotonic()
 
 
 def whole(row: Row | None, trial: Trial) -> bool:

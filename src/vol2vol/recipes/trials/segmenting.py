@@ -132,7 +132,8 @@ def judge_without_labels(shop: Workshop, subject: Subject, judges: Sequence[Judg
         p = [probability(volume, box, scale) for volume, scale in zip(volumes, scales, strict=True)]
         m = [one >= judge.threshold for one, judge in zip(p, some, strict=True)]
         sums += [[float(a[b].sum()), float(a.sum()), float(b.sum()), b.size] for a, b in zip(p, m, strict=True)]
-        shared += [[(m[i] & m[j]).sum(), (m[i] & ~m[j]).sum(), (~m[i] & m[j]).sum()] for i, j in pairs]
+        for row, (i, j) in zip(shared, pairs, strict=True):
+            row += [(m[i] & m[j]).sum(), (m[i] & ~m[j]).sum(), (~m[i] & m[j]).sum()]
     both, soft, hard, count = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
         found.number("label_free/confidence", float(np.mean(2 * both / (soft + hard))))
