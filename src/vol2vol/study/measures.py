@@ -9,20 +9,20 @@ from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, mean_cell, number
 
 FIDELITY = {
-    "fidelity/psnr": Column(name="psnr", title="PSNR (dB)"),
-    "fidelity/ssim": Column(name="ssim", title="SSIM"),
-    "fidelity/pearson": Column(name="pearson", title="Correlation"),
-    "fidelity/lncc": Column(name="lncc", title="LNCC"),
-    "structure/lncc": Column(name="source_lncc", title="LNCC with the source"),
-    "structure/gradient_correlation": Column(name="source_gradients", title="Gradients of the source"),
-    "cycle/psnr": Column(name="cycle_psnr", title="Back again, PSNR (dB)"),
+    "fidelity/psnr": Column(name="psnr", title="PSNR (dB)", digits=1, places=True),
+    "fidelity/ssim": Column(name="ssim", title="SSIM", places=True),
+    "fidelity/pearson": Column(name="pearson", title="Correlation", places=True),
+    "fidelity/lncc": Column(name="lncc", title="LNCC", places=True),
+    "structure/lncc": Column(name="source_lncc", title="LNCC, source", places=True),
+    "structure/gradient_correlation": Column(name="source_gradients", shown=False),
+    "cycle/psnr": Column(name="cycle_psnr", title="Back again (dB)", digits=1, places=True),
 }
 OBJECTS = {
-    "f1": Column(name="f1", title="F1 at IoU 0.5"),
-    "ap50": Column(name="ap50", title="AP at 0.5"),
-    "ap75": Column(name="ap75", title="AP at 0.75"),
-    "count_error": Column(name="count_error", title="Error of count"),
-    "rand": Column(name="rand_error", title="Adapted Rand error"),
+    "f1": Column(name="f1", title="F1 at IoU 0.5", places=True),
+    "ap50": Column(name="ap50", title="AP at 0.5", places=True),
+    "ap75": Column(name="ap75", title="AP at 0.75", places=True),
+    "count_error": Column(name="count_error", title="Error of count", places=True),
+    "rand": Column(name="rand_error", title="Adapted Rand error", places=True),
 }
 
 

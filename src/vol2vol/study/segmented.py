@@ -22,6 +22,8 @@ from vol2vol.volumes import open_volume
 
 HIT, WRONG, MISSED = (255, 255, 255), (230, 0, 200), (40, 90, 255)
 EDGE = (255, 210, 0)
+WIDE = 6
+"""Images in a row of Fig. 4: image and mask of three checkpoints."""
 PROBABILITY = Range(low=0.0, high=1.0, unit="probability", colours="viridis")
 
 
@@ -226,7 +228,7 @@ def checkpoint_sheets(folder: Path, rows: Sequence[Row], roles: dict[str, str], 
             if role in chosen:
                 row_of += _pair(folder, chosen[role], f"{role}, epoch {chosen[role].checkpoint}", judge, box, fid=fid)
         title = f"{condition(family[0]).direction}, {key[0]} ({first}, {key[1]}), {judge}"
-        sheets.append(Sheet(title=title, rows=[row_of]))
+        sheets.append(Sheet(title=title, rows=[row_of], least=WIDE))
     return [sheet for sheet in sheets if sheet.rows and sheet.rows[0]]
 
 
@@ -240,7 +242,7 @@ def _bounds(folder: Path, rows: Sequence[Row], judge: str, box: Box, fid: str) -
         own = judge if row.kind != "bound" or judge in row.segmentations else next(iter(row.segmentations), "")
         pair = _pair(folder, row, condition(row).name, own, box, fid=fid)
         shown += pair[1:] if row.kind == "bound" and len(rows) > 1 else pair
-    return Sheet(title=f"{condition(rows[0]).direction}, {judge}" if rows else "", rows=[shown])
+    return Sheet(title=f"{condition(rows[0]).direction}, {judge}" if rows else "", rows=[shown], least=WIDE)
 
 
 def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) -> list[Shown]:
@@ -253,5 +255,5 @@ def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) 
     mask = replace(plane, pixels=errors(seen.mask, seen.truth))
     return [
         draw(plane, name, f"{name}, image", grey_range([plane]), caption=told),
-        draw(mask, "mask", f"{name}, segmentation", PROBABILITY, caption=_told(seen.iou)),
+        draw(mask, f"{name.partition(',')[0]}: mask", f"{name}, segmentation", PROBABILITY, caption=_told(seen.iou)),
     ]

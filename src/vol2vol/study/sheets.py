@@ -51,11 +51,13 @@ class Sheet:
     rows: list[list[Shown]]
     ranges: list[Range] = field(default_factory=list)
     note: str = ""
+    least: int = 1
+    """Columns to leave room for, so that few images do not grow."""
 
     @property
     def columns(self) -> int:
         """Images in the widest row."""
-        return max(map(len, self.rows), default=1)
+        return max(self.least, *map(len, self.rows), 1)
 
 
 def png(data: bytes) -> str:

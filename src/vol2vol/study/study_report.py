@@ -177,6 +177,7 @@ def _look(m: Material) -> Section:
         text="The same place in all, on one grey range; the target is another place: compare its look, not its shapes.",
         tables=[fidelity_table(m.rows, m.roles)],
         sheets=sheets,
+        folded=True,
     )
 
 
