@@ -8,7 +8,7 @@ import tyro
 import yaml
 
 from vol2vol.cli import parse, show
-from vol2vol.recipes import list_recipes, load_recipe
+from vol2vol.recipes import list_preparations, list_recipes, load_preparation, load_recipe
 
 
 def run(words: list[str]) -> None:
@@ -30,9 +30,12 @@ def _recipes(
         json: print as JSON.
     """
     if name is None:
-        show.result(list_recipes(), as_json=json)
+        show.result({**list_preparations(), **list_recipes()}, as_json=json)
         return
-    recipe = load_recipe(name, overrides).model_dump(mode="json")
+    if name in list_preparations():
+        recipe = load_preparation(name, overrides).model_dump(mode="json", exclude_unset=True)
+    else:
+        recipe = load_recipe(name, overrides).model_dump(mode="json")
     if json:
         show.result(recipe, as_json=True)
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,8 +22,9 @@ Method = Literal["cubic", "linear", "area", "nearest", "majority"]
 METHODS: tuple[str, ...] = get_args(Method)
 REACH = {"cubic": 2, "linear": 1}
 """Half the width of a kernel, in voxels of the coarser grid."""
-FINEST = 10**6
-"""Ratios are kept as fractions with at most this denominator."""
+FINEST = 1000
+"""Ratios are fractions with at most this denominator: exact for voxel sizes of two decimals, else right to a hundredth
+of a voxel over ten thousand of them. Lengths, areas and volumes in such units are whole numbers that floats hold."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Grid:
     @classmethod
     def between(cls, size: int, old: float, new: float) -> Grid:
         """Return the grid that leads from voxels of length `old` to voxels of length `new`."""
-        ratio = Fraction(repr(float(new))) / Fraction(repr(float(old)))
+        ratio = Fraction(repr(float(new))) / Fraction(repr(float(old)))  # as written: 5.24 is 131/25
         return cls(size, ratio.limit_denominator(FINEST))
 
     @property
@@ -117,8 +119,7 @@ def resample(values: np.ndarray, grids: Sequence[Grid], box: Box, method: Method
     rounded and clipped, never wrapped.
     """
     if method == "majority":
-        weights = [g.weights(a, b, method, np.float64) for g, a, b in zip(grids, box.start, box.stop, strict=True)]
-        return np.stack([_majority(channel, weights) for channel in values])
+        return np.stack([_majority(channel, grids, box) for channel in values])
     wide = np.float64 if values.dtype.itemsize > 2 and values.dtype != np.float32 else np.float32
     made = values
     for axis in sorted(range(3), key=lambda axis: -grids[axis].ratio):
@@ -144,26 +145,47 @@ def fit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.ascontiguousarray(np.clip(np.rint(values), limits.min, limits.max), dtype)
 
 
-def _majority(values: np.ndarray, weights: Sequence[Any]) -> np.ndarray:
-    """Return of one channel the value with the greatest weight, one value after the other within its own bounds."""
+def _majority(values: np.ndarray, grids: Sequence[Grid], box: Box) -> np.ndarray:
+    """Return of one channel `(Z, Y, X)` the value with the greatest weight, the smaller one of two as great."""
+    found = np.unique(values)
+    made = np.full(box.shape, found[0], values.dtype)
+    if found.size == 1:
+        return made
+    wide = np.float32 if prod(g.ratio.numerator for g in grids) < 1 << 24 else np.float64
+    weights = [g.weights(a, b, "majority", wide) for g, a, b in zip(grids, box.start, box.stop, strict=True)]
+    if found.size == 2:
+        z, y, x = (matrix.sum(1) for matrix in weights)
+        everywhere = tuple(slice(0, n) for n in values.shape)
+        votes, _ = _votes(values == found[1], weights, everywhere)
+        made[2 * votes > z[:, None, None] * y[:, None] * x] = found[1]
+        return made
+    return _most_votes(values, weights, made)
+
+
+def _most_votes(values: np.ndarray, weights: Sequence[Any], made: np.ndarray) -> np.ndarray:
+    """Fill in the value with most votes, one value after the other within its own bounds, the smallest first."""
     from scipy.ndimage import find_objects
 
     found, numbers = np.unique(values, return_inverse=True)
-    made = np.full([matrix.shape[0] for matrix in weights], found[0], values.dtype)
-    if found.size == 1:
-        return made
     numbers = numbers.reshape(values.shape) + 1
-    most = np.zeros(made.shape)
+    most = np.zeros(made.shape, weights[0].dtype)
     for number, where in enumerate(find_objects(numbers), start=1):
-        votes = (numbers[where] == number).astype(np.float64)
-        rows = []
-        for axis, (matrix, part) in enumerate(zip(weights, where, strict=True)):
-            cut = matrix[:, part]
-            filled = np.flatnonzero(np.diff(cut.indptr))
-            rows.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
-            votes = along(cut[rows[axis]], votes, axis)
-        here = (rows[0], rows[1], rows[2])
+        votes, here = _votes(numbers[where] == number, weights, where)
         better = votes > most[here]
         made[here][better] = found[number - 1]
         most[here][better] = votes[better]
     return made
+
+
+def _votes(mask: np.ndarray, weights: Sequence[Any], where: Sequence[slice]) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Return the weight of a mask, which lies at `where` in the input, and the slices of the output it reaches.
+
+    Whole numbers: the order of the axes, by how much they leave out, changes none.
+    """
+    votes, rows = mask.astype(weights[0].dtype), [slice(0, 0)] * 3
+    for axis in sorted(range(3), key=lambda axis: weights[axis].shape[0] / weights[axis].shape[1]):
+        part = weights[axis][:, where[axis]]
+        filled = np.flatnonzero(np.diff(part.indptr))
+        rows[axis] = slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0)
+        votes = along(part[rows[axis]], votes, axis)
+    return votes, tuple(rows)

@@ -16,7 +16,7 @@ from vol2vol.intensity import Intensity
 from vol2vol.preparation.resampling import Grid, Method, fit, resample
 
 CONTENT = "content"
-COARSEST = 1000
+COARSEST = 200
 """Voxels are made at most this many times longer or shorter; more is a wrong unit."""
 Triple = tuple[float, float, float]
 
@@ -128,7 +128,7 @@ class Resample(_Step):
     step: Literal["resample"] = "resample"
     voxel_size: tuple[float, float] | Triple
     """The new voxel size Z,Y,X in the volume's unit; Y,X leaves z as it is. One plane stays one plane."""
-    method: Literal["auto"] | Method = "auto"
+    method: Literal["auto", "cubic", "linear", "area", "nearest", "majority"] = "auto"
     """cubic, linear, area (the mean), nearest, majority; auto takes majority for labels and cubic for the rest."""
 
     def grids(self, before: Look) -> list[Grid]:
@@ -165,9 +165,9 @@ class Resample(_Step):
         return resample(values, self.grids(before), box, self.chosen(before))
 
     def working(self, before: Look, box: Box) -> int:
-        """Count three copies in floating point: before, after and between the axes."""
-        wide = 8 if before.labels or before.dtype.itemsize > 2 else 4
-        return 3 * wide * before.shape[0] * max(self.needs(before, box).size, box.size)
+        """Count the copies in floating point before, between and after the axes, and the sorting of labels."""
+        wide = 40 if before.labels else 24 if before.dtype.itemsize > 2 else 12
+        return wide * before.shape[0] * max(self.needs(before, box).size, box.size)
 
 
 @functools.cache

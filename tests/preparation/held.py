@@ -1,0 +1,52 @@
+"""Arrays as volumes: in memory, and on disk."""
+
+from vol2vol.geometry import Box
+from vol2vol.preparation import Chain
+from vol2vol.volumes import create_volume, open_volume
+
+
+class Held:
+    """An array `(C, Z, Y, X)` with the face of a volume; counts the voxels that are read."""
+
+    path, unit = "held", "nanometer"
+
+    def __init__(self, array, voxel_size=(8.0, 8.0, 8.0), chunks=(4, 8, 8)):
+        self.array, self.voxel_size = array, voxel_size
+        self.shape, self.spatial, self.dtype, self.channels = array.shape, array.shape[1:], array.dtype, len(array)
+        self.chunks = tuple(map(min, chunks, self.spatial))
+        self.read_voxels = 0
+
+    def read(self, box):
+        assert Box.of(self.spatial).contains(box), box
+        self.read_voxels += box.size
+        return self.array[(slice(None), *box.slices)].copy()
+
+
+def chain(array, *steps, voxel_size=(8.0, 8.0, 8.0), labels=False):
+    return Chain.of(Held(array, voxel_size), steps, labels=labels)
+
+
+def whole(one):
+    """Return everything a chain makes, at once."""
+    return one.read(Box.of(one.spatial))
+
+
+def put(path, array, *, voxel_size=(8, 8, 8), chunks=(4, 8, 8), unit="nanometer"):
+    """Write ([C,] Z, Y, X) as OME-Zarr and return the path."""
+    array = array if array.ndim == 4 else array[None]
+    with create_volume(
+        path, shape=array.shape, dtype=array.dtype, voxel_size=voxel_size, unit=unit, chunks=chunks
+    ) as made:
+        made.write(Box.of(made.spatial), array)
+    return path
+
+
+def get(path, **about):
+    """Return all voxels of a volume."""
+    with open_volume(path, **about) as stored:
+        return stored.read(Box.of(stored.spatial))
+
+
+def tree(folder):
+    """Return every file below a folder with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
