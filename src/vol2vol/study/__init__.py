@@ -7,24 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vol2vol.study.fidelity import Comparison, compare
     from vol2vol.study.report import write_report
     from vol2vol.study.results import UNTRANSLATED, Result, read_results, write_results
     from vol2vol.study.study_report import write_study_report
 
 __all__ = [
     "UNTRANSLATED",
-    "Comparison",
     "Result",
-    "compare",
     "read_results",
     "write_report",
     "write_results",
     "write_study_report",
 ]
 _WHERE = {
-    "Comparison": "fidelity",
-    "compare": "fidelity",
     "write_report": "report",
     "write_study_report": "study_report",
 }

@@ -55,7 +55,12 @@ class Contrast:
 
 
 def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Contrast]:
-    """Return every contrast that the rows allow, with draws that pair blocks, and seeds where both sides have them."""
+    """Return every contrast that the rows allow, with draws that pair blocks, and seeds where both sides have them.
+
+    Strategies are compared with the least seamed one of the same training, checkpoint and assembly, for best, middle
+    and worst checkpoints; the least seamed one of best checkpoints with simple translations and with other assemblies.
+    Both sides are judged by the same segmenters and seeds.
+    """
     found = []
     for role in ROLES:
         there = conditions(with_role(rows, roles, role))

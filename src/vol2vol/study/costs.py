@@ -22,7 +22,10 @@ COLUMNS = {
 
 
 def cost_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
-    """Return the cost of every condition, means over its seeds."""
+    """Return the cost of every condition, means over its seeds.
+
+    In the CSV memory is in bytes, times in seconds (of trainings: hours), operations per voxel of the volume.
+    """
     lines: list[list[Cell]] = []
     shown: dict[Condition, dict[str, Cell]] = {}
     for one, group in conditions(with_role(rows, roles)).items():

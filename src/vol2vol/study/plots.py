@@ -44,7 +44,10 @@ def fid_by_checkpoint(rows: Sequence[Row]) -> list[Shown]:
 
 
 def cost_and_quality(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Shown]:
-    """Return one plot per direction: IoU against time per megavoxel, with the Pareto front."""
+    """Return one plot per direction: IoU against time per megavoxel, with the Pareto front.
+
+    Of best checkpoints, means over seeds. What was not translated took no time and is not shown.
+    """
     found = []
     for direction in _directions(rows):
         points = []

@@ -45,7 +45,10 @@ class Found:
 
 
 def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
-    """Return the seam statistics of every strategy's best checkpoint, FID beside."""
+    """Return the seam statistics of every strategy's best checkpoint, one line per training, FID beside.
+
+    Values are ratios to what the same planes would be without seams, 1 where there are none; p is two-sided.
+    """
     fid = fid_name(rows)
     shown = [row for row in with_role(rows, roles) if row.kind == "network" and _tested(row)]
     lines: list[list[Cell]] = []
@@ -62,26 +65,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
     return Table(
         name="seams",
         title="Seams by strategy, and FID beside",
-        columns=[
-            label("direction"),
-            label("condition"),
-            Column(name="seed", digits=1),
-            Column(name="checkpoint", title="Epoch", digits=6),
-            *(
-                column
-                for test, called in TESTS.items()
-                for column in (
-                    Column(name=f"{test}_worst", title=f"{called} ({test.upper()})"),
-                    *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
-                )
-            ),
-            Column(name="p", title="p, corrected", digits=2),
-            Column(name="tile_mismatch", title="S4 (tile mismatch)", digits=2),
-            Column(name="disparity", digits=2),
-            Column(name="fid", title="FID"),
-            label("verdict"),
-            Column(name="sentence", words=True, shown=False),
-        ],
+        columns=_columns(),
         rows=lines,
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
@@ -89,6 +73,29 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         "where they would meet, in standard deviations. p is the smallest of all tests and axes, corrected for their "
         "number.",
     )
+
+
+def _columns() -> list[Column]:
+    return [
+        label("direction"),
+        label("condition"),
+        Column(name="seed", digits=1),
+        Column(name="checkpoint", title="Epoch", digits=6),
+        *(
+            column
+            for test, called in TESTS.items()
+            for column in (
+                Column(name=f"{test}_worst", title=f"{called} ({test.upper()})"),
+                *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
+            )
+        ),
+        Column(name="p", title="p, corrected", digits=2),
+        Column(name="tile_mismatch", title="S4 (tile mismatch)", digits=2),
+        Column(name="disparity", digits=2),
+        Column(name="fid", title="FID"),
+        label("verdict"),
+        Column(name="sentence", words=True, shown=False),
+    ]
 
 
 def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:

@@ -147,12 +147,14 @@ def _whole(cuts: Cuts, seen: Sequence[Seen]) -> Sheet:
                         caption=caption,
                     )
                 )
-    blank = replace(
-        first.probability, pixels=errors(first.mask, None) if first.truth is None else errors(first.truth, None)
-    )
-    rows[3].insert(0, draw(blank, "truth" if first.truth is not None else "mask of A", "Truth", PROBABILITY))
+    rows[3].insert(0, _truth(first))
     rows[4].insert(0, _profile(cuts, seen))
     return Sheet(title="", rows=rows, ranges=[PROBABILITY, heat])
+
+
+def _truth(one: Seen) -> Shown:
+    title, mask = ("mask of A", one.mask) if one.truth is None else ("truth", one.truth)
+    return draw(replace(one.probability, pixels=errors(mask, None)), title, title, PROBABILITY)
 
 
 BINARY = Range(low=0.0, high=1.0, unit="mask", colours="magma")
