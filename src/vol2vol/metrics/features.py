@@ -82,15 +82,18 @@ def extract(
     batch: int = 32,
     device: str = "cpu",
     name: str | None = None,
+    places: np.ndarray | None = None,
 ) -> Features:
     """Return the features of patches of a volume.
 
-    `channel` picks one of several; without it, one channel or three (RGB) are used as they are. Raises `BadInput`
-    where patches do not fit, channels are not named, or the network does not return `(B, d)`.
+    `places` are those of another volume of this shape, so that both are compared patch by patch; by default the
+    cutting draws them, which in large volumes depends on the chunks. `channel` picks one of several; without it, one
+    channel or three (RGB) are used as they are. Raises `BadInput` where patches do not fit, channels are not named, or
+    the network does not return `(B, d)`.
     """
     cutting = cutting or Cutting()
     _check_channel(volume, channel)
-    places = positions(volume, cutting)
+    places = positions(volume, cutting) if places is None else places
     network = network.to(device).eval()
     rows = []
     with torch.inference_mode():

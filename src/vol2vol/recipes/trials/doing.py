@@ -100,7 +100,7 @@ def _first(shop: Workshop, trial: Trial) -> Path | None:
     """Return the volume of the first strategy that this one is compared with."""
     if trial.kind != "network":
         return None
-    first = next(iter(shop.study.translators[trial.translator].strategies))
+    first = shop.study.translators[trial.translator].reference
     path = shop.folder / "volumes" / f"{replace(trial, strategy=first).name}.zarr"
     return path if first != trial.strategy and path.exists() else None
 
@@ -122,10 +122,10 @@ def _measure_volume(shop: Workshop, subject: Subject, wanted: Sequence[str], fou
 
 
 def _measure_segmentations(shop: Workshop, subject: Subject, wanted: Sequence[str], found: Findings) -> None:
-    judges = _judges(shop, subject.trial)
-    if not judges:
+    if not shop.study.segmenters:
         return
     shop.check_foreground(subject.trial.source)
+    judges = _judges(shop, subject.trial)
     only_label_free = not SEGMENTED & set(wanted) - {"label_free"}
     asked = judges[: segmenting.WITNESSES] if only_label_free else judges
     segmenting.segment(shop, subject, asked, found)
@@ -142,8 +142,6 @@ def _measure_segmentations(shop: Workshop, subject: Subject, wanted: Sequence[st
 
 
 def _judges(shop: Workshop, trial: Trial) -> list[Judge]:
-    if not shop.study.segmenters:
-        return []
     if trial.translator == IN_DOMAIN:
         return shop.judges(trial.source)
     return shop.judges(trial.target, adapted_to=trial.source if trial.translator == "adabn" else None)

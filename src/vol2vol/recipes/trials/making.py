@@ -207,15 +207,18 @@ class Workshop:
         trained = load_encoder(kept)
         return Ruler(name="encoder", network=trained.network, grey=trained.grey)
 
-    def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1) -> Features:
-        """Return what a ruler sees in a volume that many trials are compared with."""
-        return self._once((path, by.name, axis, times), lambda: self.seen(path, by, axis, times=times))
+    def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
+        """Return what a ruler sees in a volume, remembered: for those that many trials are compared with."""
+        key = (path, by.name, axis, times)
+        seen: Features = self._once(key, lambda: self.seen(path, by, axis, times=times, like=like))
+        return seen
 
-    def seen(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1) -> Features:
-        """Return what a ruler sees in a volume."""
+    def seen(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
+        """Return what a ruler sees in a volume, at the places of another one where `like` is given."""
         about = self.study.distance
         cutting = Cutting(count=times * about.patches, size=about.size, axis=axis)
-        return extract(open_volume(path), by.network, by.grey, cutting, name=by.name)
+        places = None if like is None else like.places
+        return extract(open_volume(path), by.network, by.grey, cutting, name=by.name, places=places)
 
 
 def check_masks(study: Study, parts: Parts) -> None:

@@ -88,7 +88,7 @@ def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], fou
             before = shop.features(subject.source, by, plane)
             real = shop.features(target, by, plane, times=2)
             same = subject.volume == subject.source
-            after = before if same else shop.seen(subject.volume, by, plane)
+            after = before if same else shop.seen(subject.volume, by, plane, like=before)
             for name, distance in DISTANCES.items():
                 seen = scale(before, after, real, distance)
                 named = f"distance/{kind}/{name}/{plane}"
@@ -98,7 +98,7 @@ def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], fou
                 found.number(f"{named}/ceiling", seen.ceiling)
                 found.number(f"{named}/gap_closed", seen.gap_closed)
                 if subject.first is not None:
-                    other = shop.features(subject.first, by, plane)
+                    other = shop.features(subject.first, by, plane, like=before)
                     _beyond(shop, (after, real, other), distance, f"{named}/against_first", found)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,10 @@ from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of
 from vol2vol.phantoms.noise import key, white
 from vol2vol.phantoms.writing import VOXEL_SIZE
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
+from vol2vol.preparation.chain import answered
 from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
-from vol2vol.volumes import Volume, create_volume, open_volume
+from vol2vol.volumes import create_volume, open_volume
 
 FOLDER = "domains"
 BLOCK = (64, 256, 256)
@@ -42,7 +44,7 @@ class Origin:
     spatial: Shape
     channels: int
     dtype: np.dtype
-    voxel_size: tuple[float, ...]
+    voxel_size: Sequence[float]
     unit: str
 
 
@@ -55,13 +57,11 @@ class Parts:
 
     def image(self, domain: str, part: PartName) -> Path:
         """Return the image of a part."""
-        return self._written(domain, part, f"{part}.zarr", partial(_image, self.study, domain))
+        return self._written(domain, part, f"{part}.zarr", partial(_image, self.study, domain, part))
 
     def mask(self, domain: str, part: PartName) -> Path:
-        """Return the mask of a part; raise `BadInput` where the domain has none."""
-        if not self.has_mask(domain):
-            raise BadInput(f"domain {domain} has no mask: give one, or leave it out of what is segmented")
-        return self._written(domain, part, f"{part}-mask.zarr", partial(_mask, self.study, domain))
+        """Return the mask of a part; there must be one."""
+        return self._written(domain, part, f"{part}-mask.zarr", partial(_mask, self.study, domain, part))
 
     def truth(self, domain: str, target: str) -> Path | None:
         """Return the test part's tissue in the look of another domain; None where it is not known."""
@@ -78,19 +78,19 @@ class Parts:
 
     def shape(self, domain: str, part: PartName) -> Shape:
         """Return the voxels of a part, which need not be written."""
-        spatial = _image(self.study, domain).spatial
-        return _box(self.study.domains[domain].parts.get(part, ""), spatial, f"domains.{domain}.parts.{part}").shape
+        spatial = _image(self.study, domain, part).spatial
+        return _box(self.study.domains[domain].part(part).box, spatial, f"domains.{domain}.parts.{part}").shape
 
     def has_mask(self, domain: str) -> bool:
         """Say whether a domain can be segmented and judged."""
         about = self.study.domains[domain]
-        return about.phantom is not None or bool(about.mask)
+        return about.phantom is not None or all(about.part(part).mask for part in get_args(PartName))
 
     def _written(self, domain: str, part: PartName | None, name: str, origin: Callable[[], Origin]) -> Path:
         path = self.folder / FOLDER / domain / name
         if not path.exists():
             made = origin()
-            text = self.study.domains[domain].parts.get(part, "") if part else ""
+            text = self.study.domains[domain].part(part).box
             _write(path, made, _box(text, made.spatial, f"domains.{domain}.parts.{part}"))
         return path
 
@@ -103,15 +103,20 @@ def _box(text: str, spatial: Shape, where: str) -> Box:
         raise BadInput(f"{where}: {error}") from None
 
 
-def _image(study: Study, domain: str) -> Origin:
+def _image(study: Study, domain: str, part: PartName) -> Origin:
     about = study.domains[domain]
-    origin = _phantom(about, about.phantom.look) if about.phantom is not None else _file(study, about, about.image)
+    if about.phantom is not None:
+        origin = _phantom(about, about.phantom.look)
+    else:
+        origin = _file(study, about, about.part(part).image)
     return origin if about.degraded is None else _degraded(origin, about.degraded)
 
 
-def _mask(study: Study, domain: str) -> Origin:
+def _mask(study: Study, domain: str, part: PartName) -> Origin:
     about = study.domains[domain]
-    return _phantom(about, None) if about.phantom is not None else _file(study, about, about.mask)
+    if about.phantom is not None:
+        return _phantom(about, None)
+    return _file(study, about, about.part(part).mask, labels=True)
 
 
 def _truth(study: Study, domain: str, target: str) -> Callable[[], Origin] | None:
@@ -139,20 +144,27 @@ def _phantom(about: Domain, look: str | None) -> Origin:
     )
 
 
-def _file(study: Study, about: Domain, path: str) -> Origin:
+def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Origin:
+    """Return a file after the domain's steps; of a mask, those that say where voxels are."""
     volume = open_volume(located(study, path), axes=about.axes, voxel_size=about.voxel_size, unit=about.unit)
-    return _of(volume)
-
-
-def _of(volume: Volume) -> Origin:
+    steps: tuple[Step, ...] = about.steps
+    if labels:
+        steps = (Binarise(), *(_for_masks(step) for step in steps if isinstance(step, Crop | Resample)))
+        if any(step.open_question for step in steps):
+            raise BadInput(f"{path}: a mask cannot be cropped to its image's content: give the box that prepare found")
+    chain = answered(Chain.of(volume, steps, labels=labels))
     return Origin(
-        read=volume.read,
-        spatial=volume.spatial,
-        channels=volume.channels,
-        dtype=volume.dtype,
-        voxel_size=tuple(volume.voxel_size),
+        read=chain.read,
+        spatial=chain.spatial,
+        channels=chain.shape[0],
+        dtype=chain.dtype,
+        voxel_size=chain.look.voxel_size,
         unit=volume.unit,
     )
+
+
+def _for_masks(step: Crop | Resample) -> Crop | Resample:
+    return step.model_copy(update={"method": "majority"}) if isinstance(step, Resample) else step
 
 
 def located(study: Study, path: str) -> str:
@@ -172,9 +184,12 @@ def check_data(study: Study) -> None:
     """
     for name in dict.fromkeys(name for pair in study.pairs for name in pair):
         about = study.domains[name]
-        for path in (about.image, about.mask, *about.more, *about.truths.values()):
-            if path:
-                located(study, path)
+        files = [*about.more, *about.truths.values()]
+        for part in get_args(PartName):
+            own = about.part(part)
+            files += [path for path in (own.image, own.mask) if path]
+        for path in dict.fromkeys(files):
+            located(study, path)
         for part in get_args(PartName):
             Parts(study, Path()).shape(name, part)
 

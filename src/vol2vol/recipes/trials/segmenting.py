@@ -95,7 +95,7 @@ def judge_near_seams(shop: Workshop, subject: Subject, judges: Sequence[Judge], 
 
 
 def _first_trial(shop: Workshop, subject: Subject) -> str:
-    first = next(iter(shop.study.translators[subject.trial.translator].strategies))
+    first = shop.study.translators[subject.trial.translator].reference
     return replace(subject.trial, strategy=first).name
 
 

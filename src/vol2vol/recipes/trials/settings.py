@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from vol2vol.errors import BadInput
 from vol2vol.phantoms import DOMAINS
 from vol2vol.plans import Strategy
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.yamlfiles import Shelf, explain
 
@@ -74,6 +75,16 @@ class Degraded(Settings):
     """Standard deviation, in grey levels."""
 
 
+class Part(Settings):
+    """A part of a domain in files of its own, or a region of the domain's."""
+
+    box: str = ""
+    """z0:z1,y0:y1,x0:x1 in voxels; bounds and trailing axes may be left out."""
+    image: str = ""
+    """Path, where it is not the domain's image."""
+    mask: str = ""
+
+
 class Domain(Settings):
     """Volumes of one look; paths are relative to the folder `data` of the study."""
 
@@ -83,20 +94,34 @@ class Domain(Settings):
     """Path of its mask, foreground where it is not 0; without one, nothing is segmented here."""
     phantom: Phantom | None = None
     """Tissue that is made instead of read, with its mask and its truth in the look of every other phantom."""
+    steps: tuple[Step, ...] = ()
+    """What is done to images first, as `vol2vol prepare` does it; masks become 0 and 1, are cropped and resampled."""
     degraded: Degraded | None = None
-    """What is done to the image before all else."""
+    """What is then done to the image."""
     truths: Mapping[Name, str] = {}
     """Paths of volumes that show the same tissue in the look of another domain, by that domain's name."""
     more: tuple[str, ...] = ()
     """Paths of further images without masks, which translators learn from too."""
-    parts: Mapping[PartName, str] = {}
-    """Where translators and segmenters learn (train), thresholds are chosen (validate) and everything is judged
-    (test): z0:z1,y0:y1,x0:x1 in voxels, bounds and trailing axes may be left out; a part not named is the whole."""
+    parts: Mapping[PartName, Part] = {}
+    """Where translators and segmenters learn (train), thresholds are chosen (validate) and everything is judged (test).
+    A bare `z0:z1,y0:y1,x0:x1` is a box; a part not named is the whole."""
     axes: str | None = None
     """Of files that do not say."""
     voxel_size: tuple[float, float, float] | None = None
     """Z, Y, X, of files that do not say."""
     unit: str | None = None
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _bare_boxes(cls, parts: Any) -> Any:
+        if not isinstance(parts, dict):
+            return parts
+        return {name: {"box": part} if isinstance(part, str) else part for name, part in parts.items()}
+
+    def part(self, name: PartName | None) -> Part:
+        """Return a part with its files; of None, the whole."""
+        own = self.parts.get(name, Part()) if name else Part()
+        return Part(box=own.box, image=own.image or self.image, mask=own.mask or ("" if own.image else self.mask))
 
     @model_validator(mode="after")
     def _one_origin(self) -> Domain:
@@ -116,9 +141,9 @@ class Translator(Settings):
     """One training for each."""
     checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
     """Epochs whose saved models are tried."""
-    strategies: Mapping[Strategy, Mapping[str, Any]] = {"exact": {}}
-    """How volumes are cut and rejoined, with settings of predict such as tile; the first is what checkpoints are
-    compared with, and what the effect of seams is counted from."""
+    strategies: Mapping[Strategy, Mapping[str, Any]] = Field(default={"exact": {}}, min_length=1)
+    """How volumes are cut and rejoined, with settings of predict such as tile. In `exact`, or else the first,
+    checkpoints are compared, and from it the effect of seams is counted."""
     assemblies: tuple[Literal["slices", "ortho", "volume"], ...] = ()
     """By default what the network is: slices for 2D, volume for 3D."""
 
@@ -133,6 +158,15 @@ class Translator(Settings):
         if isinstance(self.checkpoints, tuple):
             return self.checkpoints
         return tuple(saved) if self.checkpoints == "all" else (saved[-1],)
+
+    @property
+    def reference(self) -> Strategy:
+        """The strategy that the others are compared with."""
+        return "exact" if "exact" in self.strategies else next(iter(self.strategies))
+
+    def ordered(self) -> tuple[Strategy, ...]:
+        """Return the strategies, the reference first."""
+        return self.reference, *(one for one in self.strategies if one != self.reference)
 
     def ways(self) -> tuple[str, ...]:
         """Return the assemblies."""

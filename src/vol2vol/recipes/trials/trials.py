@@ -98,7 +98,7 @@ def _conditions(study: Study, *, first: bool) -> Iterator[Trial]:
     """Yield every training, with each of its strategies and assemblies, or the first alone."""
     for source, target in study.pairs:
         for name, translator in study.translators.items():
-            ways = [(s, a) for a in translator.ways() for s in translator.strategies]
+            ways = [(s, a) for a in translator.ways() for s in translator.ordered()]
             for seed in translator.seeds:
                 for strategy, assembly in ways[: 1 if first else None]:
                     yield Trial(
