@@ -82,6 +82,17 @@ class Killing:
         self.start(**job)
         assert self.wait() == 0
 
+    def kill_when(self, moment, **job):
+        """Start a program and kill it at a moment that a function knows, unless it ends before."""
+        pid = self.start(**job)
+        while not moment() and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        code = self.wait()
+        self.kills += code == -signal.SIGKILL
+        assert code in (0, -signal.SIGKILL)
+
     def workers(self, most, pause, **job):
         """Kill worker processes of one program at random moments; start it again if it gave up, naming the block.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost
-from vol2vol.executors.local import FATAL
+from vol2vol.executors.local import FATAL, always
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -25,10 +25,12 @@ def dask(
     scheduler: str | None = None,
     retries: int = 2,
     name: Callable[[Item], str] = str,
+    ready: Callable[[Item], bool] = always,
 ) -> Iterator[Result]:
     """Apply `fn` to every item on Dask workers and yield the results, at most two items per worker under way.
 
-    `scheduler` is the address of a running scheduler (`tcp://host:8786`), a YAML file with the arguments of
+    An item is not begun before it is `ready`, which is asked again after every result. `scheduler` is
+    the address of a running scheduler (`tcp://host:8786`), a YAML file with the arguments of
     `dask_jobqueue.SLURMCluster`, or None for `workers` processes here. Raises `WorkerLost` naming an item that failed,
     or whose worker died, more than `retries` times.
     """
@@ -36,13 +38,14 @@ def dask(
         client = _client(stack, workers, scheduler)
         from distributed import as_completed
 
-        waiting = iter(items)
+        waiting = list(items)
         names: dict[str, str] = {}
         completed = as_completed()
 
         def feed() -> None:
             places = max(workers, len(client.nthreads()))
-            while len(names) < 2 * places and (item := next(waiting, None)) is not None:
+            for item in [item for item in waiting if ready(item)][: max(0, 2 * places - len(names))]:
+                waiting.remove(item)
                 future = client.submit(_run, fn, item, retries=retries, pure=False)
                 names[future.key] = name(item)
                 completed.add(future)

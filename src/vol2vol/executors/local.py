@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -26,7 +25,12 @@ PAUSE = 0.5
 """Seconds before the first repetition of an item; doubled each time."""
 
 
-@dataclass
+def always(item: object) -> bool:
+    """Say that an item need not wait for others."""
+    return True
+
+
+@dataclass(eq=False)
 class _Task(Generic[Item]):
     item: Item
     tries: int = 0
@@ -48,20 +52,22 @@ def local(
     workers: int,
     retries: int = 2,
     name: Callable[[Item], str] = str,
+    ready: Callable[[Item], bool] = always,
 ) -> Iterator[Result]:
     """Apply `fn` to every item in `workers` spawned processes and yield the results as they are made.
 
-    A process that dies is replaced, and its item repeated, at most `retries` times; then `WorkerLost` names the item.
-    A `UserError` is repeated as often (after a pause: networks recover) unless another try cannot mend it. The
-    processes end with this one, however it ends.
+    An item is not begun before it is `ready`, which is asked again after every result. A process that
+    dies is replaced, and its item repeated, at most `retries` times; then `WorkerLost` names the item. A `UserError` is
+    repeated as often (after a pause: networks recover) unless another try cannot mend it. The processes end with this
+    one, however it ends.
     """
-    waiting = deque(_Task(item) for item in items)
+    waiting = [_Task(item) for item in items]
     crew = [_hire(fn, place) for place in range(min(workers, len(waiting)))]
     try:
         while waiting or any(worker.task for worker in crew):
-            _assign(crew, waiting)
-            ready = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
-            for worker in [worker for worker in crew if worker.pipe in ready]:
+            _assign(crew, waiting, ready)
+            speaking = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
+            for worker in [worker for worker in crew if worker.pipe in speaking]:
                 kind, value = _listen(worker)
                 if kind == "made":
                     yield value
@@ -91,15 +97,15 @@ def _again(task: _Task[Item], kind: str, value: Any, retries: int, name: Callabl
     log.warning("%s: %s; trying again", name(task.item), value)
 
 
-def _assign(crew: list[_Worker[Item]], waiting: deque[_Task[Item]]) -> None:
-    for worker in crew:
-        for _ in range(len(waiting) if worker.task is None else 0):
-            if waiting[0].not_before <= time.monotonic():
-                worker.task = waiting.popleft()
-                with contextlib.suppress(OSError):  # a dead worker's pipe says so at the next look
-                    worker.pipe.send(worker.task.item)
-                break
-            waiting.rotate(-1)
+def _assign(crew: list[_Worker[Item]], waiting: list[_Task[Item]], ready: Callable[[Item], bool]) -> None:
+    for worker in [worker for worker in crew if worker.task is None]:
+        now = time.monotonic()
+        worker.task = next((task for task in waiting if task.not_before <= now and ready(task.item)), None)
+        if worker.task is None:
+            return
+        waiting.remove(worker.task)
+        with contextlib.suppress(OSError):  # a dead worker's pipe says so at the next look
+            worker.pipe.send(worker.task.item)
 
 
 def _listen(worker: _Worker[Item]) -> tuple[str, Any]:

@@ -7,10 +7,12 @@ import logging
 import numpy as np
 
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.portions import coarser
 from vol2vol.prediction.work import check_input
-from vol2vol.volumes import build_pyramid, create_volume, open_volume
+from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.outputs import how_made
+from vol2vol.volumes.pyramid import coarser_levels, list_levels
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +37,19 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
 
 
 def finish(job: Job, output: str) -> None:
-    """Write what follows the last block: the pyramid, the attributes; then remove the ledger.
+    """Write what follows the last block: which levels there are, the attributes; then remove the ledger.
 
     Raises `Mismatch` if the input has changed since the prediction was begun; the output never becomes complete then.
     """
     ledger = Ledger.of(output)
     ledger.check(job.begun)
     check_input(job, ledger)
-    missing = {block_name(box) for box in job.layout.blocks()} - ledger.done()
+    coarse = coarser(job, output)
+    needed = {block_name(box) for box in job.layout.blocks()} | {portion.name for portion in coarse}
+    missing = needed - ledger.done()
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
-    if job.settings.pyramid and ledger.inside:
-        build_pyramid(output)
+    if coarse:
+        list_levels(output, coarser_levels(output))
     with open_volume(output) as made:
         made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
     ledger.remove()

@@ -7,10 +7,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from vol2vol import executors
 from vol2vol.errors import CannotWrite, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.portions import Block, Portion, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 
@@ -35,48 +37,101 @@ _ALONE = threading.Lock()
 
 def compute(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
     """Compute blocks with the executor of the job's settings and yield each when it is written and marked."""
+    coarse = coarser(job, output)
+    done = Ledger.of(output).done() - {block_name(box) for box in todo}
+    done -= {portion.name for portion in coarse} - intact(output, coarse)
+    for block in _computed(job, output, todo, [portion for portion in coarse if portion.name not in done], done):
+        done.add(block.name)
+        if not block.level:
+            yield block.box
+
+
+def _computed(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], done: set[str]) -> Iterator[Block]:
+    """Yield blocks, those of coarser levels too, as they are done; `done` is kept up to date by the caller."""
     settings = job.settings
     if settings.executor == "local" and settings.workers == 1:
-        return _here(job, output, todo)
+        return _here(job, output, todo, coarse)
     remote = settings.scheduler is not None
-    portion = RowWork(output, job.begun, settings.device, None if remote else _threads(settings.workers))
-    rows = _portions(job, todo, settings.workers)
+    work = PortionWork(output, job.begun, settings.device, None if remote else _threads(settings.workers))
+    portions = [*rows(job, todo, settings.workers), *coarse]
+
+    def ready(portion: Portion) -> bool:
+        return portion.needs <= done
+
     if settings.executor == "dask":
+        scheduler = settings.scheduler
         return executors.dask(
-            portion, rows, workers=settings.workers, scheduler=settings.scheduler, retries=RETRIES, name=_row_words
+            work, portions, workers=settings.workers, scheduler=scheduler, retries=RETRIES, name=_words, ready=ready
         )
-    return executors.local(portion, rows, workers=settings.workers, retries=RETRIES, name=_row_words)
+    return executors.local(work, portions, workers=settings.workers, retries=RETRIES, name=_words, ready=ready)
 
 
-def compute_rows(job: Job, output: str, rows: Iterable[Sequence[Box]]) -> Iterator[Box]:
+def compute_rows(
+    job: Job, output: str, rows: Iterable[Sequence[Box]], coarse: Sequence[Portion] = ()
+) -> Iterator[Block]:
     """Compute rows of blocks in this process and yield each block when it is written and marked as done.
 
-    While one block is computed the one before is converted and written; at most one waits. A caller that stops early
-    loses nothing: the block under way is written first. Raises `Mismatch` where input or output have become another's meanwhile.
+    While one block is computed the one before is converted and written; at most one waits. Blocks of coarser levels
+    follow in the writer's thread as soon as what they need is there. A caller that stops early loses nothing: the
+    block under way is written first. Raises `Mismatch` where input or output have become another's meanwhile.
     """
     ledger = Ledger.of(output)
     looked = time.monotonic()
-    with open_volume(output) as destination, ThreadPoolExecutor(1) as writer:
-        waiting: Future[Box] | None = None
+    with open_volume(output) as destination, ThreadPoolExecutor(1) as thread:
+        writer = _Writer(job, output, thread, coarse)
         for row in rows:
             if time.monotonic() - looked > CHECK:
                 check_input(job, ledger)
                 looked = time.monotonic()
             for box, raw in job.predict_row(row):
-                before, waiting = waiting, writer.submit(_write, job, destination, ledger, box, raw)
-                if before is not None:
-                    yield before.result()
-        if waiting is not None:
-            yield waiting.result()
+                writer.submit(_write, job, destination, ledger, box, raw)
+                yield from writer.written(waiting=1)
+        yield from writer.written(waiting=0)
 
 
-def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndarray) -> Box:
+class _Writer:
+    """Blocks that wait in the writer's thread, and coarser ones that follow them there."""
+
+    def __init__(self, job: Job, output: str, thread: ThreadPoolExecutor, coarse: Sequence[Portion]) -> None:
+        self.job, self.output, self.thread = job, output, thread
+        self.coarse = list(coarse)
+        self.done = Ledger.of(output).done() if coarse else set()
+        self.waiting: deque[Future[list[Block]]] = deque()
+        self.following: deque[Future[list[Block]]] = deque()
+        self._follow()
+
+    def submit(self, write: Callable[..., list[Block]], *arguments: Any) -> None:
+        self.waiting.append(self.thread.submit(write, *arguments))
+
+    def written(self, waiting: int) -> Iterator[Block]:
+        """Yield blocks that are done, until no more than so many wait; at the end, those of coarser levels too."""
+        while len(self.waiting) > waiting or self._is_due(waiting):
+            late = self.waiting if len(self.waiting) > waiting else self.following
+            for block in late.popleft().result():
+                self.done.add(block.name)
+                yield block
+            self._follow()
+
+    def _is_due(self, waiting: int) -> bool:
+        return bool(self.following) and (waiting == 0 or self.following[0].done())
+
+    def _follow(self) -> None:
+        for portion in [portion for portion in self.coarse if portion.needs <= self.done]:
+            self.coarse.remove(portion)
+            self.following.append(self.thread.submit(_averaged, self.job, self.output, portion))
+
+
+def _averaged(job: Job, output: str, portion: Portion) -> list[Block]:
+    return list(average(job, output, portion))
+
+
+def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndarray) -> list[Block]:
     values = job.stored(raw)
     ledger.check(job.begun)
     destination.write(box.relative_to(job.layout.region.start), values)
     destination.flush()
     ledger.mark(block_name(box), checksum(values))
-    return box
+    return [Block(box)]
 
 
 def check_input(job: Job, ledger: Ledger) -> None:
@@ -89,8 +144,8 @@ def check_input(job: Job, ledger: Ledger) -> None:
 
 
 @dataclass(frozen=True)
-class RowWork:
-    """Compute a row in any process that sees the output: attach to its ledger once, skip what is done."""
+class PortionWork:
+    """Make a portion in any process that sees the output: attach to its ledger once, skip what is done."""
 
     output: str
     begun: str
@@ -98,18 +153,26 @@ class RowWork:
     threads: int | None
     """Threads of this process; None leaves them as they are."""
 
-    def __call__(self, row: Sequence[Box], place: int) -> Iterator[Box]:
-        """Yield the blocks of a row when they are on disk, those first that are already."""
+    def __call__(self, portion: Portion, place: int) -> Iterator[Block]:
+        """Yield the blocks of a portion when they are on disk, those first that are already."""
         with _ALONE:
             job = _attached(self, place)
             done = Ledger.of(self.output).done()
-            yield from (box for box in row if block_name(box) in done)
-            left = [box for box in row if block_name(box) not in done]
-            yield from compute_rows(job, self.output, job.layout.rows(left))
+            yield from (block for block in portion.blocks if block.name in done)
+            yield from make(job, self.output, portion, done)
+
+
+def make(job: Job, output: str, portion: Portion, done: Container[str]) -> Iterator[Block]:
+    """Make what is not done of a portion in this process."""
+    left = [block for block in portion.blocks if block.name not in done]
+    if portion.level is None:
+        yield from compute_rows(job, output, job.layout.rows([block.box for block in left]))
+    elif left:
+        yield from average(job, output, portion)
 
 
 @functools.lru_cache(maxsize=1)
-def _attached(work: RowWork, place: int) -> Job:
+def _attached(work: PortionWork, place: int) -> Job:
     import torch
 
     if work.threads is not None:
@@ -120,15 +183,17 @@ def _attached(work: RowWork, place: int) -> Job:
     return Job.attach(work.output, device=device)
 
 
-def _here(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
+def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion]) -> Iterator[Block]:
     """Compute in this process; after a failed read or write try the rest again, a bounded number of times."""
     left, tries = {block_name(box): box for box in todo}, 0
-    while left:
+    above = {portion.name: portion for portion in coarse}
+    while left or above:
         try:
-            for box in compute_rows(job, output, job.layout.rows(list(left.values()))):
-                del left[block_name(box)]
+            rows = job.layout.rows(list(left.values()))
+            for block in compute_rows(job, output, rows, list(above.values())):
+                (above if block.level else left).pop(block.name)
                 tries = 0
-                yield box
+                yield block
         except (Unreadable, CannotWrite) as error:
             tries += 1
             if tries > RETRIES:
@@ -137,15 +202,7 @@ def _here(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
             time.sleep(PAUSE * 2 ** (tries - 1))
             done = Ledger.of(output).done()
             left = {name: box for name, box in left.items() if name not in done}
-
-
-def _portions(job: Job, todo: Sequence[Box], workers: int) -> list[list[Box]]:
-    """Return rows; single blocks are joined by fours while that leaves work for all, so that writing overlaps."""
-    rows = job.layout.rows(todo, workers)
-    if job.layout.sweep is not None:
-        return rows
-    size = max(1, min(4, len(rows) // (4 * workers)))
-    return [list(chain.from_iterable(rows[at : at + size])) for at in range(0, len(rows), size)]
+            above = {name: portion for name, portion in above.items() if name not in done}
 
 
 def _threads(workers: int) -> int:
@@ -154,6 +211,6 @@ def _threads(workers: int) -> int:
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1) // workers)
 
 
-def _row_words(row: Sequence[Box]) -> str:
-    name = f"block {block_name(row[0])}"
-    return name if len(row) == 1 else f"{name} to {block_name(row[-1])}"
+def _words(portion: Portion) -> str:
+    name = f"block {portion.name}"
+    return name if len(portion.blocks) == 1 else f"{name} to {portion.blocks[-1].name}"

@@ -8,16 +8,16 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
 
 from vol2vol.errors import Mismatch, UserError
 from vol2vol.executors.local import FATAL
-from vol2vol.geometry import Box
+from vol2vol.prediction import portions
 from vol2vol.prediction.claims import STALE, Claims
 from vol2vol.prediction.finishing import finish, finished
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.portions import Block, Portion
 from vol2vol.prediction.verification import intact
-from vol2vol.prediction.work import compute_rows
+from vol2vol.prediction.work import make
 from vol2vol.volumes.ledger import Ledger, block_name
 
 log = logging.getLogger(__name__)
@@ -67,35 +67,35 @@ class _Life:
 
     def __init__(self, job: Job, output: str, stop: threading.Event, claims: Claims) -> None:
         self.job, self.output, self.stop, self.claims = job, output, stop, claims
-        self.ledger = Ledger.of(output)
+        self.ledger, self.coarse = Ledger.of(output), portions.coarser(job, output)
         self.own: set[str] = set()
         self.voxels = 0
 
     def live(self) -> None:
         """Claim and compute until nothing is left, then finish, unless another worker does."""
-        rows = self._rows()
+        all_of_it = [*self._rows(), *self.coarse]
         while not self.stop.is_set():
             self.ledger.check(self.job.begun)
             done = self.ledger.done()
-            left = [row for row in rows if any(block_name(box) not in done for box in row)]
+            left = [portion for portion in all_of_it if any(block.name not in done for block in portion.blocks)]
             if not left:
                 if not self.claims.take(FINISH) or self._finish():
                     return
                 continue
-            row = next((row for row in left if self.claims.take(block_name(row[0]))), None)
-            if row is None:
+            possible = (portion for portion in left if portion.needs <= done)
+            portion = next((portion for portion in possible if self.claims.take(portion.name)), None)
+            if portion is None:
                 self.stop.wait(POLL)
                 continue
-            self._compute(row)
+            self._make(portion)
 
-    def _compute(self, row: Sequence[Box]) -> None:
-        name = block_name(row[0])
-        done = self.ledger.done()  # anew: another may have finished the row before it could be claimed
-        todo = [box for box in row if block_name(box) not in done]
+    def _make(self, portion: Portion) -> None:
+        name = portion.name
+        done = self.ledger.done()  # anew: another may have finished it before it could be claimed
         try:
-            for box in compute_rows(self.job, self.output, self.job.layout.rows(todo)):
-                self.own.add(block_name(box))
-                self.voxels += box.size
+            for block in make(self.job, self.output, portion, done):
+                self.own.add(block.name)
+                self.voxels += 0 if block.level else block.box.size
                 self.claims.advance(name)
                 if self.stop.is_set():
                     break
@@ -111,18 +111,20 @@ class _Life:
     def _finish(self) -> bool:
         """Check what others wrote and finish; return False where blocks have to be computed again."""
         others = [box for box in self.job.layout.blocks() if block_name(box) not in self.own]
-        if len(intact(self.job, self.output, others)) < len(others):
+        coarse = [portion for portion in self.coarse if portion.name not in self.own]
+        sound = len(intact(self.job, self.output, others)) + len(portions.intact(self.output, coarse))
+        if sound < len(others) + len(coarse):
             self.claims.release(FINISH)
             return False
         finish(self.job, self.output)
         return True
 
-    def _rows(self) -> list[list[Box]]:
+    def _rows(self) -> list[Portion]:
         """Return the same rows in every worker, each beginning somewhere else."""
         tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT") or self.job.settings.workers)
         rows = self.job.layout.rows(self.job.layout.blocks(), tasks)
         first = int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0) * len(rows) // max(tasks, 1) % len(rows)
-        return rows[first:] + rows[:first]
+        return [Portion(tuple(map(Block, row))) for row in rows[first:] + rows[:first]]
 
 
 def _owner() -> str:

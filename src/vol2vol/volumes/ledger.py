@@ -119,9 +119,10 @@ def checksum(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8).data)
 
 
-def block_name(box: Box) -> str:
-    """Return the name of a block: where it starts."""
-    return ".".join(map(str, box.start))
+def block_name(box: Box, level: int = 0) -> str:
+    """Return the name of a block: where it starts, and of which coarser level it is."""
+    where = ".".join(map(str, box.start))
+    return f"{level}-{where}" if level else where
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> None:

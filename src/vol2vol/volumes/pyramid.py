@@ -1,9 +1,10 @@
-"""Coarser levels of an OME-Zarr, averaged block by block."""
+"""Coarser levels of an OME-Zarr, averaged block by block; every block by itself, in any order within a level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -13,11 +14,75 @@ from vol2vol.volumes.chunked import Node, read_node
 from vol2vol.volumes.ome import multiscale, version_of
 from vol2vol.volumes.omezarr import Layout, write_group
 from vol2vol.volumes.opening import open_volume
-from vol2vol.volumes.store import ChunkedArray, join
+from vol2vol.volumes.store import ChunkedArray, delete_keys, join, refusal
 from vol2vol.volumes.volume import Volume
 
 THIN = 2**0.5
 """An axis is halved while its voxel is at most this much longer than the shortest side."""
+_WIDE = {1: np.int16, 2: np.int32, 4: np.int64}
+"""Integers that hold twice the sum of eight of so many bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One of the coarser levels of an image."""
+
+    number: int
+    """1 is the level below the finest."""
+    step: Shape
+    """Voxels of the level above per voxel of this one."""
+    above: Shape
+    """The spatial shape of the level above."""
+    layout: Layout
+    voxel_size: tuple[float, ...]
+
+    @property
+    def spatial(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        return self.layout.shape[1:]
+
+    def finer(self, box: Box) -> Box:
+        """Return what a box of this level is the average of, in voxels of the level above."""
+        start = tuple(a * s for a, s in zip(box.start, self.step, strict=True))
+        stop = tuple(b * s for b, s in zip(box.stop, self.step, strict=True))
+        return Box(start, stop) & Box.of(self.above)
+
+    def create(self, location: str, **how: bool) -> ChunkedArray:
+        """Create this level of an image; where it is there it is opened (`open=True`) or begun again."""
+        return ChunkedArray(join(location, str(self.number)), {**self.layout.spec(), **how})
+
+    def read(self, location: str, box: Box) -> np.ndarray:
+        """Return a box of this level, `(C, *box.shape)`; raise `Unreadable` where that cannot be had."""
+        return self._read(self._open(location, self.number), box)
+
+    def average(self, location: str, box: Box) -> np.ndarray:
+        """Return a box of this level, made of the level above chunk by chunk."""
+        made = np.empty((self.layout.shape[0], *box.shape), self.layout.dtype)
+        above = self._open(location, self.number - 1)
+        for part in grid(box, self.layout.chunks):
+            fine = self._read(above, self.finer(part))
+            made[(slice(None), *part.relative_to(box.start).slices)] = mean(fine, self.step)
+        return made
+
+    def write(self, location: str, box: Box, values: np.ndarray) -> None:
+        """Write whole shards of this level, which is created where it is not there."""
+        channels = (slice(None),) * self.layout.channels
+        self.create(location, open=True).write(channels + box.slices, values if self.layout.channels else values[0])
+
+    def erase(self, location: str, box: Box) -> None:
+        """Delete the shards under a box of this level: damaged ones cannot be written over."""
+        array = self.create(location, open=True)
+        delete_keys(array.location, *array.keys((slice(None),) * self.layout.channels + box.slices))
+
+    def _open(self, location: str, number: int) -> ChunkedArray:
+        return ChunkedArray(join(location, str(number)), {"driver": self.layout.spec()["driver"], "open": True})
+
+    def _read(self, array: ChunkedArray, box: Box) -> np.ndarray:
+        try:
+            values = array.read((slice(None),) * self.layout.channels + box.slices)
+        except (ValueError, OSError) as error:
+            raise refusal(array.location, error) from error
+        return values if self.layout.channels else values[None]
 
 
 def build_pyramid(path: str, levels: int | None = None) -> int:
@@ -29,39 +94,56 @@ def build_pyramid(path: str, levels: int | None = None) -> int:
     so a reader never sees an unfinished one; starting again gives the same bytes.
     """
     location = str(path)
+    made = coarser_levels(location, levels)
+    list_levels(location, [])
+    for level in made:
+        level.create(location, delete_existing=True)
+        for shard in grid(Box.of(level.spatial), level.layout.shards or level.layout.chunks):
+            level.write(location, shard, level.average(location, shard))
+    list_levels(location, made)
+    return len(made) + 1
+
+
+def coarser_levels(location: str, levels: int | None = None) -> list[Level]:
+    """Return the levels that an image made by `create_volume` should have beside its finest; raise `BadInput`."""
+    group = _group(location)
+    with open_volume(location) as finest:
+        layout, size = _finest(finest, group), tuple(finest.voxel_size)
+    made = []
+    for number, step in enumerate(_steps(layout, size, levels), start=1):
+        above, layout = layout.shape[1:], _coarser(layout, step)
+        size = tuple(v * s for v, s in zip(size, step, strict=True))
+        made.append(Level(number=number, step=step, above=above, layout=layout, voxel_size=size))
+    return made
+
+
+def list_levels(location: str, levels: Sequence[Level]) -> None:
+    """Let an image say that it has these levels beside its finest."""
+    group = _group(location)
+    with open_volume(location) as finest:
+        layout, unit = _finest(finest, group), finest.unit
+        scales = [tuple(finest.voxel_size), *(level.voxel_size for level in levels)]
+    attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales")}
+    write_group(location, layout, unit=unit, scales=scales, attrs=attrs)
+
+
+def _group(location: str) -> Node:
     group = read_node(location)
     image = multiscale(group.attributes) if group else None
     if group is None or image is None or image["datasets"][0].get("path") != "0":
         raise BadInput(f"{location} is not an OME-Zarr written by vol2vol: only these get a pyramid")
-    with open_volume(location) as finest:
-        layout = _layout(finest, version_of(group.attributes))
-        steps = _steps(layout, finest.voxel_size, levels)
-        _list_levels(group, layout, finest.unit, [finest.voxel_size])
-        scales: list[tuple[float, ...]] = [finest.voxel_size]
-        for level, step in enumerate(steps, start=1):
-            layout = _coarser(layout, step)
-            above = join(location, str(level - 1))
-            with open_volume(above, axes=finest.axes, voxel_size=scales[-1], unit=finest.unit) as source:
-                _average(source, join(location, str(level)), layout, step)
-            scales.append(tuple(v * s for v, s in zip(scales[-1], step, strict=True)))
-        _list_levels(group, layout, finest.unit, scales)
-    return len(scales)
+    return group
 
 
-def _layout(volume: Volume, version: str) -> Layout:
+def _finest(volume: Volume, group: Node) -> Layout:
     shards = volume.shards if volume.shards != volume.chunks else None
+    version = version_of(group.attributes)
     return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks, shards=shards, version=version)
 
 
 def _coarser(layout: Layout, step: Shape) -> Layout:
     spatial = tuple(ceil_div(n, s) for n, s in zip(layout.shape[1:], step, strict=True))
-    return Layout(
-        shape=(layout.shape[0], *spatial),
-        dtype=layout.dtype,
-        chunks=layout.chunks,
-        shards=layout.shards,
-        version=layout.version,
-    )
+    return replace(layout, shape=(layout.shape[0], *spatial))
 
 
 def _steps(layout: Layout, voxel_size: Sequence[float], levels: int | None) -> list[Shape]:
@@ -81,45 +163,24 @@ def _steps(layout: Layout, voxel_size: Sequence[float], levels: int | None) -> l
     return steps
 
 
-def _list_levels(group: Node, layout: Layout, unit: str, scales: Sequence[Sequence[float]]) -> None:
-    attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales")}
-    write_group(group.location, layout, unit=unit, scales=scales, attrs=attrs)
-
-
-def _average(source: Volume, location: str, layout: Layout, step: Shape) -> None:
-    """Write one level, whole shards at a time, reading the level above chunk by chunk."""
-    target = ChunkedArray(location, {**layout.spec(), "delete_existing": True})
-    within = Box.of(layout.shape[1:])
-    for shard in grid(within, layout.shards or layout.chunks):
-        block = np.empty((layout.shape[0], *shard.shape), layout.dtype)
-        for part in grid(shard, layout.chunks):
-            fine = Box(
-                tuple(a * s for a, s in zip(part.start, step, strict=True)),
-                tuple(b * s for b, s in zip(part.stop, step, strict=True)),
-            )
-            here = part.relative_to(shard.start).slices
-            block[(slice(None), *here)] = mean(source.read(fine & Box.of(source.spatial)), step)
-        target.write((slice(None),) * layout.channels + shard.slices, block if layout.channels else block[0])
-
-
 def mean(block: np.ndarray, step: Shape) -> np.ndarray:
     """Return a `(C, Z, Y, X)` block averaged over `step` voxels per axis; an odd voxel at the end stands twice.
 
     Integers are rounded to the nearest, halves up; floats are summed in double precision.
     """
-    odd = [(0, -n % s) for n, s in zip(block.shape[1:], step, strict=True)]
-    block = np.pad(block, [(0, 0), *odd], mode="edge")
-    exact = block.dtype.kind in "iu" and block.dtype.itemsize <= 4
-    total = np.zeros(
-        (block.shape[0], *(n // s for n, s in zip(block.shape[1:], step, strict=True))),
-        np.int64 if exact else np.float64,
-    )
-    for offset in product(*(range(s) for s in step)):
-        total += block[(slice(None), *(slice(o, None, s) for o, s in zip(offset, step, strict=True)))]
-    count = step[0] * step[1] * step[2]
+    if any(n % s for n, s in zip(block.shape[1:], step, strict=True)):
+        odd = [(0, -n % s) for n, s in zip(block.shape[1:], step, strict=True)]
+        block = np.pad(block, [(0, 0), *odd], mode="edge")
+    kind, exact = block.dtype, block.dtype.kind in "iu" and block.dtype.itemsize <= 4
+    wide = _WIDE[kind.itemsize] if exact else np.float64
+    total = block.astype(wide) if max(step) == 1 else block
+    for axis, size in enumerate(step, start=1):
+        parts = [total[(slice(None),) * axis + (slice(at, None, size),)] for at in range(size)]
+        for part in parts[1:]:
+            parts[0] = np.add(parts[0], part, dtype=wide)
+        total = parts[0]
+    count = prod(step)
     if exact:
-        total = (2 * total + count) // (2 * count)
-    else:
-        total /= count
-        total = np.floor(total + 0.5) if block.dtype.kind in "iu" else total
-    return total.astype(block.dtype)
+        return ((2 * total + count) // (2 * count)).astype(kind)
+    total = total / count
+    return (np.floor(total + 0.5) if kind.kind in "iu" else total).astype(kind)

@@ -1,0 +1,138 @@
+"""The pyramid is part of the prediction: made block by block as it goes on, restartable, the same bytes always."""
+
+import shutil
+
+import mapped
+import numpy as np
+import pytest
+from conftest import write_volume
+from killing import Killing
+from test_faults import begin, same
+
+from vol2vol import executors
+from vol2vol.errors import CannotWrite
+from vol2vol.geometry import Box
+from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import portions as portions_module
+from vol2vol.prediction.job import Job
+from vol2vol.prediction.worker import work
+from vol2vol.volumes import build_pyramid, open_volume
+from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.pyramid import Level
+
+WAYS = {
+    "small blocks": {"tile": "30", "memory": "2GB"},
+    "swept": {"roi": "3:150,:,5:130"},
+    "disjoint": {"strategy": "disjoint", "tile": "50", "roi": "1:131,:,:"},
+    "0.4": {"ome_version": "0.4", "raw": True},
+}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A volume of several blocks in each level."""
+    array = np.random.default_rng(3).integers(0, 256, (200, 70, 150), dtype=np.uint8)
+    return write_volume(tmp_path_factory.mktemp("large") / "in.zarr", array, chunks=(32, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def whole(models, large, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out.zarr"
+    predict(models[3], large, out)
+    return out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_levels_are_those_of_a_pyramid_built_afterwards(way, models, large, tmp_path):
+    predict(models[3], large, tmp_path / "a" / "out.zarr", PredictSettings(**WAYS[way]))
+    predict(models[3], large, tmp_path / "b" / "out.zarr", PredictSettings(**WAYS[way], pyramid=False))
+    levels = len(open_volume(tmp_path / "a" / "out.zarr").describe()["levels"])
+    assert len(open_volume(tmp_path / "b" / "out.zarr").describe()["levels"]) == 1
+    assert build_pyramid(str(tmp_path / "b" / "out.zarr")) == levels > 1
+    same(tmp_path / "a" / "out.zarr", tmp_path / "b" / "out.zarr")
+
+
+def test_every_block_waits_for_what_it_is_made_of(models, large, tmp_path):
+    """The names a block needs are those of all blocks of the level above that hold a voxel of its own."""
+    out = begin(models[3], large, tmp_path / "out.zarr", blocks=0, settings=PredictSettings(**WAYS["small blocks"]))
+    job = Job.attach(str(out))
+    names, above = {}, {}
+    for portion in portions_module.coarser(job, str(out)):
+        [block] = portion.blocks
+        above.setdefault(block.level, []).append((block, portion))
+    boxes = {0: [(box.relative_to(job.layout.region.start), n) for box, n in _named(job)]}
+    for level in sorted(above):
+        boxes[level] = [(block.box, block.name) for block, _ in above[level]]
+        for block, portion in above[level]:
+            fine = portion.level.finer(block.box)
+            names[block.name] = {name for box, name in boxes[level - 1] if (box & fine).size}
+            assert portion.needs == names[block.name] != set()
+        assert sum(block.box.size for block, _ in above[level]) == Box.of(above[level][0][1].level.spatial).size
+    assert len(above) >= 2
+
+
+def _named(job):
+    return [(block.box, block.name) for block in map(portions_module.Block, job.layout.blocks())]
+
+
+@pytest.mark.parametrize("settings", [{}, {"workers": 2}])
+def test_it_is_broken_off_and_goes_on(settings, models, large, whole, tmp_path, monkeypatch):
+    """Broken off while coarser levels are made, the next start makes what is missing of them, and no voxel again."""
+    out = tmp_path / "out.zarr"
+    write, made = Level.write, []
+
+    def breaks(self, location, box, values):
+        if len(made) == 2:
+            raise CannotWrite("the moon is full")
+        made.append((self.number, box))
+        write(self, location, box, values)
+
+    monkeypatch.setattr(Level, "write", breaks)
+    monkeypatch.setattr("vol2vol.prediction.work.RETRIES", 0)
+    with pytest.raises(CannotWrite, match="moon"):
+        predict(models[3], large, out)
+    monkeypatch.undo()
+    assert len([name for name in Ledger.of(str(out)).done() if "-" in name]) == 2
+    shard = next(path for path in sorted((out / "1").rglob("0")) if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:50])
+    result = predict(models[3], large, out, PredictSettings(**settings))
+    assert result.blocks_before >= 1
+    same(out, whole)
+
+
+def test_workers_that_claim_make_it_too(models, large, whole, tmp_path):
+    out = begin(models[3], large, tmp_path / "out.zarr", blocks=1)
+    done = Ledger.of(str(out)).done()
+    assert not [name for name in done if "-" in name]
+    assert work(str(out))[1]
+    same(out, whole)
+
+
+def test_killed_at_any_moment(models, large, whole, tmp_path):
+    """The program is killed as soon as one, two, three blocks of coarser levels are marked, in the midst of the rest."""
+    killing = Killing(tmp_path, 0)
+    try:
+        job = {"model": models[3], "input": large, "settings": {}}
+        for number in range(3):
+            out = tmp_path / f"{number}" / "out.zarr"
+            for marks in range(1, 4):
+                killing.kill_when(lambda marks=marks, out=out: _coarse(out) >= marks, **job, output=out)
+            killing.until_complete(1, 0, **job, output=out)
+            same(out, whole)
+            shutil.rmtree(out)
+        assert killing.kills >= 3
+    finally:
+        killing.close()
+
+
+def _coarse(out):
+    folder = out / ".vol2vol" / "done"
+    return len([p for p in folder.glob("*-*") if not p.name.endswith(".__lock")]) if folder.is_dir() else 0
+
+
+def test_an_item_waits_until_it_is_ready():
+    open_to, made = {1}, []
+    for square in executors.local(mapped.squares, [9, 4, 1], workers=2, ready=open_to.__contains__):
+        made.append(square)
+        open_to |= {1: {4}, 16: {9}}.get(square, set())
+    assert made == [1, -1, 16, -16, 81, -81]
