@@ -23,6 +23,8 @@ from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, sign
 
 METRICS = {"iou": "IoU", "auprc": "AUPRC"}
 ALPHA = 0.05
+RICHEST = {"volume": 0, "ortho": 1}
+"""Assemblies that come first in a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,9 @@ class Contrast:
 def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Contrast]:
     """Return every contrast that the rows allow, with draws that pair blocks, and seeds where both sides have them.
 
-    Strategies are compared with the least seamed one of the same training, checkpoint and assembly, for best, middle
-    and worst checkpoints; the least seamed one of best checkpoints with simple translations and with other assemblies.
+    Strategies are compared with the least seamed one of the same training, checkpoint and assembly, and assemblies of
+    the same training with each other, for best, middle and worst checkpoints; of best checkpoints also different
+    trainings, and each with simple translations.
     Both sides are judged by the same segmenters and seeds.
     """
     found = []
@@ -102,15 +105,13 @@ def _pairs(there: dict[Condition, list[Row]], baselines: dict[Condition, list[Ro
             for two in siblings:
                 if two != one:
                     yield "strategy", one, two, (networks[one], networks[two])
-    if role != "best":
-        return
-    for one in seamless.values():
+    for one, two in combinations(sorted(seamless.values(), key=lambda one: RICHEST.get(one.assembly, 2)), 2):
+        if one.direction == two.direction and (role == "best" or one.translator == two.translator):
+            yield "assembly", one, two, (networks[one], networks[two])
+    for one in seamless.values() if role == "best" else ():
         for two, group in baselines.items():
             if two.direction == one.direction and two.translator in (IDENTITY, HISTOGRAM, SPECTRUM):
                 yield "translator", one, two, (networks[one], group)
-    for one, two in combinations(seamless.values(), 2):
-        if one.direction == two.direction:
-            yield "assembly", one, two, (networks[one], networks[two])
 
 
 def _matched(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:

@@ -257,5 +257,11 @@ def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) 
     mask = replace(plane, pixels=errors(seen.mask, seen.truth))
     return [
         draw(plane, name, f"{name}, image", grey_range([plane]), caption=told),
-        draw(mask, f"{name.partition(',')[0]}: mask", f"{name}, segmentation", PROBABILITY, caption=_told(seen.iou)),
+        draw(
+            mask,
+            "in-domain: mask" if row.kind == "bound" else "mask",
+            f"{name}, segmentation",
+            PROBABILITY,
+            caption=_told(seen.iou),
+        ),
     ]

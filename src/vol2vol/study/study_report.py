@@ -13,6 +13,7 @@ import vol2vol
 from vol2vol.errors import BadInput, UserError
 from vol2vol.study import plots, segmented, translated
 from vol2vol.study.agreement import agreement, picks_table
+from vol2vol.study.claims import claims
 from vol2vol.study.conditions import condition, fid_name, roles, with_role
 from vol2vol.study.contrasts import Contrast, contrast_table, contrasts
 from vol2vol.study.costs import cost_table
@@ -30,7 +31,7 @@ from vol2vol.study.tables import TABLES, Table, write_tables
 
 log = logging.getLogger(__name__)
 FIRST = 3
-"""Findings of a question that stand on top of the page; the others stand with its table."""
+"""Findings of a question that stand on top of the page, if it has more."""
 T = TypeVar("T")
 
 
@@ -46,6 +47,8 @@ class Section:
     sheets: Sequence[Sheet] = ()
     folded: bool = False
     """Tables are shown on demand."""
+    first: int = FIRST
+    """Findings on top of the page."""
 
     @property
     def findings(self) -> list[str]:
@@ -99,7 +102,6 @@ def _page(declared: Declared, sections: Sequence[Section], done: list[Row], fail
         done=done,
         failed=failed,
         by=by,
-        first=FIRST,
         directions=list(dict.fromkeys(condition(row).direction for row in [*done, *failed])),
         tables=TABLES,
         provenance=[f"vol2vol {vol2vol.__version__}", f"Python {platform.python_version()}"],
@@ -136,6 +138,15 @@ def _contrasts(m: Material) -> Section:
         tables=[contrast_table(m.contrasts)],
         charts=plots.contrast_plot(m.contrasts),
         folded=True,
+    )
+
+
+def _claims(m: Material) -> Section:
+    return Section(
+        anchor="claims",
+        title="Which findings of the stitching paper hold here?",
+        tables=[claims(m.rows, m.roles, m.contrasts)],
+        first=99,
     )
 
 
@@ -201,6 +212,7 @@ def _masks(m: Material) -> Section:
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
     _gain,
+    _claims,
     _look,
     _contrasts,
     _seams,
