@@ -12,6 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.pairs import Measure, Pair, compare, extremes
+from vol2vol.metrics.windows import slabs, windowed
 from vol2vol.volumes import Volume
 
 
@@ -28,6 +29,14 @@ def to_truth(
     radius = window_radius(truth, window)
     measures = [psnr(data_range), mean_absolute(), pearson(), lncc(radius), ssim(truth, data_range)]
     return compare(output, truth, measures, block=block)
+
+
+def differences(output: Volume, truth: Volume, *, block: Shape | None = None) -> dict[str, Blockwise]:
+    """Return `psnr`, `mean_absolute` and `pearson` only, which see single voxels and volumes of any size.
+
+    Raises `BadInput` where shapes or voxel sizes differ or a truth of floats is constant.
+    """
+    return compare(output, truth, [psnr(_span(truth)), mean_absolute(), pearson()], block=block)
 
 
 def to_source(
@@ -69,8 +78,8 @@ def psnr(data_range: float) -> Measure:
     """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)` in decibels; infinite if equal."""
 
     def sums(pair: Pair) -> np.ndarray:
-        apart = pair.first[pair.inner] - pair.second[pair.inner]
-        return np.array([float((apart**2).sum()), apart.size])
+        apart = (pair.first[pair.inner] - pair.second[pair.inner]).ravel()
+        return np.array([float(apart @ apart), apart.size])
 
     def combine(s: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
@@ -83,8 +92,8 @@ def mean_absolute() -> Measure:
     """Mean absolute difference, in stored grey values."""
 
     def sums(pair: Pair) -> np.ndarray:
-        apart = np.abs(pair.first[pair.inner] - pair.second[pair.inner])
-        return np.array([float(apart.sum()), apart.size])
+        apart = pair.first[pair.inner] - pair.second[pair.inner]
+        return np.array([float(np.abs(apart, out=apart).sum()), apart.size])
 
     return Measure(name="mean_absolute", sums=sums, combine=_mean)
 
@@ -111,7 +120,8 @@ def pearson() -> Measure:
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.array([a.size, a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum()], np.float64)
+    a, b = a.ravel(), b.ravel()
+    return np.array([a.size, a.sum(), b.sum(), a @ a, b @ b, a @ b], np.float64)
 
 
 def _correlation(s: np.ndarray) -> np.ndarray:
@@ -154,51 +164,82 @@ def _central(values: np.ndarray, axis: int) -> np.ndarray:
 def lncc(radius: Shape) -> Measure:
     """Mean over all windows of the Pearson correlation within a window, -1 to 1; windows flat in either are left out.
 
-    A window is flat where its variance is below 1e-11 of its mean square.
+    A window is flat where its variance is below `FLAT` of its mean square. Sums over windows are exact for bytes, which
+    single precision holds, and in double precision for all else.
     """
     size = tuple(2 * r + 1 for r in radius)
-
-    def box(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values, size, mode="nearest")
+    weights = [(1.0,) * n for n in size]
+    count = np.float64(np.prod(size))
 
     def sums(pair: Pair) -> np.ndarray:
-        where = pair.whole(radius)
-        if min(s.stop - s.start for s in where) < 1:
+        where = pair.windows(radius)
+        if where is None:
             return np.zeros(2)
-        zero = pair.first.mean(), pair.second.mean()
-        a, b = pair.first - zero[0], pair.second - zero[1]
-        ma, mb, aa, bb, ab = (box(v)[where] for v in (a, b, a * a, b * b, a * b))
-        va, vb = aa - ma * ma, bb - mb * mb
-        seen = (va > 1e-11 * (va + (ma + zero[0]) ** 2)) & (vb > 1e-11 * (vb + (mb + zero[1]) ** 2))
-        value = (ab - ma * mb)[seen] / np.sqrt(va[seen] * vb[seen])
-        return np.array([float(np.clip(value, -1, 1).sum()), value.size])
+        exact = pair.bytes and count * MIDDLE**2 < 1 << 24
+        zero = (MIDDLE, MIDDLE) if exact else (pair.first.mean(), pair.second.mean())
+        fields = _fields(pair, where, zero, np.float32 if exact else np.float64)
+        a, b, aa, bb, ab = (windowed(field, weights) for field in fields)
+        least = [2 * FLAT * max(v.max() ** 2, v.min() ** 2) for v in (pair.first[where], pair.second[where])]
+        total, seen = 0.0, 0
+        for part in slabs(len(a), a[0].size):
+            ma, mb = (field[part] / count for field in (a, b))
+            va, vb = (field[part] / count - m * m for field, m in ((aa, ma), (bb, mb)))
+            value, spread = ab[part] / count - ma * mb, va * vb
+            if not (va.min() > least[0] and vb.min() > least[1]):
+                clear = (va > FLAT * (va + (ma + zero[0]) ** 2)) & (vb > FLAT * (vb + (mb + zero[1]) ** 2))
+                value, spread = value[clear], spread[clear]
+            value /= np.sqrt(spread)
+            total, seen = total + float(np.clip(value, -1, 1, out=value).sum()), seen + value.size
+        return np.array([total, seen])
 
     return Measure(name="lncc", sums=sums, combine=_mean, halo=radius)
+
+
+FLAT = 1e-11
+MIDDLE = 128.0
+"""What is taken off bytes: squares of what is left, summed over windows, are whole numbers that float32 holds."""
+
+
+def _fields(
+    pair: Pair, where: tuple[slice, ...], zero: tuple[float, float], dtype: type[np.floating]
+) -> list[np.ndarray]:
+    """Return a, b, a^2, b^2 and ab of a part of both volumes, each less its `zero`."""
+    a, b = ((v[where] - z).astype(dtype) for v, z in zip((pair.first, pair.second), zero, strict=True))
+    return [a, b, a * a, b * b, a * b]
 
 
 def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
     """Structural similarity (Wang et al. 2004, equation 13; K 0.01 and 0.03, Gaussian window of 11 voxels).
 
     `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`, over Z, Y
-    and X, over Y and X for images. Raises `BadInput` where the volume holds no window.
+    and X, over Y and X for images. In single precision where the grey values span no more than `data_range` in a
+    block. Raises `BadInput` where the volume holds no window.
     """
     reach = int(3.5 * sigma + 0.5)
     radius = window_radius(truth, 2 * reach + 1)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    axes = [i for i in range(3) if radius[i]]
-
-    def smooth(values: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(values, sigma, truncate=3.5, axes=axes)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = [tuple((bell / bell.sum()).tolist()) if r else (1.0,) for r in radius]
 
     def sums(pair: Pair) -> np.ndarray:
-        where = pair.whole(radius)
-        if min(s.stop - s.start for s in where) < 1:
+        where = pair.windows(radius)
+        if where is None:
             return np.zeros(2)
-        a, b = pair.first, pair.second
-        ma, mb, aa, bb, ab = (smooth(v)[where] for v in (a, b, a * a, b * b, a * b))
-        va, vb, cross = aa - ma * ma, bb - mb * mb, ab - ma * mb
-        value = (2 * ma * mb + c1) * (2 * cross + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
-        return np.array([float(value.sum()), value.size])
+        low, high = min(pair.first.min(), pair.second.min()), max(pair.first.max(), pair.second.max())
+        zero = float(low + high) / 2
+        one, two, *squares, product = _fields(
+            pair, where, (zero, zero), np.float32 if high - low <= data_range else np.float64
+        )
+        a, b, both, ab = (windowed(field, weights) for field in (one, two, squares[0] + squares[1], product))
+        total = 0.0
+        for part in slabs(len(a), a[0].size):
+            ma, mb = a[part], b[part]
+            cross, own = ma * mb, ma * ma + mb * mb
+            shifted = zero * (ma + mb + zero)  # of m + zero: the product gains this, the sum of squares twice this
+            value = (2 * (cross + shifted) + c1) * (2 * (ab[part] - cross) + c2)
+            value /= (own + 2 * shifted + c1) * (both[part] - own + c2)
+            total += float(value.sum(dtype=np.float64))
+        return np.array([total, a.size])
 
     return Measure(name="ssim", sums=sums, combine=_mean, halo=radius)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +21,8 @@ BLOCK_2D = (1, 512, 512)
 """Voxels of a block of an image."""
 ROWS = 2048
 """Rows of sums kept of a volume; beyond, runs of neighbouring blocks share one."""
+THREADS = min(4, os.cpu_count() or 1)
+"""Blocks that are measured at once."""
 RELATIVE = 1e-3
 """Voxel sizes that differ by less are the same."""
 
@@ -34,6 +39,8 @@ class Pair:
     """Where it lies in the volume."""
     spatial: Shape
     """Voxels of the volume."""
+    bytes: bool = False
+    """Both hold whole numbers of 8 bits without sign."""
 
     def whole(self, radius: Sequence[int]) -> tuple[slice, ...]:
         """Return, in the arrays, the voxels of the block whose window of this radius lies in the volume."""
@@ -41,6 +48,13 @@ class Pair:
             slice(s.start + max(0, r - a), s.stop - max(0, b - (n - r)))
             for s, a, b, n, r in zip(self.inner, self.box.start, self.box.stop, self.spatial, radius, strict=True)
         )
+
+    def windows(self, radius: Sequence[int]) -> tuple[slice, ...] | None:
+        """Return, in the arrays, all voxels of the windows of this radius around `whole`; None where there is none."""
+        where = self.whole(radius)
+        if min(s.stop - s.start for s in where) < 1:
+            return None
+        return tuple(slice(s.start - r, s.stop + r) for s, r in zip(where, radius, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +93,12 @@ def blocks_of(volume: Volume, block: Shape | None = None) -> list[Box]:
     return grid(Box.of(volume.spatial), size)
 
 
-def pairs(first: Volume, second: Volume, boxes: Sequence[Box], halo: Shape = (0, 0, 0)) -> Iterator[list[Pair]]:
-    """Yield, for every block, one pair per channel. Raises `BadInput` on voxels that are not finite."""
-    whole = Box.of(first.spatial)
-    for box in boxes:
-        wide = box.grow(halo, halo) & whole
-        arrays = [finite(volume, wide) for volume in (first, second)]
-        inner = box.relative_to(wide.start).slices
-        yield [Pair(a, b, inner, box, first.spatial) for a, b in zip(*arrays, strict=True)]
+def pairs(first: Volume, second: Volume, box: Box, halo: Shape = (0, 0, 0)) -> list[Pair]:
+    """Return a block as one pair per channel. Raises `BadInput` on voxels that are not finite."""
+    wide = box.grow(halo, halo) & Box.of(first.spatial)
+    arrays = [finite(volume, wide) for volume in (first, second)]
+    inner, small = box.relative_to(wide.start).slices, first.dtype == second.dtype == np.uint8
+    return [Pair(a, b, inner, box, first.spatial, small) for a, b in zip(*arrays, strict=True)]
 
 
 def finite(volume: Volume, box: Box) -> np.ndarray:
@@ -107,15 +119,23 @@ def compare(
 ) -> dict[str, Blockwise]:
     """Return every measure of two volumes, each block read once; memory is that of a few blocks.
 
-    Raises `BadInput` where shapes or voxel sizes differ, or a voxel is not finite.
+    Blocks are measured side by side in `THREADS` and added up in their order: the result does not depend on it. Raises
+    `BadInput` where shapes or voxel sizes differ, or a voxel is not finite.
     """
     alike(first, second)
     halo = tuple(max(m.halo[axis] for m in measures) for axis in range(3))
     boxes = blocks_of(first, block)
     rows = {m.name: Rows(len(boxes)) for m in measures}
-    for channels in pairs(first, second, boxes, halo):
-        for measure in measures:
-            rows[measure.name].add(np.sum([measure.sums(pair) for pair in channels], axis=0))
+
+    def measured(box: Box) -> list[np.ndarray]:
+        channels = pairs(first, second, box, halo)
+        return [np.sum([measure.sums(pair) for pair in channels], axis=0) for measure in measures]
+
+    begun = measured(boxes[0])  # alone: a measure may take from its first block what all others are centred on
+    with ThreadPoolExecutor(THREADS) as pool:
+        for found in chain([begun], pool.map(measured, boxes[1:])):
+            for measure, sums in zip(measures, found, strict=True):
+                rows[measure.name].add(sums)
     return {m.name: Blockwise(name=m.name, sums=rows[m.name].sums, combine=m.combine) for m in measures}
 
 

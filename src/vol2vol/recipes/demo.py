@@ -13,7 +13,8 @@ from typing import Literal
 
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Shape
-from vol2vol.study import UNTRANSLATED, Result, compare, read_results, write_report, write_results
+from vol2vol.metrics.fidelity import differences
+from vol2vol.study import UNTRANSLATED, Result, read_results, write_report, write_results
 from vol2vol.study.results import RESULTS
 from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
@@ -164,8 +165,8 @@ def _finished(out: Path) -> list[Result]:
 def _untranslated(out: Path) -> Result:
     """Compare the source itself with the known answer: what a translation has to beat."""
     source, answer = "volumes/source.zarr", "volumes/source_in_target.zarr"
-    found = compare(open_volume(out / source), open_volume(out / answer))
-    return Result(output=source, strategy=UNTRANSLATED, psnr=found.psnr, pearson=found.pearson)
+    found = differences(open_volume(out / source), open_volume(out / answer))
+    return Result(output=source, strategy=UNTRANSLATED, psnr=found["psnr"].value, pearson=found["pearson"].value)
 
 
 def _planned(part: Part, assembly: Assembly, strategy: str) -> Result:
@@ -197,7 +198,7 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
     network = load_bundle(find_bundle(out / planned.run)).network(settings.direction)
     cost = made.layout.cost(predicting(network, settings))
     exact = out / replace(planned, output=planned.output.replace(f"-{planned.strategy}.", "-exact.")).output
-    answer = compare(open_volume(output), open_volume(out / planned.answer))
+    answer = differences(open_volume(output), open_volume(out / planned.answer))
     return replace(
         planned,
         seconds=None if made.blocks_before else made.seconds,
@@ -206,7 +207,7 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
         flops_per_voxel=cost.flops_per_voxel,
         floor_per_voxel=cost.floor_per_voxel,
         peak_memory=peak() if made.voxels else None,
-        difference_from_exact=compare(open_volume(output), open_volume(exact)).mean_absolute,
-        psnr=answer.psnr,
-        pearson=answer.pearson,
+        difference_from_exact=differences(open_volume(output), open_volume(exact))["mean_absolute"].value,
+        psnr=answer["psnr"].value,
+        pearson=answer["pearson"].value,
     )
