@@ -34,6 +34,12 @@ def test_the_rows_own_notes_count_first():
     assert chosen(rows) == {"m.0.1.exact", "m.0.1.average"}
 
 
+def test_conditions_that_were_picked_by_themselves_keep_their_own_checkpoints():
+    rows = [row(epoch, None, way, notes={"picked": f"best by {FID}"}) for epoch, way in ((1, "exact"), (2, "disjoint"))]
+    rows += [row(2, None), row(1, None, "disjoint")]
+    assert chosen(rows) == {"m.0.1.exact", "m.0.2.disjoint"}
+
+
 def test_without_the_value_the_last_checkpoint_stands():
     assert chosen([row(1, None), row(3, None), row(2, None)]) == {"m.0.3.exact"}
     rows = [row(1, 3), row(2, 2), row(3, 1)]

@@ -105,19 +105,21 @@ def reference(names: Iterable[str]) -> str:
 def roles(rows: Sequence[Row], by: str, *, lowest: bool = True) -> dict[str, str]:
     """Return which trials show the best, the middle or the worst checkpoint of their training, by trial.
 
-    As the rows' notes say, where they say it of `by`. Else the checkpoints of a training are ranked once, by the
+    As each row's own note says, where a training has notes on `by`: checkpoints may have been picked in each
+    condition by itself. Else the checkpoints of a training are ranked once, by the
     volumes of its least seamed strategy, for all its strategies and assemblies: so they are compared on the same
     checkpoint. Where no volume has the value the last checkpoint is the best. Baselines and bounds are their own best.
     """
     found: dict[str, str] = {}
     for group in by_training(rows).values():
-        noted = {row.checkpoint: role for row in group for role in reversed(ROLES) if f"{role} by {by}" in _picked(row)}
-        chosen = noted or _chosen(group, by, lowest)
-        for row in group:
-            if row.kind != "network":
-                found[row.trial] = "best"
-            elif row.checkpoint in chosen:
-                found[row.trial] = chosen[row.checkpoint]
+        noted = {row.trial: role for row in group for role in reversed(ROLES) if f"{role} by {by}" in _picked(row)}
+        if group[0].kind != "network":
+            found.update({row.trial: "best" for row in group})
+        elif noted:
+            found.update(noted)
+        else:
+            chosen = _chosen(group, by, lowest)
+            found.update({row.trial: chosen[row.checkpoint] for row in group if row.checkpoint in chosen})
     return found
 
 
