@@ -30,6 +30,7 @@ _WHERE = {
     "open_volume": "vol2vol.volumes",
     "predict": "vol2vol.prediction",
     "prepare": "vol2vol.recipes",
+    "run_study": "vol2vol.recipes",
     "train": "vol2vol.recipes",
 }
 __all__ = ["__version__", *_WHERE]

@@ -83,6 +83,12 @@ def tiny(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _without_report(monkeypatch):
+    """Reports have tests of their own; the fixture `ran` writes one."""
+    monkeypatch.setattr("vol2vol.study.write_study_report", lambda folder: folder / "report.html", raising=False)
+
+
 @pytest.fixture(scope="module")
 def ran(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("ran") / "out"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vol2vol.recipes.recipe import Recipe, list_recipes, load_recipe
     from vol2vol.recipes.reference import import_reference
     from vol2vol.recipes.training import train
+    from vol2vol.recipes.trials import run_study
 
 __all__ = [
     "Certificate",
@@ -28,6 +29,7 @@ __all__ = [
     "load_preparation",
     "load_recipe",
     "prepare",
+    "run_study",
     "train",
 ]
 
@@ -43,6 +45,7 @@ def __getattr__(name: str) -> Any:
         "load_model": "info",
         "load_preparation": "preparing",
         "prepare": "preparing",
+        "run_study": "trials",
         "train": "training",
     }
     if name not in __all__:
