@@ -1,12 +1,14 @@
 """Arrays as volumes: in memory, and on disk."""
 
+import numpy as np
+
 from vol2vol.geometry import Box
 from vol2vol.preparation import Chain
 from vol2vol.volumes import create_volume, open_volume
 
 
 class Held:
-    """An array `(C, Z, Y, X)` with the face of a volume; counts the voxels that are read."""
+    """An array `(C, Z, Y, X)` with the face of a volume; counts the voxels of the chunks that are read."""
 
     path, unit = "held", "nanometer"
 
@@ -18,8 +20,14 @@ class Held:
 
     def read(self, box):
         assert Box.of(self.spatial).contains(box), box
-        self.read_voxels += box.size
+        self.read_voxels += chunked(box, self.chunks, self.spatial)
         return self.array[(slice(None), *box.slices)].copy()
+
+
+def chunked(box, chunks, spatial):
+    """Return the voxels of the chunks under a box."""
+    spans = zip(box.start, box.stop, chunks, spatial, strict=True)
+    return int(np.prod([min(n, -(-b // c) * c) - a // c * c for a, b, c, n in spans]))
 
 
 def chain(array, *steps, voxel_size=(8.0, 8.0, 8.0), labels=False):

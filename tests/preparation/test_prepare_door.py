@@ -124,6 +124,8 @@ BAD = {
     "split of words": (["em.zarr", "out.zarr", "--split", "half"], ["split 'half'", "NAME=SIZE"]),
     "split along w": (["em.zarr", "out.zarr", "--split", "w:a=1"], ["split.axis"]),
     "gap too large": (["em.zarr", "out.zarr", "--split", "a=1,b=1", "--gap", "99"], ["gaps of 99"]),
+    "gap without parts": (["em.zarr", "out.zarr", "--gap", "3"], ["--split too"]),
+    "split of no words": (["em.zarr", "out.zarr", "--split", ""], ["NAME=SIZE"]),
     "chunks of two": (["em.zarr", "out.zarr", "--chunks", "8,8"], ["chunks"]),
     "no workers": (["em.zarr", "out.zarr", "--workers", "0"], ["--workers 1"]),
     "unknown flag": (["em.zarr", "out.zarr", "--voxels", "8"], ["--voxels"]),

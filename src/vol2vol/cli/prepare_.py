@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -12,6 +13,7 @@ from vol2vol.preparation import parse_split
 from vol2vol.recipes.preparing import plan_preparation, prepare
 
 Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Value = Annotated[float | None, tyro.conf.arg(metavar="VALUE")]
 
 
 def run(words: list[str]) -> None:
@@ -19,29 +21,75 @@ def run(words: list[str]) -> None:
     parse.call(_prepare, words, "prepare")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """A recipe as flags; its steps are taken in the order in which they stand here."""
+
+    channels: parse.Text = None
+    """keep these channels, such as 0,2."""
+    crop: parse.Text = None
+    """content, or a box in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
+    background: parse.Text = None
+    """for content, LOW:HIGH, the values that are not; default 0:0."""
+    margin: Number = None
+    """for content, voxels of background to keep on each side."""
+    binarise: bool = False
+    """make a mask, 1 where the value is not 0."""
+    ids: parse.Text = None
+    """make a mask, 1 where the value is one of these, such as 3,7."""
+    above: Value = None
+    """make a mask, 1 where the value is greater."""
+    resample: parse.VoxelSize = None
+    """bring it to this voxel size, in its own unit."""
+    method: parse.Text = None
+    """how to resample: cubic, linear, area, nearest, majority; default majority for masks, else cubic."""
+    dtype: parse.Text = None
+    """store as uint8, uint16, uint32, int16 or float32."""
+    range: parse.Text = None
+    """with dtype, the values that become its ends: LOW:HIGH, type, minmax, percentile; keep changes none."""
+    split: parse.Text = None
+    """several outputs, [AXIS:]NAME=SIZE,... in voxels (z:train=400,test=100) or shares (train=0.8,test=0.2)."""
+    gap: Number = None
+    """voxels between the parts of a split."""
+    mask: bool = False
+    """the input is a mask or holds the numbers of objects: its values are never mixed."""
+    chunks: parse.VoxelSize = None
+    """chunks of an OME-Zarr."""
+    shards: parse.VoxelSize = None
+    """shards of an OME-Zarr 0.5, multiples of the chunks."""
+    ome_version: Literal["0.5", "0.4"] | None = None
+    """OME-Zarr version of the output."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the flags say as a recipe's data, for the schema to judge."""
+        steps = [
+            _step("channels", keep=_whole(self.channels, "--channels")),
+            _step("crop", box=self.crop, background=_range(self.background, "--background"), margin=self.margin),
+            _step("binarise", here=self.binarise, ids=_whole(self.ids, "--ids"), above=self.above),
+            _step("resample", voxel_size=show.numbers(self.resample, "--resample"), method=self.method),
+            _step("convert", dtype=self.dtype, range=_range(self.range, "--range")),
+        ]
+        if self.gap is not None and self.split is None:
+            raise BadInput("--gap lies between the parts of a split: give --split too")
+        gap = {} if self.gap is None else {"gap": self.gap}
+        given = {
+            "steps": [step for step in steps if step],
+            "split": {**parse_split(self.split), **gap} if self.split is not None else None,
+            "labels": self.mask or None,
+            "chunks": _whole(self.chunks, "--chunks"),
+            "shards": _whole(self.shards, "--shards"),
+            "ome_version": self.ome_version,
+        }
+        return {key: value for key, value in given.items() if value}
+
+
 def _prepare(
     input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")],
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")],
     overrides: parse.Overrides = (),
+    flags: tyro.conf.OmitArgPrefixes[Flags] = Flags(),
     *,
     recipe: parse.Text = None,
-    channels: parse.Text = None,
-    crop: parse.Text = None,
-    background: parse.Text = None,
-    margin: Number = None,
-    binarise: bool = False,
-    ids: parse.Text = None,
-    above: Annotated[float | None, tyro.conf.arg(metavar="VALUE")] = None,
-    resample: parse.VoxelSize = None,
-    method: parse.Text = None,
-    dtype: parse.Text = None,
-    range: parse.Text = None,
-    split: parse.Text = None,
-    gap: Number = None,
-    mask: bool = False,
-    chunks: parse.VoxelSize = None,
-    shards: parse.VoxelSize = None,
-    ome_version: Literal["0.5", "0.4"] | None = None,
     axes: parse.Axes = None,
     voxel_size: parse.VoxelSize = None,
     unit: parse.Text = None,
@@ -53,30 +101,12 @@ def _prepare(
 ) -> None:
     """Crop, resample, binarise, convert or split a volume of any size; the same command continues after a kill.
 
-    Steps given as flags are taken in the order in which they are listed here; a recipe may take any order.
-
     Args:
         input: any volume that can be read, s3:// included, or the name of one that the recipe knows.
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif; with a split NAME-PART.zarr.
         overrides: changes to the recipe, such as split.gap=16.
-        recipe: a shipped recipe (mitoem, openorganelle, ...) or a YAML file, instead of steps as flags.
-        channels: keep these channels, such as 0,2.
-        crop: content, or a box in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out).
-        background: for content, LOW:HIGH, the values that are not; default 0:0.
-        margin: for content, voxels of background to keep on each side.
-        binarise: make a mask, 1 where the value is not 0.
-        ids: make a mask, 1 where the value is one of these, such as 3,7.
-        above: make a mask, 1 where the value is greater.
-        resample: bring it to this voxel size, in its own unit.
-        method: how to resample: cubic, linear, area, nearest, majority; default majority for masks, else cubic.
-        dtype: store as uint8, uint16, uint32, int16 or float32.
-        range: with dtype, the values that become its ends: LOW:HIGH, type, minmax, percentile; keep changes none.
-        split: several outputs, [AXIS:]NAME=SIZE,... in voxels (z:train=400,test=100) or shares (train=0.8,test=0.2).
-        gap: voxels between the parts of a split.
-        mask: the input is a mask or holds the numbers of objects: its values are never mixed.
-        chunks: chunks of an OME-Zarr.
-        shards: shards of an OME-Zarr 0.5, multiples of the chunks.
-        ome_version: OME-Zarr version of the output.
+        flags: a recipe as flags; its steps are taken in this order.
+        recipe: a shipped recipe (mitoem, openorganelle, ...) or a YAML file, with steps in any order.
         axes: axes of an input whose file does not say, such as zyx or cyx.
         voxel_size: voxel size of an input whose file does not say; to change it, see resample.
         unit: unit of the voxel size, such as nanometer.
@@ -86,39 +116,18 @@ def _prepare(
         dry_run: print steps, shapes, voxel sizes, bytes and memory; read and write nothing.
         json: print the result as JSON.
     """
-    steps = [
-        _step("channels", keep=_whole(channels, "--channels")),
-        _step("crop", box=crop, background=_range(background, "--background"), margin=margin),
-        _step("binarise", here=binarise, ids=_whole(ids, "--ids"), above=above),
-        _step("resample", voxel_size=show.numbers(resample, "--resample"), method=method),
-        _step("convert", dtype=dtype, range=_range(range, "--range")),
-    ]
-    given = {
-        "steps": [step for step in steps if step],
-        "split": {**parse_split(split), **({} if gap is None else {"gap": gap})} if split else None,
-        "labels": mask or None,
-        "chunks": _whole(chunks, "--chunks"),
-        "shards": _whole(shards, "--shards"),
-        "ome_version": ome_version,
-    }
-    flags = {key: value for key, value in given.items() if value}
-    if recipe is not None and flags:
-        raise BadInput(f"--recipe and flags both say {', '.join(flags)}: give one of them, or change the recipe's file")
-    told: Any = recipe if recipe is not None else flags
-    about: dict[str, Any] = {
-        "axes": axes,
-        "voxel_size": show.numbers(voxel_size, "--voxel-size"),
-        "unit": unit,
-        "level": level,
-    }
+    said = flags.recipe()
+    if recipe is not None and said:
+        raise BadInput(f"--recipe and flags both say {', '.join(said)}: give one of them, or change the recipe's file")
+    told: Any = said if recipe is None else recipe
+    size = show.numbers(voxel_size, "--voxel-size")
+    about: dict[str, Any] = {"axes": axes, "voxel_size": size, "unit": unit, "level": level}
+    about |= {"overrides": overrides, "workers": workers}
     if dry_run:
-        plan = plan_preparation(input, output, told, overrides=overrides, workers=workers, **about)
-        show.result(plan, as_json=json)
+        show.result(plan_preparation(input, output, told, **about), as_json=json)
         return
     with show.block_progress() as progress:
-        made = prepare(
-            input, output, told, overrides=overrides, **about, overwrite=overwrite, workers=workers, progress=progress
-        )
+        made = prepare(input, output, told, **about, overwrite=overwrite, progress=progress)
     show.result({one.output: {k: v for k, v in vars(one).items() if k != "output"} for one in made}, as_json=json)
 
 
@@ -129,12 +138,11 @@ def _step(name: str, *, here: bool = False, **said: Any) -> dict[str, Any] | Non
 
 
 def _whole(text: str | None, flag: str) -> list[int] | None:
+    """Return the whole numbers of a flag."""
     numbers = show.numbers(text, flag)
-    if numbers is None:
-        return None
-    if odd := [number for number in numbers if not number.is_integer()]:
+    if odd := [number for number in numbers or () if not number.is_integer()]:
         raise BadInput(f"{flag} {text!r}: {odd[0]:g} is not a whole number")
-    return [int(number) for number in numbers]
+    return None if numbers is None else [int(number) for number in numbers]
 
 
 def _range(text: str | None, flag: str) -> list[float] | str | None:

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Shape
+from vol2vol.geometry import Box, Shape, round_up
 from vol2vol.intensity.streaming import percentile_values, tally
 from vol2vol.preparation.content import find_content
 from vol2vol.preparation.steps import Convert, Crop, Look, Step
@@ -99,18 +99,19 @@ class Chain:
         return max([2 * held[0], *(a + b + w for a, b, w in zip(held[:-1], held[1:], working, strict=True))])
 
     def read_in_all(self, blocks: Sequence[Shape]) -> int:
-        """Return how many voxels of the volume are read when the result is made in these blocks.
+        """Return how many voxels of the volume are decoded, whole chunks, when the result is made in these blocks.
 
         `blocks` are per axis the sizes of the parts, one after another; steps treat the axes apart from each other.
         """
         return prod(self._read_along(axis, sizes) for axis, sizes in enumerate(blocks))
 
     def _read_along(self, axis: int, sizes: Shape) -> int:
-        total, at = 0, 0
+        total, at, chunk, end = 0, 0, self.volume.chunks[axis], self.volume.spatial[axis]
         for size in sizes:
             start, stop = [0, 0, 0], [1, 1, 1]
             start[axis], stop[axis] = at, at + size
-            total += self.boxes(Box(tuple(start), tuple(stop)))[0].shape[axis]
+            box = self.boxes(Box(tuple(start), tuple(stop)))[0]
+            total += min(round_up(box.stop[axis], chunk), end) - box.start[axis] // chunk * chunk
             at += size
         return total
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def found_before(output: str, record: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Job:
     """Everything that decides one output."""
 
@@ -82,9 +82,9 @@ class Job:
     common: tuple[Step, ...]
     """The steps that all parts of a split share, their questions answered."""
     output: str
-    record: dict[str, Any]
+    record: dict[str, Any] = field(kw_only=True)
     """What a second start is compared with."""
-    preparation: Preparation
+    preparation: Preparation = field(kw_only=True)
 
     def provenance(self) -> dict[str, Any]:
         """Return how the output is made, for its attributes and its ledger."""
@@ -116,6 +116,11 @@ class Job:
                 if progress is not None:
                     progress(count, len(blocks), voxels)
             self._finish(layout, begun)
+        seconds = time.monotonic() - began
+        return self._made(blocks=len(blocks), blocks_before=len(blocks) - len(todo), voxels=voxels, seconds=seconds)
+
+    def _made(self, **counted: Any) -> Prepared:
+        """Return what the output is, and what was counted on the way."""
         look = self.chain.look
         return Prepared(
             output=self.output,
@@ -124,10 +129,7 @@ class Job:
             unit=self.chain.volume.unit,
             dtype=str(look.dtype),
             steps=tuple(step.words() for step in self.chain.steps),
-            blocks=len(blocks),
-            blocks_before=len(blocks) - len(todo),
-            voxels=voxels,
-            seconds=time.monotonic() - began,
+            **counted,
         )
 
     def _create(self, layout: Layout, *, overwrite: bool) -> str:

@@ -31,13 +31,14 @@ class Layout:
         spatial = chain.spatial
         side = 64 if spatial[0] > 1 else 256
         chunks = preparation.chunks or tuple(min(n, side) for n in spatial)
-        most = tuple(min(CHUNKS_PER_SHARD * c, round_up(n, c)) for c, n in zip(chunks, spatial, strict=True))
-        block = preparation.shards or most
+        rows = chain.volume.chunks[2] == chain.volume.spatial[2]
+        block = preparation.shards or _block(chain, chunks, rows=rows)
         shards = block if preparation.ome_version == "0.5" and block != chunks else preparation.shards
         part = tuple(map(min, block, spatial))
         while chain.memory(_middle(spatial, part)) > WORKING and max(part) > 1:
             longest = max(range(3), key=lambda axis: (part[axis] / chunks[axis], part[axis]))
-            part = tuple(_half(n, chunks[axis]) if axis == longest else n for axis, n in enumerate(part))
+            halved = 0 if rows and part[0] > 1 else longest
+            part = tuple(_half(n, 1 if rows else chunks[axis]) if axis == halved else n for axis, n in enumerate(part))
         return cls(spatial=spatial, chunks=chunks, shards=shards, block=block, part=part)
 
     def blocks(self) -> list[Box]:
@@ -54,12 +55,26 @@ class Layout:
         return 2 * whole + chain.memory(_middle(self.spatial, self.part))
 
     def voxels_read(self, chain: Chain) -> int:
-        """Return how many voxels of the input are read, those counted again that several parts need."""
+        """Return how many voxels of the input are decoded, those counted again that several parts need."""
         sizes = []
         for n, b, p in zip(self.spatial, self.block, self.part, strict=True):
             starts = (range(at, min(at + b, n), p) for at in range(0, n, b))
             sizes.append(tuple(min(s + p, r.stop) - s for r in starts for s in r))
         return chain.read_in_all(sizes)
+
+
+def _block(chain: Chain, chunks: Shape, *, rows: bool) -> Shape:
+    """Return a few chunks along each axis; of an input stored in whole rows or planes, which are only read whole, wide
+    slabs of one chunk's thickness, so that each is read once.
+    """
+    whole = tuple(round_up(n, c) for n, c in zip(chain.spatial, chunks, strict=True))
+    if not rows:
+        return tuple(min(CHUNKS_PER_SHARD * c, n) for c, n in zip(chunks, whole, strict=True))
+    block = (chunks[0], *whole[1:])
+    while chain.look.nbytes(Box.of(block)) > WORKING and block[1:] != chunks[1:]:
+        axis = 1 if block[1] > chunks[1] else 2
+        block = tuple(_half(n, chunks[i]) if i == axis else n for i, n in enumerate(block))
+    return block
 
 
 def _middle(spatial: Shape, size: Shape) -> Box:

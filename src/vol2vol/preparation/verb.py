@@ -51,20 +51,14 @@ def prepare_volume(
         before = {part: {} if overwrite else found_before(outputs[part], records[part]) for part in outputs}
         steps = next((said["steps"] for said in before.values() if said), None)
         chain = answered(asked) if steps is None else _again(asked, steps)
-        cuts = _cuts(chain, preparation)
+        cuts, made = _cuts(chain, preparation), []
         jobs = {
-            part: Job(
-                chain=chain.then(*cuts[part]),
-                common=chain.steps,
-                output=outputs[part],
-                record=records[part],
-                preparation=preparation,
-            )
-            for part in outputs
+            part: Job(chain.then(*cuts[part]), chain.steps, place, record=records[part], preparation=preparation)
+            for part, place in outputs.items()
         }
-        return [
-            job.run(before[part], overwrite=overwrite, workers=workers, progress=progress) for part, job in jobs.items()
-        ]
+        for part, job in jobs.items():
+            made.append(job.run(before[part], overwrite=overwrite, workers=workers, progress=progress))
+    return made
 
 
 def dry_run(
