@@ -123,6 +123,7 @@ def test_agreement_is_scipys_turned_so_that_more_is_better(made):
         "lower",
         "nearer 1",
     )
+    assert (better("label_free/foreground"), better("label_free/confidence")) == ("nearer 1", "higher")
     assert better("label_free/something") == ""
     assert oriented("seams/sgr/z", 2.0) == pytest.approx(oriented("seams/sgr/z", 0.5))
     assert oriented("seams/sgr/z", 0.0) is None

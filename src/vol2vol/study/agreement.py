@@ -10,9 +10,14 @@ from vol2vol.study.ranks import Correlation, rank_correlation
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, signed
 
-HIGHER = ("psnr", "ssim", "pearson", "lncc", "nmi", "gap_closed", "precision", "recall", "density", "coverage")
-"""What is better when it is higher; the rest of what is known is better when it is lower."""
-LOWER = ("fid", "kid", "tile", "disparity")
+HIGHER = (
+    *("psnr", "ssim", "pearson", "lncc", "nmi", "gradient_correlation", "gap_closed"),
+    *("precision", "recall", "density", "coverage", "confidence", "agreement"),
+)
+"""What is better when it is higher."""
+LOWER = ("fid", "kid", "mean_absolute", "tile", "disparity", "invariance", "aliasing")
+NEARER = ("seams", "foreground")
+"""Ratios to what is right: better when they are nearer 1."""
 ENDS = ("floor", "ceiling", "p", "source", "against_first")
 
 
@@ -29,7 +34,7 @@ def metrics(rows: Sequence[Row]) -> list[str]:
 def better(name: str) -> str:
     """Say when a metric is good: `higher`, `lower`, `nearer 1`, or nothing where that is not known."""
     parts = name.split("/")
-    if parts[0] == "seams":
+    if parts[0] in NEARER or parts[-1] in NEARER:
         return "nearer 1"
     if parts[-1] in HIGHER or (len(parts) > 1 and parts[1] in HIGHER):
         return "higher"
