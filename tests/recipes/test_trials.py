@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,28 @@ def test_every_trial_has_a_row_with_what_was_measured(ran):
     assert (made.folder / row.run / "log.csv").is_file()
     assert made.report is not None
     assert made.report.is_file()
+
+
+def test_only_tiles_that_matter_change_a_volume_when_they_are_moved(ran):
+    rows = {row.strategy: row for row in read_rows(ran[0].folder) if "mismatch/tile" in row.values}
+    assert rows["exact"].number("mismatch/largest") < 0.1 < rows["disjoint"].number("mismatch/largest")
+    assert rows["exact"].number("mismatch/tile") < 0.01 < 3 * rows["disjoint"].number("mismatch/tile")
+    assert not [p for p in (ran[0].folder / "volumes").iterdir() if p.name.startswith(".")]
+
+
+def test_why_a_checkpoint_is_picked_is_said_anew_without_doing_it_again(tiny, ran, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(ran[0].folder, folder)
+    said = []
+    chosen = next(row for row in read_rows(folder) if row.strategy == "disjoint")
+    role = "best" if chosen.checkpoint == 2 else "worst"
+    changes = f"picks=[{{by: checkpoint, lowest: false, roles: [{role}]}}]"
+    run_study(tiny, folder, overrides=(changes,), progress=said.append)
+    row = next(row for row in read_rows(folder) if row.trial == chosen.trial)
+    assert not said
+    assert row.notes["picked"] == f"{role} by checkpoint"
+    assert row.values == chosen.values
+    assert read_sums(folder, row.trial)
 
 
 def test_sums_per_block_give_the_values_again(ran):

@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vol2vol.recipes.trials.loading import list_studies, load_study
     from vol2vol.recipes.trials.planning import plan_study
     from vol2vol.recipes.trials.run import Outcome, run_study
-    from vol2vol.recipes.trials.settings import Study, list_studies, load_study
+    from vol2vol.recipes.trials.settings import Study
 
 __all__ = ["Outcome", "Study", "list_studies", "load_study", "plan_study", "run_study"]
 
@@ -16,5 +17,5 @@ __all__ = ["Outcome", "Study", "list_studies", "load_study", "plan_study", "run_
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    rooms = {"Outcome": "run", "plan_study": "planning", "run_study": "run"}
-    return getattr(import_module(f"{__name__}.{rooms.get(name, 'settings')}"), name)
+    rooms = {"Outcome": "run", "Study": "settings", "plan_study": "planning", "run_study": "run"}
+    return getattr(import_module(f"{__name__}.{rooms.get(name, 'loading')}"), name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vol2vol.prediction import predict
+from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.trials import measuring, segmenting
 from vol2vol.recipes.trials.costing import prediction_cost, training_cost
@@ -62,17 +62,11 @@ def _relative(path: Path, folder: Path) -> str:
 def _translated(shop: Workshop, trial: Trial, found: Findings) -> Subject:
     """Translate the source's test part and return it with all that it is compared with."""
     source = shop.parts.image(trial.source, "test")
-    volume, model = source, _model(shop, trial)
+    volume, model, settings = source, _model(shop, trial), None
     if model is not None:
         volume = shop.folder / "volumes" / f"{trial.name}.zarr"
         volume.parent.mkdir(exist_ok=True)
-        changes: dict[str, object] = {"direction": model.direction}
-        which = "last"
-        if trial.kind == "network":
-            chosen = shop.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]
-            changes |= {"strategy": trial.strategy, "assembly": trial.assembly, **chosen}
-            which = f"epoch-{trial.checkpoint:04d}"
-        settings = shop.study.settings(changes)
+        settings, which = _how(shop, trial, model)
         with peak_memory(find_device(settings.device)) as peak:
             made = predict(model.path, source, volume, settings, which=which)
         prediction_cost(model, which, settings, made, peak(), found=found)
@@ -86,7 +80,17 @@ def _translated(shop: Workshop, trial: Trial, found: Findings) -> Subject:
         block=blocks_for(open_volume(source).spatial, shop.study.judging.blocks),
         first=_first(shop, trial),
         model=model,
+        settings=settings,
     )
+
+
+def _how(shop: Workshop, trial: Trial, model: Model) -> tuple[PredictSettings, str]:
+    """Return how a trial's volume is predicted, and by which of the saved models."""
+    if trial.kind != "network":
+        return shop.study.settings({"direction": model.direction}), "last"
+    chosen = shop.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]
+    changes = {"direction": model.direction, "strategy": trial.strategy, "assembly": trial.assembly, **chosen}
+    return shop.study.settings(changes), f"epoch-{trial.checkpoint:04d}"
 
 
 def _model(shop: Workshop, trial: Trial) -> Model | None:

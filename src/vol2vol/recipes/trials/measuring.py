@@ -16,12 +16,13 @@ from vol2vol.metrics.fidelity import psnr, to_source, to_truth
 from vol2vol.metrics.pairs import compare, extremes
 from vol2vol.metrics.realism import Distance, distance_interval, scale
 from vol2vol.metrics.seams import SeamReport, SeamRow
-from vol2vol.prediction import predict
+from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.certificate import certify
 from vol2vol.recipes.distance import Ruler
 from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model, Workshop
+from vol2vol.recipes.trials.shifting import disagreement
 from vol2vol.recipes.trials.trials import Trial
 from vol2vol.volumes import open_volume
 
@@ -40,6 +41,8 @@ class Subject:
     first: Path | None
     """The volume of the same checkpoint and assembly in the study's first strategy, where that is another one."""
     model: Model | None
+    settings: PredictSettings | None
+    """How the volume was predicted, if it was."""
 
 
 def measure_seams(subject: Subject, found: Findings) -> None:
@@ -68,15 +71,23 @@ def _verdict(reports: list[SeamReport]) -> str:
 
 
 def measure_mismatch_of(subject: Subject, found: Findings) -> None:
-    """Ask the model what two tiles make of the same voxels, wherever they would be cut."""
+    """Predict again with the tiles elsewhere, and ask the model what two tiles make of the same voxels at their border.
+
+    `mismatch/tile` and `mismatch/largest` are of this volume's stitching, the others of the model, wherever it is cut.
+    """
     assert subject.model is not None, subject
     which = f"epoch-{subject.trial.checkpoint:04d}"
-    said = certify(subject.model.path, open_volume(subject.source), direction=subject.model.direction, which=which)
-    found.number("mismatch/tile", said.mismatch.by_distance[0])
+    source, model = open_volume(subject.source), subject.model
+    said = certify(model.path, source, direction=model.direction, which=which)
+    found.number("mismatch/border", said.mismatch.by_distance[0])
     found.number("mismatch/disparity", said.mismatch.disparity)
     found.number("mismatch/invariance", said.mismatch.invariance)
     found.number("mismatch/aliasing", said.mismatch.aliasing)
-    found.notes["mismatch"] = said.sentence
+    found.notes["mismatch/border"] = said.sentence
+    assert subject.settings is not None, subject
+    mean, largest = disagreement(subject.volume, subject.source, model.path, which, subject.settings)
+    found.number("mismatch/tile", mean)
+    found.number("mismatch/largest", largest)
 
 
 def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], found: Findings) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +28,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import answered
 from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
-from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes import Volume, create_volume, open_volume
 
 FOLDER = "domains"
 BLOCK = (64, 256, 256)
@@ -91,7 +91,7 @@ class Parts:
         if not path.exists():
             made = origin()
             text = self.study.domains[domain].part(part).box
-            _write(path, made, _box(text, made.spatial, f"domains.{domain}.parts.{part}"))
+            write_part(path, made, _box(text, made.spatial, f"domains.{domain}.parts.{part}"))
         return path
 
 
@@ -153,12 +153,24 @@ def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Or
         if any(step.open_question for step in steps):
             raise BadInput(f"{path}: a mask cannot be cropped to its image's content: give the box that prepare found")
     chain = answered(Chain.of(volume, steps, labels=labels))
-    return Origin(
+    return replace(
+        origin_of(volume),
         read=chain.read,
         spatial=chain.spatial,
         channels=chain.shape[0],
         dtype=chain.dtype,
         voxel_size=chain.look.voxel_size,
+    )
+
+
+def origin_of(volume: Volume) -> Origin:
+    """Return an open volume as something to write parts of."""
+    return Origin(
+        read=volume.read,
+        spatial=volume.spatial,
+        channels=volume.channels,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
         unit=volume.unit,
     )
 
@@ -210,10 +222,10 @@ def _degraded(origin: Origin, how: Degraded) -> Origin:
         limits = np.iinfo(origin.dtype)
         return np.clip(np.rint(grey), limits.min, limits.max).astype(origin.dtype)
 
-    return Origin(**{**vars(origin), "read": read})
+    return replace(origin, read=read)
 
 
-def _write(path: Path, origin: Origin, box: Box) -> None:
+def write_part(path: Path, origin: Origin, box: Box) -> None:
     """Write a box of something as a volume, whole or not at all."""
     part = path.with_name(f".{path.stem}.part.zarr")
     try:

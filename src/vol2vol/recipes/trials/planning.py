@@ -18,8 +18,9 @@ from vol2vol.geometry import Shape
 from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.cost import recipe_cost
 from vol2vol.recipes.recipe import Recipe
+from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.parts import Parts, check_data
-from vol2vol.recipes.trials.settings import Study, load_study
+from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, read_rows
 

@@ -15,11 +15,12 @@ import yaml
 
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError
 from vol2vol.recipes.trials.doing import do
+from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
 from vol2vol.recipes.trials.parts import check_data
 from vol2vol.recipes.trials.planning import hours, picked_count
-from vol2vol.recipes.trials.settings import Study, load_study
-from vol2vol.recipes.trials.trials import MEASURED, Trial, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.recipes.trials.settings import Study
+from vol2vol.recipes.trials.trials import MEASURED, PICKED, Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
 from vol2vol.training.run import write_text
 
@@ -91,10 +92,19 @@ class _Runner:
     def run(self, trials: Sequence[Trial], *, ahead: int = 0) -> None:
         """Do all trials that are not done; `ahead` are those that come after them."""
         for number, trial in enumerate(trials):
-            if not whole(self.rows.get(trial.name), trial):
+            row = self.rows.get(trial.name)
+            if row is not None and whole(row, trial):
+                self._note(trial, row)
+            else:
                 self._do(trial, left=len(trials) - number - 1 + ahead)
                 if time.monotonic() - self.reported > self.every:
                     self.report()
+
+    def _note(self, trial: Trial, row: Row) -> None:
+        """Say anew why a checkpoint was picked, where picks were changed since its row was made."""
+        if trial.picked and row.notes.get(PICKED) != trial.picked:
+            self.rows[trial.name] = replace(row, notes={**row.notes, PICKED: trial.picked})
+            append_row(self.shop.folder, self.rows[trial.name])
 
     def _do(self, trial: Trial, *, left: int) -> None:
         began = time.monotonic()

@@ -1,12 +1,8 @@
-"""The schema of a study and its loader: studies shipped with the package, or a file of one's own.
-
-vol2vol study phantom --out DIR translators.flat.seeds=[0,1] distance.patches=2000
-"""
+"""The schema of a study: domains, translators, segmenters, conditions and measures, all of them data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -17,7 +13,7 @@ from vol2vol.plans import Strategy
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.recipes.yamlfiles import Shelf, explain
+from vol2vol.recipes.yamlfiles import explain
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Becomes part of file names."""
@@ -38,7 +34,6 @@ Measure = Literal[
 ]
 CHEAP: tuple[Measure, ...] = ("distance", "structure", "label_free", "cost")
 ALL: tuple[Measure, ...] = get_args(Measure)
-SHELF = Shelf(what="study", folder="studies", example="translators.flat.seeds=[0,1]", verb="study phantom --print")
 
 
 class Settings(BaseModel):
@@ -275,6 +270,8 @@ class Study(Settings):
                 task = one.resolved(0).task
                 if task != wanted:
                     raise ValueError(f"{name}.{key}: a recipe of task {task}, not {wanted}")
+        for changes in ({}, *(s for one in self.translators.values() for s in one.strategies.values())):
+            self.settings(changes)
         return self
 
     def settings(self, *changes: Mapping[str, Any]) -> PredictSettings:
@@ -282,29 +279,9 @@ class Study(Settings):
         data = {"pyramid": False, **self.predict}
         for change in changes:
             data |= change
+        if data.get("executor") == "slurm":
+            raise BadInput(f"study {self.name}: it waits for its predictions, use executor local or dask, not slurm")
         try:
             return PredictSettings.model_validate({k: str(v) if k == "tile" else v for k, v in data.items()})
         except ValidationError as error:
             raise BadInput(f"study {self.name}: predict: {explain(error, PredictSettings)}") from None
-
-
-def list_studies() -> dict[str, str]:
-    """Return the shipped studies: name to one line about it."""
-    return {name: str(SHELF.load(name).get("about", "")) for name in SHELF.names()}
-
-
-def load_study(name: str | Path | Study, overrides: tuple[str, ...] = (), data: str | Path | None = None) -> Study:
-    """Return a shipped study by name or one from a YAML file, with `key.sub=value` overrides applied.
-
-    `data` is the folder that its volumes lie in. Raises `NotFound`, and `BadInput` naming the key.
-    """
-    told = name.model_dump(mode="json") if isinstance(name, Study) else SHELF.load(str(name))
-    if data is not None:
-        told["data"] = str(Path(data).absolute())
-    for override in overrides:
-        SHELF.change(told, override)
-    try:
-        return Study.model_validate(told)
-    except ValidationError as error:
-        called = name.name if isinstance(name, Study) else name
-        raise BadInput(f"study {called}: {explain(error, Study)}") from None
