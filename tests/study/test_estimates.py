@@ -1,5 +1,7 @@
 """Contrasts of known sums: what pairs share cancels, what is not known has no interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import BLOCKS, curve_sums, overlap_sums
@@ -110,3 +112,22 @@ def test_holm_as_printed():
     assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_intervals_of_uneven_blocks_cover_what_they_should(tmp_path):
+    """Of 150 pairs that differ by chance alone, in 24 blocks with very different foreground; at 95 % some 8 are missed."""
+    missed = small = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        foreground, hard = rng.lognormal(7, 1, BLOCKS), 0.15 * rng.normal(size=BLOCKS)
+        pair = []
+        for _ in range(2):
+            share = np.clip(0.6 + hard + 0.03 * rng.normal(size=BLOCKS), 0.02, 0.98)
+            counts = np.stack([share, (1 - share) / 2, (1 - share) / 2], axis=1) * foreground[:, None]
+            draws = Judged(tmp_path, replace(HOW, seed=seed)).draw("iou", counts)
+            pair.append(Estimate(float(iou(counts.sum(0))), draws, BLOCKS))
+        apart = pair[0] - pair[1]
+        missed += not apart.interval().low <= 0 <= apart.interval().high
+        small += apart.p < 0.05
+    assert missed <= 18
+    assert abs(small - missed) <= 3  # interval and p say the same

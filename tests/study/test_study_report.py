@@ -42,7 +42,7 @@ def test_page_answers_first(page):
     for wanted in (
         "23 trials done",
         "1 failed",
-        "the best trained translation (flat (exact, slices)) comes to IoU 0.6",
+        "the best trained translation, flat (exact, slices), comes to IoU 0.6",
         "seams are found in average, disjoint; none in exact",
         "the disk is <b>full</b>",  # as text
         "Tables 3 to 11",

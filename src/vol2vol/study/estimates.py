@@ -141,10 +141,11 @@ class Judged:
         for name, sums in read_sums(self.folder, trial).items():
             metric = name.rpartition("/")[2]
             if metric in COMBINE and len(sums) > 1:
-                found[name] = self._draw(metric, sums), len(sums)
+                found[name] = self.draw(metric, sums), len(sums)
         return found
 
-    def _draw(self, metric: str, sums: np.ndarray) -> np.ndarray:
+    def draw(self, metric: str, sums: np.ndarray) -> np.ndarray:
+        """Return the values of resampled blocks, from a metric's sums `(blocks, k)`."""
         sums = np.asarray(sums, np.float64)
         if metric == "auprc":  # most bins of a byte volume are empty
             bins = sums.reshape(len(sums), 2, -1)

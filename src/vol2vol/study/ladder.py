@@ -107,7 +107,7 @@ def _read(direction: str, shown: dict[Condition, dict[str, Cell]]) -> list[str]:
             share = number(shown[best]["gap_closed"])
             closed = f", which closes {percent(share)} of the gap to in-domain" if share is not None else ""
             cell = shown[best]["iou"]
-            found.append(f"{what} ({best.name}) comes to IoU {said(cell, signed=False)}{closed}")  # type: ignore[arg-type]
+            found.append(f"{what}, {best.name}, comes to IoU {said(cell, signed=False)}{closed}")  # type: ignore[arg-type]
     ends = {one.name: said(cells["iou"], signed=False) for one, cells in shown.items() if _is_end(one, cells)}  # type: ignore[arg-type]
     started = ", ".join(f"{name} {value}" for name, value in ends.items())
     return [f"{direction}: {'; '.join([started, *found] if started else found)}."] if found or started else []
