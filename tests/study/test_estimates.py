@@ -115,7 +115,7 @@ def test_holm_as_printed():
 
 
 def test_intervals_of_uneven_blocks_cover_what_they_should(tmp_path):
-    """Of 150 pairs that differ by chance alone, in 24 blocks with very different foreground; at 95 % some 8 are missed."""
+    """Of 150 pairs that differ by chance alone, in 24 blocks of very different foreground, some 8 are missed."""
     missed = small = 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
