@@ -267,9 +267,11 @@ class Study(Settings):
         for name, kind in (("translators", self.translators), ("segmenters", self.segmenters)):
             wanted = "cyclegan" if name == "translators" else "segment"
             for key, one in kind.items():
-                task = one.resolved(0).task
-                if task != wanted:
-                    raise ValueError(f"{name}.{key}: a recipe of task {task}, not {wanted}")
+                recipe = one.resolved(0)
+                if recipe.task != wanted:
+                    raise ValueError(f"{name}.{key}: a recipe of task {recipe.task}, not {wanted}")
+                if recipe.train.devices > 1:
+                    raise ValueError(f"{name}.{key}: a study trains on one device: set train.devices=1")
         for changes in ({}, *(s for one in self.translators.values() for s in one.strategies.values())):
             self.settings(changes)
         return self

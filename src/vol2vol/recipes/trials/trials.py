@@ -81,16 +81,17 @@ class Trial:
 def baseline_trials(study: Study) -> list[Trial]:
     """Return the upper bound and the translations without training, of every pair."""
     every = tuple(m for m in study.measures if m not in NOT_OF_BASELINES)
+    judged = tuple(m for m in every if m in OF_BOUND) if study.segmenters else ()
     trials = []
     for source, target in study.pairs:
-        if study.in_domain and study.segmenters:
-            measures = tuple(m for m in OF_BOUND if m in study.measures)
-            trials.append(Trial(source=source, target=target, translator=IN_DOMAIN, kind="bound", measures=measures))
+        rungs: list[tuple[str, Kind, tuple[Measure, ...]]] = []
+        if study.in_domain:
+            rungs.append((IN_DOMAIN, "bound", judged))
         for name in study.baselines:
-            if name == "adabn" and not study.segmenters:
-                continue
-            measures = every if name != "adabn" else tuple(m for m in (*OF_BOUND, "label_free") if m in every)
-            trials.append(Trial(source=source, target=target, translator=name, kind="baseline", measures=measures))
+            rungs.append((name, "baseline", judged if name == "adabn" else every))
+        for name, kind, measures in rungs:
+            if measures:
+                trials.append(Trial(source=source, target=target, translator=name, kind=kind, measures=measures))
     return trials
 
 
