@@ -87,8 +87,7 @@ def baseline_trials(study: Study) -> list[Trial]:
         rungs: list[tuple[str, Kind, tuple[Measure, ...]]] = []
         if study.in_domain:
             rungs.append((IN_DOMAIN, "bound", judged))
-        for name in study.baselines:
-            rungs.append((name, "baseline", judged if name == "adabn" else every))
+        rungs += [(one, "baseline", judged if one == "adabn" else every) for one in study.baselines]
         for name, kind, measures in rungs:
             if measures:
                 trials.append(Trial(source=source, target=target, translator=name, kind=kind, measures=measures))
