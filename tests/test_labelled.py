@@ -10,6 +10,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.sampling import Jitter, Labelled, LabelledPatches
+from vol2vol.volumes import Volume
 
 GREY = fixed(0, 255)
 
@@ -30,6 +31,8 @@ class Memory:
     def read(self, box):
         assert Box.of(self.spatial).contains(box)
         return self.array[:, *box.slices].copy()
+
+    read_padded = Volume.read_padded
 
 
 def pair(shape=(6, 40, 50), seed=0):
@@ -89,6 +92,19 @@ def test_the_held_out_part_is_the_end_of_the_longest_axis():
         whole.split(0.2, (5, 30, 40))
     again, _ = held.split(0.5, (1, 1, 1))
     np.testing.assert_array_equal(again.read(Box.of((1, 1, 1))), held.read(Box.of((1, 1, 1))))
+
+
+def test_the_margin_mirrors_image_and_mask():
+    (image, mask), margin = pair((3, 12, 14)), (0, 5, 4)
+    grown = Labelled(image, mask, GREY).mirrored(margin)
+    assert grown.spatial == (3, 22, 22)
+    around = [(0, 0), *((n, n) for n in margin)]
+    found = grown.read(Box.of(grown.spatial))
+    np.testing.assert_array_equal(found[:1], GREY.to_network(np.pad(image.array, around, mode="reflect")))
+    np.testing.assert_array_equal(found[1:], np.pad(mask.array, around, mode="reflect") > 0)
+    kept, held = grown.split(0.2, (1, 6, 6), (0, 2, 2))
+    np.testing.assert_array_equal(held.read(Box.of(held.spatial)), found[:, :, 16:])
+    np.testing.assert_array_equal(kept.read(Box.of(kept.spatial)), found[:, :, :18])
 
 
 def test_jitter_changes_the_image_alone_and_stays_in_range():

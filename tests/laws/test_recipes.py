@@ -2,7 +2,8 @@
 
 The paper's networks at full size take minutes and gigabytes per step here, so a step of theirs is trained with width 2
 (critics too), in 3D with the smallest patch on which the losses are defined, and in float32; levels, padding, norm,
-losses and schedule stay as shipped. Segmenters get width 4 and one held-out patch, in 3D patches of 60. At full size
+losses and schedule stay as shipped. Segmenters get width 4 and one held-out patch, in 3D patches of 60 (in 2D with
+four levels of 108). At full size
 the paper's networks are built without memory (torch's meta device), and their parameters and footprints are compared
 with the paper and its reference code. The small cycleGANs run as they are, but for the number of steps.
 """
@@ -32,7 +33,8 @@ def shrunk(name):
     """Return the overrides with which one step of a recipe takes seconds."""
     recipe = load_recipe(name)
     if recipe.task == "segment":
-        return (*ONE_STEP, *SEGMENT, *(("data.patch=60",) if recipe.dims == 3 else ()))
+        smaller = {"segment-real-2d": ("data.patch=108",)}.get(name, ("data.patch=60",) if recipe.dims == 3 else ())
+        return (*ONE_STEP, *SEGMENT, *smaller)
     if name.startswith("small"):
         return ONE_STEP
     return (*ONE_STEP, *NARROW, *(("data.patch=126",) if recipe.dims == 3 else ()))

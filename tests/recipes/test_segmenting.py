@@ -68,7 +68,7 @@ def test_it_learns_to_find_mitochondria(phantom, tmp_path):
     settings = PredictSettings(pyramid=False)
     predict(tmp_path / "run", phantom["source"], tmp_path / "found.zarr", settings, which="best")
     found, mask = read(tmp_path / "found.zarr") > 127, read(phantom["source_mito"]) > 0
-    unseen = (..., slice(144, None))
+    unseen = (..., slice(164, None))
     iou = (found & mask)[unseen].sum() / (found | mask)[unseen].sum()
     chance = mask[unseen].mean()
     assert iou > 0.35 > 5 * chance

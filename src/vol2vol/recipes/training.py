@@ -107,8 +107,9 @@ def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared
     channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
     seen = intensity_of(settings.data, images)
     labels = settings.data.labels
-    pairs = [Labelled(image, mask, seen) for image, mask in zip(images, masks, strict=True)]
     task = Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed)
+    margin = _spread(settings, tuple(map(max, *nets.footprint(task.segmenter).reach)), whole=0)
+    pairs = [Labelled(image, mask, seen).mirrored(margin) for image, mask in zip(images, masks, strict=True)]
     shared = _spread(settings, _unlearnt(task, labels.jitter), whole=0)
     parts = [pair.split(labels.held_out, _least(settings), shared) for pair in pairs]
     unseen = LabelledPatches([held for _, held in parts], settings.patch, planes=settings.data.planes)

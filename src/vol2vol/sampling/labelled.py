@@ -101,8 +101,15 @@ class Labelled:
     def read(self, box: Box) -> np.ndarray:
         """Return the image in the network's range and the mask, float32 (channels, *box.shape)."""
         there = box.shift(self.part.start)
-        mask = self.mask.read(there) > 0
-        return np.concatenate([self.intensity.to_network(self.image.read(there)), mask.astype(np.float32)])
+        mask = self.mask.read_padded(there) > 0
+        return np.concatenate([self.intensity.to_network(self.image.read_padded(there)), mask.astype(np.float32)])
+
+    def mirrored(self, margin: Shape) -> Labelled:
+        """Return the same with a margin on all sides in which image and mask are mirrored, as prediction does.
+
+        A network that needs context can then learn from masks up to the border.
+        """
+        return Labelled(self.image, self.mask, self.intensity, self.part.grow(margin, margin))
 
     def split(self, share: float, least: Shape, shared: Shape = (0, 0, 0)) -> tuple[Labelled, Labelled]:
         """Return what training may learn from, and the last share along the longest axis that holds both.
