@@ -19,6 +19,7 @@ from vol2vol.preparation import layout as layout_module
 from vol2vol.preparation.verb import Chain
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.outputs import average_block
 
 SHAPE = (21, 60, 66)
 STEPS = ({"step": "crop", "box": "content"}, {"step": "resample", "voxel_size": [10, 12, 12]})
@@ -81,6 +82,32 @@ def test_killed_at_any_moment_it_leaves_the_same_bytes(world, tmp_path):
             time.sleep(random.uniform(0, 0.25))
             process.kill()
     prepare_volume(world / "em.zarr", out, TOLD)
+    assert tree(out) == tree(world / "whole" / "out.zarr")
+
+
+def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatch):
+    out, made = tmp_path / "out.zarr", []
+
+    def stop(output, level, box, *, begun):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append((level.number, box))
+        average_block(output, level, box, begun=begun)
+
+    monkeypatch.setattr("vol2vol.preparation.job.average_block", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_volume(world / "em.zarr", out, TOLD, workers=1)
+    assert len(open_volume(out).describe()["levels"]) == 1
+    first = set(made)
+    shard = next(path for path in sorted((out / "1" / "c").rglob("*")) if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:-5])
+    again = []
+    monkeypatch.setattr(
+        "vol2vol.preparation.job.average_block",
+        lambda *what, begun: again.append((what[1].number, what[2])) or average_block(*what, begun=begun),
+    )
+    prepare_volume(world / "em.zarr", out, TOLD, workers=1)
+    assert len(first & set(again)) == 1  # the damaged one
     assert tree(out) == tree(world / "whole" / "out.zarr")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
-from vol2vol.errors import Unreadable
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.prediction.job import Job
-from vol2vol.volumes.ledger import Ledger, block_name, checksum
+from vol2vol.volumes.ledger import Ledger, block_name
+from vol2vol.volumes.outputs import average_block, intact_coarser
 from vol2vol.volumes.pyramid import Level, coarser_levels
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,36 +85,12 @@ def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
 
 def intact(output: str, coarse: Sequence[Portion]) -> set[str]:
     """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
-    ledger = Ledger.of(output)
-    done = ledger.done()
-    sound = set()
-    for portion in coarse:
-        for block in portion.blocks:
-            if portion.level is None or block.name not in done:
-                continue
-            if _sound(output, portion.level, block, ledger.marked(block.name)):
-                sound.add(block.name)
-                continue
-            log.warning("%s: block %s is damaged: it is made again", output, block.name)
-            ledger.unmark(block.name)
-            portion.level.erase(output, block.box)
-    return sound
-
-
-def _sound(output: str, level: Level, block: Block, marked: int | None) -> bool:
-    try:
-        return marked == checksum(level.read(output, block.box))
-    except Unreadable:
-        return False
+    return intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks))
 
 
 def average(job: Job, output: str, portion: Portion) -> Iterator[Block]:
     """Make blocks of a coarser level from the level above and yield each when it is written and marked."""
-    ledger, level = Ledger.of(output), portion.level
-    assert level is not None
+    assert portion.level is not None
     for block in portion.blocks:
-        values = level.average(output, block.box)
-        ledger.check(job.begun)
-        level.write(output, block.box, values)
-        ledger.mark(block.name, checksum(values))
+        average_block(output, portion.level, block.box, begun=job.begun)
         yield block

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vol2vol.errors import CannotWrite, Unreadable
-from vol2vol.geometry import Box, Shape
+from vol2vol.geometry import Box, Shape, grid
 from vol2vol.preparation.chain import Chain
 from vol2vol.preparation.layout import Layout
 from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Binarise, Step
-from vol2vol.volumes import build_pyramid, create_volume, open_volume
+from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
-from vol2vol.volumes.outputs import check_store, how_made, intact, make_room
+from vol2vol.volumes.outputs import average_block, check_store, how_made, intact, intact_coarser, make_room
+from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.store import is_remote
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
 """Called with blocks done, blocks in all and voxels done since the start."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 KEY = "preparation"
 """The attribute under which an output says how it was made."""
 RETRIES = 2
@@ -115,7 +121,7 @@ class Job:
                 voxels += box.size
                 if progress is not None:
                     progress(count, len(blocks), voxels)
-            self._finish(layout, begun)
+            self._finish(layout, begun, workers)
         seconds = time.monotonic() - began
         return self._made(blocks=len(blocks), blocks_before=len(blocks) - len(todo), voxels=voxels, seconds=seconds)
 
@@ -157,9 +163,8 @@ class Job:
 
     def _compute(self, layout: Layout, todo: Sequence[Box], begun: str, workers: int) -> Iterator[Box]:
         """Yield blocks when they are on disk and marked; each thread computes and writes one at a time."""
-        ledger, waiting = Ledger.of(self.output), iter(todo)
-        with open_volume(self.output) as stored, ThreadPoolExecutor(workers) as pool:
-            running: set[Future[Box]] = set()
+        ledger = Ledger.of(self.output)
+        with open_volume(self.output) as stored:
 
             def write(box: Box) -> Box:
                 values = self._patiently(layout, box)
@@ -169,13 +174,7 @@ class Job:
                 ledger.mark(block_name(box), checksum(values))
                 return box
 
-            while True:
-                while len(running) < workers and (box := next(waiting, None)) is not None:
-                    running.add(pool.submit(write, box))
-                if not running:
-                    return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ended)
+            yield from _in_threads(write, todo, workers)
 
     def _patiently(self, layout: Layout, box: Box) -> np.ndarray:
         """Return the voxels of a block, computed part by part; a failed read from a remote volume is repeated."""
@@ -195,7 +194,7 @@ class Job:
             made[(slice(None), *part.relative_to(box.start).slices)] = self.chain.read(part)
         return made
 
-    def _finish(self, layout: Layout, begun: str) -> None:
+    def _finish(self, layout: Layout, begun: str, workers: int) -> None:
         """Write what follows the last block; raise `Mismatch` if the input has changed meanwhile."""
         ledger, volume = Ledger.of(self.output), self.chain.volume
         ledger.check(begun)
@@ -207,12 +206,37 @@ class Job:
         missing = {block_name(box) for box in layout.blocks()} - ledger.done()
         assert not missing, f"{self.output} lacks blocks {sorted(missing)[:4]}"
         if self.preparation.pyramid and ledger.inside and (not self.chain.look.labels or self._of_two):
-            build_pyramid(self.output)
+            self._coarser(layout, begun, workers)
         with open_volume(self.output) as made:
             made.set_attrs({KEY: {**self.provenance(), "complete": True}})
         ledger.remove()
+
+    def _coarser(self, layout: Layout, begun: str, workers: int) -> None:
+        """Write the coarser levels that are not done, each when the one above it is, then list them."""
+        levels = coarser_levels(self.output)
+        boxes = {level.number: grid(Box.of(level.spatial), layout.block) for level in levels}
+        done = intact_coarser(self.output, ((level, box) for level in levels for box in boxes[level.number]))
+        for level in levels:
+            level.create(self.output, open=True)
+            todo = [box for box in boxes[level.number] if block_name(box, level.number) not in done]
+            deque(_in_threads(partial(average_block, self.output, level, begun=begun), todo, workers), maxlen=0)
+        list_levels(self.output, levels)
 
     @property
     def _of_two(self) -> bool:
         """Say whether all values are 0 and 1, of which the rounded mean is the majority."""
         return any(isinstance(step, Binarise) for step in self.chain.steps)
+
+
+def _in_threads(fn: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Apply a function to every item, a few at a time, and yield the results in any order; none is begun
+    after a stop.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting, running = iter(items), set[Future[Result]]()
+        while True:
+            running |= {pool.submit(fn, item) for item in islice(waiting, workers - len(running))}
+            if not running:
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.omezarr import erase
 from vol2vol.volumes.opening import open_volume
+from vol2vol.volumes.pyramid import Level
 from vol2vol.volumes.store import delete_all, is_remote, list_keys
 from vol2vol.volumes.volume import Volume
 
@@ -115,5 +116,38 @@ def intact(output: str, boxes: Sequence[Box], *, origin: Shape, readers: int) ->
 def _sound(stored: Volume, ledger: Ledger, name: str, box: Box) -> bool:
     try:
         return ledger.marked(name) == checksum(stored.read(box))
+    except Unreadable:
+        return False
+
+
+def average_block(output: str, level: Level, box: Box, *, begun: str) -> None:
+    """Make a block of a coarser level from the level above, write it and mark it as done."""
+    ledger = Ledger.of(output)
+    values = level.average(output, box)
+    ledger.check(begun)
+    level.write(output, box, values)
+    ledger.mark(block_name(box, level.number), checksum(values))
+
+
+def intact_coarser(output: str, blocks: Iterable[tuple[Level, Box]]) -> set[str]:
+    """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
+    ledger, sound = Ledger.of(output), set()
+    done = ledger.done()
+    for level, box in blocks:
+        name = block_name(box, level.number)
+        if name not in done:
+            continue
+        if _sound_level(output, level, box, ledger.marked(name)):
+            sound.add(name)
+            continue
+        log.warning("%s: block %s is damaged: it is made again", output, name)
+        ledger.unmark(name)
+        level.erase(output, box)
+    return sound
+
+
+def _sound_level(output: str, level: Level, box: Box, marked: int | None) -> bool:
+    try:
+        return marked == checksum(level.read(output, box))
     except Unreadable:
         return False
