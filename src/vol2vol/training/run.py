@@ -77,7 +77,7 @@ def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) 
             _clear(path)
         elif run.recipe.exists():
             _compare(run, wanted)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and not (path.is_dir() and _unmarked(path)):
             raise AlreadyExists(f"{path} exists and is not a run: choose another folder")
         run.state.parent.mkdir(parents=True, exist_ok=True)
         run.best.parent.mkdir(exist_ok=True)
@@ -87,6 +87,11 @@ def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) 
     except OSError as error:
         raise CannotWrite(f"{path}: the run cannot be made ({error.strerror}): choose another folder") from None
     return run
+
+
+def _unmarked(path: Path) -> bool:
+    """Say whether a folder holds no more than a run leaves that was killed before it had written its recipe."""
+    return {one.name for one in path.rglob("*")} <= {"checkpoints", "models", ".recipe.yaml.partial"}
 
 
 def _clear(path: Path) -> None:
