@@ -16,7 +16,7 @@ from vol2vol.study.ladder import ladder
 from vol2vol.study.measures import fidelity_table, object_table
 from vol2vol.study.rows import Row, Value, read_rows
 from vol2vol.study.seam_table import near_table, seam_table
-from vol2vol.study.tables import Column, Missing, Table, label, number, of_row, said, signed, text, write_tables
+from vol2vol.study.tables import Column, Missing, Table, label, number, of_row, probability, said, signed, text, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +215,8 @@ def test_csv_keeps_intervals_and_what_the_page_hides(tmp_path):
     assert [one.name for one in table.shown] == ["direction", "x"]
     assert table.reasons == ["not measured"]
     assert sorted(one.name for one in path.parent.iterdir()) == ["t.csv"]
+
+
+def test_small_p_are_not_written_out():
+    column = probability("p", "p")
+    assert [text(value, column) for value in (0.0003, 0.0123, 1.0, None)] == ["< 0.001", "0.012", "1.0", "\N{EN DASH}"]

@@ -106,7 +106,7 @@ def scatters(panels: Mapping[str, Sequence[Point]], *, y: str, columns: int = 3)
     groups = list(dict.fromkeys(one.group for points in panels.values() for one in points))
     figure = Figure(figsize=(WIDE, 2.7 * rows + 0.5), layout="constrained")
     for place, (name, points) in enumerate(panels.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
+        axes = figure.add_subplot(rows, columns, place + 1, sharey=figure.axes[0] if figure.axes else None)
         style(axes, name, y if place % columns == 0 else "", 8.5)
         _dots(axes, points, groups)
     handles = [

@@ -19,7 +19,7 @@ from vol2vol.study.conditions import (
 from vol2vol.study.estimates import Estimate, Judged, holm
 from vol2vol.study.picks import ROLES
 from vol2vol.study.rows import Row, Value
-from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, signed
+from vol2vol.study.tables import Cell, Missing, Table, label, probability, said, signed
 
 METRICS = {"iou": "IoU", "auprc": "AUPRC"}
 ALPHA = 0.05
@@ -147,14 +147,14 @@ def contrast_table(found: Sequence[Contrast]) -> Table:
         title="Contrasts: the same voxels, the same segmenters, in pairs",
         columns=[
             label("direction"),
-            label("family", "Of"),
+            label("family", "Kind"),
             label("contrast", "First \N{MINUS SIGN} second"),
             label("checkpoint"),
             label("metric"),
             label("seeds", "Seeds (trained, segmenters)"),
             signed("difference", "Difference"),
-            Column(name="p", digits=2),
-            Column(name="p_holm", title="p, corrected", digits=2),
+            probability("p", "p"),
+            probability("p_holm", "p, corrected"),
         ],
         rows=lines,
         findings=_read(found, corrected),

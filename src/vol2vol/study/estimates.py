@@ -69,7 +69,7 @@ class Estimate:
         """Two-sided p that the number is 0. None without draws.
 
         From the draws beyond 0; where fewer than ten are, their share is too coarse and a Student tail with the draws'
-        spread takes its place.
+        spread takes its place, down to a tenth of what one draw is: further no draws can tell.
         """
         draws = self.known
         if self.value is None or not draws.size:
@@ -78,7 +78,7 @@ class Estimate:
         spread = float(draws.std()) * np.sqrt(self.blocks / (self.blocks - 1))
         if min((draws <= 0).sum(), (draws >= 0).sum()) >= 10 or spread == 0:
             return counted
-        return min(counted, 2 * float(student.sf(abs(self.value) / spread, self.blocks - 1)))
+        return min(counted, max(0.1 / draws.size, 2 * float(student.sf(abs(self.value) / spread, self.blocks - 1))))
 
 
 class Judged:

@@ -9,7 +9,7 @@ from math import log
 from vol2vol.study.conditions import Condition, condition, conditions, fid_name, reference, with_role
 from vol2vol.study.estimates import Judged
 from vol2vol.study.rows import Row, Value
-from vol2vol.study.tables import Cell, Column, Missing, Table, label, of_row, percent, said, signed
+from vol2vol.study.tables import Cell, Column, Missing, Table, label, of_row, percent, probability, said, signed
 
 TESTS = {"sgr": "S1", "sje": "S2", "hfr": "S3"}
 AXES = "zyx"
@@ -89,7 +89,7 @@ def _columns() -> list[Column]:
                 *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
             )
         ),
-        Column(name="p", title="p, corrected", digits=2),
+        probability("p", "p, corrected"),
         Column(name="tile_mismatch", title="S4 (tile mismatch)", digits=2),
         Column(name="disparity", digits=2),
         Column(name="fid", title="FID"),

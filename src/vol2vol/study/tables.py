@@ -36,6 +36,8 @@ class Column:
     """Significant digits on the page, or, with `places`, digits after the point."""
     places: bool = False
     signed: bool = False
+    least: float = 0.0
+    """Smaller numbers are written as smaller than it."""
     amount: bool = False
     """Written with k, M, G."""
     words: bool = False
@@ -51,6 +53,11 @@ class Column:
 def label(name: str, title: str = "") -> Column:
     """Return a column of words."""
     return Column(name=name, title=title, words=True)
+
+
+def probability(name: str, title: str) -> Column:
+    """Return a column of p."""
+    return Column(name=name, title=title, digits=2, least=0.001)
 
 
 def signed(name: str, title: str = "", digits: int = 3) -> Column:
@@ -184,6 +191,8 @@ def _number(value: float | None, column: Column) -> str:
         return words.MISSING
     if column.amount:
         return words.amount(value).strip()
+    if abs(value) < column.least:
+        return f"< {column.least:g}"
     digits = f"{value:.{column.digits}f}" if column.places else words.number(value, column.digits)
     plain = digits.lstrip("-")
     sign = "" if float(plain.replace(",", "")) == 0 else "\N{MINUS SIGN}" if value < 0 else "+" * column.signed
