@@ -16,7 +16,19 @@ from vol2vol.study.ladder import ladder
 from vol2vol.study.measures import fidelity_table, object_table
 from vol2vol.study.rows import Row, Value, read_rows
 from vol2vol.study.seam_table import near_table, seam_table
-from vol2vol.study.tables import Column, Missing, Table, label, number, of_row, probability, said, signed, text, write_tables
+from vol2vol.study.tables import (
+    Column,
+    Missing,
+    Table,
+    label,
+    number,
+    of_row,
+    probability,
+    said,
+    signed,
+    text,
+    write_tables,
+)
 
 
 @pytest.fixture(scope="module")
