@@ -69,9 +69,9 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         rows=lines,
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
-        "from 1, all are in the CSV. S4 is the network's own, whatever the strategy: mean difference of two tiles "
-        "where they would meet, in standard deviations. p is the smallest of all tests and axes, corrected for their "
-        "number.",
+        "from 1, all are in the CSV. S4: how much the volume changes, on average and in standard deviations, when its "
+        "tiles are moved by one period of the network; 0 where they do not matter. p is the smallest of all tests and "
+        "axes, corrected for their number.",
     )
 
 
