@@ -34,7 +34,7 @@ def slurm():
     port = next(port for port in random.sample(range(17000, 27000, 2), 100) if free(port) and free(port + 1))
     folder = tempfile.mkdtemp(prefix="slurm-")  # short: the length of a socket's path is limited
     env = {**os.environ, "SLURM_TEST_PORT": str(port)}
-    started = subprocess.run([START, folder], env=env, capture_output=True, text=True, timeout=60, check=False)
+    started = subprocess.run([START, folder], env=env, capture_output=True, text=True, timeout=120, check=False)
     try:
         if started.returncode:
             reason = " | ".join((started.stdout + started.stderr).split("\n"))
@@ -85,3 +85,46 @@ def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, 
     predict(models[3], long, tmp_path / "whole" / "out.zarr", PredictSettings())
     same(out, tmp_path / "whole" / "out.zarr")
     assert "nothing to do" in subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+
+CLUSTER = """
+queue: all
+cores: 1
+memory: 1GB
+walltime: "00:10:00"
+interface: lo
+log_directory: {folder}
+local_directory: {folder}
+scheduler_options:
+  dashboard_address: ":0"
+"""
+
+
+def test_dask_gets_its_workers_from_slurm(slurm, models, long, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cluster.yaml").write_text(CLUSTER.format(folder=tmp_path))
+    out = tmp_path / "out.zarr"
+    command = [
+        sys.executable,
+        "-m",
+        "vol2vol.cli",
+        "predict",
+        str(models[3]),
+        str(long),
+        str(out),
+        "--executor",
+        "dask",
+    ]
+    command += ["--scheduler", str(tmp_path / "cluster.yaml"), "--workers", "2"]
+    jobs = set()
+    with (tmp_path / "log").open("w") as log:
+        program = subprocess.Popen(command, stdout=log, stderr=log)
+        while program.poll() is None:
+            jobs |= {job for job in said("squeue", "--noheader", "--format=%i %j").split("\n") if "dask-worker" in job}
+            time.sleep(0.2)
+    assert program.returncode == 0, (tmp_path / "log").read_text()
+    assert len(jobs) == 2, jobs
+    wait_for(lambda: not said("squeue", "--noheader"))
+    predict(models[3], long, tmp_path / "whole" / "out.zarr", PredictSettings())
+    same(out, tmp_path / "whole" / "out.zarr")

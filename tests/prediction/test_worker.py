@@ -103,6 +103,53 @@ def test_the_living_are_left_alone(begun):
     assert not alive.take("a")
 
 
+class Clock:
+    """Time that passes when it is told to: the claims of one machine, whose clock may be hours off."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def monotonic(self):
+        return self.now
+
+
+def test_the_dead_are_taken_over_after_a_while_of_the_observers_own_clock(begun, monkeypatch):
+    """With beats and limits as they are: a living claim is never taken, a dead one after `STALE` seconds."""
+    clock = Clock(12345.0)
+    monkeypatch.setattr(claims_module, "time", clock)
+    ledger = Ledger.of(begun)
+    alive, observer = Claims(ledger, "alive"), Claims(ledger, "observer")
+    assert alive.take("a")
+    for _ in range(200):  # ten beats and more between two looks, and looks that come late
+        clock.now += claims_module.BEAT
+        alive._renew("a", alive._mine["a"])
+        assert not observer.take("a")
+    died = clock.now
+    while not observer.take("a"):
+        clock.now += 2.0  # as often as a worker looks
+        assert clock.now - died < claims_module.STALE + 5
+    assert clock.now - died > claims_module.STALE
+    assert not alive.take("a")
+    assert not Claims(ledger, "late").take("a")  # who has just come has not seen it stand still
+
+
+def test_an_observer_that_slept_takes_nothing_that_lives(begun, monkeypatch):
+    """A look after an hour is the first since: what has changed meanwhile is alive."""
+    clock = Clock(0.0)
+    monkeypatch.setattr(claims_module, "time", clock)
+    ledger = Ledger.of(begun)
+    alive, observer = Claims(ledger, "alive"), Claims(ledger, "observer")
+    assert alive.take("a")
+    assert not observer.take("a")
+    clock.now += 3600
+    alive._renew("a", alive._mine["a"])
+    assert not observer.take("a")
+    clock.now += claims_module.STALE - 1
+    assert not observer.take("a")
+    clock.now += 2
+    assert observer.take("a")
+
+
 def test_an_owner_that_starts_again_has_its_claim_back(begun):
     ledger = Ledger.of(begun)
     assert Claims(ledger, "slurm.1_2").take("a")

@@ -19,7 +19,10 @@ done
 PATH="$PATH:/usr/sbin"
 port=${SLURM_TEST_PORT:-17000}
 host=$(hostname -s)
-memory=$(( $(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 - 512 ))
+# What slurmd finds, for a node that has less than is configured never becomes idle; nproc would heed OMP_NUM_THREADS.
+found=$(slurmd -C | head -n 1)
+cpus=$(sed -n 's/.* CPUs=\([0-9]*\).*/\1/p' <<< "$found")
+memory=$(( $(sed -n 's/.* RealMemory=\([0-9]*\).*/\1/p' <<< "$found") - 512 ))
 mkdir -p "$folder"/{state,spool}
 chmod 755 "$folder"
 [ -s "$folder/munge.key" ] || (umask 077; head -c 1024 /dev/urandom > "$folder/munge.key")
@@ -32,7 +35,7 @@ SlurmctldPort=$port
 SlurmdPort=$((port + 1))
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge.socket,cred_expire=5
+AuthInfo=socket=$folder/munge.socket
 CryptoType=crypto/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
@@ -48,17 +51,23 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 MpiDefault=none
 ReturnToService=2
+SlurmdTimeout=0
+MessageTimeout=60
 KillWait=10
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 CONF
 slurmctld -f "$SLURM_CONF"
 slurmd -f "$SLURM_CONF" -N "$host"
-for _ in $(seq 60); do
-  [ "$(sinfo --noheader --format=%T 2>/dev/null | head -1)" = idle ] && exit 0
+for second in $(seq 120); do
+  state=$(sinfo --noheader --format=%T 2>/dev/null | head -n 1)
+  [ "$state" = idle ] && exit 0
+  # A machine that is busy may have missed slurmd's first message.
+  [ $((second % 30)) = 0 ] && scontrol update NodeName="$host" State=RESUME 2>/dev/null || true
   sleep 0.5
 done
-echo "the node does not become idle"; tail -n 5 "$folder/slurmctld.log" "$folder/slurmd.log"
+echo "the node does not become idle, it is '$state': $(sinfo --noheader --list-reasons 2>&1 | head -n 1)"
+for log in slurmctld slurmd; do tail -n 5 "$folder/$log.log"; done
 exit 1

@@ -95,8 +95,10 @@ class Stream:
         assert not self._steps, "the stream is under way"
         self._begin(tuple(n for a, n in enumerate(planes.shape[2:]) if a != self._axis))
         self._fed = planes.shape[self._axis + 2]
-        made = self._run(self._prepared(planes), last=True)
-        self.reset()
+        try:
+            made = self._run(self._prepared(planes), last=True)
+        finally:
+            self.reset()
         assert made is not None, "the input is too small for the network"
         return made
 

@@ -21,6 +21,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def release(device: torch.device) -> None:
+    """Give back what a GPU's allocator keeps of tensors that are gone, after the memory has run out."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes that a prediction may take of a GPU now, a fifth left for kernels; None for the host."""
     return torch.cuda.mem_get_info(device)[0] * 4 // 5 if device.type == "cuda" else None

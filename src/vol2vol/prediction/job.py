@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 import vol2vol
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
-from vol2vol.prediction.devices import find_device, free_memory
+from vol2vol.prediction.devices import find_device, free_memory, release
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
@@ -164,6 +163,8 @@ class Job:
             if not ran_out(error):
                 raise
             log.warning("the memory ran out: smaller tiles from here on (%s)", str(error).partition("\n")[0][:120])
+        if left:
+            release(self.engine.device)
         for box in left:
             yield box, self._shrinking(box)
 
@@ -203,8 +204,7 @@ class Job:
             else:
                 self.shrunk[:] = [layout]
                 return made
-            if self.engine.device.type == "cuda":
-                torch.cuda.empty_cache()
+            release(self.engine.device)
         if self.shrunk:
             self.shrunk.clear()
             return self._shrinking(box)

@@ -11,7 +11,13 @@ from vol2vol import plans
 from vol2vol.geometry import Footprint
 from vol2vol.prediction.layout import Layout
 
-_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "could not create a memory object")
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+    "could not create a memory object",
+)
 
 
 def ran_out(error: Exception) -> bool:

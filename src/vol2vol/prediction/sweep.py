@@ -100,7 +100,9 @@ def _portions(
             return _to_network(read(box), sweep, engine)
         planes = box.shape[sweep.planar] if sweep.planar is not None else 1
         channels: Any = engine.network.in_channels
-        return torch.zeros(()).expand(planes, channels, *(box.shape[axis] for axis in sweep.network_axes()))
+        return torch.zeros((), device=engine.device).expand(
+            planes, channels, *(box.shape[axis] for axis in sweep.network_axes())
+        )
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(portion, boxes[0])
