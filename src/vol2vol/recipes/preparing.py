@@ -22,8 +22,8 @@ Told = str | Path | Mapping[str, Any] | Preparation
 
 
 def list_preparations() -> dict[str, str]:
-    """Return the shipped recipes of preparations: name to what it is for."""
-    return {name: load_preparation(name).about for name in SHELF.names()}
+    """Return the shipped recipes of preparations: name to the first sentence about it."""
+    return {name: load_preparation(name).about.partition(". ")[0] for name in SHELF.names()}
 
 
 def load_preparation(recipe: Told, overrides: tuple[str, ...] = ()) -> Preparation:
