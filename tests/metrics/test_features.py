@@ -1,6 +1,7 @@
 """Patches are even, distinct and cheap to read; features carry where they come from; a scale from floor to ceiling."""
 
 from collections import Counter
+from threading import Event
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.distances import fid, mmd
-from vol2vol.metrics.features import Features, extract, grey_map
+from vol2vol.metrics.features import Features, ahead, extract, grey_map
 from vol2vol.metrics.inception import InceptionV3
 from vol2vol.metrics.patches import Cutting, cell_of, cut, positions
 from vol2vol.metrics.realism import distance_interval, extrapolated, scale
@@ -266,3 +267,22 @@ def test_unlike_views_are_not_compared(sets):
         Cutting(size=0)
     with pytest.raises(BadInput, match="xy, xz, yz"):
         Cutting(axis="zz")
+
+
+def test_the_next_patches_are_read_while_the_last_are_used():
+    asked = Event()
+
+    def patches():
+        yield 1
+        asked.set()
+        yield 2
+        raise BadInput("the third is damaged")
+
+    found = ahead(patches())
+    assert next(found) == 1
+    assert asked.wait(10)
+    assert next(found) == 2
+    with pytest.raises(BadInput, match="third"):
+        next(found)
+    assert list(ahead(iter("abc"))) == ["a", "b", "c"]
+    assert list(ahead(iter(()))) == []

@@ -7,8 +7,10 @@ Every set that is to be compared goes through one intensity map, that of the tar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, measure
 from vol2vol.metrics.patches import SPANS, Cutting, cut, positions
 from vol2vol.volumes import Volume
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +101,7 @@ def extract(
     network = network.to(device).eval()
     rows = []
     with torch.inference_mode():
-        for images in _batches(volume, places, cutting, grey, channel=channel, batch=batch):
+        for images in ahead(_batches(volume, places, cutting, grey, channel=channel, batch=batch)):
             found = network(images.to(device))
             if not isinstance(found, Tensor) or found.ndim < 2 or found.shape[:2].numel() != found.numel():
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -127,6 +131,16 @@ def _batches(
     patches = cut(volume, places, cutting)
     while stack := list(islice(patches, batch)):
         yield images_of(np.stack(stack), cutting, grey, channel)
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same items, the next being made in a thread while the last is used."""
+    nothing = object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Any] = pool.submit(next, items, nothing)
+        while (item := waiting.result()) is not nothing:
+            waiting = pool.submit(next, items, nothing)
+            yield item
 
 
 def images_of(patches: np.ndarray, cutting: Cutting, grey: Intensity, channel: int | None = None) -> Tensor:
