@@ -1,7 +1,10 @@
 """Watershed against scikit-image's, in blocks of any size; necks that part and necks that do not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -12,7 +15,8 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, grid
-from vol2vol.metrics.instances import shared_objects
+from vol2vol.metrics.instances import contingency, shared_objects
+from vol2vol.metrics.objects import objects
 from vol2vol.metrics.watershed import Parting, parted
 
 
@@ -124,3 +128,24 @@ def test_volumes_are_parted_on_both_sides(tmp_path):
 def test_mistakes_are_named(depth, reach):
     with pytest.raises(BadInput, match="depth <= reach"):
         Parting(depth=depth, reach=reach)
+
+
+@pytest.mark.parametrize(
+    ("name", "voxel_size", "joined", "found"),
+    [
+        ("fluo_nuclei_2d/dsb2018", (), (78, 0.88), (89, 0.94)),
+        ("confocal_ovule_nuclei/1135", (0.2837, 0.1268, 0.1268), (48, 0.95), (54, 0.999)),
+    ],
+)
+def test_nuclei_that_touch_are_counted(name, voxel_size, joined, found):
+    path = Path(__file__).parents[3] / "shared/data" / f"{name}_instances.tif"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: the labelled nuclei are not part of the package")
+    truth = tifffile.imread(path).astype(np.int64)
+    truth = truth.reshape((1,) * (3 - truth.ndim) + truth.shape)
+    boxes = grid(Box.of(truth.shape), (32, 128, 128))
+    together = ndimage.label(truth > 0)[0]
+    for labels, (count, least) in ((together, joined), (whole(truth > 0, (32, 128, 128), None, voxel_size), found)):
+        table = contingency(*((lambda box, a=a: a[box.slices]) for a in (truth, labels)), boxes)
+        assert len(table.predicted) == count
+        assert (objects(table).f1 > least) == (labels is not together)
