@@ -30,6 +30,8 @@ CATALOGUE = [
     ("segmenter", {"dims": 2, "width": 2, "levels": 4}),
     ("segmenter", {"dims": 2, "width": 2, "padding": "same"}),
     ("segmenter", {"dims": 3, "width": 1, "levels": 2}),
+    ("retouch", {"dims": 2, "width": 3, "blocks": 2}),
+    ("retouch", {"dims": 3, "width": 2, "blocks": 1, "padding": "same"}),
     ("spectral", {"dims": 2, "radius": 3}),
     ("spectral", {"dims": 3, "radius": 2, "padding": "same"}),
 ]

@@ -22,6 +22,7 @@ NETWORKS = {
     "unet same": {"levels": 2, "padding": "same"},
     "unet resize": {"levels": 2, "up": "resize"},
     "unet resize cropped": {"levels": 2, "up": "resize", "decoder": "cropped"},
+    "retouch": {"blocks": 2},
     "resnet": {"blocks": 1},
     "resnet valid": {"blocks": 2, "padding": "valid"},
     "resnet resize": {"blocks": 1, "up": "resize"},

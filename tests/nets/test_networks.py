@@ -13,6 +13,7 @@ SMALL = {
     "unet": {"width": 2, "levels": 2, "up": "resize", "norm": "tracked"},
     "resnet": {"width": 2, "blocks": 1, "padding": "valid"},
     "patchgan": {"width": 2, "n_layers": 2, "norm": "batch"},
+    "retouch": {"width": 2, "blocks": 2},
     "pixel": {"width": 2, "in_channels": 3},
     "segmenter": {"width": 2, "levels": 2, "out_channels": 2},
     "lookup": {"channels": 2, "knots": 5},
@@ -182,3 +183,11 @@ def test_recomputing_activations_saves_memory():
 def _flat(net):
     described = net.describe()
     return {"name": described["name"], **described["arguments"]}
+
+
+def test_a_retouching_network_begins_as_the_identity():
+    net = nets.build("retouch", dims=3, width=3, blocks=2)
+    x = torch.randn(1, 1, 9, 10, 11)
+    torch.testing.assert_close(net(x), x[..., 3:-3, 3:-3, 3:-3], rtol=0, atol=0)
+    with pytest.raises(BadInput, match="2 channels cannot be retouched into 1"):
+        nets.build("retouch", dims=2, in_channels=2)

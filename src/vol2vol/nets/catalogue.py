@@ -12,12 +12,13 @@ from vol2vol.nets.arguments import check_choice, nearest
 from vol2vol.nets.critic import PatchGAN, PixelCritic
 from vol2vol.nets.lookup import Lookup, Spectral
 from vol2vol.nets.resnet import ResNet
+from vol2vol.nets.retouch import Retouch
 from vol2vol.nets.segmenter import Segmenter
 from vol2vol.nets.unet import UNet
 
 CATALOGUE: dict[str, type[nn.Module]] = {
     "unet": UNet, "resnet": ResNet, "patchgan": PatchGAN, "pixel": PixelCritic,
-    "lookup": Lookup, "spectral": Spectral, "segmenter": Segmenter,
+    "lookup": Lookup, "spectral": Spectral, "segmenter": Segmenter, "retouch": Retouch,
 }  # fmt: skip
 
 
