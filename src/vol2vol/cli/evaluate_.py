@@ -158,7 +158,7 @@ def _overlap(
     *,
     threshold: str = "0.5",
     instances: Literal["components", "watershed"] = "components",
-    depth: float | None = None,
+    depth: Annotated[float | None, tyro.conf.arg(metavar="VOXELS")] = None,
     least: int = 1,
     axes: parse.Axes = None,
     voxel_size: parse.VoxelSize = None,
