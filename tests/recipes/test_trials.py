@@ -306,6 +306,7 @@ def image_study(tmp_path, **changes):
     for name in ("a", "b"):
         tifffile.imwrite(tmp_path / f"{name}.tif", rng.integers(0, 200, (12, 40, 40), np.uint8))
         tifffile.imwrite(tmp_path / f"{name}_mask.tif", np.zeros((12, 40, 40), np.uint8))
+        tifffile.imwrite(tmp_path / f"{name}_small.tif", np.zeros((12, 40, 39), np.uint8))
     about = {"axes": "zyx", "voxel_size": [8, 8, 8], "unit": "nanometer"}
     told = {
         "name": "files",
@@ -335,6 +336,8 @@ def test_files_in_both_directions_with_a_degraded_copy_and_its_truth(tmp_path):
     ("changes", "error", "line"),
     [
         ({"image": "none.tif"}, NotFound, "give --data"),
+        ({"mask": "b_small.tif"}, BadInput, r"b_small\.tif has \(12, 40, 39\) voxels, its image a\.tif \(12, 40, 40\)"),
+        ({"truths": {"b": "b_small.tif"}}, BadInput, "voxels, its image"),
         ({"parts": {"test": "0:19"}}, BadInput, r"domains\.a\.parts\.test: roi range '0:19'"),
         ({"parts": {"tset": "0:19"}}, BadInput, "tset"),
         ({"mask_": "x"}, BadInput, "did you mean mask"),

@@ -204,6 +204,21 @@ def check_data(study: Study) -> None:
             located(study, path)
         for part in get_args(PartName):
             Parts(study, Path()).shape(name, part)
+            _check_shapes(study, name, part)
+
+
+def _check_shapes(study: Study, domain: str, part: PartName) -> None:
+    """Raise `BadInput` where a part's mask, or a truth of the test part, has another shape than its image."""
+    about = study.domains[domain]
+    if about.phantom is not None:
+        return
+    image, own = _image(study, domain, part), about.part(part)
+    others = [(own.mask, _mask(study, domain, part))] if own.mask else []
+    if part == "test":
+        others += [(path, _file(study, about, path)) for path in about.truths.values()]
+    for path, other in others:
+        if other.spatial != image.spatial:
+            raise BadInput(f"{path} has {other.spatial} voxels, its image {own.image} {image.spatial}: crop one")
 
 
 def _degraded(origin: Origin, how: Degraded) -> Origin:
