@@ -7,7 +7,9 @@ exact      `predict --strategy exact`, file to file, float32 and bfloat16
 monai      MONAI's sliding window on the same network and volume (what it computes has seams)
 memory     peak memory of a prediction as the volume grows
 workers    two workers over one
+pyramid    what the coarser levels add to a prediction
 compile    one tile by plain torch, by torch.compile, and as a stream (folded, channels last)
+roofline   by layer, the least time that arithmetic and memory allow, and what it took (`benchmarks/roofline.py`)
 plan       planned operations over the floor for 1000 x 1092 x 1092
 
 Times are wall seconds of whole runs; the printed way is timed on a part of the volume and given per voxel.
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ import torch
 from torch import nn
 
 from benchmarks import machine
+from benchmarks.roofline import roofline
 from vol2vol import nets, plans
 from vol2vol.bundles import save_bundle
 from vol2vol.geometry import Box
@@ -40,10 +44,10 @@ from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.layout import floor
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.sweep import swept
-from vol2vol.volumes import Volume, create_volume, open_volume
+from vol2vol.volumes import Volume, build_pyramid, create_volume, open_volume
 
 WIDTH = 16
-ROWS = ("printed", "monai", "memory", "workers", "compile", "plan")
+ROWS = ("printed", "monai", "memory", "workers", "pyramid", "compile", "roofline", "plan")
 
 
 def network(dims: int) -> nn.Module:
@@ -238,6 +242,25 @@ def workers(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {"volume": shape, "seconds": seconds, "speed_up": seconds[1] / seconds[2]}
 
 
+def pyramid(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Time a prediction with and without coarser levels, and how long these take by themselves afterwards."""
+    model, path = setting(folder, 3, shape)
+    seconds = {}
+    for wanted in (False, True):
+        settings = PredictSettings(pyramid=wanted, precision="bfloat16")
+        seconds[wanted] = predict(model, path, folder / f"pyramid-{wanted}.zarr", settings, overwrite=True).seconds
+    began = time.perf_counter()
+    build_pyramid(str(folder / "pyramid-False.zarr"))
+    afterwards = time.perf_counter() - began
+    return {
+        "volume": shape,
+        "without": seconds[False],
+        "with": seconds[True],
+        "afterwards": afterwards,
+        "with over without": seconds[True] / seconds[False],
+    }
+
+
 def compiled(dims: int, side: int) -> dict[str, Any]:
     """Time one tile in three ways; what compiling itself takes is given apart."""
     net = nets.cropped(nets.frozen(network(dims)))
@@ -287,6 +310,32 @@ def plan() -> dict[str, Any]:
     return rows
 
 
+def rows(folder: Path, *, quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what each row runs, on small volumes if `quick`."""
+    shape3 = (64, 128, 128) if quick else (384, 512, 512)
+    shape2 = (4, 512, 512) if quick else (64, 1024, 1024)
+    part3 = Box((0, 0, 0), (64, 64, 128)) if quick else Box((64, 64, 64), (192, 192, 192))
+    part2 = Box((0, 0, 0), (1, 256, 256)) if quick else Box((0, 0, 0), (2, 1024, 1024))
+    cube = (192,) * 3 if quick else (256,) * 3
+    return {
+        "printed": lambda: {"2D": compare(folder, 2, shape2, part2), "3D": compare(folder, 3, shape3, part3)},
+        "monai": lambda: {
+            "MONAI 2D": monai(folder, 2, shape2, Box((0, 0, 0), (1, *shape2[1:]))),
+            "MONAI 3D": monai(folder, 3, cube, Box.of(cube)),
+        },
+        "memory": lambda: {"memory": memory(folder, 64 if quick else 128)},
+        "workers": lambda: {"workers": workers(folder, (128, 128, 128) if quick else (2048, 512, 512))},
+        "pyramid": lambda: {"pyramid": pyramid(folder, shape3)},
+        "compile": lambda: {"compile": {"2D": compiled(2, 510), "3D": compiled(3, 190)}},
+        "roofline": lambda: {
+            f"roofline {dims}D {str(dtype).removeprefix('torch.')}": roofline(network(dims), dims, dtype)
+            for dims in (2, 3)
+            for dtype in (torch.float32, torch.bfloat16)
+        },
+        "plan": lambda: {"plan 1000 x 1092 x 1092": plan()},
+    }
+
+
 def main() -> None:
     """Run the rows asked for, print them, keep them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,28 +345,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    shape3 = (64, 128, 128) if options.quick else (384, 512, 512)
-    shape2 = (4, 512, 512) if options.quick else (16, 1024, 1024)
-    part3 = Box((0, 0, 0), (64, 64, 128)) if options.quick else Box((64, 64, 64), (192, 192, 192))
-    part2 = Box((0, 0, 0), (1, 256, 256)) if options.quick else Box((0, 0, 0), (2, 1024, 1024))
     results: dict[str, Any] = {"machine": machine.describe(), "width": WIDTH}
+    took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if "printed" in options.rows:
-            results["2D"] = compare(folder, 2, shape2, part2)
-            results["3D"] = compare(folder, 3, shape3, part3)
-        if "monai" in options.rows:
-            results["MONAI 2D"] = monai(folder, 2, shape2, Box((0, 0, 0), (1, *shape2[1:])))
-            side = 192 if options.quick else 256
-            results["MONAI 3D"] = monai(folder, 3, (side,) * 3, Box.of((side,) * 3))
-        if "memory" in options.rows:
-            results["memory"] = memory(folder, 64 if options.quick else 128)
-        if "workers" in options.rows:
-            results["workers"] = workers(folder, (64, 128, 256) if options.quick else (1024, 512, 1024))
-        if "compile" in options.rows:
-            results["compile"] = {"2D": compiled(2, 510), "3D": compiled(3, 190)}
-        if "plan" in options.rows:
-            results["plan 1000 x 1092 x 1092"] = plan()
+        for row, run in rows(Path(name), quick=options.quick).items():
+            if row in options.rows:
+                began = time.perf_counter()
+                results.update(run())
+                took[row] = round(time.perf_counter() - began, 1)
+    results["seconds of each row"] = took
     if not options.quick:
         machine.save("predict", results)
     print(json.dumps(results, indent=1) if options.json else _table(results))
