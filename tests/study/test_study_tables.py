@@ -98,6 +98,7 @@ def test_seams_are_found_and_fid_is_read_beside(made):
     assert lookup(table, "condition", "sgr_worst")["flat (disjoint, slices)"] == "1.310 (y)"
     (told,) = table.findings
     assert "seams are found in average, disjoint; none in exact" in told
+    assert "standard deviations: exact 0.002, average 0.080, disjoint 0.080" in told
     assert "disjoint +0.20 (0.3 % of the way from floor to ceiling)" in told
 
 

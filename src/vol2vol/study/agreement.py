@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log
 
 from vol2vol.study.conditions import condition, conditions, overlap, roles, training
@@ -15,7 +15,7 @@ HIGHER = (
     *("precision", "recall", "density", "coverage", "confidence", "agreement"),
 )
 """What is better when it is higher."""
-LOWER = ("fid", "kid", "mean_absolute", "tile", "disparity", "invariance", "aliasing")
+LOWER = ("fid", "kid", "mean_absolute", "tile", "largest", "border", "disparity", "invariance", "aliasing")
 NEARER = ("seams", "foreground")
 """Ratios to what is right: better when they are nearer 1."""
 ENDS = ("floor", "ceiling", "p", "source", "against_first")
@@ -100,18 +100,12 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool]]) -> Table
     """
     lines: list[list[Cell]] = []
     missed: dict[str, list[float]] = {}
-    networks = [row for row in rows if row.kind == "network"]
     for by, lowest in rules:
-        found = roles(networks, by, lowest=lowest)
-        for one, group in conditions(networks).items():
-            for seed in dict.fromkeys(row.seed for row in group):
-                known = {row.trial: iou for row in group if row.seed == seed and (iou := overlap(row)) is not None}
-                for row in group:
-                    if row.trial in known and row.trial in found:
-                        cells: list[Cell] = [by, found[row.trial], row.checkpoint, row.number(by), known[row.trial]]
-                        lines.append([one.direction, one.name, seed, *cells, max(known.values())])
-                        if found[row.trial] == "best" and len(known) > 1:
-                            missed.setdefault(by, []).append(max(known.values()) - known[row.trial])
+        for cells, highest in _picked(rows, by, lowest):
+            *_, role, _, _, iou = cells
+            lines.append([*cells, highest])
+            if role == "best" and isinstance(iou, float):
+                missed.setdefault(by, []).append(highest - iou)
     return Table(
         name="picks",
         title="Which checkpoint a rule picks, and what that costs",
@@ -134,6 +128,19 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool]]) -> Table
         ],
         note="Only checkpoints that some rule picked were segmented.",
     )
+
+
+def _picked(rows: Sequence[Row], by: str, lowest: bool) -> Iterator[tuple[list[Cell], float]]:
+    """Yield a line per picked checkpoint of several, and the highest IoU of its training and condition."""
+    networks = [row for row in rows if row.kind == "network"]
+    found = roles(networks, by, lowest=lowest)
+    for one, group in conditions(networks).items():
+        for seed in dict.fromkeys(row.seed for row in group):
+            known = {row.trial: iou for row in group if row.seed == seed and (iou := overlap(row)) is not None}
+            for row in group if len(known) > 1 else ():
+                if row.trial in known and row.trial in found:
+                    cells: list[Cell] = [by, found[row.trial], row.checkpoint, row.number(by), known[row.trial]]
+                    yield [one.direction, one.name, seed, *cells], max(known.values())
 
 
 def _correlation(name: str, rows: Sequence[Row]) -> Correlation:

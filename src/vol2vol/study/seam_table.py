@@ -12,6 +12,12 @@ from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, of_row, percent, probability, said, signed
 
 TESTS = {"sgr": "S1", "sje": "S2", "hfr": "S3"}
+MISMATCHES = {
+    "tile": Column(name="tiles_moved", title="S4 (tiles moved)", places=True),
+    "largest": Column(name="tiles_moved_largest", title="S4, largest", digits=2, places=True),
+    "border": Column(name="network_border", shown=False),
+    "disparity": Column(name="network_disparity", shown=False),
+}
 AXES = "zyx"
 ALPHA = 0.05
 
@@ -60,7 +66,8 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
             lines[-1] += [f"{worst[0]:.3f} ({worst[1]})" if worst else Missing("not tested")]
             lines[-1] += [of_row(row, f"seams/{test}/{axis}") for axis in AXES]
         lines[-1] += [found.p if found.p is not None else Missing("no p without enough planes")]
-        lines[-1] += [of_row(row, name) for name in ("mismatch/tile", "mismatch/disparity", fid)]
+        lines[-1] += [of_row(row, f"mismatch/{name}") for name in MISMATCHES]
+        lines[-1] += [of_row(row, fid)]
         lines[-1] += [row.notes.get("seams/verdict", ""), row.notes.get("seams", "")]
     return Table(
         name="seams",
@@ -69,9 +76,9 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         rows=lines,
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
-        "from 1, all are in the CSV. S4: how much the volume changes, on average and in standard deviations, when its "
-        "tiles are moved by one period of the network; 0 where they do not matter. p is the smallest of all tests and "
-        "axes, corrected for their number.",
+        "from 1, all are in the CSV. S4: how much the volume changes, on average and at most, in standard deviations, "
+        "when its tiles are moved by one period of the network; 0 where they do not matter. p is the smallest of all "
+        "tests and axes, corrected for their number.",
     )
 
 
@@ -90,8 +97,7 @@ def _columns() -> list[Column]:
             )
         ),
         probability("p", "p, corrected"),
-        Column(name="tile_mismatch", title="S4 (tile mismatch)", digits=2),
-        Column(name="disparity", digits=2),
+        *MISMATCHES.values(),
         Column(name="fid", title="FID"),
         label("verdict"),
         Column(name="sentence", words=True, shown=False),
@@ -167,11 +173,19 @@ def _read(rows: Sequence[Row], fid: str) -> list[str]:
         told += [f"none in {', '.join(clean)}"] if seamed and clean else []
         open_ = [name for name, f in seen.items() if f.seam is None]
         told += [f"too little data to tell in {', '.join(open_)}"] if open_ else []
+        told += _moves(seen)
         first = reference(seen)
         moved = [text for name in seen if name != first and (text := _moved(seen[first].row, seen[name].row, fid))]
         told += [f"FID minus that of {first}: {', '.join(moved)}"] if moved else []
         found.append(f"{one.direction}, {one.name}: {'; '.join(told)}.")
     return found
+
+
+def _moves(seen: dict[str, Found]) -> list[str]:
+    """Say how far each strategy's volume depends on where its tiles lie."""
+    known = {name: value for name, found in seen.items() if (value := found.row.number("mismatch/tile")) is not None}
+    told = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
+    return [f"moving the tiles changes it by so many standard deviations: {told}"] if known else []
 
 
 def _moved(exact: Row, other: Row, fid: str) -> str:
