@@ -18,6 +18,7 @@ import numpy as np
 from vol2vol import executors
 from vol2vol.errors import CannotWrite, Unreadable
 from vol2vol.geometry import Box
+from vol2vol.prediction.devices import trim
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.portions import Block, Portion, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
@@ -131,6 +132,7 @@ def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndar
     destination.write(box.relative_to(job.layout.region.start), values)
     destination.flush()
     ledger.mark(block_name(box), checksum(values))
+    trim()
     return [Block(box)]
 
 
