@@ -142,6 +142,21 @@ def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
     assert read(tmp_path / "out.zarr").shape == (1, 9, 40, 40)
 
 
+def test_a_translation_heeds_the_targets_segmenter_and_takes_its_intensities(phantom, tmp_path):
+    judge = run(phantom, tmp_path / "judge").run
+    heeds = f"cyclegan.segmenters.target={judge}"
+    small = ("data.patch=94", "data.calibration=2", "cyclegan.generator.arguments={levels: 2, width: 2}",
+             "cyclegan.critic.arguments.width=2", *(o for o in TINY if o.startswith("train.")))  # fmt: skip
+    pair = (phantom["target"], phantom["source"])
+    made = train("small-2d", *pair, tmp_path / "run", overrides=(*small, heeds), progress=False)
+    assert float(made.log[-1]["segmentation_target"]) > 0
+    bundle, seen = load_bundle(find_bundle(made.run)), load_bundle(find_bundle(judge))
+    assert bundle.intensity["target"] == seen.intensity["source"]
+    assert set(bundle.networks) == {"forward", "backward"}
+    with pytest.raises(BadInput, match=r"target .*run is no 2D segmenter of 1 channels: train one"):
+        train("small-2d", *pair, tmp_path / "no", overrides=(*small, f"cyclegan.segmenters.target={made.run}"))
+
+
 def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(phantom, tmp_path, capsys):
     run(phantom, tmp_path / "run")
     model = load_bundle(find_bundle(tmp_path / "run"))

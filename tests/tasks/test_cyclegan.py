@@ -40,24 +40,25 @@ class Affine(nn.Module):
 
     dims, in_channels = 2, 1
 
-    def __init__(self, a, b):
+    def __init__(self, a, b, after=None):
         super().__init__()
-        self.conv = nn.Conv2d(1, 1, 1)
+        self.conv, self.after = nn.Conv2d(1, 1, 1), after or nn.Identity()
         nn.init.constant_(self.conv.weight, a)
         nn.init.constant_(self.conv.bias, b)
 
     def forward(self, x):
-        return self.conv(x)
+        return self.after(self.conv(x))
 
 
 @pytest.fixture
 def by_hand(monkeypatch):
     """Return a maker of cycleGANs with G(x) = 2x + 1, F(y) = y/4, D_target(y) = 3y - 1, D_source(x) = -x."""
 
-    def make(**settings):
+    def make(segmenters=None, **settings):
         queue = iter([Affine(2, 1), Affine(0.25, 0), Affine(3, -1), Affine(-1, 0)])
         monkeypatch.setattr(nets, "build", lambda *_, **__: next(queue))
-        return CycleGAN(CycleGANSettings(**{"pool": 0, "ssim_cycle": 0, "ssim_forward": 0, **settings}))
+        settings = {"pool": 0, "ssim_cycle": 0, "ssim_forward": 0, **settings}
+        return CycleGAN(CycleGANSettings(**settings), segmenters=segmenters)
 
     return make
 
@@ -134,6 +135,44 @@ def test_identity_switched_off_saves_its_passes_and_weighs_in_units_of_the_cycle
     with_identity, log = play(by_hand(lambda_identity=0.3, lambda_cycle=10), CONSTANT)
     identity = log["identity_forward"] + log["identity_backward"]
     assert with_identity["generators"] - totals["generators"] == pytest.approx(3 * identity, rel=1e-5)
+
+
+def test_what_a_segmenter_sees_shall_survive_the_way_there_and_back(by_hand):
+    segmenter = Affine(3, 1, nn.Sigmoid())
+    before = copy.deepcopy(segmenter.state_dict())
+    task = by_hand(segmenters={"target": segmenter}, lambda_segmentation=7)
+    patches = batch(16)
+    totals, log = play(task, patches)
+    y = patches["target"]
+    wanted, seen = (torch.sigmoid(3 * z + 1) for z in (y, 2 * (y / 4) + 1))
+    cross_entropy = -(wanted * seen.log() + (1 - wanted) * (1 - seen).log()).mean().item()
+    assert log["segmentation_target"] == pytest.approx(cross_entropy, rel=1e-5)
+    assert "segmentation_source" not in log
+    without, _ = play(by_hand(), patches)
+    assert totals["generators"] == pytest.approx(without["generators"] + 7 * cross_entropy, rel=1e-5)
+    (turn, _) = task.turns(patches)
+    seldom = torch.autograd.grad(turn.loss, list(task.generators.parameters()))
+    others = by_hand()
+    (plain, _) = others.turns(patches)
+    usual = torch.autograd.grad(plain.loss, list(others.generators.parameters()))
+    forward, backward = slice(0, 2), slice(2, 4)
+    assert not all(torch.equal(a, b) for a, b in zip(seldom[forward], usual[forward], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(seldom[backward], usual[backward], strict=True))
+    assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
+    players = {id(w) for player in task.players.values() for w in player.parameters()}
+    assert not players & {id(w) for w in segmenter.parameters()}
+
+
+def test_patches_must_leave_a_segmenter_something_to_see():
+    def with_segmenter(dims=2):
+        seen = nets.frozen(nets.build("segmenter", dims=dims, levels=3, width=2, norm="none"))
+        return CycleGAN(CycleGANSettings(**SMALL), dims=dims, segmenters={"target": seen})
+
+    task = with_segmenter()
+    task.check((46, 46))
+    assert set(play(task, batch(46))[1]) >= {"segmentation_target"}
+    with pytest.raises(BadInput, match="the smallest that works"):
+        task.check((22, 22))
 
 
 def test_each_turn_reaches_its_own_player_only_and_leaves_no_trace():

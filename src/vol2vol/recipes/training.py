@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vol2vol import nets
+from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity, fixed
@@ -86,10 +87,20 @@ class Prepared:
 def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
     """Prepare a cycleGAN between two unpaired domains."""
     channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
-    intensity = {domain: intensity_of(settings.data, found) for domain, found in volumes.items()}
+    segmenters = _segmenters(settings, channels)
+    intensity = {
+        domain: segmenters[domain].intensity["source"] if domain in segmenters else intensity_of(settings.data, found)
+        for domain, found in volumes.items()
+    }
     patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}
     return Prepared(
-        task=CycleGAN(settings.cyclegan, dims=settings.dims, channels=channels, seed=settings.train.seed),
+        task=CycleGAN(
+            settings.cyclegan,
+            dims=settings.dims,
+            channels=channels,
+            segmenters={domain: nets.frozen(bundle.network("forward")) for domain, bundle in segmenters.items()},
+            seed=settings.train.seed,
+        ),
         data=UnpairedPatches(patches["source"], patches["target"]),
         intensity=intensity,
         calibration={
@@ -97,6 +108,20 @@ def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
             "backward": _calibration(patches["target"], settings.data.calibration),
         },
     )
+
+
+def _segmenters(settings: Recipe, channels: dict[str, int]) -> dict[str, Bundle]:
+    """Open the segmenters that a cycleGAN is told to heed; they bring their domain's intensities."""
+    named: dict[str, str] = {str(domain): path for domain, path in settings.cyclegan.segmenters.items()}
+    found = {domain: load_bundle(find_bundle(path, "best")) for domain, path in named.items()}
+    for domain, bundle in found.items():
+        net: Any = bundle.network("forward")
+        if net.describe()["name"] != "segmenter" or (net.dims, net.in_channels) != (settings.dims, channels[domain]):
+            raise BadInput(
+                f"cyclegan.segmenters.{domain} {named[domain]} is no {settings.dims}D segmenter "
+                f"of {channels[domain]} channels: train one with the task segment on the {domain}'s volumes"
+            )
+    return found
 
 
 def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:

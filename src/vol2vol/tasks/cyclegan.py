@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
+from vol2vol.geometry import Footprint, Shape
 from vol2vol.tasks.base import Batch, Turn, alone
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.regions import Image, Region
@@ -54,6 +54,11 @@ class CycleGANSettings(BaseModel):
     """Weight of 1 - SSIM beside the L1 of a cycle, inside lambda_cycle; 0 leaves L1 alone."""
     ssim_forward: float = Field(default=0.01, ge=0)
     """Weight of 1 - SSIM between a patch and its translation."""
+    segmenters: Mapping[Literal["source", "target"], str] = {}
+    """Trained segmenters, models or runs, by the domain they were trained on: what one sees in a patch it shall see
+    again when the patch comes back from the other domain. Only the generator of the way back hears of it."""
+    lambda_segmentation: float = Field(default=2.0, ge=0)
+    """Weight of each segmenter's term, binary cross-entropy."""
     loss_region: Literal["certain", "full"] = "full"
     """Where losses and critics look: `full` output as the paper's code does, or only its `certain` centre, which
     depends on no border; it shrinks twice over a cycle and asks for larger patches."""
@@ -66,8 +71,9 @@ class CycleGAN(nn.Module):
     """Two generators against two critics.
 
     `dims` is 2 for images or 3 for volumes; `channels` counts those of `source` and `target` (one each by default);
-    `seed` decides initial weights and pools, and the global random state is left as it was. Raises `BadInput` where
-    the domains differ in channels and a term compares them.
+    `segmenters` are frozen networks from a domain's range to probabilities; `seed` decides initial weights and pools,
+    and the global random state is left as it was. Raises `BadInput` where the domains differ in channels and a term
+    compares them.
     """
 
     criterion = "cycle"
@@ -78,6 +84,7 @@ class CycleGAN(nn.Module):
         *,
         dims: int = 2,
         channels: Mapping[str, int] | None = None,
+        segmenters: Mapping[str, nn.Module] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -94,6 +101,8 @@ class CycleGAN(nn.Module):
         self.critics = nn.ModuleList(self._critics.values())
         self.players: Mapping[str, nn.Module] = {"generators": self.generators, "critics": self.critics}
         self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
+        self.segmenters = nn.ModuleDict(segmenters or {}).requires_grad_(False)
+        self._seen = {domain: nets.footprint(net) for domain, net in self.segmenters.items()}
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the generators' turn, then the critics', on the same translations."""
@@ -116,6 +125,9 @@ class CycleGAN(nn.Module):
             if s.ssim_forward > 0:
                 terms["ssim_forward"] = self._dissimilarity(x, gx)
                 terms["ssim_backward"] = self._dissimilarity(y, fy)
+            for domain, patch, away in (("target", y, fy), ("source", x, gx)):
+                if domain in self.segmenters:
+                    terms[f"segmentation_{domain}"] = self._seen_again(domain, patch, away)
             loss = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
             terms["cycle"] = terms["cycle_source"] + terms["cycle_target"]
             yield Turn("generators", loss, {"generators": loss.detach(), **_detached(terms)})
@@ -131,7 +143,8 @@ class CycleGAN(nn.Module):
         s = self.settings
         kind = term.partition("_")[0]
         identity = s.lambda_cycle * s.lambda_identity
-        return {"gan": 1.0, "cycle": s.lambda_cycle, "identity": identity, "ssim": s.ssim_forward}[kind]
+        weights = {"gan": 1.0, "cycle": s.lambda_cycle, "identity": identity, "ssim": s.ssim_forward}
+        return {**weights, "segmentation": s.lambda_segmentation}[kind]
 
     def _translate(self, direction: str, image: Image) -> Image:
         return image.through(self._generators[direction], self._footprints[direction])
@@ -151,6 +164,17 @@ class CycleGAN(nn.Module):
         loss = self._l1(patch, returned)
         weight = self.settings.ssim_cycle
         return loss + weight * self._dissimilarity(patch, returned) if weight > 0 else loss
+
+    def _seen_again(self, domain: str, patch: Image, away: Image) -> Tensor:
+        """Return how far a segmenter's view of a patch is lost on its way to the other domain and back.
+
+        The way there is taken as it is: it could otherwise hide the answer in what no eye sees.
+        """
+        segmenter, footprint = self.segmenters[domain], self._seen[domain]
+        returned = self._translate({"target": "forward", "source": "backward"}[domain], away.detach())
+        with torch.no_grad():
+            wanted = Image(patch.within(returned.region.box), returned.region).through(segmenter, footprint)
+        return losses.bce(returned.through(segmenter, footprint).voxels, wanted.voxels)
 
     def _fool(self, domain: str, fake: Image) -> Tensor:
         score = self._critics[domain](self._pair(fake, fake)[1])
@@ -193,8 +217,18 @@ class CycleGAN(nn.Module):
         except BadInput:
             return False
         certain, s = self.settings.loss_region == "certain", self.settings
+        if not all(self._fits(twice, footprint) for footprint in self._seen.values()):
+            return False
         needs = losses.WINDOW if s.ssim_cycle > 0 or s.ssim_forward > 0 else 1
         return min(twice.part(certain).shape) >= needs and self._critics_accept(once.part(certain).shape)
+
+    @staticmethod
+    def _fits(region: Region, footprint: Footprint) -> bool:
+        try:
+            region.fitted(footprint)
+        except BadInput:
+            return False
+        return True
 
     def _critics_accept(self, shape: Shape) -> bool:
         """Try the critics on an image of this shape without computing anything."""
