@@ -364,14 +364,21 @@ def test_missing_and_empty_masks(tmp_path):
 
 
 def test_fewer_patches_than_a_distance_can_bear_are_said(tmp_path):
+    path = image_study(tmp_path)
     changes = ("measures=[distance, structure]", "distance={patches: 40, size: 64}")
-    made = run_study(image_study(tmp_path), tmp_path / "out", data=tmp_path, overrides=changes)
-    reasons = [row.reason or row.notes.get("distance", "") for row in read_rows(made.folder)]
-    assert all("64 voxels" in reason or "smaller" in reason for reason in reasons), reasons
+    with pytest.raises(
+        BadInput, match=r"domains\.b\.parts\.train of .* holds no xy patch of 64: make distance.size smaller"
+    ):
+        run_study(path, tmp_path / "out", data=tmp_path, overrides=changes)
+    changes = ("measures=[distance, structure]", "distance={patches: 32, size: 40, steps: 2}", "baselines=[identity]")
+    made = run_study(path, tmp_path / "out", data=tmp_path, overrides=changes)
+    for row in read_rows(made.folder):
+        assert "needs 16 patches in each half of the target, there are 5" in row.notes["distance"]
+        assert row.number("structure/lncc") == pytest.approx(1)
 
 
 def test_inception_without_weights_is_said_before_anything_is_done(tmp_path):
-    changes = ("measures=[distance]", "distance={features: [inception], weights: none.pth}")
+    changes = ("measures=[distance]", "distance={features: [inception], weights: none.pth, size: 32}")
     with pytest.raises(NotFound, match="weights"):
         run_study(image_study(tmp_path), tmp_path / "out", data=tmp_path, overrides=changes)
 

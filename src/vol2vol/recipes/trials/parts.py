@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound
 from vol2vol.geometry import Box, Shape, ceil_div, grid
+from vol2vol.metrics.patches import Cutting
 from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of
 from vol2vol.phantoms.noise import key, white
 from vol2vol.phantoms.writing import VOXEL_SIZE
@@ -205,6 +206,22 @@ def check_data(study: Study) -> None:
         for part in get_args(PartName):
             Parts(study, Path()).shape(name, part)
             _check_shapes(study, name, part)
+
+
+def check_patches(study: Study) -> None:
+    """Raise `BadInput` where a part that distances look at is smaller than their patches."""
+    if "distance" not in (*study.first, *study.measures):
+        return
+    about, parts = study.distance, Parts(study, Path())
+    looked: list[tuple[str, PartName]] = [(target, "train") for _, target in study.pairs]
+    for domain, part in [*looked, *((source, "test") for source, _ in study.pairs)]:
+        shape = parts.shape(domain, part)
+        for plane in about.planes:
+            if any(n < s for n, s in zip(shape, Cutting(axis=plane, size=about.size).shape, strict=True)):
+                raise BadInput(
+                    f"domains.{domain}.parts.{part} of {shape} voxels holds no {plane} patch of {about.size}: "
+                    "make distance.size smaller, or leave that plane out of distance.planes"
+                )
 
 
 def _check_shapes(study: Study, domain: str, part: PartName) -> None:

@@ -19,7 +19,7 @@ from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.cost import recipe_cost
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.recipes.trials.loading import load_study
-from vol2vol.recipes.trials.parts import Parts, check_data
+from vol2vol.recipes.trials.parts import Parts, check_data, check_patches
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, read_rows
@@ -49,6 +49,7 @@ def plan_study(
     """
     settings = load_study(study, tuple(overrides), data)
     check_data(settings)
+    check_patches(settings)
     rows = read_rows(out) if out is not None and (Path(out) / ROWS).is_file() else []
     done = {row.trial for row in rows if row.status == "done"}
     prices = dict(_prices(settings))

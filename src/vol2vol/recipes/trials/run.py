@@ -17,7 +17,7 @@ from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, Use
 from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
-from vol2vol.recipes.trials.parts import check_data
+from vol2vol.recipes.trials.parts import check_data, check_patches
 from vol2vol.recipes.trials.planning import hours, picked_count
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import MEASURED, PICKED, Trial, baseline_trials, checkpoint_trials, picked_trials
@@ -61,6 +61,7 @@ def run_study(
     """
     settings, out, say = load_study(study, tuple(overrides), data), Path(out), progress or log.info
     check_data(settings)
+    check_patches(settings)
     shop = Workshop(settings, out)
     check_masks(settings, shop.parts)
     shop.check_weights()
