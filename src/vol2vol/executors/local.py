@@ -66,6 +66,8 @@ def local(
     try:
         while waiting or any(worker.task for worker in crew):
             _assign(crew, waiting, ready)
+            busy = any(worker.task for worker in crew)
+            assert busy or any(ready(task.item) for task in waiting), "items wait for what nobody makes"
             speaking = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
             for worker in [worker for worker in crew if worker.pipe in speaking]:
                 kind, value = _listen(worker)
