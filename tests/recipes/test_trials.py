@@ -15,7 +15,7 @@ import tifffile
 import torch
 import yaml
 
-from vol2vol.bundles import load_bundle
+from vol2vol.bundles import find_bundle, load_bundle
 from vol2vol.cli import main
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound
 from vol2vol.geometry import Box
@@ -23,6 +23,7 @@ from vol2vol.metrics.overlap import average_precision, iou
 from vol2vol.phantoms import DOMAINS, render, scene_of
 from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_study
 from vol2vol.recipes.trials.findings import blocks_for
+from vol2vol.recipes.trials.making import Judge, Workshop
 from vol2vol.recipes.trials.parts import Parts
 from vol2vol.recipes.trials.settings import Pick
 from vol2vol.recipes.trials.trials import baseline_trials, checkpoint_trials, picked, picked_trials
@@ -260,6 +261,37 @@ def test_what_fails_for_all_is_tried_once(tiny, tmp_path, monkeypatch):
     made = run_study(tiny, tmp_path / "out", overrides=("segmenters={}", "baselines=[]"))
     assert len(made.failed) == 2
     assert len(tried) == 1
+
+
+def test_a_translator_heeds_the_segmenter_of_its_target_alone(tiny, ran, tmp_path, monkeypatch):
+    told = {}
+
+    def train(recipe, source, target, out, *, overrides):
+        told[out.name] = overrides
+        raise MemoryError
+
+    folder = tmp_path / "heeding"
+    shutil.copytree(ran[0].folder, folder)
+    monkeypatch.setattr("vol2vol.recipes.trials.making.train", train)
+    shop = Workshop(load_study(tiny, ("translators.deep.heeds=unet",)), folder)
+    monkeypatch.setattr(Workshop, "_judge", lambda self, name, seed, domain: ran_judge(folder, name, seed, domain))
+    with pytest.raises(MemoryError):
+        shop.translator("deep", 0, ("rat", "human"))
+    runs = folder / "runs"
+    heeded = [change for change in told["deep-seed0"] if "segmenters" in change]
+    assert heeded == [f'cyclegan.segmenters.target="{find_bundle(runs / "human" / "unet-seed0", "best")}"']
+    with pytest.raises(MemoryError):
+        shop.translator("deep", 0, ("human", "rat"))
+    assert [change for change in told["deep-seed0"] if "segmenters" in change] == [
+        f'cyclegan.segmenters.target="{find_bundle(runs / "rat" / "unet-seed0", "best")}"'
+    ]
+    with pytest.raises(BadInput, match="there is no segmenter 'vnet'"):
+        load_study(tiny, ("translators.deep.heeds=vnet",))
+
+
+def ran_judge(folder, name, seed, domain):
+    run = folder / "runs" / domain / f"{name}-seed{seed}"
+    return Judge(name=f"{name}/{seed}", model=run, which="best", threshold=0.5, foreground=0.1, predict={})
 
 
 def test_a_study_that_was_killed_goes_on(tiny, ran, tmp_path):

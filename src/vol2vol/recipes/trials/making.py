@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from vol2vol.bundles import find_bundle
 from vol2vol.errors import BadInput, Unreadable
 from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract
@@ -38,6 +39,7 @@ BINS = 256
 FAILURES = (OSError, RuntimeError, MemoryError, ValueError, ArithmeticError)
 """What a trial may fail of; the other trials go on."""
 Direction = Literal["forward", "backward"]
+FORWARD: Direction = "forward"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +97,25 @@ class Workshop:
 
     def translator(self, name: str, seed: int, pair: tuple[str, str]) -> Model:
         """Return the finished run of a translator."""
-        first, second, direction = self.oriented(*pair)
-        out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
         about = self.study.translators[name]
-        changes = (*about.overrides, f"train.seed={seed}")
+        first, second, direction = (*pair, FORWARD) if about.heeds else self.oriented(*pair)
+        out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
 
         def make() -> Path:
+            changes = [*about.overrides, f"train.seed={seed}", *self._heeded(about.heeds, second)]
             log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
             volumes = [[self.parts.image(one, "train"), *self.parts.more(one)] for one in (first, second)]
             train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
             return out
 
         return Model(path=self._once(out, make), direction=direction)
+
+    def _heeded(self, name: str, target: str) -> list[str]:
+        """Return the changes to a recipe that make it heed the target's segmenter of this name, if there is a name."""
+        if not name:
+            return []
+        judge = self._judge(name, self.study.segmenters[name].seeds[0], target)
+        return [f"cyclegan.segmenters.target={json.dumps(str(find_bundle(judge.model, judge.which).absolute()))}"]
 
     def baseline(self, kind: Any, pair: tuple[str, str]) -> Model:
         """Return a translation without training."""

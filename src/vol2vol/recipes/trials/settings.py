@@ -132,6 +132,10 @@ class Translator(Settings):
     """A shipped recipe or a YAML file."""
     overrides: tuple[str, ...] = ()
     """Changes to it, such as train.epochs=20."""
+    heeds: str = ""
+    """A segmenter of the study: what the target's, of its first seed, sees in the target shall survive the way to the
+    source and back. The two directions of a pair are then trained apart: together, either would learn of the masks of
+    the domain it is judged on."""
     seeds: tuple[int, ...] = (0,)
     """One training for each."""
     checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
@@ -272,6 +276,9 @@ class Study(Settings):
                     raise ValueError(f"{name}.{key}: a recipe of task {recipe.task}, not {wanted}")
                 if recipe.train.devices > 1:
                     raise ValueError(f"{name}.{key}: a study trains on one device: set train.devices=1")
+        for key, translator in self.translators.items():
+            if translator.heeds and translator.heeds not in self.segmenters:
+                raise ValueError(f"translators.{key}.heeds: there is no segmenter {translator.heeds!r}")
         for changes in ({}, *(s for one in self.translators.values() for s in one.strategies.values())):
             self.settings(changes)
         return self
