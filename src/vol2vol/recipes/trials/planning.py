@@ -90,7 +90,7 @@ def _prices(study: Study) -> Iterator[tuple[str, Price]]:
     domains = [*dict.fromkeys(name for pair in study.pairs for name in pair)]
     pairs = [pair for n, pair in enumerate(study.pairs) if (pair[1], pair[0]) not in study.pairs[:n]]
     for name, about in study.translators.items():
-        for pair in pairs:
+        for pair in study.pairs if about.heeds else pairs:
             for seed in about.seeds:
                 yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, about.resolved(seed), pair)
     for name, segmenter in study.segmenters.items():
