@@ -16,7 +16,7 @@ from vol2vol.study.conditions import (
     reference,
     with_role,
 )
-from vol2vol.study.estimates import Estimate, Judged, holm
+from vol2vol.study.estimates import Estimate, Judged, holm_known
 from vol2vol.study.picks import ROLES
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Missing, Table, label, probability, said, signed
@@ -169,7 +169,7 @@ def corrected_p(found: Sequence[Contrast]) -> list[float | None]:
     corrected: list[float | None] = [None] * len(found)
     for key in dict.fromkeys((one.metric, one.family) for one in found):
         family = [index for index, one in enumerate(found) if (one.metric, one.family) == key]
-        for index, p in zip(family, holm([found[i].found.p for i in family]), strict=True):
+        for index, p in zip(family, holm_known([found[i].found.p for i in family]), strict=True):
             corrected[index] = p
     return corrected
 

@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights, interval_of
 from vol2vol.metrics.overlap import average_precision, iou, near_seam_effect
+from vol2vol.metrics.phases import holm
 from vol2vol.study.conditions import judges, training
 from vol2vol.study.rows import Row, Value, read_sums
 
@@ -155,12 +156,11 @@ class Judged:
         return np.concatenate([combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)])
 
 
-def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Return p corrected for as many tests as have one (Holm 1979), in their order."""
-    known = sorted((value, index) for index, value in enumerate(p) if value is not None)
+def holm_known(p: Sequence[float | None]) -> list[float | None]:
+    """Return p corrected by Holm for as many tests as have one, in their order."""
+    known = [index for index, value in enumerate(p) if value is not None]
     found: list[float | None] = [None] * len(p)
-    highest = 0.0
-    for rank, (value, index) in enumerate(known):
-        highest = max(highest, min(1.0, value * (len(known) - rank)))
-        found[index] = highest
+    values = holm(np.array([p[index] for index in known], np.float64))
+    for index, value in zip(known, values, strict=True):
+        found[index] = float(value)
     return found
