@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
@@ -11,6 +12,8 @@ from vol2vol.prediction.job import Job
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.outputs import average_block, intact_coarser
 from vol2vol.volumes.pyramid import Level, coarser_levels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,22 @@ def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
 
 
 def intact(output: str, coarse: Sequence[Portion]) -> set[str]:
-    """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
-    return intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks))
+    """Return the names of the blocks of coarser levels that are done and sound; what is not is made again.
+
+    So is what was made of a block that is not done any more: that may have been damaged when it was read. `coarse` has
+    finer levels first.
+    """
+    ledger = Ledger.of(output)
+    sound = intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks))
+    done = ledger.done()
+    for portion in coarse:
+        if portion.level is not None and portion.name in sound and not portion.needs <= done:
+            log.warning("%s: what block %s was made of is damaged: it is made again", output, portion.name)
+            portion.level.erase(output, portion.blocks[0].box)
+            ledger.unmark(portion.name)
+            sound.remove(portion.name)
+            done.remove(portion.name)
+    return sound
 
 
 def average(job: Job, output: str, portion: Portion) -> Iterator[Block]:

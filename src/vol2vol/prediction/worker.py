@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 
-from vol2vol.errors import Mismatch, UserError
+from vol2vol.errors import Mismatch, Unreadable, UserError
 from vol2vol.executors.local import FATAL
 from vol2vol.prediction import portions
 from vol2vol.prediction.claims import STALE, Claims
@@ -75,8 +75,8 @@ class _Life:
         """Claim and compute until nothing is left, then finish, unless another worker does."""
         all_of_it = [*self._rows(), *self.coarse]
         while not self.stop.is_set():
-            self.ledger.check(self.job.begun)
             done = self.ledger.done()
+            self.ledger.check(self.job.begun)  # afterwards: whoever finishes takes away the plan, then the marks
             left = [portion for portion in all_of_it if any(block.name not in done for block in portion.blocks)]
             if not left:
                 if not self.claims.take(FINISH) or self._finish():
@@ -104,20 +104,25 @@ class _Life:
             raise
         except UserError as error:
             log.warning("%s", error)
+            if portion.level is not None and isinstance(error, Unreadable):
+                self._sound()  # it was made of what others wrote: what is damaged is to be computed again
             self.claims.fail(name, error)
         else:
             self.claims.release(name)
 
     def _finish(self) -> bool:
         """Check what others wrote and finish; return False where blocks have to be computed again."""
-        others = [box for box in self.job.layout.blocks() if block_name(box) not in self.own]
-        coarse = [portion for portion in self.coarse if portion.name not in self.own]
-        sound = len(intact(self.job, self.output, others)) + len(portions.intact(self.output, coarse))
-        if sound < len(others) + len(coarse):
+        if not self._sound():
             self.claims.release(FINISH)
             return False
         finish(self.job, self.output)
         return True
+
+    def _sound(self) -> bool:
+        """Say whether what others wrote, and what was made of it, is sound; what is not is no longer marked."""
+        others = [box for box in self.job.layout.blocks() if block_name(box) not in self.own]
+        sound = len(intact(self.job, self.output, others)) + len(portions.intact(self.output, self.coarse))
+        return sound == len(others) + len(self.coarse)
 
     def _rows(self) -> list[Portion]:
         """Return the same rows in every worker, each beginning somewhere else."""

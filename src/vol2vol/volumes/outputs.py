@@ -108,8 +108,8 @@ def intact(output: str, boxes: Sequence[Box], *, origin: Shape, readers: int) ->
         )
         for name in [name for name in marked if not sound[name]]:
             log.warning("%s: block %s is damaged: it is computed again", output, name)
+            erase(stored, marked[name])  # first: a mark without its voxels is found again, damage without a mark is not
             ledger.unmark(name)
-            erase(stored, marked[name])
     return {name for name in marked if sound[name]}
 
 
@@ -141,8 +141,8 @@ def intact_coarser(output: str, blocks: Iterable[tuple[Level, Box]]) -> set[str]
             sound.add(name)
             continue
         log.warning("%s: block %s is damaged: it is made again", output, name)
-        ledger.unmark(name)
         level.erase(output, box)
+        ledger.unmark(name)
     return sound
 
 
