@@ -11,13 +11,24 @@ from contextlib import suppress
 
 import psutil
 
-READY = """
-import json, os, sys, warnings
+READY = '''
+import json, os, signal, sys, warnings
 import torch
 import tensorstore, safetensors.torch
 from vol2vol.errors import UserError
 from vol2vol.prediction import PredictSettings, predict
+from vol2vol.volumes.ledger import Ledger
 torch.set_num_threads(1)
+
+def dies_with(marks):
+    """Be killed as soon as so many blocks of coarser levels are marked."""
+    mark = Ledger.mark
+    def marked(self, *block):
+        mark(self, *block)
+        if sum("-" in name for name in self.done()) >= marks:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Ledger.mark = marked
+
 if __name__ == "__main__":
     print("ready", flush=True)
     for line in sys.stdin:
@@ -25,6 +36,8 @@ if __name__ == "__main__":
         warnings.simplefilter("ignore")
         child = os.fork()
         if child == 0:
+            if job.get("marks"):
+                dies_with(job["marks"])
             try:
                 predict(job["model"], job["input"], job["output"], PredictSettings(**job["settings"]))
             except UserError as error:
@@ -33,7 +46,7 @@ if __name__ == "__main__":
             os._exit(0)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+'''
 
 
 class Killing:
@@ -82,16 +95,11 @@ class Killing:
         self.start(**job)
         assert self.wait() == 0
 
-    def kill_when(self, moment, **job):
-        """Start a program and kill it at a moment that a function knows, unless it ends before."""
-        pid = self.start(**job)
-        while not moment() and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.001)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        code = self.wait()
-        self.kills += code == -signal.SIGKILL
-        assert code in (0, -signal.SIGKILL)
+    def with_marks(self, marks, **job):
+        """Start a program that is killed by itself once so many blocks of coarser levels are marked."""
+        self.start(**job, marks=marks)
+        assert self.wait() == -signal.SIGKILL
+        self.kills += 1
 
     def workers(self, most, pause, **job):
         """Kill worker processes of one program at random moments; start it again if it gave up, naming the block.

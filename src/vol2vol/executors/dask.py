@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +45,8 @@ def dask(
 
         def feed() -> None:
             places = max(workers, len(client.nthreads()))
-            for item in [item for item in waiting if ready(item)][: max(0, 2 * places - len(names))]:
+            free = max(0, 2 * places - len(names))
+            for item in list(islice(filter(ready, waiting), free)):
                 waiting.remove(item)
                 future = client.submit(_run, fn, item, retries=retries, pure=False)
                 names[future.key] = name(item)

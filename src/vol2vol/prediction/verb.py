@@ -109,6 +109,9 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     before = None if overwrite else ledger.plan()
     if before is not None:
         job = Job.continued(request, before, output)
+        if ledger.inside:  # some levels may be there already, and workers heed the plan
+            planned = before["request"]["settings"]["pyramid"]
+            refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
         check_store(
             output,
             shape=(job.channels, *job.layout.region.shape),

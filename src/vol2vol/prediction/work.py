@@ -42,8 +42,9 @@ def compute(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
     done = Ledger.of(output).done() - {block_name(box) for box in todo}
     done -= {portion.name for portion in coarse} - intact(output, coarse)
     for block in _computed(job, output, todo, [portion for portion in coarse if portion.name not in done], done):
+        new = block.name not in done  # of a row that is repeated, those come again that were done the first time
         done.add(block.name)
-        if not block.level:
+        if new and not block.level:
             yield block.box
 
 
@@ -205,6 +206,8 @@ def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion])
             done = Ledger.of(output).done()
             left = {name: box for name, box in left.items() if name not in done}
             above = {name: portion for name, portion in above.items() if name not in done}
+        else:
+            assert not {**left, **above}, "blocks wait for what nobody makes"
 
 
 def _threads(workers: int) -> int:
