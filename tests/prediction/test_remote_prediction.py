@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import work as work_module
 from vol2vol.prediction.verification import verify
 from vol2vol.volumes import open_volume, store
 
@@ -89,7 +90,10 @@ def test_s3_is_like_a_folder(whole, models, here):
     assert (found.blocks, found.differing) == (2, 0)
 
 
-def test_a_short_interruption_is_waited_for(whole, cloud, models):
+def test_a_short_interruption_is_waited_for(whole, cloud, models, monkeypatch):
+    monkeypatch.setattr(work_module, "RETRIES", 30)  # what is short for this machine, however busy
+    monkeypatch.setattr(work_module, "PAUSE", 0.0)
+
     def progress(done, total, voxels):
         if done == 2:
             cloud.off()

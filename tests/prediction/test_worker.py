@@ -204,6 +204,15 @@ def test_damage_by_others_is_found_before_the_output_is_complete(begun, whole, m
     same_folder(begun, whole)
 
 
+def test_whoever_comes_as_another_finishes_finds_it_complete(begun, whole, monkeypatch):
+    """Complete by the time its plan is read, though it was not a moment before."""
+    assert work(begun)[1]
+    looks = iter([False])
+    monkeypatch.setattr(worker_module, "finished", lambda output: next(looks, True))
+    assert work(begun) == (0, True)
+    same_folder(begun, whole)
+
+
 def test_an_output_that_was_not_begun_is_named(tmp_path):
     with pytest.raises(Mismatch, match="not begun, or it is complete"):
         work(str(tmp_path / "none.zarr"))

@@ -192,6 +192,9 @@ def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion])
     above = {portion.name: portion for portion in coarse}
     while left or above:
         try:
+            done = Ledger.of(output).done() if tries else set()
+            left = {name: box for name, box in left.items() if name not in done}
+            above = {name: portion for name, portion in above.items() if name not in done}
             rows = job.layout.rows(list(left.values()))
             for block in compute_rows(job, output, rows, list(above.values())):
                 (above if block.level else left).pop(block.name)
@@ -203,9 +206,6 @@ def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion])
                 raise
             log.warning("%s; trying again", error)
             time.sleep(PAUSE * 2 ** (tries - 1))
-            done = Ledger.of(output).done()
-            left = {name: box for name, box in left.items() if name not in done}
-            above = {name: portion for name, portion in above.items() if name not in done}
         else:
             assert not {**left, **above}, "blocks wait for what nobody makes"
 

@@ -51,15 +51,16 @@ def work(
     """
     if finished(output):
         return 0, True
-    job = Job.attach(output, device=device)
-    life = _Life(job, output, stop or threading.Event(), Claims(Ledger.of(output), _owner(), stale=stale))
-    with life.claims.beating():
-        try:
+    life = None
+    try:
+        job = Job.attach(output, device=device)
+        life = _Life(job, output, stop or threading.Event(), Claims(Ledger.of(output), _owner(), stale=stale))
+        with life.claims.beating():
             life.live()
-        except Mismatch:
-            if not finished(output):
-                raise
-    return life.voxels, finished(output)
+    except Mismatch:
+        if not finished(output):  # it may be, by another, since the first look
+            raise
+    return 0 if life is None else life.voxels, finished(output)
 
 
 class _Life:
