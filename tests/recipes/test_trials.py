@@ -299,10 +299,9 @@ def test_a_study_that_was_killed_goes_on(tiny, ran, tmp_path):
     command = [sys.executable, "-m", "vol2vol.cli", "study", str(tiny), "--out", str(out), "segmenters={}"]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(command, env=quiet, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        if (out / "rows.jsonl").is_file() and (out / "runs" / "rat-human").is_dir():
-            break
-        time.sleep(0.1)
+    while not ((out / "rows.jsonl").is_file() and (out / "runs" / "rat-human").is_dir()):
+        assert process.poll() is None, "it ended before it had a row"
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = names(read_rows(out))

@@ -117,7 +117,7 @@ def test_a_killed_process_continues_the_same_curve(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, str(SCRIPT), str(run), "--epochs", "6", "--checkpoint-every", "2", "--hang", "3"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (run / "log.csv").exists() or len(read_log(run / "log.csv")) < 3:
         assert time.monotonic() < deadline, "the run did not get going"
         assert process.poll() is None

@@ -79,7 +79,7 @@ def test_a_living_writer_is_left_alone_and_waited_for(tmp_path):
         assert thread.is_alive()
         assert path.stat().st_size == len(JUNK)
         path.rename(tmp_path / "a")
-    thread.join(10)
+    thread.join(100)
     assert read_key(str(tmp_path), "a") == b"later"
 
 
