@@ -17,6 +17,8 @@ from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, dry_run, predict
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import gather
+from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.planner import make_layout
 from vol2vol.volumes import open_volume
 
 
@@ -230,6 +232,18 @@ def test_dry_run_writes_nothing_and_adds_up(models, volume, tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("tile", [190, 254])
+def test_chunks_are_no_crumbs(tile, models, volume):
+    """A block of twice a prime is cut into two chunks per axis, not into millions of two voxels."""
+    settings = PredictSettings(strategy="disjoint", tile=str(tile), memory="900GB")
+    job = Job.open(Request.of(models[3], volume, settings, "last"))
+    large = make_layout(
+        job.engine.network, (600,) * 3, settings, assembly="volume", voxel_size=(8, 8, 8), patch=30, channels=1
+    )
+    assert large.block == (tile,) * 3
+    assert large.chunks == (tile // 2,) * 3
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -239,7 +253,9 @@ def test_dry_run_writes_nothing_and_adds_up(models, volume, tmp_path):
         ({"roi": "0:5"}, BadInput, "1 ranges for 3 axes"),
         ({"roi": "0:5,9:3,:"}, BadInput, "empty or outside"),
         ({"memory": "1KB"}, BadInput, "--memory"),
-        ({"device": "cuda"}, BadInput, "--device cpu"),
+        ({"device": "cuda:99"}, BadInput, "--device cpu"),
+        ({"device": "meta"}, BadInput, "cuda:1 or mps"),
+        ({"device": "abacus"}, BadInput, "cuda:1 or mps"),
     ],
 )
 def test_bad_settings_name_the_cure(change, error, words, models, volume, tmp_path):

@@ -19,9 +19,11 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadInput(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps") from None
-    absent = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
-    if absent.get(device.type, False):
+        device = torch.device("meta")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in there:
+        raise BadInput(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps")
+    if (device.index or 0) >= there[device.type]:
         raise BadInput(f"device {name!r} is not there: use --device cpu")
     return device
 

@@ -223,6 +223,9 @@ def _weights(net: nn.Module) -> int:
 
 
 def _chunk(block: int) -> int:
-    """Return the divisor of a block's length that is nearest to the usual chunk, at most twice it."""
-    divisors = [d for d in range(1, min(block, 2 * CHUNK) + 1) if block % d == 0]
-    return min(divisors, key=lambda d: (abs(d - CHUNK), -d))
+    """Return the divisor of a block's length that is the fewest times the usual chunk, or goes into it so often.
+
+    A length such as 254 has none near it: chunks of 127 are better than chunks of 2.
+    """
+    divisors = [d for d in range(1, block + 1) if block % d == 0]
+    return min(divisors, key=lambda d: (max(d, CHUNK) / min(d, CHUNK), -d))
