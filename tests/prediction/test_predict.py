@@ -232,6 +232,13 @@ def test_dry_run_writes_nothing_and_adds_up(models, volume, tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
+def test_workers_share_a_budget_and_tasks_have_theirs():
+    settings = PredictSettings(memory="80GB", workers=4)
+    alone = PredictSettings(memory="80GB").budget()
+    assert abs(settings.budget() - (alone - 60 * 10**9)) < 10**9
+    assert abs(settings.model_copy(update={"executor": "slurm"}).budget() - alone) < 10**9
+
+
 @pytest.mark.parametrize("tile", [190, 254])
 def test_chunks_are_no_crumbs(tile, models, volume):
     """A block of twice a prime is cut into two chunks per axis, not into millions of two voxels."""

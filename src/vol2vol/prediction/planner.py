@@ -88,7 +88,7 @@ class _Choice:
             if layout.memory <= self.budget:
                 return layout
         assert layout is not None
-        needed = ceil_div((layout.memory + self.settings.resident()) * self.settings.workers, 10**6)
+        needed = ceil_div((layout.memory + self.settings.resident()) * self.settings.sharing, 10**6)
         what = f"tile {self.settings.tile}" if self.settings.tile != "auto" else "the least this model can do"
         raise BadInput(f"{what} does not fit {self.budget / 1e9:.3g} GB: it needs --memory {needed}MB")
 

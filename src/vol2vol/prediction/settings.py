@@ -84,8 +84,13 @@ class PredictSettings(BaseModel):
     def budget(self) -> int:
         """Return the bytes that one worker may take beyond what the program itself takes; 0 where there are none."""
         if self.memory == "auto":
-            return psutil.virtual_memory().available // 2 // self.workers
-        return max(0, parse_bytes(self.memory) // self.workers - self.resident())
+            return psutil.virtual_memory().available // 2 // self.sharing
+        return max(0, parse_bytes(self.memory) // self.sharing - self.resident())
+
+    @property
+    def sharing(self) -> int:
+        """How many workers share the memory of a machine: tasks of a job array have theirs each."""
+        return 1 if self.executor == "slurm" else self.workers
 
     def resident(self) -> int:
         """Return the bytes of the program itself, where the budget counts them: it does if it was given."""
