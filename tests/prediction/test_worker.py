@@ -135,6 +135,28 @@ def test_the_dead_are_taken_over_after_a_while_of_the_observers_own_clock(begun,
     assert not Claims(ledger, "late").take("a")  # who has just come has not seen it stand still
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_signs_of_life_go_on_after_one_that_failed(begun, monkeypatch, written):
+    """Whether what was said to have failed was written or not, the next ones follow on it."""
+    ledger = Ledger.of(begun)
+    alive, exchange, seen = Claims(ledger, "alive"), claims_module.exchange_key, set()
+    assert alive.take("a")
+
+    def fails(*what, **expected):
+        if written:
+            exchange(*what, **expected)
+        raise CannotWrite("the network is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims_module, "exchange_key", fails)
+        alive.advance("a")
+    for _ in range(4):
+        alive._renew("a", alive._mine["a"])
+        seen.add(read_key(ledger.folder, "claims/a"))
+    assert len(seen) >= 3
+    assert not Claims(ledger, "other").take("a")
+
+
 def test_an_observer_that_slept_takes_nothing_that_lives(begun, monkeypatch):
     """A look after an hour is the first since: what has changed meanwhile is alive."""
     clock = Clock(0.0)

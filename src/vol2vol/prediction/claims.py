@@ -101,10 +101,13 @@ class Claims:
                     self._renew(row, mine)
 
     def _renew(self, row: str, mine: dict[str, Any], **news: int) -> None:
-        before = _bytes(mine)
-        mine.update(beat=mine["beat"] + 1, **news)
+        """Change a claim; after a write that failed, or seemed to, go on from what is stored if that is ours."""
+        changed = {**mine, "beat": mine["beat"] + 1, **news}
         try:
-            exchange_key(self._folder, f"claims/{row}", _bytes(mine), expected=before)
+            if exchange_key(self._folder, f"claims/{row}", _bytes(changed), expected=_bytes(mine)):
+                mine.update(changed)
+            elif (stored := _parse(read_key(self._folder, f"claims/{row}"))).get("owner") == self._owner:
+                mine.update(stored)
         except UserError as error:
             log.warning("%s", error)
 
