@@ -173,7 +173,8 @@ def test_volumes_from_mask_to_scores(tmp_path):
     assert objects(one, 0.75).f1 == 1
     assert adapted_rand(one).error == pytest.approx(0)
     mask = store(tmp_path / "m.zarr", (truth > 0).astype(np.uint8))
-    for real, own in ((given_labels, (False, True)), (mask, (False, False))):
+    numbered = store(tmp_path / "numbers are foreground.zarr", truth)
+    for real, own in ((given_labels, (False, True)), (mask, (False, False)), (numbered, (False, False))):
         same = shared_objects(predicted, real, given=own, block=(8, 16, 7))
         np.testing.assert_array_equal(np.sort(same.truth), np.sort(one.truth))
         assert objects(same, 0.75).f1 == 1

@@ -159,16 +159,21 @@ def instances_of(
     volume: Volume,
     boxes: Sequence[Box],
     *,
-    threshold: float = 0.5,
+    threshold: float | None = 0.5,
     neighbours: int = 6,
     parting: Parting | None = None,
 ) -> Components:
-    """Find the connected components of a mask, or of probabilities from a threshold on; parted at necks if wanted."""
+    """Find the connected components of probabilities from a threshold on, or of a mask; parted at necks if wanted.
+
+    Without a threshold the volume is a mask, foreground where it is not 0, whatever its numbers mean.
+    """
     if volume.channels != 1:
         raise BadInput(f"{volume.path} has {volume.channels} channels: objects are found in volumes of one")
-    scale = full_scale(volume, boxes)
+    scale = 1.0 if threshold is None else full_scale(volume, boxes)
 
     def mask(box: Box) -> np.ndarray:
+        if threshold is None:
+            return np.asarray(volume.read(box)[0] != 0)
         return probability(volume, box, scale)[0] >= threshold
 
     if parting is not None:
@@ -188,8 +193,8 @@ def shared_objects(
 ) -> Contingency:
     """Return which objects of prediction and truth share how many voxels: what every score of objects starts from.
 
-    Objects are connected components, with `parting` those of a watershed; `given` says of which volume, prediction or
-    truth, they are its labels instead.
+    Objects are connected components, of the truth where it is not 0, with `parting` those of a watershed; `given` says
+    of which volume, prediction or truth, they are its labels instead.
     Raises `BadInput` where shapes or voxel sizes differ.
     """
     alike(prediction, truth)
@@ -198,6 +203,6 @@ def shared_objects(
         stored_labels(volume)
         if labelled
         else instances_of(volume, boxes, threshold=level, neighbours=neighbours, parting=parting)
-        for volume, labelled, level in zip((prediction, truth), given, (threshold, 0.5), strict=True)
+        for volume, labelled, level in zip((prediction, truth), given, (threshold, None), strict=True)
     )
     return contingency(real, found, boxes)
