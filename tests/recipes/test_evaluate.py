@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -79,6 +80,16 @@ def test_seams_on_a_given_grid(folder, capsys):
     (one,) = answer(capsys, "seams", folder / "clean.zarr", "--step", "16,16,16", "--origin", "3,0,5")["passes"]
     assert not any(row["verdict"] == "seam" for row in one["rows"])
     assert one["grid"]["origin"] == [3, 0, 5]
+
+
+def test_files_without_a_voxel_size_are_judged_with_the_given_one(folder, capsys, tmp_path):
+    plain = tmp_path / "plain.tif"
+    tifffile.imwrite(plain, open_volume(folder / "seamed.zarr").read(Box.of((48, 64, 80)))[0], photometric="minisblack")
+    words = ("seams", plain, "--step", "16,16,16")
+    assert main(["evaluate", *map(str, words)]) == 2
+    assert "give --voxel-size" in capsys.readouterr().err
+    told = answer(capsys, *words, "--voxel-size", "8,8,8")
+    assert told["passes"] == answer(capsys, "seams", folder / "seamed.zarr", "--step", "16,16,16")["passes"]
 
 
 def test_seams_as_a_table_with_a_picture(folder, capsys, tmp_path):

@@ -49,6 +49,7 @@ def _seams(
     blind: bool = False,
     plot: parse.Text = None,
     axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
     json: bool = False,
 ) -> None:
     """Test where tiles meet against the planes between, per axis.
@@ -62,11 +63,13 @@ def _seams(
         blind: look for regular seams of any tile size.
         plot: write the statistic by phase of the grid as a picture (.png).
         axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say.
         json: print as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 
-    opened = [open_volume(path, axes=axes) for path in (volume, source) if path is not None]
+    size = show.numbers(voxel_size, "--voxel-size")
+    opened = [open_volume(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
@@ -185,7 +188,10 @@ def _overlap(
     parting = None if instances == "components" else Parting() if depth is None else Parting(depth=depth)
     level: float | Literal["best"] = "best"
     if threshold != "best":
-        level = (show.numbers(threshold, "--threshold") or [0.5])[0]
+        told = show.numbers(threshold, "--threshold") or []
+        if len(told) != 1:
+            raise BadInput(f"--threshold {threshold!r} is not one number: give 0 to 1, or best")
+        level = told[0]
     volumes = _pair(prediction, mask, axes, voxel_size)
     show.result(evaluate_overlap(*volumes, threshold=level, parting=parting, least=least), as_json=json)
 
@@ -202,6 +208,7 @@ def _distance(
     plane: Literal["xy", "xz", "yz"] = "xy",
     resamples: int = 100,
     axes: parse.Axes = None,
+    voxel_size: parse.VoxelSize = None,
     json: bool = False,
 ) -> None:
     """Measure how far an output is from a target domain: FID and KID.
@@ -217,12 +224,14 @@ def _distance(
         plane: the plane patches lie in.
         resamples: draws of the intervals; 0 leaves intervals out.
         axes: axes of volumes whose files do not say, such as zyx.
+        voxel_size: voxel size of volumes whose files do not say.
         json: print as JSON.
     """
     from vol2vol.metrics.patches import Cutting
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
-    before, after, real = (open_volume(path, axes=axes) for path in (source, output, target))
+    told = show.numbers(voxel_size, "--voxel-size")
+    before, after, real = (open_volume(path, axes=axes, voxel_size=told) for path in (source, output, target))
     cutting = Cutting(count=patches, size=size, axis=plane)
     by = ruler(features, real, weights)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)
