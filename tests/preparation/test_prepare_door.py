@@ -90,7 +90,7 @@ BAD = {
         ["em.zarr", "out.zarr", "--resample", "8000,8000,0.03"],
         ["from 8 to 8000 along z", "unit"],
     ),
-    "voxel size infinite": (["em.zarr", "out.zarr", "--resample", "inf,8,8"], ["resample to inf"]),
+    "voxel size infinite": (["em.zarr", "out.zarr", "--resample", "inf,8,8"], ["resample.voxel_size.0", "finite"]),
     "unknown method": (["em.zarr", "out.zarr", "--resample", "9,9,9", "--method", "spline"], ["method", "'cubic'"]),
     "method alone": (["em.zarr", "out.zarr", "--method", "cubic"], ["resample.voxel_size"]),
     "mixed labels": (
@@ -126,6 +126,14 @@ BAD = {
     "gap too large": (["em.zarr", "out.zarr", "--split", "a=1,b=1", "--gap", "99"], ["gaps of 99"]),
     "gap without parts": (["em.zarr", "out.zarr", "--gap", "3"], ["--split too"]),
     "split of no words": (["em.zarr", "out.zarr", "--split", ""], ["NAME=SIZE"]),
+    "mask above nothing": (["em.zarr", "out.zarr", "--above", "nan"], ["binarise.above", "finite"]),
+    "background without end": (
+        ["em.zarr", "out.zarr", "--crop", "content", "--background=-inf:0"],
+        ["crop.background.0", "finite"],
+    ),
+    "two parts of one name": (["em.zarr", "out.zarr", "--split", "a=0.5,a=0.5"], ["names a twice"]),
+    "chunks of no voxel": (["em.zarr", "out.zarr", "--chunks", "0,8,8"], ["chunks.0", "greater than or equal to 1"]),
+    "shards backwards": (["em.zarr", "out.zarr", "--shards=8,-8,8"], ["shards.1", "greater than or equal to 1"]),
     "chunks of two": (["em.zarr", "out.zarr", "--chunks", "8,8"], ["chunks"]),
     "no workers": (["em.zarr", "out.zarr", "--workers", "0"], ["--workers 1"]),
     "unknown flag": (["em.zarr", "out.zarr", "--voxels", "8"], ["--voxels"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,7 +14,8 @@ from vol2vol.preparation.steps import Step
 
 _NAME = re.compile(r"[\w-]+")
 _OUTPUT = re.compile(r"(?P<stem>.*?)(?P<suffix>(?:\.ome)?\.(?:zarr|tiff?))[/\\]?", re.IGNORECASE)
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+_Voxels = Annotated[int, Field(ge=1)]
 
 
 class Split(BaseModel):
@@ -106,9 +107,9 @@ class Preparation(BaseModel):
     """What is done, one after the other."""
     split: Split | None = None
     """Several outputs instead of one."""
-    chunks: tuple[int, int, int] | None = None
+    chunks: tuple[_Voxels, _Voxels, _Voxels] | None = None
     """Chunks of an OME-Zarr, Z,Y,X; by default cubes of 64, squares of 256 for an image."""
-    shards: tuple[int, int, int] | None = None
+    shards: tuple[_Voxels, _Voxels, _Voxels] | None = None
     """Shards of an OME-Zarr 0.5, multiples of the chunks; by default four chunks along each axis."""
     ome_version: Literal["0.5", "0.4"] = "0.5"
     """OME-Zarr version of the output."""
@@ -141,7 +142,10 @@ def parse_split(text: str) -> dict[str, Any]:
     for part in (rest if colon else text).split(","):
         name, _, size = part.partition("=")
         try:
-            parts[name.strip()] = float(size) if "." in size else int(size)
+            amount = float(size) if "." in size else int(size)
         except ValueError:
             raise BadInput(f"split {text!r} is not NAME=SIZE,..., such as z:train=0.8,test=0.2") from None
+        if name.strip() in parts:
+            raise BadInput(f"split {text!r} names {name.strip()} twice: give every part a name of its own")
+        parts[name.strip()] = amount
     return {"parts": parts, **({"axis": axis.strip()} if colon else {})}

@@ -48,7 +48,7 @@ class Look:
 class _Step(BaseModel):
     """What steps do unless they say otherwise: leave everything as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def look(self, before: Look) -> Look:
         """Return what the step makes of a volume; raise `BadInput` where it cannot be done to it."""
@@ -126,14 +126,14 @@ class Resample(_Step):
     """Bring a volume to another voxel size."""
 
     step: Literal["resample"] = "resample"
-    voxel_size: tuple[float, float] | Triple
+    voxel_size: tuple[float, ...] = Field(min_length=2, max_length=3)
     """The new voxel size Z,Y,X in the volume's unit; Y,X leaves z as it is. One plane stays one plane."""
     method: Literal["auto", "cubic", "linear", "area", "nearest", "majority"] = "auto"
     """cubic, linear, area (the mean), nearest, majority; auto takes majority for labels and cubic for the rest."""
 
     def grids(self, before: Look) -> list[Grid]:
         """Return per axis how voxels are cut anew."""
-        return _grids(tuple(self.voxel_size), before.spatial, before.voxel_size)
+        return _grids(self.voxel_size, before.spatial, before.voxel_size)
 
     def chosen(self, before: Look) -> Method:
         """Return the method for this volume."""
