@@ -17,7 +17,7 @@ import yaml
 
 from vol2vol.bundles import find_bundle, load_bundle
 from vol2vol.cli import main
-from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound
+from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.metrics.overlap import average_precision, iou
 from vol2vol.phantoms import DOMAINS, render, scene_of
@@ -25,6 +25,7 @@ from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_stu
 from vol2vol.recipes.trials.findings import blocks_for
 from vol2vol.recipes.trials.making import Judge, Workshop
 from vol2vol.recipes.trials.parts import Parts
+from vol2vol.recipes.trials.run import _compare
 from vol2vol.recipes.trials.settings import Pick
 from vol2vol.recipes.trials.trials import baseline_trials, checkpoint_trials, picked, picked_trials
 from vol2vol.study.rows import Row, Value, append_row, read_rows, read_sums
@@ -228,6 +229,41 @@ def test_more_seeds_are_more_of_the_same_study_but_other_measures_are_not(tiny, 
         run_study(tiny, tmp_path / "out", overrides=(*SMALL, "distance.patches=41"))
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("translators.deep.strategies.disjoint.tile=30", r"strategies\.disjoint\.tile 22, now it is 30"),
+        ("translators.deep.strategies.exact.overlap=4", r"strategies\.exact\.overlap None, now it is 4"),
+        ("domains.rat.truths.human=other.zarr", r"rat\.truths\.human None, now it is 'other\.zarr'"),
+    ],
+)
+def test_what_rows_rest_on_is_neither_changed_nor_added(tiny, tmp_path, change, line):
+    kept, begun = tmp_path / "study.yaml", load_study(tiny).model_dump(mode="json")
+    kept.write_text(yaml.safe_dump(begun))
+    grown = "translators.deep.strategies.average={tile: 24, halo: 1, overlap: 4}"
+    _compare(kept, load_study(tiny, (grown,)).model_dump(mode="json"))
+    for damaged in ("", "- a", "a:\n\t- b"):
+        kept.with_name("damaged").write_text(damaged)
+        with pytest.raises(Unreadable, match="damaged"):
+            _compare(kept.with_name("damaged"), begun)
+    with pytest.raises(Mismatch, match=line):
+        _compare(kept, load_study(tiny, (change,)).model_dump(mode="json"))
+
+
+def test_a_training_that_cannot_be_is_said_before_anything_is_done(tiny, tmp_path):
+    for change, line in (
+        ("translators.deep.overrides=[data.patch=23]", r"translators\.deep: .*23"),
+        ("translators.deep.checkpoints=[1,7]", r"translators\.deep: checkpoint 7 is not saved: there are 1, 2"),
+        ("segmenters.unet.overrides=[data.patch=77]", r"segmenters\.unet: .*77"),
+        ("segmenters.unet.overrides=[data.patch=100]", r"domains\.rat\.parts\.train of \(24, 96, 96\) .*\(100, 100\)"),
+    ):
+        with pytest.raises(BadInput, match=line):
+            run_study(tiny, tmp_path / "out", overrides=(change,))
+        with pytest.raises(BadInput, match=line):
+            plan_study(tiny, overrides=(change,))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failed_trial_is_kept_stops_no_other_and_is_tried_again(tiny, tmp_path, monkeypatch):
     from vol2vol.recipes.trials import doing
 
@@ -384,9 +420,11 @@ def test_what_does_not_fit_is_one_line_before_anything_is_done(tmp_path, changes
 
 
 def test_missing_and_empty_masks(tmp_path):
-    segmenter = "segmenters={unet: {recipe: small-segment-2d}}"
+    small = "[data.patch=36, segment.network.arguments.levels=1]"
+    segmenter = f"segmenters={{unet: {{recipe: small-segment-2d, overrides: {small}}}}}"
     with pytest.raises(BadInput, match=r"domains\.a has no mask"):
         run_study(image_study(tmp_path), tmp_path / "out", data=tmp_path, overrides=(segmenter,))
+    assert not (tmp_path / "out").exists()
     path = image_study(tmp_path, mask="a_mask.tif")
     changes = (segmenter, "domains.b.mask=b_mask.tif", "baselines=[]", "measures=[segmentation]")
     made = run_study(path, tmp_path / "other", data=tmp_path, overrides=changes)

@@ -36,9 +36,14 @@ def recipe_cost(recipe: str | Path | Recipe, channels: Mapping[str, int] | None 
     infinitely large tile.
     """
     settings = load_recipe(recipe)
+    return _task_cost(checked_task(settings, channels), settings)
+
+
+def checked_task(settings: Recipe, channels: Mapping[str, int] | None = None) -> CycleGAN | Segment:
+    """Return what a recipe trains; raise `BadInput` where its networks or losses cannot work on its patches."""
     task = _task(settings, channels)
     task.check(settings.patch)
-    return _task_cost(task, settings)
+    return task
 
 
 def _task(settings: Recipe, channels: Mapping[str, int] | None) -> CycleGAN | Segment:

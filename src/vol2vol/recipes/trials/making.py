@@ -196,7 +196,7 @@ class Workshop:
 
     def check_weights(self) -> None:
         """Raise `NotFound` where the Inception weights are wanted and missing, before anything is done."""
-        if "inception" in self.study.distance.features and "distance" in (*self.study.first, *self.study.measures):
+        if "inception" in self.study.distance.features and "distance" in self.study.asked:
             self._once("inception", partial(load_inception, self.study.distance.weights or None))
 
     def rulers(self, domain: str) -> list[Ruler]:

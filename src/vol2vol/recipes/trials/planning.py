@@ -14,9 +14,10 @@ import torch
 import yaml
 
 from vol2vol import nets
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.prediction.devices import find_device
-from vol2vol.recipes.cost import recipe_cost
+from vol2vol.recipes.cost import checked_task, recipe_cost
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.parts import Parts, check_data, check_patches
@@ -50,6 +51,7 @@ def plan_study(
     settings = load_study(study, tuple(overrides), data)
     check_data(settings)
     check_patches(settings)
+    check_trainings(settings)
     rows = read_rows(out) if out is not None and (Path(out) / ROWS).is_file() else []
     done = {row.trial for row in rows if row.status == "done"}
     prices = dict(_prices(settings))
@@ -66,6 +68,28 @@ def plan_study(
         "then": "" if later else f"{picked_count(settings)} trials of picked checkpoints",
         "about": f"{hours(training)} of training and {hours(trying)} of networks at work on volumes, on this machine",
     }
+
+
+def check_trainings(study: Study) -> None:
+    """Raise `BadInput`, naming the key, where a network cannot work on its patches or a train part holds none."""
+    for kind, every in (("translators", study.translators), ("segmenters", study.segmenters)):
+        for name, about in every.items():
+            recipe = about.resolved(0)
+            try:
+                checked_task(recipe)
+                if kind == "translators":
+                    study.translators[name].epochs()
+            except BadInput as error:
+                raise BadInput(f"{kind}.{name}: {error}") from None
+            for domain in dict.fromkeys(one for pair in study.pairs for one in pair):
+                shape = Parts(study, Path()).shape(domain, "train")
+                across = [None] if recipe.dims == 3 else ["zyx".index(plane) for plane in recipe.data.planes]
+                sides = [[n for axis, n in enumerate(shape) if axis != plane] for plane in across]
+                if any(n < p for side in sides for n, p in zip(side, recipe.patch, strict=True)):
+                    raise BadInput(
+                        f"{kind}.{name}: domains.{domain}.parts.train of {shape} voxels holds no patch of "
+                        f"{recipe.patch}: give it a smaller data.patch, or the part more voxels"
+                    )
 
 
 def picked_count(study: Study) -> int:

@@ -18,7 +18,7 @@ from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
 from vol2vol.recipes.trials.parts import check_data, check_patches
-from vol2vol.recipes.trials.planning import hours, picked_count
+from vol2vol.recipes.trials.planning import check_trainings, hours, picked_count
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import MEASURED, PICKED, Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
@@ -26,8 +26,10 @@ from vol2vol.training.run import write_text
 
 log = logging.getLogger(__name__)
 STUDY = "study.yaml"
-GROWS = ("about", "data", "pairs", "baselines", "seeds", "checkpoints", "assemblies", "strategies", "picks", "predict")
+GROWS = ("about", "data", "pairs", "baselines", "seeds", "checkpoints", "assemblies", "picks", "predict")
 """Keys that may differ on a second start: what is done stays true, more may be done."""
+WHOLE = ("parts", "truths")
+"""Keys below which nothing may be added either: what is not named there means something too."""
 Progress = Callable[[str], object]
 
 
@@ -62,6 +64,7 @@ def run_study(
     settings, out, say = load_study(study, tuple(overrides), data), Path(out), progress or log.info
     check_data(settings)
     check_patches(settings)
+    check_trainings(settings)
     shop = Workshop(settings, out)
     check_masks(settings, shop.parts)
     shop.check_weights()
@@ -181,7 +184,9 @@ def _compare(kept: Path, told: dict[str, Any]) -> None:
     try:
         begun = yaml.safe_load(kept.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise Unreadable(f"{kept} is damaged: choose another folder") from None
+        begun = None
+    if not isinstance(begun, dict):
+        raise Unreadable(f"{kept} is damaged: choose another folder")
     for key, old, new in _both(begun, told, ""):
         if old != new:
             raise Mismatch(
@@ -190,10 +195,12 @@ def _compare(kept: Path, told: dict[str, Any]) -> None:
 
 
 def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings that both have and that may not change, by dotted key."""
+    """Yield the settings that may not change, by dotted key: those that both have, but all of what rows rest on."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         yield key, old, new
         return
-    for name in old:
-        if name in new and name not in GROWS:
-            yield from _both(old[name], new[name], f"{key}.{name}" if key else str(name))
+    *_, above, last = ("", *key.split("."))
+    whole = last in WHOLE or above == "strategies"
+    for name in {**old, **new} if whole else old:
+        if whole or (name in new and name not in GROWS):
+            yield from _both(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))

@@ -39,7 +39,7 @@ ALL: tuple[Measure, ...] = get_args(Measure)
 class Settings(BaseModel):
     """What all parts of a study file share: they are values, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Phantom(Settings):
@@ -76,15 +76,15 @@ class Part(Settings):
     box: str = ""
     """z0:z1,y0:y1,x0:x1 in voxels; bounds and trailing axes may be left out."""
     image: str = ""
-    """Path, where it is not the domain's image."""
     mask: str = ""
+    """Paths, where they are not the domain's."""
 
 
 class Domain(Settings):
     """Volumes of one look; paths are relative to the folder `data` of the study."""
 
     image: str = ""
-    """Path of the image; s3:// and http:// addresses too. Or else `phantom`."""
+    """Path or address (s3://, http://) of the image. Or else `phantom`."""
     mask: str = ""
     """Path of its mask, foreground where it is not 0; without one, nothing is segmented here."""
     phantom: Phantom | None = None
@@ -133,16 +133,14 @@ class Translator(Settings):
     overrides: tuple[str, ...] = ()
     """Changes to it, such as train.epochs=20."""
     heeds: str = ""
-    """A segmenter of the study: what the target's, of its first seed, sees in the target shall survive the way to the
-    source and back. The two directions of a pair are then trained apart: together, either would learn of the masks of
-    the domain it is judged on."""
+    """A segmenter of the study: what the target's first seed of it sees shall survive the way to the source and back.
+    The two directions are then trained apart, or either would learn of the masks that it is judged by."""
     seeds: tuple[int, ...] = (0,)
     """One training for each."""
     checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
     """Epochs whose saved models are tried."""
     strategies: Mapping[Strategy, Mapping[str, Any]] = Field(default={"exact": {}}, min_length=1)
-    """How volumes are cut and rejoined, with settings of predict such as tile. In `exact`, or else the first,
-    checkpoints are compared, and from it the effect of seams is counted."""
+    """Each with settings of predict. In `exact`, or else the first, checkpoints are compared; seams count from it."""
     assemblies: tuple[Literal["slices", "ortho", "volume"], ...] = ()
     """By default what the network is: slices for 2D, volume for 3D."""
 
@@ -155,6 +153,8 @@ class Translator(Settings):
         train = self.resolved(0).train
         saved = [*range(train.checkpoint_every, train.epochs, train.checkpoint_every), train.epochs]
         if isinstance(self.checkpoints, tuple):
+            if odd := sorted({*self.checkpoints} - {*saved}):
+                raise BadInput(f"checkpoint {odd[0]} is not saved: there are {', '.join(map(str, saved))}")
             return self.checkpoints
         return tuple(saved) if self.checkpoints == "all" else (saved[-1],)
 
@@ -268,9 +268,8 @@ class Study(Settings):
                     raise ValueError(f"pair {source}, {target}: there is no domain {name!r}")
             if source == target:
                 raise ValueError(f"pair {source}, {target} is one domain: give two")
-        for name, kind in (("translators", self.translators), ("segmenters", self.segmenters)):
-            wanted = "cyclegan" if name == "translators" else "segment"
-            for key, one in kind.items():
+        for name, wanted in (("translators", "cyclegan"), ("segmenters", "segment")):
+            for key, one in getattr(self, name).items():
                 recipe = one.resolved(0)
                 if recipe.task != wanted:
                     raise ValueError(f"{name}.{key}: a recipe of task {recipe.task}, not {wanted}")
@@ -282,6 +281,11 @@ class Study(Settings):
         for changes in ({}, *(s for one in self.translators.values() for s in one.strategies.values())):
             self.settings(changes)
         return self
+
+    @property
+    def asked(self) -> tuple[Measure, ...]:
+        """All that is measured; a first look is taken at networks alone, where checkpoints are picked."""
+        return (*self.first, *self.measures) if self.translators and self.picks else self.measures
 
     def settings(self, *changes: Mapping[str, Any]) -> PredictSettings:
         """Return how something is predicted: the study's settings with changes."""
