@@ -106,7 +106,7 @@ def _ways(one: Contrast) -> set[str]:
 
 
 def _stable(rows: Sequence[Row]) -> list[Cell]:
-    """Compare how much FID varies from checkpoint to checkpoint, by standard deviations over all but the first."""
+    """Compare how much FID varies from checkpoint to checkpoint, by standard deviations over all of them."""
     fid = fid_name(rows)
     spreads: dict[int, list[float]] = {}
     for group in by_training([row for row in rows if row.kind == "network" and row.number(fid) is not None]).values():
