@@ -284,3 +284,10 @@ def test_bad_inputs_name_the_cure(models, volume, tmp_path):
     write_volume(tmp_path / "nan.zarr", array)
     with pytest.raises(BadInput, match=r"NaN .*\(2, 3, 4\)"):
         predict(models[3], tmp_path / "nan.zarr", tmp_path / "out.zarr")
+
+
+def test_float32_is_float32_on_every_device(models, volume, tmp_path):
+    torch.backends.cudnn.allow_tf32 = True
+    predict(models[2], volume, tmp_path / "out.zarr", PredictSettings(tile="30"))
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic

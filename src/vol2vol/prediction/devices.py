@@ -28,6 +28,14 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def full_precision() -> None:
+    """Let NVIDIA GPUs compute float32 as float32, not as TF32 with its ten bits, and choose the same kernels always."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 def release(device: torch.device) -> None:
     """Give back what allocators keep of tensors that are gone, after the memory has run out."""
     trim()

@@ -16,7 +16,7 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
-from vol2vol.prediction.devices import find_device, free_memory, release
+from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
@@ -88,6 +88,7 @@ class Job:
         bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)
         network = predicting(bundle.network(settings.direction), settings)
+        full_precision()
         engine = Engine.of(network, find_device(device or settings.device), DTYPES[settings.precision])
         assembly = _assembly(settings, engine.footprint.dims, source)
         layout = layout or make_layout(
