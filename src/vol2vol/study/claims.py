@@ -12,6 +12,9 @@ from vol2vol.study.seam_table import Found
 from vol2vol.study.tables import Cell, Table, label, said
 
 HOLDS, PART, OPEN, AGAINST, REFUTED = "holds", "in part", "not shown", "the opposite", "does not hold"
+UNSEEN = "no rise seen"
+ENOUGH = 8
+"""Choices of a checkpoint from which on it says something how often FID was right."""
 
 
 def claims(rows: Sequence[Row], chosen: dict[str, str], found: Sequence[Contrast]) -> Table:
@@ -78,7 +81,7 @@ def _blind(rows: Sequence[Row], chosen: dict[str, str]) -> list[Cell]:
         return []
     blind = sum((value.low or 0.0) <= 0 for value in known)
     told = ", ".join(said(value, digits=2) for value in known[:4])
-    verdict = HOLDS if blind == len(known) else f"{PART}: {blind} of {len(known)}" if blind else REFUTED
+    verdict = UNSEEN if blind == len(known) else f"{PART}: {blind} of {len(known)}" if blind else REFUTED
     return ["FID does not see seams", verdict, f"FID of volumes with seams minus that of seamless ones: {told}"]
 
 
@@ -150,7 +153,7 @@ def _ranks(rows: Sequence[Row]) -> list[Cell]:
                 of += 1
                 won += best.get(max(same, key=lambda row: overlap(row) or 0.0).trial) == "best"
     told = f"it has in {won} of {of} conditions and trainings"
-    verdict = HOLDS if 4 * won <= of else PART if 2 * won <= of else REFUTED
+    verdict = OPEN if of < ENOUGH else HOLDS if 4 * won <= of else PART if 2 * won <= of else REFUTED
     return ["The best FID almost never has the best IoU", verdict, told] if of else []
 
 

@@ -76,7 +76,9 @@ def _rung(group: list[Row], judged: Judged, ends: tuple[Estimate, Estimate]) -> 
     elif own.value in (low.value, high.value):
         cells["gap_closed"] = float(own.value == high.value)
     else:
-        cells["gap_closed"] = ((own - low) / (high - low)).interval()
+        share = ((own - low) / (high - low)).interval()
+        sure = ((high - low).interval().low or 0.0) > 0  # else the ratio's draws go through infinity
+        cells["gap_closed"] = share if sure else share.value
     return cells
 
 
