@@ -169,10 +169,14 @@ def printed(footprint: Footprint, tile: Shape) -> Plan:
 
 
 def disjoint(footprint: Footprint, tile: Shape) -> Plan:
-    """Full tiles side by side, nothing trimmed ("valid, no overlap" in the paper): seams by construction."""
+    """All that a network returns for a tile, side by side ("valid, no overlap" in the paper): seams by construction.
+
+    Tiles overlap by what the network itself cuts off. One that cuts off its whole reach leaves no seams.
+    """
     footprint.check(tile)
-    zero = (0,) * len(tile)
-    return Plan(tile=tile, margin=(zero, zero), step=tile, origin=zero)
+    before, after = footprint.trim
+    step = tuple(n - a - b for n, a, b in zip(tile, before, after, strict=True))
+    return Plan(tile=tile, margin=(before, after), step=step, origin=(0,) * len(tile))
 
 
 def average(footprint: Footprint, tile: Shape, halo: int = 16, overlap: int = 32) -> Plan:

@@ -12,8 +12,10 @@ import torch
 from conftest import network, write_volume
 
 from vol2vol import nets, plans
+from vol2vol.bundles import save_bundle
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound
 from vol2vol.geometry import Box
+from vol2vol.intensity import fixed
 from vol2vol.prediction import PredictSettings, dry_run, predict
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import gather
@@ -291,3 +293,28 @@ def test_float32_is_float32_on_every_device(models, volume, tmp_path):
     predict(models[2], volume, tmp_path / "out.zarr", PredictSettings(tile="30"))
     assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(("name", "tile"), [("retouch", "60"), ("resnet", "61")])
+def test_networks_that_cut_their_tiles_lie_side_by_side(name, tile, tmp_path):
+    """They cut off their whole reach, so that nothing lacks context; a ResNet's tiles are out of phase all the same."""
+    torch.manual_seed(1)
+    net = nets.build(name, dims=2, width=3, blocks=2, padding="valid", norm="none")
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2)
+    model = save_bundle(
+        tmp_path / "model",
+        {"forward": net},
+        dict.fromkeys(("source", "target"), fixed(0, 255)),
+        channels={"source": 1, "target": 1},
+        statistics={"forward": "none"},
+        provenance={},
+    )
+    volume = write_volume(tmp_path / "in.zarr", np.random.default_rng(2).integers(0, 256, (3, 90, 75), dtype=np.uint8))
+    found = {}
+    for strategy in ("exact", "disjoint"):
+        settings = PredictSettings(strategy=strategy, tile=tile, raw=True)
+        predict(model, volume, tmp_path / f"{strategy}.zarr", settings)
+        found[strategy] = read(tmp_path / f"{strategy}.zarr")
+    assert found["disjoint"].shape == found["exact"].shape
+    assert np.allclose(found["disjoint"], found["exact"], atol=1e-5) == (name == "retouch")
