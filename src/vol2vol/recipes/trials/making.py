@@ -36,7 +36,7 @@ from vol2vol.volumes import open_volume
 log = logging.getLogger(__name__)
 BINS = 256
 """Levels of probability: those of the bytes that segmentations are stored in."""
-FAILURES = (OSError, RuntimeError, MemoryError, ValueError, ArithmeticError)
+FAILURES = (OSError, RuntimeError, MemoryError, ValueError, TypeError, ArithmeticError, LookupError, AssertionError)
 """What a trial may fail of; the other trials go on."""
 Direction = Literal["forward", "backward"]
 FORWARD: Direction = "forward"
