@@ -99,6 +99,19 @@ def test_a_window_is_the_same_part_of_the_whole(data):
     assert (made - expected).abs().max() < 1e-12 * whole.abs().max()
 
 
+@pytest.mark.parametrize("span", [(3, 4), (0, 1), (1, 3)])
+@pytest.mark.parametrize("name", ["unet", "unet same"])
+def test_windows_of_one_voxel(name, span):
+    """Axes of one voxel have strides of their own."""
+    net = network(name, 2)
+    x = torch.randn(1, 1, *(smallest(net),) * 2, dtype=torch.float64)
+    whole = net(x)
+    for axis in (0, 1):
+        window = [span, None] if axis else [None, span]
+        made = streamed(Stream(net, axis, window=window), x, axis, iter([4] * x.shape[2]))
+        assert (made - whole.narrow(3 - axis, span[0], span[1] - span[0])).abs().max() < 1e-12 * whole.abs().max()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_stream_started_one_push_early_gives_the_same_bits(name):
     """Where a sweep begins changes no bit of what lies a reach and one period further on (float32)."""

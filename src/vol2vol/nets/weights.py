@@ -89,7 +89,8 @@ def interleave(window: Tensor, weights: Weights, after: Callable[[Tensor], Tenso
     made = channels_last(made if after is None else after(made))
     batch, channels, *space = made.shape
     dims = len(space)
-    pairs = made.movedim(1, -1).view(_PAIR[made.element_size()])
+    flat = made.movedim(1, -1).reshape(-1)  # axes of one voxel have strides that no pair divides
+    pairs = flat.view(_PAIR[made.element_size()])
     parts = pairs.reshape(batch, *space, channels // 2**dims, *(2,) * (dims - 1))
     order = [0, 1 + dims] + [d for a in range(dims - 1) for d in (1 + a, 2 + dims + a)] + [dims]
     wide = parts.permute(order).clone(memory_format=torch.contiguous_format)
