@@ -25,6 +25,7 @@ from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_stu
 from vol2vol.recipes.trials.findings import blocks_for
 from vol2vol.recipes.trials.making import Judge, Workshop
 from vol2vol.recipes.trials.parts import Parts
+from vol2vol.recipes.trials.picking import ORACLES, values_of
 from vol2vol.recipes.trials.run import _compare
 from vol2vol.recipes.trials.settings import Pick
 from vol2vol.recipes.trials.trials import baseline_trials, checkpoint_trials, picked, picked_trials
@@ -103,7 +104,7 @@ def names(rows):
     return [row.trial for row in rows]
 
 
-def test_every_trial_has_a_row_with_what_was_measured(ran):
+def test_every_trial_has_a_row_with_what_was_measured(ran, tiny):
     made, said = ran
     rows = {row.trial: row for row in read_rows(made.folder)}
     assert not made.failed
@@ -132,6 +133,8 @@ def test_every_trial_has_a_row_with_what_was_measured(ran):
         "cost/parameters",
     ):
         assert row.number(name) is not None, (name, row.notes)
+    taken = {name for name in row.values if not name.startswith(ORACLES) and not name.endswith("/against_first")}
+    assert taken <= {name for names in values_of(load_study(tiny)).values() for name in names}
     assert "seams" in row.notes
     assert row.notes["picked"] == "best by structure/lncc"
     assert (made.folder / row.volume).is_dir()
@@ -248,6 +251,17 @@ def test_what_rows_rest_on_is_neither_changed_nor_added(tiny, tmp_path, change, 
             _compare(kept.with_name("damaged"), begun)
     with pytest.raises(Mismatch, match=line):
         _compare(kept, load_study(tiny, (change,)).model_dump(mode="json"))
+
+
+def test_names_that_a_person_gives_are_no_keys(tmp_path):
+    """A translator called seeds, or a domain called data, may change no more than any other."""
+    begun = {"translators": {"seeds": {"recipe": "a", "seeds": [0]}}, "domains": {"data": {"image": "a"}}, "data": "x"}
+    kept = tmp_path / "study.yaml"
+    kept.write_text(yaml.safe_dump(begun))
+    _compare(kept, {**begun, "translators": {"seeds": {"recipe": "a", "seeds": [0, 1]}}, "data": "y"})
+    for change in ({"translators": {"seeds": {"recipe": "b"}}}, {"domains": {"data": {"image": "b"}}}):
+        with pytest.raises(Mismatch, match="was begun with"):
+            _compare(kept, {**begun, **change})
 
 
 def test_a_training_that_cannot_be_is_said_before_anything_is_done(tiny, tmp_path):

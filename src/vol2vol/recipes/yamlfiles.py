@@ -77,11 +77,11 @@ class Shelf:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data with changes laid over it, mapping by mapping."""
+    """Return data with changes laid over it, mapping by mapping; an empty one means empty."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) and value else value
     return result
 
 

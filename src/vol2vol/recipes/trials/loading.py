@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vol2vol.errors import BadInput
+from vol2vol.recipes.trials.picking import check_picks
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.yamlfiles import Shelf, explain
 
@@ -31,8 +32,13 @@ def load_study(name: str | Path | Study, overrides: tuple[str, ...] = (), data: 
         told["data"] = str(Path(data).absolute())
     for override in overrides:
         SHELF.change(told, override)
+    called = name.name if isinstance(name, Study) else name
     try:
-        return Study.model_validate(told)
+        study = Study.model_validate(told)
     except ValidationError as error:
-        called = name.name if isinstance(name, Study) else name
         raise BadInput(f"study {called}: {explain(error, Study)}") from None
+    try:
+        check_picks(study)
+    except BadInput as error:
+        raise BadInput(f"study {called}: {error}") from None
+    return study

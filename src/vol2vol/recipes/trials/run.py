@@ -26,9 +26,13 @@ from vol2vol.training.run import write_text
 
 log = logging.getLogger(__name__)
 STUDY = "study.yaml"
-GROWS = ("about", "data", "pairs", "baselines", "seeds", "checkpoints", "assemblies", "picks", "predict")
-"""Keys that may differ on a second start: what is done stays true, more may be done."""
-WHOLE = ("parts", "truths")
+GROWS = (
+    *("about", "data", "pairs", "baselines", "picks", "predict"),
+    *("translators.*.seeds", "translators.*.checkpoints", "translators.*.assemblies"),
+    *("segmenters.*.seeds", "segmenters.*.predict"),
+)
+"""Keys that may differ on a second start, `*` being any name: what is done stays true, more may be done."""
+WHOLE = ("domains.*.parts", "domains.*.truths", "translators.*.strategies.*")
 """Keys below which nothing may be added either: what is not named there means something too."""
 Progress = Callable[[str], object]
 
@@ -199,8 +203,17 @@ def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         yield key, old, new
         return
-    *_, above, last = ("", *key.split("."))
-    whole = last in WHOLE or above == "strategies"
+    whole = _among(key, WHOLE)
     for name in {**old, **new} if whole else old:
-        if whole or (name in new and name not in GROWS):
-            yield from _both(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+        below = f"{key}.{name}" if key else str(name)
+        if whole or (name in new and not _among(below, GROWS)):
+            yield from _both(old.get(name), new.get(name), below)
+
+
+def _among(key: str, patterns: Sequence[str]) -> bool:
+    """Say whether a dotted key is one of those meant; names of domains and networks hold no dots."""
+    steps = key.split(".")
+    return any(
+        len(steps) == len(meant) and all(m in ("*", step) for m, step in zip(meant, steps, strict=True))
+        for meant in (pattern.split(".") for pattern in patterns)
+    )
