@@ -183,3 +183,24 @@ def test_near_seams_need_room(tmp_path):
         near_seams(real, real, ([], [10, 30], []), width=8)
     with pytest.raises(BadInput, match="no seams to look near"):
         near_seams(real, real, ([], [], []))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int32"])
+def test_numbers_of_objects_are_no_probabilities(tmp_path, kind):
+    labels = np.zeros((4, 9, 9), kind)
+    labels[:2, :3], labels[2:, 5:] = 7, 37
+    made, truth = store(tmp_path / "labels.zarr", labels), store(tmp_path / "truth.zarr", (labels > 0).astype(np.uint8))
+    with pytest.raises(
+        BadInput, match=r"labels\.zarr holds 0 to 37.*numbers of objects.*prepare --binarise$|floats in 0"
+    ):
+        curve(made, truth)
+
+
+def test_faint_probabilities_of_a_prediction_are_still_some(tmp_path):
+    faint = np.full((2, 8, 8), 20, np.uint8)
+    made, truth = store(tmp_path / "faint.zarr", faint), store(tmp_path / "truth.zarr", np.ones_like(faint))
+    with pytest.raises(BadInput, match="holds 0 to 20 in uint8"):
+        curve(made, truth)
+    made.set_attrs({"vol2vol": {"complete": True}})
+    assert curve(made, truth).score("iou", 0.5).value == 0
+    assert curve(made, truth).score("iou", 0.05).value == 1

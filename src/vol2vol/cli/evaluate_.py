@@ -170,7 +170,8 @@ def _overlap(
     """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects found and counted.
 
     Args:
-        prediction: probabilities: floats in 0..1 or unsigned integers, or a mask.
+        prediction: probabilities (floats in 0..1, uint8 or uint16 up to the type's largest) or a mask, no numbers of
+            objects.
         mask: the truth, foreground where it is not 0.
         threshold: probability from which on a voxel is foreground, or best: the highest IoU on this very mask.
         instances: what an object is, on both sides: what hangs together, or parted at its necks.

@@ -122,8 +122,9 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
     """Count the voxels of a prediction per class and bin, one block at a time.
 
     Predictions are probabilities: floats in 0..1, or unsigned integers in 0..the dtype's largest; integers that are
-    nowhere above 1 are a mask. Truth is foreground where it is not 0. Memory: `2 x bins` numbers for each
-    of at most `pairs.ROWS` rows. Raises `BadInput` where shapes or voxel sizes differ or a value is no probability.
+    nowhere above 1 are a mask. Truth is foreground where it is not 0. Memory: `2 x bins` numbers for each of at most
+    `pairs.ROWS` rows. Raises `BadInput` where shapes or voxel sizes differ or values are no probabilities, such as
+    numbers of objects.
     """
     alike(prediction, truth)
     boxes = blocks_of(truth, block)
@@ -139,10 +140,22 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
 def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
     """Return the stored value that means certainty: 1 for floats and masks of 0 and 1, else the dtype's largest.
 
-    An integer volume is read until a value above 1 turns up.
+    An integer volume is read until a value of half the dtype's largest turns up. Raises `BadInput` where none does,
+    but values above 1: those are numbers of objects, unless `vol2vol predict` wrote them.
     """
-    if prediction.dtype.kind == "u" and any(int(prediction.read(box).max()) > 1 for box in boxes):
-        return float(np.iinfo(prediction.dtype).max)
+    if prediction.dtype.kind != "u":
+        return 1.0
+    certain, largest = int(np.iinfo(prediction.dtype).max), 0
+    ours = isinstance(prediction.attrs.get("vol2vol"), dict)
+    for box in boxes:
+        largest = max(largest, int(prediction.read(box).max()))
+        if largest > certain // 2 or (ours and largest > 1):
+            return float(certain)
+    if largest > 1:
+        raise BadInput(
+            f"{prediction.path} holds 0 to {largest} in {prediction.dtype}, numbers of objects rather than "
+            f"probabilities of 0 to {certain}: make it a mask with vol2vol prepare --binarise, or store floats in 0..1"
+        )
     return 1.0
 
 
@@ -151,7 +164,8 @@ def probability(prediction: Volume, box: Box, scale: float) -> np.ndarray:
     stored = prediction.read(box)
     if not (stored.min() >= 0 and stored.max() <= scale):
         raise BadInput(
-            f"{prediction.path} holds {stored.min():g} to {stored.max():g}, no probabilities: give 0 to 1, or uint8"
+            f"{prediction.path} holds {stored.min():g} to {stored.max():g}, no probabilities: "
+            "give 0 to 1, or uint8; of numbers of objects make a mask with vol2vol prepare --binarise"
         )
     return stored.astype(np.float64) / scale
 
