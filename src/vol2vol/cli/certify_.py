@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.volumes import open_volume
+from vol2vol.volumes import open_finished
 
 
 def run(words: list[str]) -> None:
@@ -41,7 +41,7 @@ def _certify(
     from vol2vol.recipes import certify
 
     size = show.numbers(voxel_size, "--voxel-size")
-    opened = None if volume is None else open_volume(volume, axes=axes, voxel_size=size, unit=unit)
+    opened = None if volume is None else open_finished(volume, axes=axes, voxel_size=size, unit=unit)
     found = certify(model, opened, direction=direction, which=checkpoint)
     told: dict[str, Any] = found.to_dict()
     if not json:

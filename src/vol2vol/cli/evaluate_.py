@@ -11,7 +11,7 @@ import tyro
 from vol2vol.cli import parse, show
 from vol2vol.errors import BadInput, CannotWrite
 from vol2vol.geometry import Shape
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
     from vol2vol.metrics.comb import CombReport
@@ -69,7 +69,7 @@ def _seams(
     from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 
     size = show.numbers(voxel_size, "--voxel-size")
-    opened = [open_volume(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
+    opened = [open_finished(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
@@ -130,7 +130,7 @@ def _plot(path: str, reports: list[Any]) -> None:
 
 def _pair(first: str, second: str, axes: str | None, voxel_size: str | None) -> tuple[Volume, Volume]:
     size = show.numbers(voxel_size, "--voxel-size")
-    return open_volume(first, axes=axes, voxel_size=size), open_volume(second, axes=axes, voxel_size=size)
+    return open_finished(first, axes=axes, voxel_size=size), open_finished(second, axes=axes, voxel_size=size)
 
 
 def _fidelity(
@@ -232,7 +232,7 @@ def _distance(
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
     told = show.numbers(voxel_size, "--voxel-size")
-    before, after, real = (open_volume(path, axes=axes, voxel_size=told) for path in (source, output, target))
+    before, after, real = (open_finished(path, axes=axes, voxel_size=told) for path in (source, output, target))
     cutting = Cutting(count=patches, size=size, axis=plane)
     by = ruler(features, real, weights)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -24,7 +24,7 @@ from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Job:
     def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
         """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
         settings = request.settings
-        source = open_volume(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
+        source = open_finished(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
         fingerprint = source.fingerprint()
         bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)

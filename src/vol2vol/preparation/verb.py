@@ -14,7 +14,7 @@ from vol2vol.preparation.job import KEY, Job, Prepared, Progress, found_before
 from vol2vol.preparation.layout import Layout
 from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Crop
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.outputs import refuse_input
 
 WORKERS = 2
@@ -94,11 +94,11 @@ def dry_run(
 def _opened(input: str | Path, preparation: Preparation, **about: Any) -> Volume:
     """Open the input; the preparation's voxel size fills in what neither the file nor the caller says."""
     try:
-        return open_volume(input, **about)
+        return open_finished(input, **about)
     except BadInput:
         if about["voxel_size"] is not None or preparation.voxel_size is None:
             raise
-    return open_volume(input, **{**about, "voxel_size": preparation.voxel_size, "unit": preparation.unit})
+    return open_finished(input, **{**about, "voxel_size": preparation.voxel_size, "unit": preparation.unit})
 
 
 def _first(volume: Volume, preparation: Preparation) -> Chain:

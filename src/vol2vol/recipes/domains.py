@@ -11,7 +11,7 @@ from typing import Any
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, fixed, measure
 from vol2vol.recipes.recipe import DataSettings
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import Volume, open_finished
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
@@ -24,7 +24,7 @@ def open_domain(
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
         raise BadInput("a domain needs at least one volume: name them after --source and --target")
-    return [open_volume(name, axes=axes, voxel_size=voxel_size, unit=unit) for name in names]
+    return [open_finished(name, axes=axes, voxel_size=voxel_size, unit=unit) for name in names]
 
 
 def channels_of(domain: str, volumes: list[Volume]) -> int:

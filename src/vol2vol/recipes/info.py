@@ -11,6 +11,7 @@ import yaml
 
 from vol2vol.errors import Unreadable
 from vol2vol.volumes import open_volume
+from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
     from vol2vol.bundles import Bundle
@@ -41,7 +42,11 @@ def info(
         return {"kind": "model", **describe_bundle(folder), "cost": model_cost(folder)}
     if (folder / "recipe.yaml").is_file():
         return _run(folder)
-    return {"kind": "volume", **open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit).describe()}
+    volume = open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit)
+    found = {"kind": "volume", **volume.describe()}
+    if verb := unfinished(volume):
+        found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"
+    return found
 
 
 def _run(folder: Path) -> dict[str, Any]:

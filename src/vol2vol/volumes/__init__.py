@@ -1,7 +1,7 @@
 """Volumes: the only room that knows file formats and axis letters; everything inside the house is `(C, Z, Y, X)`."""
 
-from vol2vol.volumes.opening import VOLUME_FORMATS, create_volume, open_volume
+from vol2vol.volumes.opening import VOLUME_FORMATS, create_volume, open_finished, open_volume
 from vol2vol.volumes.pyramid import build_pyramid
 from vol2vol.volumes.volume import Volume
 
-__all__ = ["VOLUME_FORMATS", "Volume", "build_pyramid", "create_volume", "open_volume"]
+__all__ = ["VOLUME_FORMATS", "Volume", "build_pyramid", "create_volume", "open_finished", "open_volume"]

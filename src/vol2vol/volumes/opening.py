@@ -31,6 +31,9 @@ VOLUME_FORMATS = (
     "s3:// and http(s):// Zarr and N5",
 )
 
+MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
+"""Attributes under which an output says how it was made and whether it is complete, and the verbs that make them."""
+
 
 def open_volume(
     path: str | Path,
@@ -56,6 +59,26 @@ def open_volume(
     except BadInput:
         stored.close()
         raise
+
+
+def open_finished(path: str | Path, **about: Any) -> Volume:
+    """Open a stored volume as `open_volume` does, to work with all of it.
+
+    Raises also `Unreadable` where it says that writing it has not come to its end: what is missing would read as 0.
+    """
+    volume = open_volume(path, **about)
+    if verb := unfinished(volume):
+        volume.close()
+        raise Unreadable(
+            f"{path} is not finished: run the same vol2vol {verb} again, which continues it, and then this"
+        )
+    return volume
+
+
+def unfinished(volume: Volume) -> str:
+    """Return the verb that began a volume and has not ended, nothing where it is whole."""
+    said = {verb: volume.attrs.get(key) for key, verb in MAKERS.items()}
+    return next((verb for verb, how in said.items() if isinstance(how, dict) and how.get("complete") is False), "")
 
 
 def _open(name: str, *, level: int) -> Stored:

@@ -29,7 +29,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import answered
 from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
-from vol2vol.volumes import Volume, create_volume, open_volume
+from vol2vol.volumes import Volume, create_volume, open_finished
 
 FOLDER = "domains"
 BLOCK = (64, 256, 256)
@@ -147,7 +147,7 @@ def _phantom(about: Domain, look: str | None) -> Origin:
 
 def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Origin:
     """Return a file after the domain's steps; of a mask, those that say where voxels are."""
-    volume = open_volume(located(study, path), axes=about.axes, voxel_size=about.voxel_size, unit=about.unit)
+    volume = open_finished(located(study, path), axes=about.axes, voxel_size=about.voxel_size, unit=about.unit)
     steps: tuple[Step, ...] = about.steps
     if labels:
         steps = (Binarise(), *(_for_masks(step) for step in steps if isinstance(step, Crop | Resample)))
