@@ -24,7 +24,7 @@ def _info(
     unit: parse.Text = None,
     json: bool = False,
 ) -> None:
-    """Say what a volume, a model bundle or a run folder is.
+    """Say what a volume, a model bundle, a run folder or a study folder is, and how far it has come.
 
     Args:
         path: any of them.

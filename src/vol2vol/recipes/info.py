@@ -1,4 +1,4 @@
-"""Say what a path is, a volume, a model or a run; load a model by name."""
+"""Say what a path is, a volume, a model, a run or a study; load a model by name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_model(path: str | Path, which: str = "last", *, device: str = "cpu") ->
 def info(
     path: str | Path, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
 ) -> dict[str, Any]:
-    """Describe a volume, a bundle or a run folder as plain data, with what it costs; raises what opening it would."""
+    """Describe a volume, a bundle or the folder of a run or a study as plain data; raises what opening it would."""
     folder = Path(path)
     if (folder / _MODEL).is_file():
         from vol2vol.bundles import describe_bundle
@@ -42,6 +42,10 @@ def info(
         return {"kind": "model", **describe_bundle(folder), "cost": model_cost(folder)}
     if (folder / "recipe.yaml").is_file():
         return _run(folder)
+    if (folder / "study.yaml").is_file():
+        from vol2vol.recipes.trials.standing import study_standing
+
+        return study_standing(folder)
     volume = open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit)
     found = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
