@@ -68,7 +68,19 @@ BAD = {
     "crop of words": (["em.zarr", "out.zarr", "--crop", "middle"], ["crop 'middle'", "0:12,0:30,0:32"]),
     "crop outside": (["em.zarr", "out.zarr", "--crop", "0:13,:,:"], ["crop range '0:13'", "outside 0:12"]),
     "crop of two": (["em.zarr", "out.zarr", "--crop", "0:3,0:3"], ["2 ranges for 3 axes"]),
-    "crop without a box": (["em.zarr", "out.zarr", "--margin", "3"], ["crop.box"]),
+    "margin alone": (["em.zarr", "out.zarr", "--margin", "3"], ["--margin is left", "give --crop content"]),
+    "background alone": (["em.zarr", "out.zarr", "--background", "0:1"], ["--background says", "give --crop content"]),
+    "margin of a box": (["em.zarr", "out.zarr", "--crop", "0:3,:,:", "--margin", "3"], ["give --crop content"]),
+    "method alone": (["em.zarr", "out.zarr", "--method", "area"], ["--method says", "give --resample Z,Y,X too"]),
+    "range alone": (["em.zarr", "out.zarr", "--range", "0:9"], ["--range says", "give --dtype too"]),
+    "slash into HDF5": (["data.h5/em", "out.zarr"], ["data.h5/em does not exist", "data.h5:/em"]),
+    "slashes into HDF5": (["data.h5/a/b", "out.zarr"], ["data.h5:/a/b"]),
+    "chunks of a TIFF": (
+        ["em.zarr", "out.tif", "--chunks", "4,8,8"],
+        ["out.tif is a TIFF, which has no chunks", ".zarr"],
+    ),
+    "shards of a TIFF": (["em.zarr", "out.ome.tiff", "--shards", "4,8,8"], ["which has no shards"]),
+    "version of a TIFF": (["em.zarr", "out.tif", "--ome-version", "0.4"], ["which has no ome_version"]),
     "all background": (["empty.zarr", "out.zarr", "--crop", "content"], ["all is background (0 to 0)", "--background"]),
     "background backwards": (
         ["em.zarr", "out.zarr", "--crop", "content", "--background", "9:3"],
@@ -92,7 +104,6 @@ BAD = {
     ),
     "voxel size infinite": (["em.zarr", "out.zarr", "--resample", "inf,8,8"], ["resample.voxel_size.0", "finite"]),
     "unknown method": (["em.zarr", "out.zarr", "--resample", "9,9,9", "--method", "spline"], ["method", "'cubic'"]),
-    "method alone": (["em.zarr", "out.zarr", "--method", "cubic"], ["resample.voxel_size"]),
     "mixed labels": (
         ["em.zarr", "out.zarr", "--mask", "--resample", "9,9,9", "--method", "cubic"],
         ["would mix labels", "majority"],

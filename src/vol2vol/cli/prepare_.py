@@ -62,6 +62,7 @@ class Flags:
 
     def recipe(self) -> dict[str, Any]:
         """Return what the flags say as a recipe's data, for the schema to judge."""
+        self._refuse_alone()
         steps = [
             _step("channels", keep=_whole(self.channels, "--channels")),
             _step("crop", box=self.crop, background=_range(self.background, "--background"), margin=self.margin),
@@ -69,8 +70,6 @@ class Flags:
             _step("resample", voxel_size=show.numbers(self.resample, "--resample"), method=self.method),
             _step("convert", dtype=self.dtype, range=_range(self.range, "--range")),
         ]
-        if self.gap is not None and self.split is None:
-            raise BadInput("--gap lies between the parts of a split: give --split too")
         gap = {} if self.gap is None else {"gap": self.gap}
         given = {
             "steps": [step for step in steps if step],
@@ -81,6 +80,19 @@ class Flags:
             "ome_version": self.ome_version,
         }
         return {key: value for key, value in given.items() if value}
+
+    def _refuse_alone(self) -> None:
+        """Raise `BadInput` for a flag without the one whose step it belongs to."""
+        for name, needs, how in (
+            ("background", "crop", "says what --crop content leaves out: give --crop content"),
+            ("margin", "crop", "is left around what --crop content keeps: give --crop content"),
+            ("method", "resample", "says how --resample is done: give --resample Z,Y,X too"),
+            ("range", "dtype", "says which values become the ends of --dtype: give --dtype too"),
+            ("gap", "split", "lies between the parts of a split: give --split too"),
+        ):
+            given = getattr(self, needs)
+            if getattr(self, name) is not None and (given is None or (needs == "crop" and given != "content")):
+                raise BadInput(f"--{name} {how}")
 
 
 def _prepare(

@@ -15,6 +15,8 @@ from vol2vol.preparation.steps import Step
 _NAME = re.compile(r"[\w-]+")
 _OUTPUT = re.compile(r"(?P<stem>.*?)(?P<suffix>(?:\.ome)?\.(?:zarr|tiff?))[/\\]?", re.IGNORECASE)
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+_ZARR = {"chunks", "shards", "ome_version"}
+"""What is said of OME-Zarr alone."""
 _Voxels = Annotated[int, Field(ge=1)]
 
 
@@ -117,10 +119,16 @@ class Preparation(BaseModel):
     """Write coarser levels for viewers; labels other than masks of 0 and 1 get none, as they would be averaged."""
 
     def outputs(self, output: str) -> dict[str, str]:
-        """Return the outputs by the name of their part; without a split there is one, of no name."""
+        """Return the outputs by the name of their part; without a split there is one, of no name.
+
+        Raises `BadInput` for a name of no format that is written, and for a TIFF where chunks, shards or a version of
+        OME-Zarr are given.
+        """
         named = _OUTPUT.fullmatch(output)
         if named is None:
             raise BadInput(f"{output} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
+        if named["suffix"].lower().endswith((".tif", ".tiff")) and (said := sorted(_ZARR & self.model_fields_set)):
+            raise BadInput(f"{output} is a TIFF, which has no {said[0]}: leave it out, or let the name end in .zarr")
         if self.split is None:
             return {"": output}
         return {part: f"{named['stem']}-{part}{named['suffix']}" for part in self.split.parts}

@@ -13,6 +13,7 @@ from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.volume import Slices, Stored
 
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ims")
 NAME = re.compile(r"(?P<file>.*?\.(?:h5|hdf5|hdf|he5|ims))(?::(?P<dataset>.*))?", re.IGNORECASE | re.DOTALL)
 """The first `.h5` that ends the name or is followed by a colon ends the file: `C:\\x.h5:/raw` has drive C."""
 

@@ -136,6 +136,9 @@ def _exists(path: Path) -> None:
     except PermissionError:
         raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
     near = get_close_matches(path.name, names, n=3)
+    inside = next((p for p in path.parents if p.suffix.lower() in hdf5.SUFFIXES and p.is_file()), None)
+    if inside is not None:
+        raise NotFound(f"{path} does not exist: name an array of an HDF5 file as {inside}:/{path.relative_to(inside)}")
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the path"
     raise NotFound(f"{path} does not exist{hint}")
 
