@@ -161,7 +161,14 @@ def test_dry_run_prints_and_writes_nothing(job, capsys, monkeypatch):
     said = json.loads(
         run(capsys, "predict", job / "run", job / "rat.tif", job / "no.zarr", *size, "--dry-run", "--json")
     )
-    assert {"blocks", "redundancy", "operations", "memory", "expected seconds"} <= set(said)
+    assert {
+        "blocks",
+        "redundancy",
+        "operations",
+        "bytes of memory",
+        "bytes of memory allowed",
+        "expected seconds",
+    } <= set(said)
     assert sorted(job.rglob("*")) == before
 
 

@@ -346,7 +346,7 @@ def test_mitoem_gives_the_paper_s_volumes(tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said[plan]["shape"] == [1, 1000, 1092, 1092]
     assert said[plan]["voxel size"] == [30, 30, 30]
-    assert said[plan]["memory"] < 2e9
+    assert said[plan]["bytes of memory"] < 2e9
     assert said[plan]["bytes read over the input's"] < 1.6
     assert main(["prepare", str(tmp_path / "rat.zarr"), plan, "--recipe", "mitoem-annotated", *flags]) == 0
     said = json.loads(capsys.readouterr().out)

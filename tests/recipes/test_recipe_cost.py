@@ -89,7 +89,7 @@ def test_a_run_says_what_was_measured(run, capsys):
     assert (found["epochs"], found["steps"]) == (2, 4)
     seconds = [row["seconds"] for row in rows]
     assert found["seconds per step"] == pytest.approx(sum(seconds) / 4, rel=1e-3)
-    assert found["peak memory"] == max(row["memory"] for row in rows)
+    assert found["bytes of peak memory"] == max(row["memory"] for row in rows)
     assert found["hours to"]["epoch-0001"] == pytest.approx(seconds[0] / 3600, rel=1e-3)
     assert found["hours to"]["epoch-0002"] == found["hours"] == pytest.approx(sum(seconds) / 3600, rel=1e-3)
     assert found["operations per second"] == pytest.approx(found["operations per step"] * 4 / sum(seconds), rel=1e-3)
@@ -102,11 +102,11 @@ def test_logs_of_before_memory_was_kept(run, tmp_path):
     (tmp_path / "recipe.yaml").write_text((run / "run" / "recipe.yaml").read_text())
     (tmp_path / "log.csv").write_text("epoch,step,lr,seconds\n1,10,0.1,5.0\n")
     found = cost(tmp_path)
-    assert (found["peak memory"], found["seconds per step"], found["hours to"]) == (None, 0.5, {})
+    assert (found["bytes of peak memory"], found["seconds per step"], found["hours to"]) == (None, 0.5, {})
     assert found["operations per step"] > 1e6
     (tmp_path / "recipe.yaml").write_text("nothing: known\n")
     (tmp_path / "log.csv").write_text("epoch,step,lr,seconds,memory\n1,10,0.1,5.0,nan\n2,20,0.1,5.0,7e8\n")
-    assert cost(tmp_path)["peak memory"] == 7e8
+    assert cost(tmp_path)["bytes of peak memory"] == 7e8
     assert "operations per step" not in cost(tmp_path)
     (tmp_path / "log.csv").unlink()
     assert cost(tmp_path)["seconds per step"] is None

@@ -59,8 +59,8 @@ def dry_run(
         "operations per voxel": round(cost.flops_per_voxel),
         "operations per voxel of an infinite tile": round(cost.floor_per_voxel),
         "operations over that floor": round(cost.flops_per_voxel / cost.floor_per_voxel, 3),
-        "memory": cost.memory,
-        "memory budget": settings.budget(),
+        "bytes of memory": cost.memory,
+        "bytes of memory allowed": settings.budget(),
         "expected seconds": round(cost.flops / rate(job), 1),
     }
     if settings.executor == "slurm":

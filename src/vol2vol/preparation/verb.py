@@ -139,5 +139,5 @@ def _cost(chain: Chain, preparation: Preparation, workers: int) -> dict[str, Any
         "bytes read, before compression": read,
         "bytes read over the input's": round(read / there, 3),
         "bytes written, before compression": look.nbytes(Box.of(look.spatial)),
-        "memory": workers * layout.memory(chain),
+        "bytes of memory": workers * layout.memory(chain),
     }

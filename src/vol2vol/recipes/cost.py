@@ -120,7 +120,7 @@ def run_cost(path: str | Path) -> dict[str, Any]:
         "steps": steps,
         "seconds per step": _rounded(per_step),
         "operations per second": round(operations / per_step) if operations and per_step else None,
-        "peak memory": round(max(memory)) if memory else None,
+        "bytes of peak memory": round(max(memory)) if memory else None,
         "hours": _rounded(seconds / 3600) if rows else None,
         "hours to": {f"epoch-{epoch:04d}": _rounded(spent) for epoch, spent in hours.items()},
     }
