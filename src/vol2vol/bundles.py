@@ -105,18 +105,27 @@ def save_bundle(
         for direction, network in directions.items()
         for name, tensor in network.state_dict().items()
     }
-    partial = path.with_name(f".{path.name}.partial")
+    _write(path, weights, meta)
+    return path
+
+
+def _write(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write a bundle's files beside its place, then put them there; an old one steps aside first and goes last."""
+    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(weights, partial / WEIGHTS)
+        save_file(dict(weights), partial / WEIGHTS)
         text = yaml.safe_dump(plain(meta), sort_keys=False, allow_unicode=True)
         (partial / MODEL).write_text(text, encoding="utf-8")
-        _swap(partial, path)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CannotWrite(f"{path}: the model cannot be written ({error}): free space or move it") from None
-    return path
 
 
 def _describe(network: Any, statistics: str | None) -> dict[str, Any]:
@@ -133,16 +142,6 @@ def _make_way(path: Path, overwrite: bool) -> None:
         raise AlreadyExists(f"{path} exists: choose another name or allow overwriting")
     if path.exists() and not (path / MODEL).is_file():
         raise AlreadyExists(f"{path} exists and is not a model: it is not overwritten, choose another name")
-
-
-def _swap(partial: Path, path: Path) -> None:
-    """Put the finished folder in its place; an old one steps aside first and goes last."""
-    old = path.with_name(f".{path.name}.old")
-    if path.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(path, old)
-    os.replace(partial, path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def plain(value: Any) -> Any:

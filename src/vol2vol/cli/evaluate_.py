@@ -77,10 +77,8 @@ def _seams(
     if json:
         told = [{**one.to_dict(), "sentence": seam_sentence(one)} for one in reports]
         show.result({"volume": volume, "passes": told}, as_json=True)
-        return
-    for one in reports:
-        _table(one)
-        print(seam_sentence(one))
+    for one in [] if json else reports:
+        _table(one, seam_sentence(one))
 
 
 def _grid(step: str | None, origin: str | None, period: str | None) -> Any:
@@ -104,7 +102,7 @@ def _voxels(text: str, flag: str) -> Shape:
     return tuple(int(n) for n in found)
 
 
-def _table(report: SeamReport | CombReport) -> None:
+def _table(report: SeamReport | CombReport, sentence: str) -> None:
     from vol2vol.metrics.comb import CombRow
 
     for row in report.rows:
@@ -114,6 +112,7 @@ def _table(report: SeamReport | CombReport) -> None:
             continue
         where = f"every {row.step}" if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
         print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
+    print(sentence)
 
 
 def _plot(path: str, reports: list[Any]) -> None:

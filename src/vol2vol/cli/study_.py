@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 import yaml
@@ -43,11 +43,7 @@ def _study(
         show.result(list_studies(), as_json=json)
         return
     if print_:
-        told = load_study(name, overrides, data).model_dump(mode="json")
-        if json:
-            show.result(told, as_json=True)
-        else:
-            print(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), end="")
+        _print(load_study(name, overrides, data).model_dump(mode="json"), as_json=json)
         return
     if out is None and not dry_run:
         raise BadInput("a study needs a folder: name one with --out")
@@ -59,6 +55,13 @@ def _study(
     show.result(told, as_json=json)
     if made.failed:
         sys.exit(1)
+
+
+def _print(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show.result(told, as_json=True)
+    else:
+        print(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), end="")
 
 
 def _say(line: str) -> None:

@@ -37,12 +37,20 @@ def dry_run(
     """
     settings = settings or PredictSettings()
     job = Job.open(Request.of(model, input, settings, which, axes=axes, voxel_size=voxel_size, unit=unit))
+    said = _expected(job)
+    if settings.executor == "slurm":
+        said["script"] = submission(job, str(output), said["blocks"]).text
+    return said
+
+
+def _expected(job: Job) -> dict[str, Any]:
+    """Return how a job would be computed, and what that takes."""
     layout, cost = job.layout, job.layout.cost(job.engine.network)
     plan = layout.passes[0].plan
-    said = {
+    return {
         "input": job.source.path,
         "voxels": cost.voxels,
-        "strategy": settings.strategy,
+        "strategy": job.settings.strategy,
         "swept": plan_words(layout),
         "passes": len(layout.passes),
         "tile": plan.tile,
@@ -60,12 +68,9 @@ def dry_run(
         "operations per voxel of an infinite tile": round(cost.floor_per_voxel),
         "operations over that floor": round(cost.flops_per_voxel / cost.floor_per_voxel, 3),
         "bytes of memory": cost.memory,
-        "bytes of memory allowed": settings.budget(),
+        "bytes of memory allowed": job.settings.budget(),
         "expected seconds": round(cost.flops / rate(job), 1),
     }
-    if settings.executor == "slurm":
-        said["script"] = submission(job, str(output), cost.blocks).text
-    return said
 
 
 def plan_words(layout: Layout) -> str:

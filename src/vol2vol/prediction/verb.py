@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from vol2vol.errors import BadInput
+from vol2vol.geometry import Box
 from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
@@ -59,9 +60,8 @@ def predict(
     `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `axes`,
     `voxel_size` and `unit` describe an input whose file does not. Memory does not grow with the volume. With several
     workers a script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and
-    nothing computed here. Raises
-    `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if something else is
-    there and `overwrite` is not given.
+    nothing computed here. Raises `Mismatch` if the output was begun with another model, input or setting,
+    `AlreadyExists` if something else is there and `overwrite` is not given. Long because it explains every option.
     """
     began = time.monotonic()
     request = Request.of(
@@ -81,12 +81,7 @@ def predict(
         Ledger.of(output).unclaim()
         submitted = submission(job, output, len(todo)).submit()
     elif before != "complete":
-        for box in compute(job, output, todo):
-            voxels += box.size
-            done.add(block_name(box))
-            if progress is not None:
-                progress(len(done), len(blocks), voxels)
-        finish(job, output)
+        voxels = _carry_out(job, output, todo, len(done), progress)
     return Prediction(
         output=output,
         voxels=voxels,
@@ -96,6 +91,17 @@ def predict(
         layout=job.layout,
         submitted=submitted,
     )
+
+
+def _carry_out(job: Job, output: str, todo: Sequence[Box], done: int, progress: Progress | None) -> int:
+    """Compute what is left, finish the output and return how many voxels were computed."""
+    voxels = 0
+    for count, box in enumerate(compute(job, output, todo), start=1):
+        voxels += box.size
+        if progress is not None:
+            progress(done + count, done + len(todo), voxels)
+    finish(job, output)
+    return voxels
 
 
 def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["new", "begun", "complete"], Job]:

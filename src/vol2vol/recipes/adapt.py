@@ -39,7 +39,7 @@ def adapt_statistics(
 
     Weights stay as they are; so does the other direction. Statistics are exact over `patches` patches spread over all
     volumes. `intensity` also measures how stored values enter the network, by the method of training. Raises `BadInput`
-    for networks without stored statistics and volumes that do not fit the model.
+    for networks without stored statistics and volumes that do not fit the model. Long because it explains every option.
     """
     bundle = load_bundle(find_bundle(model, which))
     opened = open_domain(volumes, axes, voxel_size, unit)
@@ -49,20 +49,17 @@ def adapt_statistics(
     values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
     network = nets.remeasurable(bundle.network(direction))
     nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
-    described = bundle.meta["directions"]
-    statistics = {name: part.get("statistics", "") for name, part in described.items()}
     facts = [volume_facts(volume) for volume in opened]
+    statistics = {name: part.get("statistics", "") for name, part in bundle.meta["directions"].items()}
     statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
+    adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
     return save_bundle(
         out,
         {**bundle.networks, direction: network.eval()},
         {**bundle.intensity, domain: values},
         channels=bundle.meta["channels"],
         statistics=statistics,
-        provenance={
-            **bundle.meta["provenance"],
-            "adapted": {"model": bundle.hash, "direction": direction, "volumes": facts},
-        },
+        provenance={**bundle.meta["provenance"], "adapted": adapted},
         overwrite=overwrite,
     )
 

@@ -58,6 +58,7 @@ def fit_baseline(
     `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels. `axes`,
     `voxel_size` and `unit` describe volumes whose files do not. Reads every voxel once (`spectrum`: and 128 patches
     per domain). Raises `BadInput` for domains of different channels, and for constant ones where they must be scaled.
+    Long because it explains every option.
     """
     if kind not in KINDS:
         raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
@@ -71,16 +72,14 @@ def fit_baseline(
         direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), radius or RADIUS[dims])
         for direction, (a, b) in {"forward": ("source", "target"), "backward": ("target", "source")}.items()
     }
+    facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
     return save_bundle(
         out,
         networks,
         {domain: stored_values(tables) for domain, tables in found.items()},
         channels={domain: len(tables) for domain, tables in found.items()},
         statistics=dict.fromkeys(networks, "none: nothing is normalised"),
-        provenance={
-            "baseline": kind,
-            "volumes": {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()},
-        },
+        provenance={"baseline": kind, "volumes": facts},
         overwrite=overwrite,
     )
 

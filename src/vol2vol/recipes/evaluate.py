@@ -16,7 +16,7 @@ from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.comb import CombReport, comb_test
 from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.grid import Grid
-from vol2vol.metrics.instances import shared_objects
+from vol2vol.metrics.instances import Contingency, shared_objects
 from vol2vol.metrics.objects import objects
 from vol2vol.metrics.overlap import curve
 from vol2vol.metrics.pairs import alike
@@ -159,6 +159,13 @@ def evaluate_overlap(
         "auprc": auprc,
         "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
         "adapted rand error": measured(scores["rand_error"]),
+        **_found(shared, scores, least),
+    }
+
+
+def _found(shared: Contingency, scores: Mapping[str, Blockwise], least: int) -> dict[str, Any]:
+    """Return which objects were found, and how they were counted."""
+    return {
         "objects": {
             f"{level:g}": {
                 **plain(objects(shared, level)),

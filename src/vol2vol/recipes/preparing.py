@@ -66,7 +66,7 @@ def prepare(
     a volume, or the name of one that the recipe knows where to find. `axes`, `voxel_size` and `unit` describe an input
     whose file does not; `level` picks from a multiscale image. Bytes depend neither on `workers` (threads) nor on how
     often it was killed, memory not on the size of the volume. Returns one entry per output: with a split `out.zarr`
-    becomes `out-train.zarr`, `out-test.zarr`.
+    becomes `out-train.zarr`, `out-test.zarr`. Long because it names every option and ends in an example that runs.
 
     Raises `Mismatch` if an output was begun with another input or other steps, `AlreadyExists` if something else is
     there and `overwrite` is not given, `BadInput` where a step cannot be done.

@@ -46,7 +46,7 @@ def train(
     `key.sub=value` changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not;
     `target_voxel_size` that of the target, where it differs. The same call continues a run that was killed. Memory:
     weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that
-    name what does not fit.
+    name what does not fit. Long because it names and explains every option.
     """
     from vol2vol.training import fit
 

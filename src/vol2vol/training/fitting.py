@@ -74,7 +74,7 @@ def fit(
     what held-out blocks say of the network as it is saved.
 
     Raises what `open_run` does; `BadInput` for data or settings that do not fit; `UserError` where a loss is not
-    finite (checkpoints stay); `CannotWrite` on a full disk.
+    finite (checkpoints stay); `CannotWrite` on a full disk. Long because it says what every argument promises.
     """
     provenance = dict(provenance or {})
     provenance.setdefault("recipe", {"train": settings.model_dump(mode="json")})
