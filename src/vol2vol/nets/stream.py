@@ -17,7 +17,7 @@ the arithmetic may be half precision; the network itself is not touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,16 +147,19 @@ class Stream:
                 if norm is not None:
                     compiled[after[0].name] = None
                 elif len(after) == 1 and isinstance(after[0].module, (nn.Tanh, nn.Sigmoid)) and is_shuffled(layer):
-                    self._after[layer.name] = self._activation(after[0])
+                    in_place = torch.tanh_ if isinstance(after[0].module, nn.Tanh) else torch.sigmoid_
+                    self._after[layer.name] = self._ranged(in_place)
                     compiled[after[0].name] = None
         return compiled
 
     def _activation(self, layer: Layer) -> Callable[[Tensor], Tensor]:
         """Return a pointwise layer; the last, whose range is that of the result, is float32 at least."""
         module: Any = layer.module
-        if isinstance(module, (nn.Tanh, nn.Sigmoid)) and self._dtype != torch.float64:
-            return lambda x: module(x.float())
-        return cast(Callable[[Tensor], Tensor], module)
+        return self._ranged(module) if isinstance(module, (nn.Tanh, nn.Sigmoid)) else module
+
+    def _ranged(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return a function that is computed in float32 at least."""
+        return run if self._dtype == torch.float64 else lambda x: run(x.float())
 
     def _begin(self, size: tuple[int, ...]) -> None:
         """Lay out the steps for planes of this size; the layout is kept for the next input of the same size."""
