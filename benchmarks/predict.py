@@ -32,7 +32,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.roofline import roofline
-from benchmarks.ways import WIDTH, compare, monai, network, setting
+from benchmarks.ways import ROUNDS, WIDTH, compare, monai, network, setting
 from vol2vol import nets
 from vol2vol.geometry import Box
 from vol2vol.nets.demand import operations
@@ -68,14 +68,67 @@ def memory(folder: Path, side: int) -> dict[str, Any]:
 
 
 def workers(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Time one and two workers of one thread each, whole calls and from the second block on."""
+    """Time one and two workers of one thread each, and what two processes gain on this machine at all.
+
+    The bound is that of processes which do the same arithmetic in memory and know nothing of each other.
+    """
     model, path = setting(folder, 3, shape)
     torch.set_num_threads(1)
-    seconds = {}
-    for count in (1, 2):
-        settings = PredictSettings(pyramid=False, workers=count)
-        seconds[count] = predict(model, path, folder / f"workers{count}.zarr", settings, overwrite=True).seconds
-    return {"volume": shape, "seconds": seconds, "speed_up": seconds[1] / seconds[2]}
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    alone: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(ROUNDS - 1):
+        for count in (1, 2):
+            settings = PredictSettings(pyramid=False, workers=count)
+            out = folder / f"workers{count}.zarr"
+            seconds[count].append(predict(model, path, out, settings, overwrite=True).seconds)
+            alone[count].append(_alone(count))
+    return {
+        "volume": shape,
+        "seconds": seconds,
+        "speed_up": min(seconds[1]) / min(seconds[2]),
+        "speed_up of processes that share nothing": 2 * min(alone[1]) / min(alone[2]),
+    }
+
+
+ALONE = """
+import time
+import torch
+from benchmarks.ways import network
+from vol2vol import nets
+from vol2vol.nets.stream import Stream
+torch.set_num_threads(1)
+net = nets.cropped(nets.frozen(network(3)))
+foot = nets.footprint(net)
+side = foot.admissible(512 + foot.reach[0][0] + foot.reach[1][0], 1, at_least=True)
+stream = Stream(net, 0, window=[None, (0, 512), (0, 512)])
+planes = torch.rand(1, 1, 32, side, side)
+with torch.inference_mode():
+    for _ in range(6):
+        stream.push(planes)
+    print("ready", flush=True)
+    input()
+    began = time.perf_counter()
+    for _ in range(12):
+        stream.push(planes)
+print(time.perf_counter() - began)
+"""
+"""Says when it is ready, waits until it is told to begin, then computes in memory and prints its seconds."""
+
+
+def _alone(count: int) -> float:
+    """Return the seconds of the slowest of so many processes that compute at the same time."""
+    command = [sys.executable, "-c", ALONE]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+    ]
+    for one in started:
+        assert one.stdout is not None
+        one.stdout.readline()
+    for one in started:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    return max(float(one.communicate()[0]) for one in started)
 
 
 def pyramid(folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
