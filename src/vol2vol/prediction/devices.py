@@ -46,8 +46,8 @@ def release(device: torch.device) -> None:
 def trim() -> None:
     """Give freed memory of this process back to the system, where the C library can be told to (glibc).
 
-    Called after every block: otherwise what threads free in turns lies scattered, and a process that goes on for long
-    grows by a tenth.
+    Called after every few blocks: otherwise what threads free in turns lies scattered, and a process that goes on for
+    long grows by a tenth. Memory that has been given back costs time when it is had again.
     """
     if (trimming := _trimming()) is not None:
         trimming(0)

@@ -31,6 +31,8 @@ PAUSE = 1.0
 """Seconds before the first repetition in this process; doubled each time."""
 CHECK = 30.0
 """Seconds between two looks at whether the input is still the same."""
+TRIM = 8
+"""Blocks after which freed memory is given back to the system."""
 
 _ALONE = threading.Lock()
 """One row at a time in a process: a Dask worker of several threads would trace networks in all of them at once."""
@@ -96,7 +98,7 @@ class _Writer:
 
     def __init__(self, job: Job, output: str, thread: ThreadPoolExecutor, coarse: Sequence[Portion]) -> None:
         self.job, self.output, self.thread = job, output, thread
-        self.coarse = list(coarse)
+        self.coarse, self.submitted = list(coarse), 0
         self.done = Ledger.of(output).done() if coarse else set()
         self.waiting: deque[Future[list[Block]]] = deque()
         self.following: deque[Future[list[Block]]] = deque()
@@ -104,6 +106,9 @@ class _Writer:
 
     def submit(self, write: Callable[..., list[Block]], *arguments: Any) -> None:
         self.waiting.append(self.thread.submit(write, *arguments))
+        self.submitted += 1
+        if self.submitted % TRIM == 0:
+            self.thread.submit(trim)
 
     def written(self, waiting: int) -> Iterator[Block]:
         """Yield blocks that are done, until no more than so many wait; at the end, those of coarser levels too."""
@@ -133,7 +138,6 @@ def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndar
     destination.write(box.relative_to(job.layout.region.start), values)
     destination.flush()
     ledger.mark(block_name(box), checksum(values))
-    trim()
     return [Block(box)]
 
 
