@@ -24,9 +24,7 @@ def _adapt(
     checkpoint: str = "last",
     patches: int = 64,
     intensity: bool = False,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -40,9 +38,7 @@ def _adapt(
         checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
         patches: how many patches, spread over the volume, are measured.
         intensity: also measure how stored values enter the network.
-        axes: axes of a volume whose file does not say, such as zyx.
-        voxel_size: voxel size of a volume whose file does not say.
-        unit: unit of the voxel size, such as nanometer.
+        about: what files of volumes do not say.
         overwrite: replace an existing model.
         json: print the result as JSON.
     """
@@ -54,9 +50,7 @@ def _adapt(
         which=checkpoint,
         patches=patches,
         intensity=intensity,
-        axes=axes,
-        voxel_size=show.numbers(voxel_size, "--voxel-size"),
-        unit=unit,
+        **about.told(),
         overwrite=overwrite,
     )
     show.result({"model": str(bundle)}, as_json=json)

@@ -23,10 +23,8 @@ def _baseline(
     out: str,
     dims: Literal[2, 3] = 2,
     radius: int | None = None,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     target_voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -40,24 +38,12 @@ def _baseline(
         out: the folder of the new model.
         dims: 2 for a filter that sees planes, 3 for one that sees volumes; look-ups are the same in both.
         radius: how far the filter reaches, in voxels; 12 in planes, 8 in volumes.
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say.
+        about: what files of volumes do not say.
         target_voxel_size: that of the target's volumes, where it differs.
-        unit: unit of the voxel size, such as nanometer.
         overwrite: replace an existing model.
         json: print the result as JSON.
     """
-    bundle = fit_baseline(
-        kind,
-        source,
-        target,
-        out,
-        dims=dims,
-        radius=radius,
-        axes=axes,
-        voxel_size=show.numbers(voxel_size, "--voxel-size"),
-        target_voxel_size=show.numbers(target_voxel_size, "--target-voxel-size"),
-        unit=unit,
-        overwrite=overwrite,
-    )
+    size = show.numbers(target_voxel_size, "--target-voxel-size")
+    how = {**about.told(), "target_voxel_size": size, "overwrite": overwrite}
+    bundle = fit_baseline(kind, source, target, out, dims=dims, radius=radius, **how)
     show.result({"model": str(bundle), "baseline": kind}, as_json=json)

@@ -21,9 +21,7 @@ def _certify(
     *,
     direction: Literal["forward", "backward"] = "forward",
     checkpoint: str = "last",
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Measure whether a model's tiles can be stitched without seams, and say why not; exit code 1 where not.
@@ -33,15 +31,12 @@ def _certify(
         volume: what the compared tiles show; noise where it is left out.
         direction: which of the model's networks.
         checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
-        axes: axes of a volume whose file does not say, such as zyx.
-        voxel_size: voxel size of a volume whose file does not say: Z,Y,X (or Y,X for an image).
-        unit: unit of the voxel size, such as nanometer.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.recipes import certify
 
-    size = show.numbers(voxel_size, "--voxel-size")
-    opened = None if volume is None else open_finished(volume, axes=axes, voxel_size=size, unit=unit)
+    opened = None if volume is None else open_finished(volume, **about.told())
     found = certify(model, opened, direction=direction, which=checkpoint)
     told: dict[str, Any] = found.to_dict()
     if not json:

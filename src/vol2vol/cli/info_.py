@@ -19,21 +19,15 @@ def run(words: list[str]) -> None:
 def _info(
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")],
     *,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Say what a volume, a model bundle, a run folder or a study folder is, and how far it has come.
 
     Args:
         path: any of them.
-        axes: axes of a volume whose file does not say, such as zyx.
-        voxel_size: voxel size of a volume whose file does not say: Z,Y,X.
-        unit: unit of the voxel size.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
-    found: dict[str, Any] = info(
-        Path(path) if "://" not in path else path, axes, show.numbers(voxel_size, "--voxel-size"), unit
-    )
+    found: dict[str, Any] = info(Path(path) if "://" not in path else path, **about.told())
     show.result(found, as_json=json)

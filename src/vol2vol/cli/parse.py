@@ -5,18 +5,42 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from functools import partial, wraps
 from io import StringIO
 from typing import Annotated, Any
 
 import tyro
 
+from vol2vol.cli import show
 from vol2vol.errors import BadInput
 
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
 Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[KEY=VALUE ...]")]
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """What a volume's file does not say of it."""
+
+    axes: Axes = None
+    """axes, such as zyx or cyx."""
+    voxel_size: VoxelSize = None
+    """voxel size: Z,Y,X (or Y,X for an image)."""
+    unit: Text = None
+    """unit of the voxel size, such as nanometer."""
+
+    def told(self) -> dict[str, Any]:
+        """Return the keywords by which verbs take it."""
+        size = show.numbers(self.voxel_size, "--voxel-size")
+        return {"axes": self.axes, "voxel_size": size, "unit": self.unit}
+
+
+About = tyro.conf.OmitArgPrefixes[Unsaid]
+SAID = Unsaid()
+"""The file says it all."""
 
 _RULE = re.compile(r"^(?:[╭╰]|│\s*─{3}).*$", re.MULTILINE)
 _NOISE = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.prediction import PredictSettings, dry_run, predict
+from vol2vol.prediction import Prediction, PredictSettings, dry_run, predict
 
 
 def run(words: list[str]) -> None:
@@ -22,9 +22,7 @@ def _predict(
     settings: tyro.conf.OmitArgPrefixes[PredictSettings] = PredictSettings(),  # noqa: B008
     *,
     checkpoint: str = "last",
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     overwrite: bool = False,
     dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
     json: bool = False,
@@ -37,19 +35,12 @@ def _predict(
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif.
         settings: how to predict.
         checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
-        axes: axes of an input whose file does not say, such as zyx or cyx.
-        voxel_size: voxel size of an input whose file does not say: Z,Y,X (or Y,X for an image).
-        unit: unit of the voxel size, such as nanometer.
+        about: what files of volumes do not say.
         overwrite: replace an existing output.
         dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
         json: print the result as JSON.
     """
-    where: dict[str, Any] = {
-        "which": checkpoint,
-        "axes": axes,
-        "voxel_size": show.numbers(voxel_size, "--voxel-size"),
-        "unit": unit,
-    }
+    where: dict[str, Any] = {"which": checkpoint, **about.told()}
     if dry_run_:
         show.result(dry_run(model, input, settings, **where, output=output), as_json=json)
         return
@@ -58,8 +49,12 @@ def _predict(
     if made.submitted is not None:
         show.result({"output": made.output, "blocks": made.blocks, "submitted": made.submitted}, as_json=json)
         return
+    show.result(_summary(made), as_json=json)
+
+
+def _summary(made: Prediction) -> dict[str, Any]:
     rate = made.voxels / made.seconds if made.voxels else 0.0
-    summary = {
+    return {
         "output": made.output,
         "blocks": made.blocks,
         "blocks done before": made.blocks_before,
@@ -67,4 +62,3 @@ def _predict(
         "seconds": round(made.seconds, 2),
         "voxels per second": round(rate),
     }
-    show.result(summary, as_json=json)

@@ -102,9 +102,7 @@ def _prepare(
     flags: tyro.conf.OmitArgPrefixes[Flags] = Flags(),
     *,
     recipe: parse.Text = None,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     level: Number = None,
     workers: int = 2,
     overwrite: bool = False,
@@ -119,9 +117,7 @@ def _prepare(
         overrides: changes to the recipe, such as split.gap=16.
         flags: a recipe as flags; its steps are taken in this order.
         recipe: a shipped recipe (mitoem, openorganelle, ...) or a YAML file, with steps in any order.
-        axes: axes of an input whose file does not say, such as zyx or cyx.
-        voxel_size: voxel size of an input whose file does not say; to change it, see resample.
-        unit: unit of the voxel size, such as nanometer.
+        about: what files of volumes do not say.
         level: level of a multiscale input.
         workers: blocks computed at once, each in a thread; memory grows with it.
         overwrite: replace an existing output.
@@ -132,14 +128,12 @@ def _prepare(
     if recipe is not None and said:
         raise BadInput(f"--recipe and flags both say {', '.join(said)}: give one of them, or change the recipe's file")
     told: Any = said if recipe is None else recipe
-    size = show.numbers(voxel_size, "--voxel-size")
-    about: dict[str, Any] = {"axes": axes, "voxel_size": size, "unit": unit, "level": level}
-    about |= {"overrides": overrides, "workers": workers}
+    how = {**about.told(), "level": level, "overrides": overrides, "workers": workers}
     if dry_run:
-        show.result(plan_preparation(input, output, told, **about), as_json=json)
+        show.result(plan_preparation(input, output, told, **how), as_json=json)
         return
     with show.block_progress() as progress:
-        made = prepare(input, output, told, **about, overwrite=overwrite, progress=progress)
+        made = prepare(input, output, told, **how, overwrite=overwrite, progress=progress)
     show.result({one.output: {k: v for k, v in vars(one).items() if k != "output"} for one in made}, as_json=json)
 
 

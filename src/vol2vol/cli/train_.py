@@ -22,10 +22,8 @@ def _train(
     target: tuple[str, ...],
     out: str,
     recipe: str = "small-2d",
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     target_voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
     devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     strategy: parse.Text = None,
     overwrite: bool = False,
@@ -39,10 +37,8 @@ def _train(
         target: one or more volumes of the target domain, of any size and number; for a segmenter, the sources' masks.
         out: the run folder.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say: Z,Y,X.
+        about: what files of volumes do not say.
         target_voxel_size: that of the target's volumes, where it differs.
-        unit: unit of the voxel size, such as nanometer.
         devices: GPUs, or processes on a CPU; short for train.devices=N.
         strategy: Lightning strategy; short for train.strategy=NAME.
         overwrite: replace an existing run.
@@ -50,16 +46,7 @@ def _train(
     """
     short = {"train.devices": devices, "train.strategy": strategy}
     changes = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
-    made = train(
-        recipe,
-        source,
-        target,
-        out,
-        overrides=changes,
-        axes=axes,
-        voxel_size=show.numbers(voxel_size, "--voxel-size"),
-        target_voxel_size=show.numbers(target_voxel_size, "--target-voxel-size"),
-        unit=unit,
-        overwrite=overwrite,
-    )
+    size = show.numbers(target_voxel_size, "--target-voxel-size")
+    how = {**about.told(), "target_voxel_size": size, "overwrite": overwrite}
+    made = train(recipe, source, target, out, overrides=changes, **how)
     show.result({"run": made.run, "model": made.last_bundle}, as_json=json)

@@ -25,9 +25,7 @@ def _verify(
     seed: int = 0,
     tolerance: float = 0.0,
     checkpoint: str = "last",
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
-    unit: parse.Text = None,
+    about: parse.About = parse.SAID,
     device: str = "auto",
     json: bool = False,
 ) -> None:
@@ -41,25 +39,12 @@ def _verify(
         seed: which blocks.
         tolerance: largest difference, in stored values, that counts as equal; another device rounds otherwise.
         checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
-        axes: axes of an input whose file does not say, such as zyx or cyx.
-        voxel_size: voxel size of an input whose file does not say: Z,Y,X (or Y,X for an image).
-        unit: unit of the voxel size, such as nanometer.
+        about: what files of volumes do not say.
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
         json: print the result as JSON.
     """
-    found = verify(
-        output,
-        model=model,
-        input=input,
-        sample=sample,
-        seed=seed,
-        tolerance=tolerance,
-        which=checkpoint,
-        axes=axes,
-        voxel_size=show.numbers(voxel_size, "--voxel-size"),
-        unit=unit,
-        device=device,
-    )
+    how = {**about.told(), "model": model, "input": input, "which": checkpoint, "device": device}
+    found = verify(output, sample=sample, seed=seed, tolerance=tolerance, **how)
     show.result(asdict(found), as_json=json)
     if found.differing:
         raise SystemExit(1)
