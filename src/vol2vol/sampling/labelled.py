@@ -3,78 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil, exp
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity
+from vol2vol.sampling.jitter import HALF, Jitter
 from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
 from vol2vol.volumes import Volume
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
-HALF = 0.5
-"""Share of a voxel that must be inside the mask, where patches are zoomed."""
 _LABELLED = 4
 """A random stream of its own."""
-
-
-class Jitter(BaseModel):
-    """How far a patch is changed at random; 0 leaves it alone.
-
-    `zoom` changes what it shows, image and mask alike; all others the image, in units of the network's range, in the
-    order gamma, contrast, brightness, blur, noise.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    gain: float = Field(default=0.0, ge=0, lt=1)
-    """Contrast is multiplied by a factor within 1 +- this, around the middle of the range."""
-    offset: float = Field(default=0.0, ge=0)
-    """Brightness moves by up to this."""
-    gamma: float = Field(default=0.0, ge=0)
-    """Values are raised to a power between e^-this and e^this."""
-    noise: float = Field(default=0.0, ge=0)
-    """Normal noise of a standard deviation up to this is added."""
-    blur: float = Field(default=0.0, ge=0)
-    """A Gaussian of a standard deviation up to this many voxels goes over the patch."""
-    zoom: float = Field(default=0.0, ge=0, le=1)
-    """Things look larger or smaller by a factor between e^-this and e^this, along all axes alike."""
-
-    def room(self, patch: Shape) -> Shape:
-        """Return the voxels of which the smallest things make a patch."""
-        return tuple(ceil(n * exp(self.zoom)) for n in patch)
-
-    def zoomed(self, values: np.ndarray, patch: Shape, random: np.random.Generator) -> np.ndarray:
-        """Return the middle of `values` (C, *room(patch)), magnified or reduced to a patch (C, *patch) by weights."""
-        if not self.zoom:
-            return values
-        factor = exp(random.uniform(-self.zoom, self.zoom))
-        sizes = [min(round(n * factor), have) for n, have in zip(patch, values.shape[1:], strict=True)]
-        starts = [(have - n) // 2 for n, have in zip(sizes, values.shape[1:], strict=True)]
-        window = values[:, *(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
-        seen = torch.from_numpy(np.ascontiguousarray(window))[None]
-        return interpolate(seen, patch, mode="bilinear" if len(patch) == 2 else "trilinear")[0].numpy()
-
-    def __call__(self, image: np.ndarray, intensity: Intensity, random: np.random.Generator) -> np.ndarray:
-        """Return a patch in the network's range, changed and clipped to it."""
-        if not (self.gain or self.offset or self.gamma or self.noise or self.blur):
-            return image
-        bottom, top = intensity.network
-        unit = np.clip((image - bottom) / (top - bottom), 0, 1) ** np.exp(random.uniform(-self.gamma, self.gamma))
-        unit = (unit - 0.5) * random.uniform(1 - self.gain, 1 + self.gain) + 0.5
-        unit += random.uniform(-self.offset, self.offset)
-        if self.blur:
-            unit = gaussian_filter(unit, random.uniform(0, self.blur), axes=range(1, unit.ndim))
-        unit += random.uniform(0, self.noise) * random.standard_normal(image.shape, dtype=np.float32)
-        return (np.clip(unit, 0, 1) * (top - bottom) + bottom).astype(np.float32)
 
 
 class Labelled:
@@ -138,7 +82,7 @@ class LabelledPatches(Dataset):
     """Patches of images with their masks; item i is a pure function of (seed, epoch, i).
 
     Every patch holds at least the share `foreground` of its voxels inside a mask (0.02 in the stitching paper). Image
-    and mask are flipped, turned and zoomed alike; the rest of `jitter` changes the image alone. `patch`, `planes`,
+    and mask are flipped, turned, zoomed and pasted alike; the rest of `jitter` changes the image. `patch`, `planes`,
     `augment` and `seed` are those of `Patches`, which also says what is raised.
     """
 
@@ -172,12 +116,19 @@ class LabelledPatches(Dataset):
         Raises `BadInput` after `TRIES` candidates with too little foreground.
         """
         random = np.random.default_rng([self.patches.seed, _LABELLED, self.epoch, index])
+        image, mask = self._with_foreground(random)
+        if self.jitter.paste and random.random() < self.jitter.paste:
+            image, mask = self.jitter.pasted(image, mask, *self._with_foreground(random), random)
+        return _item(self.jitter(image, mask, self.intensity, random), mask)
+
+    def _with_foreground(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a patch with enough foreground, zoomed, and its mask of zeros and ones."""
         for _ in range(TRIES):
             values, source = self._drawn.candidate(random)
             values = self.jitter.zoomed(values, self.patches.patch, random)
             image, mask = values[: self.images], (values[self.images :] >= HALF).astype(np.float32)
             if mask.mean() >= self.foreground:
-                return _item(self.jitter(image, self.intensity, random), mask)
+                return image, mask
         raise BadInput(
             f"{source.volume.path}: {TRIES} random patches of {self.patches.patch} have less than "
             f"{self.foreground:.3g} of their voxels inside the mask: lower data.labels.foreground or look at the mask"
