@@ -224,6 +224,16 @@ def test_parts_hold_what_the_domain_shows(tiny, ran):
     assert np.array_equal(truth, render(scene, DOMAINS["human"], box))
 
 
+def test_translators_learn_from_the_look_where_there_is_one(tiny, tmp_path):
+    study = load_study(tiny, overrides=("domains.human.parts.look=0:10",))
+    parts = Parts(study, tmp_path)
+    assert [path.name for name in ("rat", "human") for path in parts.looks(name)] == ["train.zarr", "look.zarr"]
+    assert open_volume(parts.looks("human")[0]).spatial == (10, 96, 96)
+    assert open_volume(parts.image("human", "train")).spatial == (24, 96, 96), "segmenters learn from all of it"
+    with pytest.raises(BadInput, match=r"domains\.human\.parts\.look of \(10, 96, 96\) .* no patch of \(22, 22, 22\)"):
+        plan_study(tiny, overrides=("domains.human.parts.look=0:10",))
+
+
 def test_more_seeds_are_more_of_the_same_study_but_other_measures_are_not(tiny, tmp_path):
     run_study(tiny, tmp_path / "out", overrides=SMALL)
     grown = run_study(tiny, tmp_path / "out", overrides=(*SMALL, "baselines=[identity, meanstd]"))

@@ -104,7 +104,7 @@ class Workshop:
         def make() -> Path:
             changes = [*about.overrides, f"train.seed={seed}", *self._heeded(about.heeds, second)]
             log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
-            volumes = [[self.parts.image(one, "train"), *self.parts.more(one)] for one in (first, second)]
+            volumes = [self.parts.looks(one) for one in (first, second)]
             train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
             return out
 
@@ -125,7 +125,7 @@ class Workshop:
         def make() -> Path:
             if out.exists():
                 return out
-            volumes = [[self.parts.image(one, "train"), *self.parts.more(one)] for one in (first, second)]
+            volumes = [self.parts.looks(one) for one in (first, second)]
             return fit_baseline(kind, volumes[0], volumes[1], out)
 
         return Model(path=self._once(out, make), direction=direction)

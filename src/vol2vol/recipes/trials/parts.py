@@ -77,6 +77,10 @@ class Parts:
             for n, path in enumerate(about.more)
         ]
 
+    def looks(self, domain: str) -> list[Path]:
+        """Return all that translators learn from."""
+        return [self.image(domain, learnt("translators", self.study.domains[domain])), *self.more(domain)]
+
     def shape(self, domain: str, part: PartName) -> Shape:
         """Return the voxels of a part, which need not be written."""
         spatial = _image(self.study, domain, part).spatial
@@ -94,6 +98,11 @@ class Parts:
             text = self.study.domains[domain].part(part).box
             write_part(path, made, _box(text, made.spatial, f"domains.{domain}.parts.{part}"))
         return path
+
+
+def learnt(kind: str, about: Domain) -> PartName:
+    """Return the part that networks of a kind, translators or segmenters, learn from."""
+    return "look" if kind == "translators" and "look" in about.parts else "train"
 
 
 def _box(text: str, spatial: Shape, where: str) -> Box:

@@ -20,7 +20,7 @@ from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.cost import checked_task, recipe_cost
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.recipes.trials.loading import load_study
-from vol2vol.recipes.trials.parts import Parts, check_data, check_patches
+from vol2vol.recipes.trials.parts import Parts, check_data, check_patches, learnt
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, read_rows
@@ -82,12 +82,13 @@ def check_trainings(study: Study) -> None:
             except BadInput as error:
                 raise BadInput(f"{kind}.{name}: {error}") from None
             for domain in dict.fromkeys(one for pair in study.pairs for one in pair):
-                shape = Parts(study, Path()).shape(domain, "train")
+                part = learnt(kind, study.domains[domain])
+                shape = Parts(study, Path()).shape(domain, part)
                 across = [None] if recipe.dims == 3 else ["zyx".index(plane) for plane in recipe.data.planes]
                 sides = [[n for axis, n in enumerate(shape) if axis != plane] for plane in across]
                 if any(n < p for side in sides for n, p in zip(side, recipe.patch, strict=True)):
                     raise BadInput(
-                        f"{kind}.{name}: domains.{domain}.parts.train of {shape} voxels holds no patch of "
+                        f"{kind}.{name}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of "
                         f"{recipe.patch}: give it a smaller data.patch, or the part more voxels"
                     )
 
@@ -127,7 +128,9 @@ def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
     cost = recipe_cost(recipe)
     seconds = 1 / speed(recipe)
     train = recipe.train
-    patches = min(_voxels(study, name, "train") for name in domains) / prod(recipe.patch)
+    kind = "translators" if recipe.task == "cyclegan" else "segmenters"
+    parts = [(name, learnt(kind, study.domains[name])) for name in domains]
+    patches = min(_voxels(study, *one) for one in parts) / prod(recipe.patch)
     steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
     return Price(
         steps=steps,

@@ -18,7 +18,7 @@ from vol2vol.recipes.yamlfiles import explain
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Becomes part of file names."""
 Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
-PartName = Literal["train", "validate", "test"]
+PartName = Literal["train", "look", "validate", "test"]
 Measure = Literal[
     "seams",
     "mismatch",
@@ -98,8 +98,8 @@ class Domain(Settings):
     more: tuple[str, ...] = ()
     """Paths of further images without masks, which translators learn from too."""
     parts: Mapping[PartName, Part] = {}
-    """Where translators and segmenters learn (train), thresholds are chosen (validate) and everything is judged (test).
-    A bare `z0:z1,y0:y1,x0:x1` is a box; a part not named is the whole."""
+    """Where networks learn (train), thresholds are chosen (validate) and everything is judged (test); where `look` is
+    given, translators learn there instead. A bare `z0:z1,y0:y1,x0:x1` is a box; a part not named is the whole."""
     axes: str | None = None
     """Of files that do not say."""
     voxel_size: tuple[float, float, float] | None = None
