@@ -181,6 +181,22 @@ def test_an_owner_that_starts_again_has_its_claim_back(begun):
     assert not Claims(ledger, "slurm.1_3").take("a")
 
 
+def test_who_was_taken_for_dead_leaves_the_claim_of_another_alone(begun, monkeypatch):
+    clock = Clock(5.0)
+    monkeypatch.setattr(claims_module, "time", clock)
+    ledger = Ledger.of(begun)
+    for row, give_back in (("a", lambda c: c.release("a")), ("b", lambda c: c.fail("b", CannotWrite("too late")))):
+        slept, heir = Claims(ledger, "slept"), Claims(ledger, "heir")
+        assert slept.take(row)
+        assert not heir.take(row)
+        clock.now += claims_module.STALE + 1
+        assert heir.take(row)
+        give_back(slept)
+        assert not Claims(ledger, "third").take(row), "the heir still computes it"
+        heir.release(row)
+        assert Claims(ledger, "third").take(row)
+
+
 def test_a_row_on_which_workers_die_is_given_up_and_named(begun):
     ledger = Ledger.of(begun)
     for _ in range(claims_module.TRIES):

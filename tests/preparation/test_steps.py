@@ -215,6 +215,14 @@ def test_a_split_is_cut_out_of_the_whole(tmp_path):
     np.testing.assert_array_equal(get(made[1].output), everything[:, 10:15])
 
 
+@pytest.mark.parametrize("about", [{"margin": 2}, {"background": (0, 5)}])
+def test_what_content_is_says_nothing_beside_a_box(about):
+    with pytest.raises(ValueError, match="leave them out, or give box content"):
+        Crop(box="0:3,:,:", **about)
+    assert Crop(box="content", **about).open_question
+    assert Crop.model_validate(Crop(box="0:3,:,:").model_dump()).box == "0:3,:,:", "defaults may be written out"
+
+
 @pytest.mark.parametrize("first", [Binarise(), Crop(box=":,:,:")])
 def test_words_tell_steps_apart(first):
     steps = [

@@ -74,13 +74,19 @@ class Claims:
         """Give a row back: it is done, or this worker was told to stop."""
         with self._lock:
             self._mine.pop(row, None)
-        delete_keys(self._folder, f"claims/{row}")
+        if self._is_ours(row):
+            delete_keys(self._folder, f"claims/{row}")
 
     def fail(self, row: str, error: UserError) -> None:
         """Give a row back that could not be computed; others may try."""
         with self._lock:
             mine = self._mine.pop(row)
-        write_key(self._folder, f"claims/{row}", _bytes({**mine, "owner": None, "error": str(error)}))
+        if self._is_ours(row):
+            write_key(self._folder, f"claims/{row}", _bytes({**mine, "owner": None, "error": str(error)}))
+
+    def _is_ours(self, row: str) -> bool:
+        """Say whether a claim is still this worker's: one that was taken for dead has lost its rows to others."""
+        return _parse(read_key(self._folder, f"claims/{row}")).get("owner") == self._owner
 
     @contextmanager
     def beating(self) -> Iterator[None]:

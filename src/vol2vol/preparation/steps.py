@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, parse_box
@@ -93,6 +93,12 @@ class Crop(_Step):
     """For content: voxels from the first to the second value are background; in several channels, in all of them."""
     margin: int = Field(default=0, ge=0)
     """For content: voxels of background that are kept on each side."""
+
+    @model_validator(mode="after")
+    def _content_alone(self) -> Crop:
+        if self.box != CONTENT and (self.margin or self.background != (0.0, 0.0)):
+            raise ValueError("background and margin of a crop say what content is: leave them out, or give box content")
+        return self
 
     @property
     def open_question(self) -> bool:
