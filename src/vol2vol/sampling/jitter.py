@@ -93,9 +93,9 @@ class Jitter(BaseModel):
         """Return a patch in the network's range, changed and clipped to it."""
         bottom, top = intensity.network
         if self.texture or self.shade:
-            image = self._other_inside(image, mask, top - bottom, random)
+            image = np.clip(self._other_inside(image, mask, top - bottom, random), bottom, top)
         if not (self.gain or self.offset or self.gamma or self.noise or self.blur):
-            return np.clip(image, bottom, top) if self.texture or self.shade else image
+            return image
         unit = np.clip((image - bottom) / (top - bottom), 0, 1) ** np.exp(random.uniform(-self.gamma, self.gamma))
         unit = (unit - 0.5) * random.uniform(1 - self.gain, 1 + self.gain) + 0.5
         unit += random.uniform(-self.offset, self.offset)

@@ -81,9 +81,9 @@ class Labelled:
 class LabelledPatches(Dataset):
     """Patches of images with their masks; item i is a pure function of (seed, epoch, i).
 
-    Every patch holds at least the share `foreground` of its voxels inside a mask (0.02 in the stitching paper). Image
-    and mask are flipped, turned, zoomed and pasted alike; the rest of `jitter` changes the image. `patch`, `planes`,
-    `augment` and `seed` are those of `Patches`, which also says what is raised.
+    Every patch, before others are pasted into it, holds at least the share `foreground` of its voxels inside a mask
+    (0.02 in the stitching paper). Image and mask are flipped, turned, zoomed and pasted alike; the rest of `jitter`
+    changes the image. `patch`, `planes`, `augment` and `seed` are those of `Patches`, which also says what is raised.
     """
 
     def __init__(
