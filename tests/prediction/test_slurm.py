@@ -59,9 +59,26 @@ def wait_for(what, seconds=120):
         time.sleep(0.2)
 
 
-def hurried(number):
-    """Let a job that was requeued begin again at once: SLURM has it wait for two minutes."""
-    return subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], capture_output=True, check=False)
+def states(number):
+    """Return the state of each task of an array that has not ended, by its number."""
+    lines = said("squeue", "--noheader", "--array", "--format=%F %K %T").split("\n")
+    return {task: state for array, task, state in (line.split() for line in lines if line) if array == number}
+
+
+def at_work(ledger, owner):
+    """Say whether a task has claimed a row: from then on, or earlier, it listens to signals."""
+    return any(owner in path.read_text() for path in Path(ledger.folder, "claims").glob("*"))
+
+
+def hurry(number):
+    """Let tasks that were requeued begin again: SLURM has them wait for two minutes.
+
+    Not in the second in which they were requeued: what was granted until then is revoked, and they would end at once.
+    """
+    wait_for(lambda: set(states(number).values()) <= {"PENDING"})
+    time.sleep(2)
+    for task in states(number):
+        subprocess.run(["scontrol", "update", f"JobId={number}_{task}", "StartTime=now"], check=True)
 
 
 @pytest.fixture
@@ -79,10 +96,14 @@ def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, 
     number = printed.partition("job ")[2].partition(":")[0]
     assert number.isdigit(), printed
     ledger = Ledger.of(str(out))
-    wait_for(ledger.done)
-    subprocess.run(["scancel", "--signal=USR1", "--batch", number], check=True)
-    wait_for(lambda: hurried(number) and how_made(str(out)).get("complete"))
-    wait_for(lambda: hurried(number) and not said("squeue", "--noheader"))
+    wait_for(lambda: ledger.done() and all(at_work(ledger, f"slurm.{number}_{task}") for task in (0, 1)))
+    subprocess.run(["scancel", "--signal=USR1", "--batch", f"{number}_1"], check=True)
+    wait_for(lambda: states(number)["1"] == "PENDING")
+    assert states(number).get("0") != "PENDING"  # task 1 has the number of the array, but is not the array
+    subprocess.run(["scancel", "--signal=USR1", "--batch", f"{number}_0"], check=False)  # it may be done by now
+    hurry(number)
+    wait_for(lambda: how_made(str(out)).get("complete"))
+    wait_for(lambda: not states(number))
     logs = "".join(path.read_text() for path in tmp_path.glob(f"slurm-{number}_*.out"))
     assert "SIGUSR1: finishing the block under way" in logs
     assert "requeued: True" in logs

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,14 @@ def submit(script: Path) -> str | None:
 
 def requeue() -> bool:
     """Give the job this process runs in back to the queue; return whether that could be asked for."""
-    number, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
-    if not number or scontrol is None:
+    number, scontrol = this_job(), shutil.which("scontrol")
+    if number is None or scontrol is None:
         return False
-    return subprocess.run([scontrol, "requeue", number], capture_output=True, check=False).returncode == 0
+    code = subprocess.run([scontrol, "requeue", number], capture_output=True, check=False).returncode
+    return code in (0, -signal.SIGTERM)  # scontrol is part of the job, and may be told to end before it can answer
+
+
+def this_job() -> str | None:
+    """Return the job this process runs in, a task of an array as ARRAY_TASK: the number of its last task means all."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID") or None

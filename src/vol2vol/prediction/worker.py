@@ -11,6 +11,7 @@ import uuid
 
 from vol2vol.errors import Mismatch, Unreadable, UserError
 from vol2vol.executors.local import FATAL
+from vol2vol.executors.slurm import this_job
 from vol2vol.prediction import portions
 from vol2vol.prediction.claims import STALE, Claims
 from vol2vol.prediction.finishing import finish, finished
@@ -135,5 +136,5 @@ class _Life:
 
 def _owner() -> str:
     """Return a name that a task keeps when SLURM starts it again, and nobody else has."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"slurm.{array}_{task}" if array and task else f"{socket.gethostname()}.{uuid.uuid4().hex}"
+    job = this_job()
+    return f"slurm.{job}" if job and "_" in job else f"{socket.gethostname()}.{uuid.uuid4().hex}"
