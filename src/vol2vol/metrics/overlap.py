@@ -140,16 +140,18 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
 def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
     """Return the stored value that means certainty: 1 for floats and masks of 0 and 1, else the dtype's largest.
 
-    An integer volume is read until a value of half the dtype's largest turns up. Raises `BadInput` where none does,
-    but values above 1: those are numbers of objects, unless `vol2vol predict` wrote them.
+    An integer volume that `vol2vol predict` wrote holds probabilities, however faint. Any other is read until a value
+    of half the dtype's largest turns up. Raises `BadInput` where none does, but values above 1: those are numbers of
+    objects.
     """
     if prediction.dtype.kind != "u":
         return 1.0
     certain, largest = int(np.iinfo(prediction.dtype).max), 0
-    ours = isinstance(prediction.attrs.get("vol2vol"), dict)
+    if isinstance(prediction.attrs.get("vol2vol"), dict):
+        return float(certain)
     for box in boxes:
         largest = max(largest, int(prediction.read(box).max()))
-        if largest > certain // 2 or (ours and largest > 1):
+        if largest > certain // 2:
             return float(certain)
     if largest > 1:
         raise BadInput(
@@ -177,7 +179,7 @@ class SeamOverlap:
     near: float
     interior: float
     shifted: tuple[float, ...]
-    """Near minus interior for grids shifted to where there are no seams."""
+    """Near minus interior for shifted grids, of voxels that are near no seam."""
     effect: Blockwise
     """Near minus interior, minus the mean of the shifted ones; below 0 where seams cost overlap.
 
@@ -199,8 +201,9 @@ def near_seams(
     """Return what overlap loses within `width` voxels of the seams, against grids shifted along all axes together.
 
     `planes` are the positions of seams along Z, Y and X, as `Plan.borders` gives them: a seam at p lies between
-    voxels p - 1 and p; an axis may have none. Shifted grids keep their distance from the true one: neither near zone
-    touches the other. Raises `BadInput` where the spacing leaves no room for them or no voxel is near.
+    voxels p - 1 and p; an axis may have none. Shifted grids keep their distance from the true one: along no axis does
+    one near zone touch the other, and where they cross, or in what is left as interior, voxels near true seams are
+    left out. Raises `BadInput` where the spacing leaves no room for them or no voxel is near.
     """
     alike(prediction, truth)
     offsets = _offsets(planes, truth.spatial, width, shifts)
@@ -211,8 +214,11 @@ def near_seams(
         chosen, real = probability(prediction, box, scale) >= threshold, truth.read(box) != 0
         parts = [chosen & real, chosen & ~real, ~chosen & real]
         inside = [_inside(p, offsets, width, range(a, b)) for p, a, b in zip(planes, box.start, box.stop, strict=True)]
+        for axis in inside:
+            axis[1:] *= axis[0]  # what a shifted grid has away from itself and from the true one
         far = np.stack([_separable(part.sum(0, dtype=np.float64), inside) for part in parts], axis=1)
-        total = np.array([part.sum() for part in parts], np.float64)
+        total = np.broadcast_to(far[0], far.shape).copy()  # a shifted grid has what is away from the true one
+        total[0] = [part.sum() for part in parts]
         rows.add(np.stack([total - far, far], axis=1))  # shift, near or far, count
     counts = rows.sums
     near, interior = iou(counts[:, 0].sum(0))

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -94,6 +96,8 @@ def append_row(folder: str | Path, row: Row, sums: Mapping[str, np.ndarray] | No
             part = folder / BLOCKS / f".{row.trial}.npz.part"
             with part.open("wb") as file:
                 np.savez_compressed(file, **{name: np.asarray(value) for name, value in sums.items()})  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, folder / BLOCKS / f"{row.trial}.npz")
         with (folder / ROWS).open("ab+") as file:
             if file.tell() and _last_byte(folder / ROWS) != b"\n":
@@ -131,7 +135,7 @@ def read_sums(folder: str | Path, trial: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise BadInput(
             f"{path} is damaged ({error}): remove it, and the trial's line, and run the study again"
         ) from None

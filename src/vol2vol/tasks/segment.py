@@ -80,25 +80,30 @@ class Segment(nn.Module):
     def judge(self, networks: Mapping[str, nn.Module], batches: Iterable[Batch]) -> dict[str, float]:
         """Return how far the networks, as they predict, are from held-out masks: all voxels pooled, 0 is perfect.
 
-        `iou_distance` is 1 - intersection / union at a probability of 0.5 (1 where neither has a voxel: nothing was
-        shown), `dice_distance` 1 - soft Dice, `mse` the mean squared error.
+        `iou_distance` is 1 - intersection / union at a probability of 0.5, `dice_distance` 1 - soft Dice, `mse` the
+        mean squared error. Raises `BadInput` where the masks are empty: no checkpoint is better than another there.
         """
         network = networks["forward"]
         training = network.training
         network.eval()
         both = either = product = squares = error = torch.zeros((), dtype=torch.float64)
-        voxels = 0
+        voxels = shown = 0
         for batch in batches:
             p, t = (x.cpu().double() for x in self._found(network, batch))
             hit, there = p > THRESHOLD, t > THRESHOLD
             both, either = both + (hit & there).sum(), either + (hit | there).sum()
             product, squares = product + (p * t).sum(), squares + (p * p).sum() + (t * t).sum()
-            error, voxels = error + ((p - t) ** 2).sum(), voxels + t.numel()
+            error, voxels, shown = error + ((p - t) ** 2).sum(), voxels + t.numel(), shown + int(there.sum())
         network.train(training)
+        if not shown:
+            raise BadInput(
+                "what is held back from training to judge checkpoints holds no foreground: raise data.labels.held_out "
+                "or data.labels.held_out_patches"
+            )
         return {
-            "iou_distance": float(1 - both / either.clamp_min(1)),
+            "iou_distance": float(1 - both / either),
             "dice_distance": float(1 - 2 * product / squares.clamp_min(losses.EMPTY)),
-            "mse": float(error / max(voxels, 1)),
+            "mse": float(error / voxels),
         }
 
     def _found(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

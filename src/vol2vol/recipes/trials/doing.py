@@ -11,17 +11,19 @@ import numpy as np
 
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.devices import find_device
+from vol2vol.prediction.finishing import finished
 from vol2vol.recipes.trials import measuring, segmenting
 from vol2vol.recipes.trials.costing import prediction_cost, training_cost
 from vol2vol.recipes.trials.findings import Findings, blocks_for
 from vol2vol.recipes.trials.making import Judge, Model, Workshop
 from vol2vol.recipes.trials.measuring import Subject
-from vol2vol.recipes.trials.trials import IN_DOMAIN, MEASURED, PICKED, Trial
+from vol2vol.recipes.trials.trials import IN_DOMAIN, MEASURED, PICKED, SEGMENTED, Trial, judges_of, left, measured
 from vol2vol.study.rows import Row
 from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
 
-SEGMENTED = {"segmentation", "objects", "near_seam", "label_free"}
+AGAINST_FIRST = {"distance", "near_seam"}
+"""Measures that also say how a volume differs from that of the first strategy."""
 UNTRANSLATED = (IN_DOMAIN, "identity", "adabn")
 """Translators that leave the source as it is."""
 
@@ -34,13 +36,16 @@ def do(
     What was measured before is kept. Raises whatever makes the trial fail.
     """
     found = Findings.of(before, sums)
-    had = set(found.notes.get(MEASURED, "").split())
-    wanted = [measure for measure in trial.measures if measure not in had]
+    had = measured(before)
+    wanted = left(shop.study, before, trial)
     subject = _translated(shop, trial, found)
     _measure_volume(shop, subject, wanted, found)
     if SEGMENTED & set(wanted):
         _measure_segmentations(shop, subject, wanted, found)
-    found.notes[MEASURED] = " ".join(dict.fromkeys([*sorted(had), *trial.measures]))
+    told = dict.fromkeys([*sorted(had), *trial.measures])
+    if subject.first is None and _has_first(shop, trial):  # it failed; the next start may compare with it
+        told = {measure: None for measure in told if measure not in AGAINST_FIRST}
+    found.notes[MEASURED] = " ".join(told)
     if trial.picked:
         found.notes[PICKED] = trial.picked
     run = "" if trial.kind != "network" or subject.model is None else _relative(subject.model.path, shop.folder)
@@ -101,12 +106,16 @@ def _model(shop: Workshop, trial: Trial) -> Model | None:
 
 
 def _first(shop: Workshop, trial: Trial) -> Path | None:
-    """Return the volume of the first strategy that this one is compared with."""
-    if trial.kind != "network":
+    """Return the whole volume of the first strategy that this one is compared with."""
+    if not _has_first(shop, trial):
         return None
     first = shop.study.translators[trial.translator].reference
     path = shop.folder / "volumes" / f"{replace(trial, strategy=first).name}.zarr"
-    return path if first != trial.strategy and path.exists() else None
+    return path if finished(str(path)) else None
+
+
+def _has_first(shop: Workshop, trial: Trial) -> bool:
+    return trial.kind == "network" and shop.study.translators[trial.translator].reference != trial.strategy
 
 
 def _measure_volume(shop: Workshop, subject: Subject, wanted: Sequence[str], found: Findings) -> None:
@@ -130,8 +139,7 @@ def _measure_segmentations(shop: Workshop, subject: Subject, wanted: Sequence[st
         return
     shop.check_foreground(subject.trial.source)
     judges = _judges(shop, subject.trial)
-    only_label_free = not SEGMENTED & set(wanted) - {"label_free"}
-    asked = judges[: segmenting.WITNESSES] if only_label_free else judges
+    asked = judges[: len(judges_of(shop.study, wanted))]
     segmenting.segment(shop, subject, asked, found)
     takers = {
         "label_free": segmenting.judge_without_labels,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vol2vol.bundles import find_bundle
-from vol2vol.errors import BadInput, Unreadable
+from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract
 from vol2vol.metrics.overlap import curve
@@ -36,7 +36,10 @@ from vol2vol.volumes import open_volume
 log = logging.getLogger(__name__)
 BINS = 256
 """Levels of probability: those of the bytes that segmentations are stored in."""
-FAILURES = (OSError, RuntimeError, MemoryError, ValueError, TypeError, ArithmeticError, LookupError, AssertionError)
+FAILURES = (
+    *(UserError, OSError, RuntimeError, MemoryError, ValueError, TypeError),
+    *(ArithmeticError, LookupError, AssertionError),
+)
 """What a trial may fail of; the other trials go on."""
 Direction = Literal["forward", "backward"]
 FORWARD: Direction = "forward"
@@ -218,8 +221,15 @@ class Workshop:
 
     def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
         """Return what a ruler sees in a volume, remembered: for those that many trials are compared with."""
-        key = (path, by.name, axis, times)
-        seen: Features = self._once(key, lambda: self.seen(path, by, axis, times=times, like=like))
+        seen: Features = self._once((path, by, axis, times), lambda: self.seen(path, by, axis, times=times, like=like))
+        return seen
+
+    def features_of_first(self, path: Path, by: Ruler, axis: Axis, like: Features) -> Features:
+        """Return what a ruler sees in the first of several strategies' volumes, remembered until another one's turn."""
+        kept = self._made.get(("first", by, axis))
+        if kept is None or kept[0] != path:
+            kept = self._made["first", by, axis] = path, self.seen(path, by, axis, like=like)
+        seen: Features = kept[1]
         return seen
 
     def seen(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:

@@ -109,7 +109,7 @@ def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], fou
                 found.number(f"{named}/ceiling", seen.ceiling)
                 found.number(f"{named}/gap_closed", seen.gap_closed)
                 if subject.first is not None:
-                    other = shop.features(subject.first, by, plane, like=before)
+                    other = shop.features_of_first(subject.first, by, plane, before)
                     _beyond(shop, (after, real, other), distance, f"{named}/against_first", found)
 
 

@@ -20,7 +20,7 @@ from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
 from vol2vol.recipes.trials.parts import check_data, check_patches
 from vol2vol.recipes.trials.planning import check_trainings, hours, picked_count
 from vol2vol.recipes.trials.settings import Study
-from vol2vol.recipes.trials.trials import MEASURED, PICKED, Trial, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.recipes.trials.trials import PICKED, Trial, baseline_trials, checkpoint_trials, left, picked_trials
 from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
 from vol2vol.training.run import write_text
 
@@ -73,6 +73,9 @@ def run_study(
     check_masks(settings, shop.parts)
     shop.check_weights()
     with _begun(out, settings):
+        if settings.segmenters:
+            for source in dict.fromkeys(source for source, _ in settings.pairs):
+                shop.check_foreground(source)
         runner = _Runner(shop, every, say)
         runner.run(baseline_trials(settings), ahead=_later(settings))
         runner.run(checkpoint_trials(settings), ahead=_later(settings, checkpoints=False))
@@ -101,7 +104,7 @@ class _Runner:
         """Do all trials that are not done; `ahead` are those that come after them."""
         for number, trial in enumerate(trials):
             row = self.rows.get(trial.name)
-            if row is not None and whole(row, trial):
+            if row is not None and whole(self.shop.study, row, trial):
                 self._note(trial, row)
             else:
                 self._do(trial, left=len(trials) - number - 1 + ahead)
@@ -146,11 +149,9 @@ class _Runner:
             self.reported = time.monotonic()
 
 
-def whole(row: Row | None, trial: Trial) -> bool:
+def whole(study: Study, row: Row | None, trial: Trial) -> bool:
     """Say whether a row tells all that is to be measured of a trial."""
-    if row is None or row.status != "done":
-        return False
-    return set(trial.measures) <= set(row.notes.get(MEASURED, "").split())
+    return row is not None and row.status == "done" and not left(study, row, trial)
 
 
 def _line(error: BaseException) -> str:
@@ -191,7 +192,7 @@ def _compare(kept: Path, told: dict[str, Any]) -> None:
         begun = None
     if not isinstance(begun, dict):
         raise Unreadable(f"{kept} is damaged: choose another folder")
-    for key, old, new in _both(begun, told, ""):
+    for key, old, new in (*_both(begun, told, ""), *_references(begun, told)):
         if old != new:
             raise Mismatch(
                 f"{kept.parent} was begun with {key} {old!r}, now it is {new!r}: set it back or choose another folder"
@@ -208,6 +209,13 @@ def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
         below = f"{key}.{name}" if key else str(name)
         if whole or (name in new and not _among(below, GROWS)):
             yield from _both(old.get(name), new.get(name), below)
+
+
+def _references(begun: dict[str, Any], told: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the strategies that others were compared with, which one that is added may replace."""
+    old, new = (Study.model_validate(data).translators for data in (begun, told))
+    for name in old.keys() & new.keys():
+        yield f"translators.{name}: strategies compared with", old[name].reference, new[name].reference
 
 
 def _among(key: str, patterns: Sequence[str]) -> bool:

@@ -15,16 +15,16 @@ from vol2vol.metrics.overlap import SeamOverlap, curve, full_scale, iou, near_se
 from vol2vol.metrics.pairs import blocks_of
 from vol2vol.metrics.scores import object_scores
 from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction.finishing import finished
 from vol2vol.recipes.evaluate import grids_of
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import BINS, Judge, Workshop
 from vol2vol.recipes.trials.measuring import Subject
+from vol2vol.recipes.trials.trials import WITNESSES
 from vol2vol.volumes import Volume, open_volume
 
 OBJECTS = {"f1_50": "f1", "ap_50": "ap50", "ap_75": "ap75", "count_error": "count_error", "rand_error": "rand"}
 """Scores of objects, and what rows call them."""
-WITNESSES = 2
-"""Segmenters that are asked where nothing but their confidence and agreement is wanted."""
 
 
 def segment(shop: Workshop, subject: Subject, judges: Sequence[Judge], found: Findings) -> None:
@@ -89,7 +89,7 @@ def judge_near_seams(shop: Workshop, subject: Subject, judges: Sequence[Judge], 
         found.blockwise(name, own.effect)
         if subject.first is not None:
             other = _probabilities(shop.folder, _first_trial(shop, subject), judge.name)
-            if other.exists():
+            if finished(str(other)):
                 apart = own.effect.against(near(other).effect)
                 found.number(f"{name}/against_first", apart.value, apart.low, apart.high)
 

@@ -14,6 +14,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.yamlfiles import explain
+from vol2vol.study.conditions import reference
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Becomes part of file names."""
@@ -160,8 +161,8 @@ class Translator(Settings):
 
     @property
     def reference(self) -> Strategy:
-        """The strategy that the others are compared with."""
-        return "exact" if "exact" in self.strategies else next(iter(self.strategies))
+        """The strategy that the others are compared with: the least seamed."""
+        return next(name for name in self.strategies if name == reference(self.strategies))
 
     def ordered(self) -> tuple[Strategy, ...]:
         """Return the strategies, the reference first."""

@@ -31,7 +31,7 @@ def study_standing(folder: str | Path) -> dict[str, Any]:
     later = [] if looking else picked_trials(study, list(rows.values()))
     trials = {one.name: one for one in (*baseline_trials(study), *first, *later)}
     failed = {name: rows[name].reason for name in trials if name in rows and rows[name].status == "failed"}
-    done = [name for name, trial in trials.items() if whole(rows.get(name), trial)]
+    done = [name for name, trial in trials.items() if whole(study, rows.get(name), trial)]
     to_do = [name for name in trials if name not in done and name not in failed]
     found: dict[str, Any] = {"kind": "study", "path": str(folder), "name": study.name, "about": study.about}
     found |= {"done": len(done), "failed": failed, "to do": to_do}

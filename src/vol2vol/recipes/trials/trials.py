@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vol2vol.errors import BadInput
@@ -18,6 +18,10 @@ MEASURED = "measured"
 """The note of a row that says what was measured."""
 PICKED = "picked"
 """The note of a row that says what its checkpoint was picked as."""
+SEGMENTED: frozenset[Measure] = frozenset({"segmentation", "objects", "near_seam", "label_free"})
+"""Measures that segmenters are asked for."""
+WITNESSES = 2
+"""Segmenters that are asked where nothing but their confidence and agreement is wanted."""
 OF_BOUND: tuple[Measure, ...] = ("segmentation", "objects")
 NOT_OF_BASELINES: tuple[Measure, ...] = ("mismatch", "cycle", "near_seam", "seams")
 
@@ -146,6 +150,26 @@ def picked_trials(study: Study, rows: Sequence[Row]) -> list[Trial]:
 
 def _first_of(study: Study, one: Trial) -> Iterator[Trial]:
     return (first for first in _conditions(study, first=True) if first.training == one.training)
+
+
+def judges_of(study: Study, measures: Iterable[str]) -> list[str]:
+    """Return the segmenters, as `name/seed`, that measures ask of a study: all, or the first where two are enough."""
+    asked = SEGMENTED & set(measures)
+    every = [f"{name}/{seed}" for name, about in study.segmenters.items() for seed in about.seeds]
+    return every[:WITNESSES] if asked == {"label_free"} else every if asked else []
+
+
+def measured(row: Row | None) -> set[str]:
+    """Return what a row tells already."""
+    return set() if row is None or row.status != "done" else set(row.notes.get(MEASURED, "").split())
+
+
+def left(study: Study, row: Row | None, trial: Trial) -> list[Measure]:
+    """Return what is still to be measured of a trial: also what segmenters that came later were not asked."""
+    had = measured(row)
+    missing = set(judges_of(study, trial.measures)) - set(row.segmentations if row is not None else ())
+    anew = SEGMENTED if missing else frozenset()
+    return [measure for measure in trial.measures if measure not in had or measure in anew]
 
 
 def picked(picks: Sequence[Pick], rows: Sequence[Row]) -> dict[int, str]:
