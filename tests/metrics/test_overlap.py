@@ -134,7 +134,7 @@ def test_bad_input(tmp_path):
         curve(store(tmp_path / "s.zarr", p[:5]), real)
 
 
-def brute(mask, truth, planes, width, offset):
+def zone(truth, planes, width, offset):
     near = np.zeros(truth.shape, bool)
     for axis, positions in enumerate(planes):
         step = positions[1] - positions[0] if len(positions) > 1 else 0
@@ -142,7 +142,14 @@ def brute(mask, truth, planes, width, offset):
             cut = [slice(None)] * 3
             cut[axis] = slice(max(0, p + offset - width), max(0, p + offset + width))
             near[tuple(cut)] = True
-    return [oracle.jaccard_score(truth[m], mask[m]) for m in (near, ~near)]
+    return near
+
+
+def brute(mask, truth, planes, width, offset):
+    near, counts = zone(truth, planes, width, offset), np.ones(truth.shape, bool)
+    if offset:
+        counts = ~zone(truth, planes, width, 0)
+    return [oracle.jaccard_score(truth[m & counts], mask[m & counts]) for m in (near, ~near)]
 
 
 @pytest.mark.parametrize("block", [None, (7, 9, 11)])
@@ -177,6 +184,21 @@ def test_seams_that_cost_overlap_are_found_and_others_are_not(tmp_path):
     assert seams.effect.interval().high < -0.2
 
 
+def test_what_seams_cost_is_counted_once(tmp_path):
+    """Shifted grids cross the true one: what is lost there is no part of what they are said to lose."""
+    rng = np.random.default_rng(5)
+    truth = np.ones((96, 96, 96), np.uint8)
+    planes = ([32, 64],) * 3
+    near = np.zeros(truth.shape, bool)
+    for axis in range(3):
+        for plane in (32, 64):
+            near |= (abs(np.arange(96) - plane + 0.5) < 4).reshape([-1 if a == axis else 1 for a in range(3)])
+    p = (rng.random(truth.shape) < np.where(near, 0.5, 0.9)).astype(np.float32)
+    found = near_seams(store(tmp_path / "p.zarr", p), store(tmp_path / "t.zarr", truth), planes, width=4, shifts=5)
+    assert found.near - found.interior == pytest.approx(-0.4, abs=0.01)
+    assert found.effect.value == pytest.approx(-0.4, abs=0.01)
+
+
 def test_near_seams_need_room(tmp_path):
     real = store(tmp_path / "t.zarr", draw((4, 40, 40))[1])
     with pytest.raises(BadInput, match="20 voxels apart leave no room for shifted grids with 8 voxels"):
@@ -202,3 +224,7 @@ def test_faint_probabilities_of_a_prediction_are_still_some(tmp_path):
     made.set_attrs({"vol2vol": {"complete": True}})
     assert curve(made, truth).score("iou", 0.5).value == 0
     assert curve(made, truth).score("iou", 0.05).value == 1
+    timid = store(tmp_path / "timid.zarr", np.ones_like(faint))
+    assert curve(timid, truth).score("iou", 0.5).value == 1  # a mask, for all that is known
+    timid.set_attrs({"vol2vol": {"complete": True}})
+    assert curve(timid, truth).score("iou", 0.5).value == 0

@@ -17,7 +17,7 @@ import yaml
 
 from vol2vol.bundles import find_bundle, load_bundle
 from vol2vol.cli import main
-from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable
+from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError
 from vol2vol.geometry import Box
 from vol2vol.metrics.overlap import average_precision, iou
 from vol2vol.phantoms import DOMAINS, render, scene_of
@@ -255,6 +255,11 @@ def test_what_rows_rest_on_is_neither_changed_nor_added(tiny, tmp_path, change, 
     kept.write_text(yaml.safe_dump(begun))
     grown = "translators.deep.strategies.average={tile: 24, halo: 1, overlap: 4}"
     _compare(kept, load_study(tiny, (grown,)).model_dump(mode="json"))
+    blended = load_study(tiny, ("translators.deep.strategies={disjoint: {tile: 22}}",)).model_dump(mode="json")
+    kept.write_text(yaml.safe_dump(blended))
+    with pytest.raises(Mismatch, match=r"strategies compared with 'disjoint', now it is 'exact'"):
+        _compare(kept, begun)
+    kept.write_text(yaml.safe_dump(begun))
     for damaged in ("", "- a", "a:\n\t- b"):
         kept.with_name("damaged").write_text(damaged)
         with pytest.raises(Unreadable, match="damaged"):
@@ -308,6 +313,71 @@ def test_a_failed_trial_is_kept_stops_no_other_and_is_tried_again(tiny, tmp_path
     again = run_study(tiny, tmp_path / "out", overrides=changes)
     assert not again.failed
     assert [row.status for row in read_rows(made.folder)] == ["done", "done"]
+
+
+def test_a_diverged_training_fails_alone(tiny, tmp_path, monkeypatch):
+    def train(*arguments, **settings):
+        raise UserError("the loss of the generators is nan in epoch 1, step 1")
+
+    monkeypatch.setattr("vol2vol.recipes.trials.making.train", train)
+    made = run_study(
+        tiny, tmp_path / "out", overrides=("segmenters={}", "baselines=[identity]", "measures=[structure]")
+    )
+    assert len(made.failed) == 2
+    assert made.done == 1
+    assert "the loss of the generators is nan" in read_rows(made.folder)[-1].reason
+
+
+def test_segmenters_that_come_later_are_asked_of_what_is_done(tiny, ran, tmp_path):
+    folder = tmp_path / "grown"
+    shutil.copytree(ran[0].folder, folder)
+    before = {row.trial: row for row in read_rows(folder)}
+    run_study(tiny, folder, overrides=("segmenters.unet.seeds=[0,1]",))
+    after = {row.trial: row for row in read_rows(folder)}
+    assert after.keys() == before.keys()
+    for name, row in after.items():
+        if "segmentation/unet/0/iou" in before[name].values:
+            assert row.number("segmentation/unet/1/iou") is not None, name
+            assert "segmentation/unet/1/iou" in read_sums(folder, name)
+        same = {value for value in before[name].values if not value.startswith(("label_free", "segmentation"))}
+        assert all(row.values[value] == before[name].values[value] for value in same)
+
+
+def test_a_first_volume_that_failed_is_compared_with_when_it_is_there(tiny, ran, tmp_path, monkeypatch):
+    """Broken off, it is there in part: nothing may be measured against that, and all against the whole one."""
+    folder = tmp_path / "broken"
+    shutil.copytree(ran[0].folder, folder)
+    rows = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    picked = next(row for row in read_rows(folder) if row.strategy == "disjoint")
+    first = picked.trial.replace("disjoint", "exact")
+    (folder / "rows.jsonl").write_text("".join(line for line in rows if f'"{picked.trial}"' not in line))
+    volume = open_volume(folder / "volumes" / f"{first}.zarr")
+    volume.set_attrs({"vol2vol": {**volume.attrs["vol2vol"], "complete": False}})
+    changes = ("measures=[distance, structure]",)
+    monkeypatch.setattr(
+        "vol2vol.recipes.trials.run.left", lambda study, row, trial: [] if row is not None else ["distance"]
+    )
+    run_study(tiny, folder, overrides=changes)
+    alone = next(row for row in read_rows(folder) if row.trial == picked.trial)
+    assert alone.status == "done"
+    assert "distance/encoder/fid/xy/against_first" not in alone.values
+    monkeypatch.undo()
+    monkeypatch.setattr("vol2vol.study.write_study_report", lambda folder: folder / "report.html", raising=False)
+    volume.set_attrs({"vol2vol": {**volume.attrs["vol2vol"], "complete": True}})
+    run_study(tiny, folder, overrides=changes)
+    again = next(row for row in read_rows(folder) if row.trial == picked.trial)
+    known = picked.values["distance/encoder/fid/xy/against_first"]
+    assert again.values["distance/encoder/fid/xy/against_first"] == known
+
+
+def test_targets_have_encoders_of_their_own(tiny, tmp_path):
+    """What one target's encoder sees in a source is not taken for what another's sees."""
+    more = "domains.rodent={phantom: {look: rat, seed: 5, shape: [56, 96, 96]}, parts: {train: '0:24', test: '32:56'}}"
+    few = ("segmenters={}", "translators={}", "baselines=[identity]", "measures=[distance]", more)
+    both = run_study(tiny, tmp_path / "both", overrides=(*few, "pairs=[[rat, human], [rat, rodent]]"))
+    alone = run_study(tiny, tmp_path / "alone", overrides=(*few, "pairs=[[rat, rodent]]"))
+    shared, own = ({row.trial: row for row in read_rows(made.folder)} for made in (both, alone))
+    assert shared["rat-to-rodent.identity"].values == own["rat-to-rodent.identity"].values
 
 
 def test_what_fails_for_all_is_tried_once(tiny, tmp_path, monkeypatch):

@@ -75,6 +75,24 @@ def test_orthoslices_are_judged_by_best_and_worst(made):
     assert verdicts["Orthoslices improve good volumes (the paper: they do not)"] == "not shown"
 
 
+def test_stability_is_that_of_what_networks_make_by_themselves(made):
+    rows, judged = made
+    assert told(rows, judged)["2D trains more stably than 3D"] == "not in these numbers"  # they are as stable
+    fid = {10: 33.0, 20: 34.0, 30: 35.0}
+    steady = [
+        replace(row, values={**row.values, FID: Value(value=fid[row.checkpoint])}) if row.translator == "flat" else row
+        for row in rows
+        if row.translator in ("flat", "deep")
+    ]
+    assert told(steady, judged)["2D trains more stably than 3D"] == "in these numbers"
+    wild = [
+        replace(row, assembly="ortho", values={**row.values, FID: Value(value=9.0 * row.checkpoint**2)})
+        for row in steady
+        if row.translator == "flat"
+    ]
+    assert told([*wild, *steady], judged)["2D trains more stably than 3D"] == "in these numbers"
+
+
 def test_nothing_is_claimed_of_nothing(made):
     _, judged = made
     assert told([], judged) == {}

@@ -52,3 +52,10 @@ def test_rows_of_another_version_and_damage_are_named(tmp_path):
     (tmp_path / "blocks" / "a.npz").write_bytes(b"PK nothing")
     with pytest.raises(BadInput, match="is damaged"):
         read_sums(tmp_path, "a")
+    append_row(tmp_path, row("a"), {"iou": np.arange(6000.0).reshape(2000, 3)})
+    whole = (tmp_path / "blocks" / "a.npz").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:middle], whole[:middle] + bytes(64) + whole[middle + 64 :]):
+        (tmp_path / "blocks" / "a.npz").write_bytes(damaged)
+        with pytest.raises(BadInput, match="is damaged"):
+            read_sums(tmp_path, "a")

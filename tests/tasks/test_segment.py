@@ -61,6 +61,8 @@ def test_it_judges_by_hand_counted_numbers():
     p = torch.tensor([0.9, 0.6, 0.2, 0.1]).reshape(1, 1, 2, 2)
     t = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2)
     said = task.judge({"forward": network}, [{"source": p, "target": t}, {"source": p * 0, "target": t * 0}])
+    with pytest.raises(BadInput, match=r"holds no foreground: raise data\.labels\.held_out"):
+        task.judge({"forward": network}, [{"source": p, "target": t * 0}])
     assert said["iou_distance"] == pytest.approx(1 - 1 / 3)
     assert said["dice_distance"] == pytest.approx(1 - 2 * 1.1 / (0.81 + 0.36 + 0.04 + 0.01 + 2))
     assert said["mse"] == pytest.approx((0.01 + 0.36 + 0.64 + 0.01) / 8)

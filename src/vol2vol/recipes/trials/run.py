@@ -21,6 +21,7 @@ from vol2vol.recipes.trials.parts import check_data, check_patches
 from vol2vol.recipes.trials.planning import check_trainings, hours, picked_count
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import PICKED, Trial, baseline_trials, checkpoint_trials, left, picked_trials
+from vol2vol.study.conditions import reference
 from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
 from vol2vol.training.run import write_text
 
@@ -212,10 +213,12 @@ def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _references(begun: dict[str, Any], told: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the strategies that others were compared with, which one that is added may replace."""
-    old, new = (Study.model_validate(data).translators for data in (begun, told))
-    for name in old.keys() & new.keys():
-        yield f"translators.{name}: strategies compared with", old[name].reference, new[name].reference
+    """Yield the strategies that all others were compared with: one that is added may not take their place."""
+    old, new = (data.get("translators", {}) for data in (begun, told))
+    for name in old:
+        if name in new:
+            before, now = (reference(translators[name].get("strategies", ())) for translators in (old, new))
+            yield f"translators.{name}.strategies compared with", before, now
 
 
 def _among(key: str, patterns: Sequence[str]) -> bool:

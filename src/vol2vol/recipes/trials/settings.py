@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
@@ -162,7 +162,7 @@ class Translator(Settings):
     @property
     def reference(self) -> Strategy:
         """The strategy that the others are compared with: the least seamed."""
-        return next(name for name in self.strategies if name == reference(self.strategies))
+        return cast(Strategy, reference(self.strategies))
 
     def ordered(self) -> tuple[Strategy, ...]:
         """Return the strategies, the reference first."""
