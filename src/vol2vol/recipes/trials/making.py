@@ -150,7 +150,7 @@ class Workshop:
         def make() -> Judge:
             image, mask = self.parts.image(domain, "train"), self.parts.mask(domain, "train")
             log.info("training %s, seed %d, on %s", name, seed, domain)
-            train(about.recipe, image, mask, out, overrides=(*about.overrides, f"train.seed={seed}"))
+            train(about.recipe, image, mask, out, overrides=about.changes(seed, domain))
             chosen = self._threshold(out, about.which, domain, how)
             return Judge(name=f"{name}/{seed}", model=out, which=about.which, predict=how.model_dump(), **chosen)
 

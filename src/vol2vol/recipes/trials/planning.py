@@ -72,25 +72,33 @@ def plan_study(
 
 def check_trainings(study: Study) -> None:
     """Raise `BadInput`, naming the key, where a network cannot work on its patches or a train part holds none."""
-    for kind, every in (("translators", study.translators), ("segmenters", study.segmenters)):
-        for name, about in every.items():
-            recipe = about.resolved(0)
-            try:
-                checked_task(recipe)
-                if kind == "translators":
-                    study.translators[name].epochs()
-            except BadInput as error:
-                raise BadInput(f"{kind}.{name}: {error}") from None
-            for domain in dict.fromkeys(one for pair in study.pairs for one in pair):
-                part = learnt(kind, study.domains[domain])
-                shape = Parts(study, Path()).shape(domain, part)
-                across = [None] if recipe.dims == 3 else ["zyx".index(plane) for plane in recipe.data.planes]
-                sides = [[n for axis, n in enumerate(shape) if axis != plane] for plane in across]
-                if any(n < p for side in sides for n, p in zip(side, recipe.patch, strict=True)):
-                    raise BadInput(
-                        f"{kind}.{name}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of "
-                        f"{recipe.patch}: give it a smaller data.patch, or the part more voxels"
-                    )
+    domains = [*dict.fromkeys(one for pair in study.pairs for one in pair)]
+    for name, translator in study.translators.items():
+        for domain in domains:
+            _check_training(study, f"translators.{name}", translator.resolved(0), domain)
+        try:
+            translator.epochs()
+        except BadInput as error:
+            raise BadInput(f"translators.{name}: {error}") from None
+    for name, segmenter in study.segmenters.items():
+        for domain in domains:
+            _check_training(study, f"segmenters.{name}", segmenter.resolved(0, domain), domain)
+
+
+def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None:
+    try:
+        checked_task(recipe)
+    except BadInput as error:
+        raise BadInput(f"{key}: {error}") from None
+    part = learnt(key.partition(".")[0], study.domains[domain])
+    shape = Parts(study, Path()).shape(domain, part)
+    across = [None] if recipe.dims == 3 else ["zyx".index(plane) for plane in recipe.data.planes]
+    sides = [[n for axis, n in enumerate(shape) if axis != plane] for plane in across]
+    if any(n < p for side in sides for n, p in zip(side, recipe.patch, strict=True)):
+        raise BadInput(
+            f"{key}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of {recipe.patch}: "
+            "give it a smaller data.patch, or the part more voxels"
+        )
 
 
 def picked_count(study: Study) -> int:
@@ -121,7 +129,7 @@ def _prices(study: Study) -> Iterator[tuple[str, Price]]:
     for name, segmenter in study.segmenters.items():
         for domain in domains:
             for seed in segmenter.seeds:
-                yield f"{domain}/{name}-seed{seed}", _price(study, segmenter.resolved(seed), (domain,))
+                yield f"{domain}/{name}-seed{seed}", _price(study, segmenter.resolved(seed, domain), (domain,))
 
 
 def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:

@@ -33,7 +33,7 @@ GROWS = (
     *("segmenters.*.seeds", "segmenters.*.predict"),
 )
 """Keys that may differ on a second start, `*` being any name: what is done stays true, more may be done."""
-WHOLE = ("domains.*.parts", "domains.*.truths", "translators.*.strategies.*")
+WHOLE = ("domains.*.parts", "domains.*.truths", "translators.*.strategies.*", "segmenters.*.domains")
 """Keys below which nothing may be added either: what is not named there means something too."""
 Progress = Callable[[str], object]
 

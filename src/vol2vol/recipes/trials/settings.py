@@ -183,10 +183,16 @@ class Segmenter(Settings):
     """Checkpoint: best, last or epoch-0005."""
     predict: Mapping[str, Any] = {}
     """Settings of predict, such as tile."""
+    domains: Mapping[Name, tuple[str, ...]] = {}
+    """Further changes to the recipe, by the domain that is learnt from."""
 
-    def resolved(self, seed: int) -> Recipe:
-        """Return the recipe with its changes and a seed."""
-        return load_recipe(self.recipe, (*self.overrides, f"train.seed={seed}"))
+    def changes(self, seed: int, domain: str) -> tuple[str, ...]:
+        """Return all changes to the recipe for a domain, with a seed."""
+        return *self.overrides, *self.domains.get(domain, ()), f"train.seed={seed}"
+
+    def resolved(self, seed: int, domain: str = "") -> Recipe:
+        """Return the recipe with its changes, for a domain or those of all, and a seed."""
+        return load_recipe(self.recipe, self.changes(seed, domain))
 
 
 class Distance(Settings):
@@ -276,6 +282,9 @@ class Study(Settings):
                     raise ValueError(f"{name}.{key}: a recipe of task {recipe.task}, not {wanted}")
                 if recipe.train.devices > 1:
                     raise ValueError(f"{name}.{key}: a study trains on one device: set train.devices=1")
+        for key, segmenter in self.segmenters.items():
+            if odd := sorted({*segmenter.domains} - {*self.domains}):
+                raise ValueError(f"segmenters.{key}.domains: there is no domain {odd[0]!r}")
         for key, translator in self.translators.items():
             if translator.heeds and translator.heeds not in self.segmenters:
                 raise ValueError(f"translators.{key}.heeds: there is no segmenter {translator.heeds!r}")
