@@ -17,7 +17,18 @@ from vol2vol.recipes.trials.costing import prediction_cost, training_cost
 from vol2vol.recipes.trials.findings import Findings, blocks_for
 from vol2vol.recipes.trials.making import Judge, Model, Workshop
 from vol2vol.recipes.trials.measuring import Subject
-from vol2vol.recipes.trials.trials import IN_DOMAIN, MEASURED, PICKED, SEGMENTED, Trial, judges_of, left, measured
+from vol2vol.recipes.trials.trials import (
+    COMPARED,
+    IN_DOMAIN,
+    JUDGES,
+    MEASURED,
+    PICKED,
+    SEGMENTED,
+    Trial,
+    judges_of,
+    left,
+    measured,
+)
 from vol2vol.study.rows import Row
 from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
@@ -141,6 +152,8 @@ def _measure_segmentations(shop: Workshop, subject: Subject, wanted: Sequence[st
     judges = _judges(shop, subject.trial)
     asked = judges[: len(judges_of(shop.study, wanted))]
     segmenting.segment(shop, subject, asked, found)
+    if COMPARED & set(wanted):
+        found.notes[JUDGES] = " ".join(judge.name for judge in asked)
     takers = {
         "label_free": segmenting.judge_without_labels,
         "segmentation": segmenting.judge_overlap,

@@ -18,8 +18,12 @@ MEASURED = "measured"
 """The note of a row that says what was measured."""
 PICKED = "picked"
 """The note of a row that says what its checkpoint was picked as."""
-SEGMENTED: frozenset[Measure] = frozenset({"segmentation", "objects", "near_seam", "label_free"})
+COMPARED: frozenset[Measure] = frozenset({"segmentation", "objects", "near_seam"})
+"""Measures that compare what segmenters find with a mask."""
+SEGMENTED: frozenset[Measure] = COMPARED | {"label_free"}
 """Measures that segmenters are asked for."""
+JUDGES = "judges"
+"""The note of a row that names the segmenters by which it was compared with a mask."""
 WITNESSES = 2
 """Segmenters that are asked where nothing but their confidence and agreement is wanted."""
 OF_BOUND: tuple[Measure, ...] = ("segmentation", "objects")
@@ -167,9 +171,11 @@ def measured(row: Row | None) -> set[str]:
 def left(study: Study, row: Row | None, trial: Trial) -> list[Measure]:
     """Return what is still to be measured of a trial: also what segmenters that came later were not asked."""
     had = measured(row)
-    missing = set(judges_of(study, trial.measures)) - set(row.segmentations if row is not None else ())
-    anew = SEGMENTED if missing else frozenset()
-    return [measure for measure in trial.measures if measure not in had or measure in anew]
+    if row is not None:
+        known = row.notes.get(JUDGES, " ".join(row.segmentations)).split()
+        had -= COMPARED if set(judges_of(study, COMPARED)) - set(known) else set()
+        had -= {"label_free"} if set(judges_of(study, ["label_free"])) - set(row.segmentations) else set()
+    return [measure for measure in trial.measures if measure not in had]
 
 
 def picked(picks: Sequence[Pick], rows: Sequence[Row]) -> dict[int, str]:
