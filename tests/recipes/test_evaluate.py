@@ -108,6 +108,8 @@ def test_blind_seams(folder, capsys):
     (one,) = answer(capsys, "seams", folder / "seamed.zarr", "--blind")["passes"]
     assert {row["axis"] for row in one["rows"]} == set("zyx")
     assert one["sentence"].endswith(".")
+    assert main(["evaluate", "seams", str(folder / "seamed.zarr"), "--blind"]) == 0
+    assert "every 16 from 0  p" in capsys.readouterr().out
 
 
 def foot(dims):

@@ -14,7 +14,7 @@ from vol2vol.geometry import Shape
 from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
-    from vol2vol.metrics.comb import CombReport
+    from vol2vol.metrics.comb import CombReport, CombRow
     from vol2vol.metrics.seams import SeamReport
 
 _Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
@@ -110,9 +110,14 @@ def _table(report: SeamReport | CombReport, sentence: str) -> None:
         if row.verdict == "not tested":
             print(f"{name}  not tested: {row.reason}")
             continue
-        where = f"every {row.step}" if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
+        where = _comb(row) if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
         print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
     print(sentence)
+
+
+def _comb(row: CombRow) -> str:
+    bands = f", overlap {row.overlap}" if row.overlap else ""
+    return f"every {row.step} from {row.origin}{bands}"
 
 
 def _plot(path: str, reports: list[Any]) -> None:
