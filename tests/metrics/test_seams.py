@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from seam_textures import joined, offsets, texture, translated
+from seam_textures import joined, offsets, sectioned, texture, translated
 
 from vol2vol import plans
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
-from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.readable import InMemory
 from vol2vol.metrics.seams import SeamReport, seam_tests
@@ -17,7 +16,6 @@ from vol2vol.volumes import create_volume
 
 SMALL = (96, 96, 64)
 GRID = Grid(step=(24, 24, 24))
-FEW = Resampling(resamples=10, method="percentile")
 AVERAGED = Grid(step=(24, 24, 24), overlap=(6, 6, 6))
 
 
@@ -74,12 +72,33 @@ def test_false_alarms_are_five_in_a_hundred(kind):
         x = y if kind == "translated" else None
         y = translated(rng, x) if kind == "translated" else y
         y = np.clip(128 + 20 * y, 0, 255).astype(np.uint8) if kind == "uint8" else y
-        report = seam_tests(y, AVERAGED if kind == "overlapping" else GRID, source=x, resampling=FEW)
+        report = seam_tests(y, AVERAGED if kind == "overlapping" else GRID, source=x)
         p += [row.p for row in made(report)]
         families.append(report.verdict == "seams")
     assert len(p) == 24 * 9
     assert 0.01 < np.mean(np.array(p) < 0.05) < 0.09
     assert np.mean(families) < 0.2
+
+
+def test_intervals_cover_where_whole_planes_differ():
+    rng = np.random.default_rng(4)
+    inside, below = [], []
+    for _ in range(16):
+        rows = made(seam_tests(sectioned(rng, texture(rng, SMALL)), GRID))
+        inside += [row.low < 1 < row.high for row in rows]
+        below += [row.p < 0.05 for row in rows if row.test != "SJE"]
+    assert len(inside) == 16 * 9
+    assert 0.9 < np.mean(inside) < 0.995
+    assert np.mean(below) < 0.1
+
+
+def test_the_interval_leaves_out_1_where_p_is_small():
+    rng = np.random.default_rng(17)
+    for shift in (0.0, 0.02, 0.1):
+        for row in seam_tests(texture(rng, SMALL) + shift * offsets(rng, SMALL, 24), GRID).rows:
+            assert row.low < row.statistic < row.high
+            if not 0.02 < row.p < 0.1:
+                assert (row.low < 1 < row.high) == (row.p > 0.05)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])

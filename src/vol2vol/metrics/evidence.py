@@ -6,18 +6,16 @@ blockiness (Wang, Bovik and Evans 2000); HFR from the loss of variance where pre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from vol2vol.geometry import Shape
-from vol2vol.metrics.bootstrap import Resampling, block_interval
 from vol2vol.metrics.phases import Contrast, contrast, control_phases, in_phase, phase_table, usable_periods
 from vol2vol.metrics.profiles import Profile
 
 TESTS = ("SGR", "SJE", "HFR")
-MOST_BLOCKS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +53,15 @@ class Evidence:
     faces: np.ndarray
     """(periods, faces, step)"""
     planes: np.ndarray
-    """(periods, step): the faces of a plane combined, nearly normal."""
+    """(periods, step): the faces of a plane combined, nearly normal: means of logarithms, or cube roots of means."""
     controls: np.ndarray
     """Phases to compare with."""
     ratios: np.ndarray
     """(periods, faces): what the statistic averages."""
     profile: np.ndarray
     """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
-    combine: Callable[[np.ndarray], np.ndarray]
+    logs: bool
+    """Whether faces are logarithms of what is compared, else themselves."""
     period: int = 1
 
     @property
@@ -74,17 +73,20 @@ class Evidence:
     @property
     def statistic(self) -> float:
         """The test's number: 1 without seams."""
-        return float(self.combine(np.nanmean(self.ratios)))
+        mean = float(np.nanmean(self.ratios))
+        return math.exp(mean) if self.logs else mean
 
-    def interval(self, how: Resampling) -> tuple[float, float]:
-        """Return the bootstrap interval of the statistic over faces, in at most 1024 blocks of neighbours."""
-        values = self.ratios[np.isfinite(self.ratios)]
-        cuts = np.unique(np.linspace(0, values.size, min(MOST_BLOCKS, values.size) + 1).astype(int))[:-1]
-        sums = np.add.reduceat(np.stack([values, np.ones_like(values)], axis=1), cuts)
-        if len(sums) < 2:
-            return float("nan"), float("nan")
-        interval = block_interval(sums, lambda s: self.combine(s[..., 0] / s[..., 1]), how)
-        return interval.low, interval.high
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the interval of the statistic over planes, which leaves out 1 where the Student p is below 1 - level.
+
+        Planes differ as a whole (brightness and contrast of sections), so that their faces are no independent samples.
+        The planes' relative error is that of the controls; without a bound where it exceeds a cube root's mean.
+        """
+        reach = self.contrast.reach(level)
+        if self.logs:
+            return self.statistic * math.exp(-reach), self.statistic * math.exp(reach)
+        share = reach / float(np.nanmean(self.planes[:, self.controls]))
+        return self.statistic / (1 + share) ** 3, self.statistic / (1 - share) ** 3 if share < 1 else math.inf
 
 
 def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[str, Evidence]:
@@ -135,7 +137,7 @@ def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) 
         controls=controls,
         ratios=faces[..., layout.step // 2] - _mean(faces[..., controls], 2),
         profile=np.exp(profile - np.nanmedian(profile[controls])),
-        combine=np.exp,
+        logs=True,
         period=layout.period,
     )
 
@@ -160,7 +162,7 @@ def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
         controls=controls,
         ratios=faces[..., layout.step // 2] / usual,
         profile=profile / usual,
-        combine=np.asarray,
+        logs=False,
         period=layout.period,
     )
 

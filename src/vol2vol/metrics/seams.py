@@ -15,7 +15,6 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Readable
-from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.evidence import TESTS, Evidence, Layout, gather_evidence
 from vol2vol.metrics.grid import AXES, MOST_CELLS, Grid
 from vol2vol.metrics.phases import control_phases, faces_p, holm, rank_p
@@ -43,7 +42,7 @@ class SeamRow:
     """1 without seams."""
     low: float = NAN
     high: float = NAN
-    """95 % block-bootstrap interval over faces."""
+    """95 % interval over planes, as `p`: leaves 1 out where `p` is below 0.05."""
     z: float = NAN
     """Seam planes against control planes, in standard errors over whole planes."""
     p: float = NAN
@@ -127,7 +126,6 @@ def seam_tests(
     guard: int = 8,
     alpha: float = 0.05,
     margin: float = 0.01,
-    resampling: Resampling | None = None,
 ) -> SeamReport:
     """Test a stitched volume for seams on a known grid, in one pass and a few hundred MB whatever its size.
 
@@ -144,7 +142,6 @@ def seam_tests(
     grid = Grid.of(grid) if isinstance(grid, Plan) else grid
     channels = slice(0, stitched.shape[0]), slice(stitched.shape[0], None)
     profiles = measure_profiles(stitched, grid.cells(stitched.spatial, MOST_CELLS), origin)
-    how = resampling or Resampling(method="percentile")
     rows: list[SeamRow] = []
     equivalence: list[Equivalence] = []
     for axis, profile in enumerate(profiles):
@@ -155,7 +152,7 @@ def seam_tests(
             layout = _layout(grid, stitched.spatial[axis], axis, guard)
             found = gather_evidence(profile, channels[0], layout)
             beside = gather_evidence(profile, channels[1], layout) if origin is not None else {}
-        rows += [_row(AXES[axis], test, found.get(test), beside.get(test), how) for test in TESTS]
+        rows += [_row(AXES[axis], test, found.get(test), beside.get(test)) for test in TESTS]
         rows[-3:] = [replace(r, reason=reason) if reason else r for r in rows[-3:]]
         equivalence.append(_equivalence(AXES[axis], found.get("SGR"), margin, rows[-3].reason))
     return SeamReport(grid=grid, margin=margin, alpha=alpha, rows=_judge(rows, alpha), equivalence=tuple(equivalence))
@@ -209,13 +206,13 @@ def _layout(grid: Grid, size: int, axis: int, guard: int) -> Layout:
     return layout
 
 
-def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None, how: Resampling) -> SeamRow:
+def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None) -> SeamRow:
     """Return a row without correction and verdict."""
     if found is None:
         reason = "fewer than two seams have planes with variation on both sides to compare with"
         return SeamRow(axis=axis, test=test, verdict="not tested", reason=reason)
     result = found.contrast
-    low, high = found.interval(how)
+    low, high = found.interval()
     row = SeamRow(
         axis=axis,
         test=test,
