@@ -17,7 +17,7 @@ from vol2vol.errors import BadInput
 from vol2vol.intensity import Readable
 from vol2vol.metrics.evidence import TESTS, Evidence, Layout, gather_evidence
 from vol2vol.metrics.grid import AXES, MOST_CELLS, Grid
-from vol2vol.metrics.phases import control_phases, faces_p, holm, rank_p
+from vol2vol.metrics.phases import faces_p, holm, rank_p
 from vol2vol.metrics.profiles import measure_profiles
 from vol2vol.metrics.readable import as_readable
 from vol2vol.plans import Plan
@@ -25,6 +25,7 @@ from vol2vol.plans import Plan
 Verdict = Literal["seam", "in the source too", "none found", "not tested"]
 Equivalent = Literal["yes", "no", "undecided", "not tested"]
 SMALLEST_STEP = 8
+FLAT = "fewer than two seams have planes with variation on both sides to compare with"
 NAN = float("nan")
 
 
@@ -64,7 +65,10 @@ class SeamRow:
     p_beyond_source: float = NAN
     """Two-sided Student p of the difference to the source."""
     profile: tuple[float, ...] = ()
-    """The statistic with the grid shifted by phi = 0 .. step - 1 planes: a flat line at 1 is seamless."""
+    """The statistic with the grid shifted by phi = 0 .. step - 1 planes: a flat line at 1 is seamless.
+
+    Where planes are compared less those half a tile before, a seam shows upside down at step // 2 too.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +152,13 @@ def seam_tests(
         reason = _untestable(grid, stitched.spatial[axis], axis)
         found: dict[str, Evidence] = {}
         beside: dict[str, Evidence] = {}
+        reasons = dict.fromkeys(TESTS, reason)
         if not reason:
             layout = _layout(grid, stitched.spatial[axis], axis, guard)
+            reasons = {test: layout.lacking(test) or FLAT for test in TESTS}
             found = gather_evidence(profile, channels[0], layout)
             beside = gather_evidence(profile, channels[1], layout) if origin is not None else {}
-        rows += [_row(AXES[axis], test, found.get(test), beside.get(test)) for test in TESTS]
-        rows[-3:] = [replace(r, reason=reason) if reason else r for r in rows[-3:]]
+        rows += [_row(AXES[axis], test, found.get(test), beside.get(test), reasons[test]) for test in TESTS]
         equivalence.append(_equivalence(AXES[axis], found.get("SGR"), margin, rows[-3].reason))
     return SeamReport(grid=grid, margin=margin, alpha=alpha, rows=_judge(rows, alpha), equivalence=tuple(equivalence))
 
@@ -184,15 +189,11 @@ def _untestable(grid: Grid, size: int, axis: int) -> str:
         return f"{number} seams on {size} voxels: at least two are needed"
     if step < SMALLEST_STEP:
         return f"tiles of {step} voxels leave no planes to compare with: at least {SMALLEST_STEP} are needed"
-    if (period := grid.period[axis]) > 1 and control_phases(
-        step, min(SMALLEST_STEP, step // 4), (0,), period
-    ).sum() < 2:
-        return f"tiles of {step} voxels leave fewer than 2 planes in phase with the network's period of {period}"
     return ""
 
 
 def _layout(grid: Grid, size: int, axis: int, guard: int) -> Layout:
-    """Return where the seams are; the guard shrinks where tiles are too small to leave a quarter of their planes."""
+    """Return where the seams are; the guard shrinks where less than a quarter of the planes are left, or too few."""
     step, overlap = grid.step[axis], grid.overlap[axis]
     layout = Layout(
         borders=grid.borders(size, axis),
@@ -201,15 +202,14 @@ def _layout(grid: Grid, size: int, axis: int, guard: int) -> Layout:
         guard=min(guard, step // 4),
         period=grid.period[axis],
     )
-    while layout.guard > 1 and 4 * control_phases(step, layout.guard, layout.offsets).sum() < step:
+    while layout.guard > 1 and (4 * layout.away("SGR").sum() < step or layout.lacking("SGR")):
         layout = replace(layout, guard=layout.guard - 1)
     return layout
 
 
-def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None) -> SeamRow:
-    """Return a row without correction and verdict."""
+def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None, reason: str) -> SeamRow:
+    """Return a row without correction and verdict; the reason is that of a test for which nothing was found."""
     if found is None:
-        reason = "fewer than two seams have planes with variation on both sides to compare with"
         return SeamRow(axis=axis, test=test, verdict="not tested", reason=reason)
     result = found.contrast
     low, high = found.interval()
