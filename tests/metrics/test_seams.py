@@ -1,6 +1,7 @@
 """Seam tests: the formulae by hand, false alarms, and every kind of seam at the size at which it should be found."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from seam_textures import joined, offsets, sectioned, texture, translated
 from vol2vol import plans
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
-from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.grid import BETWEEN, Grid
+from vol2vol.metrics.phases import holm
 from vol2vol.metrics.readable import InMemory
-from vol2vol.metrics.seams import SeamReport, seam_tests
+from vol2vol.metrics.seams import seam_tests
+from vol2vol.metrics.verdicts import SeamReport, judge_together, overall
 from vol2vol.volumes import create_volume
 
 SMALL = (96, 96, 64)
@@ -193,6 +196,56 @@ def test_equivalence_needs_enough_planes():
     assert spoilt.low > 1.01
 
 
+def rough(shape, seed=11):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_an_axis_with_an_untested_seam_is_no_clean_bill():
+    y = rough((60, 120, 120))
+    y[40:] += 3
+    report = seam_tests(y, Grid(step=(40, 40, 40)), margin=0.05)
+    assert [one.seam_free for one in report.equivalence] == ["not tested", "yes", "yes"]
+    assert report.verdict == "undecided"
+    phased = seam_tests(rough((30, 120, 120)), Grid(step=(40, 40, 40), period=(1, 1, 40)), margin=0.05)
+    assert [one.seam_free for one in phased.equivalence] == ["not tested", "yes", "not tested"]
+    assert [one.tiled for one in phased.equivalence] == [False, True, True]
+    assert phased.verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("depth", "step", "verdict"),
+    [
+        (30, 40, "seam-free within 5 %"),
+        (30, 1, "seam-free within 5 %"),
+        (30, BETWEEN, "undecided"),
+        (30, 5, "undecided"),
+    ],
+)
+def test_axes_without_seams_are_left_out_of_the_verdict(depth, step, verdict):
+    report = seam_tests(rough((depth, 120, 120)), Grid(step=(step, 40, 40)), margin=0.05)
+    assert report.equivalence[0].seam_free == "not tested"
+    assert report.equivalence[0].tiled == (verdict == "undecided")
+    assert report.verdict == verdict
+    assert report.to_dict()["verdict"] == verdict
+
+
+def test_reports_of_one_volume_are_corrected_together():
+    y = texture(np.random.default_rng(19), SMALL) + 0.01 * offsets(np.random.default_rng(20), SMALL, 24)
+    alone = [seam_tests(y, Grid(step=(24, 24, 24), origin=(o, o, o))) for o in (0, 6, 12)]
+    together = judge_together(alone)
+    rows = [row for report in together for row in made(report)]
+    np.testing.assert_array_equal([row.p_corrected for row in rows], holm(np.array([row.p for row in rows])))
+    before = [row for report in alone for row in made(report)]
+    assert all(new.p_corrected >= old.p_corrected for new, old in zip(rows, before, strict=True))
+    assert overall(together) == ("seams" if min(row.p_corrected for row in rows) < 0.05 else "undecided")
+    row = replace(made(alone[0])[0], p=0.004)
+    doubtful = [replace(report, rows=(row, *[replace(row, p=0.9)] * 5)) for report in alone]
+    assert overall([judge_together([doubtful[0]])[0]]) == "seams"
+    assert overall(
+        judge_together([doubtful[0], *(replace(r, rows=(replace(row, p=0.9),) * 6) for r in alone[1:])])
+    ) == ("undecided")
+
+
 def test_a_plan_is_a_grid():
     plan = plans.Plan(tile=(40, 40, 40), margin=((4, 4, 4), (4, 4, 4)), step=(24, 24, 24), origin=(0, 0, 0))
     assert Grid.of(plan) == Grid(step=(24, 24, 24), overlap=(8, 8, 8))
@@ -259,6 +312,7 @@ def test_padding_is_left_out():
         ((1, 96, 96), 24, "0 seams on 1 voxels"),
         ((40, 96, 96), 6, "tiles of 6 voxels"),
         ((2, 2, 2), 1, "every plane"),
+        ((40, 96, 96), BETWEEN, "tiles meet between its planes"),
     ],
 )
 def test_what_cannot_be_tested_says_why(shape, step, reason):

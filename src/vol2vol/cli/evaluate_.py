@@ -15,7 +15,7 @@ from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
     from vol2vol.metrics.comb import CombReport, CombRow
-    from vol2vol.metrics.seams import SeamReport
+    from vol2vol.metrics.verdicts import SeamReport
 
 _Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
