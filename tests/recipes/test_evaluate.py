@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vol2vol.cli import main
 from vol2vol.geometry import Box, Footprint
@@ -107,6 +108,22 @@ def test_seams_as_a_table_with_a_picture(folder, capsys, tmp_path):
     with Image.open(plot) as picture:
         assert picture.size[1] > 800
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("window", ["flat", "linear"])
+def test_averages_wider_than_the_band_beside_a_border_are_found_where_the_overlap_is_said(tmp_path, capsys, window):
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.standard_normal((192, 48, 48), np.float32), 1.5, mode="wrap")
+    share = np.full(16, 0.5) if window == "flat" else (np.arange(16) + 0.5) / 16
+    loss = np.ones((4, 48), np.float32)
+    loss[1:, :16] = np.hypot(share, 1 - share)
+    noise = rng.standard_normal(smooth.shape, np.float32) * loss.reshape(-1, 1, 1)
+    path = store(tmp_path / "blended.zarr", smooth / smooth.std() + 0.5 * noise)
+    (blind,) = answer(capsys, "seams", path, "--step", "48,48,48")["passes"]
+    assert blind["verdict"] != "seams"
+    (one,) = answer(capsys, "seams", path, "--step", "48,48,48", "--overlap", "16,0,0")["passes"]
+    assert [row["test"] for row in one["rows"] if row["verdict"] == "seam"] == ["HFR"]
+    assert one["grid"]["overlap"] == [16, 0, 0]
 
 
 def test_blind_seams(folder, capsys):
@@ -304,6 +321,8 @@ def test_distance_by_a_stored_encoder(folder, capsys):
     [
         (["seams", "clean.zarr"], "does not say how it was tiled"),
         (["seams", "clean.zarr", "--origin", "1,1,1"], "need --step"),
+        (["seams", "clean.zarr", "--overlap", "1,1,1"], "need --step"),
+        (["seams", "clean.zarr", "--step", "16,16,16", "--overlap", "-1,0,0"], "three integers"),
         (["seams", "clean.zarr", "--step", "16,16"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,16,1.5"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,0,16"], "at least 1"),
