@@ -15,7 +15,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.machine import describe, save
-from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.comb import comb_test
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.seams import TESTS, seam_tests
@@ -24,7 +23,6 @@ SHAPE = (256, 256, 256)
 GRID = Grid(step=(64, 64, 64))
 KINDS = ((0.6, False), (1.5, False), (3.0, False), (1.5, True))
 """Correlation length in voxels, and whether grey values are log-normal."""
-FEW = Resampling(resamples=10, method="percentile")
 
 
 def texture(rng: np.random.Generator, number: int) -> np.ndarray:
@@ -41,7 +39,7 @@ def false_alarms(textures: int, seed: int = 0) -> dict[str, float]:
     below: dict[str, list[bool]] = {name: [] for name in (*TESTS, "comb", "report", "blind report")}
     for number in range(textures):
         volume = texture(rng, number)
-        known, blind = seam_tests(volume, GRID, resampling=FEW), comb_test(volume)
+        known, blind = seam_tests(volume, GRID), comb_test(volume)
         for row in known.rows:
             below[row.test].append(row.p < 0.05)
         below["comb"] += [row.p < 0.05 for row in blind.rows]

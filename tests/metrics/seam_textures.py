@@ -11,6 +11,16 @@ def texture(rng, shape, sigma=1.5, *, skewed=False):
     return np.exp(values) if skewed else values
 
 
+def sectioned(rng, y, share=0.1):
+    """Planes that differ as a whole along every axis, as sections do: in brightness and contrast by `share`."""
+    y = y.copy()
+    for axis, size in enumerate(y.shape):
+        across = [size if a == axis else 1 for a in range(y.ndim)]
+        gain, shift = share * rng.standard_normal((2, *across)).astype(y.dtype)
+        y = y * np.exp(gain) + shift
+    return y
+
+
 def translated(rng, x, sigma=1.5):
     """A translation with detail of its own: tanh(0.8 x) + 0.3 noise."""
     return np.tanh(0.8 * x) + np.float32(0.3) * texture(rng, x.shape, sigma)

@@ -1,23 +1,29 @@
 """Judging stored volumes through the command line: known answers, JSON that parses, one line for mistakes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vol2vol.cli import main
 from vol2vol.geometry import Box, Footprint
 from vol2vol.metrics.encoder import Encoder, Lesson, train_encoder
 from vol2vol.metrics.features import grey_map
-from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.patches import Cutting
+from vol2vol.metrics.phases import holm
 from vol2vol.metrics.rulers import save_encoder
+from vol2vol.metrics.verdicts import Equivalence, SeamReport, SeamRow
 from vol2vol.plans import exact, planar
 from vol2vol.recipes.distance import Ruler, evaluate_distance
-from vol2vol.recipes.evaluate import evaluate_seams, grids_of
+from vol2vol.recipes.evaluate import evaluate_seams, grids_of, seam_sentence
+from vol2vol.recipes.trials.findings import Findings
+from vol2vol.recipes.trials.measuring import measure_seams
 from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
@@ -104,10 +110,28 @@ def test_seams_as_a_table_with_a_picture(folder, capsys, tmp_path):
         assert np.asarray(picture.convert("L")).std() > 5
 
 
+@pytest.mark.parametrize("window", ["flat", "linear"])
+def test_averages_wider_than_the_band_beside_a_border_are_found_where_the_overlap_is_said(tmp_path, capsys, window):
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.standard_normal((192, 48, 48), np.float32), 1.5, mode="wrap")
+    share = np.full(16, 0.5) if window == "flat" else (np.arange(16) + 0.5) / 16
+    loss = np.ones((4, 48), np.float32)
+    loss[1:, :16] = np.hypot(share, 1 - share)
+    noise = rng.standard_normal(smooth.shape, np.float32) * loss.reshape(-1, 1, 1)
+    path = store(tmp_path / "blended.zarr", smooth / smooth.std() + 0.5 * noise)
+    (blind,) = answer(capsys, "seams", path, "--step", "48,48,48")["passes"]
+    assert blind["verdict"] != "seams"
+    (one,) = answer(capsys, "seams", path, "--step", "48,48,48", "--overlap", "16,0,0")["passes"]
+    assert [row["test"] for row in one["rows"] if row["verdict"] == "seam"] == ["HFR"]
+    assert one["grid"]["overlap"] == [16, 0, 0]
+
+
 def test_blind_seams(folder, capsys):
     (one,) = answer(capsys, "seams", folder / "seamed.zarr", "--blind")["passes"]
     assert {row["axis"] for row in one["rows"]} == set("zyx")
     assert one["sentence"].endswith(".")
+    assert main(["evaluate", "seams", str(folder / "seamed.zarr"), "--blind"]) == 0
+    assert "every 16 from 0  p" in capsys.readouterr().out
 
 
 def foot(dims):
@@ -144,7 +168,92 @@ def test_orthoslices_have_a_grid_per_pass_and_stretched_axes_keep_their_seams(tm
     path = store(tmp_path / "thick.zarr", texture((40, 40, 40)), made(plans[1:2], spatial=(40, 40, 40), planes=160))
     assert grids_of(open_volume(path))[0].step == (step // 4, 1, step)
     path = store(tmp_path / "odd.zarr", texture((40, 40, 40)), made(plans[1:2], spatial=(40, 40, 40), planes=93))
-    assert grids_of(open_volume(path))[0].step[0] > 40
+    assert grids_of(open_volume(path))[0].step[0] == BETWEEN
+    (report,) = evaluate_seams(open_volume(path))
+    assert "z not tested: tiles meet between its planes" in seam_sentence(report)
+    wide = planar(exact(foot(2), (104, 104)), 1)
+    path = store(tmp_path / "one.zarr", texture((40, 40, 40)), made([wide], spatial=(40, 40, 40), planes=93))
+    assert not any(one.tiled for one in evaluate_seams(open_volume(path))[0].equivalence)
+    path = store(tmp_path / "flat.zarr", texture((40, 40, 40)), made(plans[:1], spatial=(40, 40, 40), planes=93))
+    assert grids_of(open_volume(path))[0].step == (1, step, step)
+
+
+def test_passes_are_one_family_of_tests(tmp_path):
+    plans = [planar(exact(foot(2), (24, 24)), axis) for axis in range(3)]
+    path = store(tmp_path / "out.zarr", texture((64, 64, 64)), made(plans, spatial=(64, 64, 64)))
+    reports = evaluate_seams(open_volume(path))
+    rows = [row for report in reports for row in report.rows if row.verdict != "not tested"]
+    assert len(rows) == 18
+    np.testing.assert_array_equal([row.p_corrected for row in rows], holm(np.array([row.p for row in rows])))
+
+
+@pytest.mark.parametrize("height", [0, 60])
+def test_a_study_keeps_the_p_that_the_verdict_rests_on(tmp_path, height):
+    plans = [planar(exact(foot(2), (24, 24)), axis) for axis in range(3)]
+    array = texture((64, 64, 64)) + steps((64, 64, 64), plans[0].step[1], height)
+    path = store(tmp_path / "out.zarr", array, made(plans, spatial=(64, 64, 64)))
+    source = store(tmp_path / "source.zarr", texture((64, 64, 64), seed=1))
+    found, reports = Findings(), evaluate_seams(open_volume(path), open_volume(source))
+    subject = SimpleNamespace(volume=path, source=source)
+    measure_seams(subject, found)
+    p = [value.value for name, value in found.values.items() if name.endswith("/p")]
+    assert len(p) == 9
+    assert min(p) == min(row.p_corrected for report in reports for row in made_rows(report))
+    assert (min(p) < 0.05) == (found.notes["seams/verdict"] == "seams") == bool(height)
+
+
+def made_rows(report):
+    return [row for row in report.rows if row.verdict != "not tested"]
+
+
+def row(axis, verdict="none found", test="SGR", **more):
+    return SeamRow(axis=axis, test=test, verdict=verdict, **more)
+
+
+@pytest.mark.parametrize(
+    ("rows", "states", "said"),
+    [
+        ([row("y"), row("x")], "yy", "No seam found: seam-free within 1 %."),
+        ([row("y"), row("x")], "uu", "too small or too noisy to show that there is none."),
+        (
+            [
+                row("y"),
+                row("x", "not tested", reason="1 seams on 9 voxels"),
+                row("x", "not tested", "SJE", reason="1 s"),
+            ],
+            "yt",
+            "No seam found: seam-free within 1 % along y; x not tested: 1 seams on 9 voxels",
+        ),
+        (
+            [row("y", statistic=1.0321), row("x")],
+            "nu",
+            "No seam found: y is more than 1 % from seamless (SGR 1.032), but not significantly among all tests; "
+            "too small or too noisy to tell along x.",
+        ),
+        (
+            [row("y", "in the source too", statistic=0.95), row("x")],
+            "ny",
+            "seam-free within 1 % along x; y is more than 1 % from seamless (SGR 0.95), as the source is.",
+        ),
+        (
+            [row("y"), row("y", "not tested", "HFR", reason="too few planes"), row("x")],
+            "yy",
+            "No seam found: seam-free within 1 % along y, x; HFR of y not tested: too few planes.",
+        ),
+        ([row("y", "not tested", reason="small")] * 2, "tt", "Not tested: small."),
+        ([row("y", "seam", statistic=2.0), row("x")], "ny", "Seams: y (SGR 2)."),
+    ],
+)
+def test_the_sentence_tells_what_is_open_from_what_differs(rows, states, said):
+    names = {"y": "yes", "n": "no", "u": "undecided", "t": "not tested"}
+    shown = [
+        Equivalence(axis=axis, seam_free=names[state], reason=next(r.reason for r in rows if r.axis in (axis, "y")))
+        for axis, state in zip("yx", states, strict=True)
+    ]
+    shown.insert(0, Equivalence(axis="z", seam_free="not tested", tiled=False, reason="every plane is a tile"))
+    rows = [row("z", "not tested", reason="every plane is a tile"), *rows]
+    report = SeamReport(grid=Grid(step=(1, 9, 9)), margin=0.01, alpha=0.05, rows=tuple(rows), equivalence=tuple(shown))
+    assert said in seam_sentence(report)
 
 
 def test_fidelity_of_a_known_offset(folder, capsys, tmp_path):
@@ -212,6 +321,8 @@ def test_distance_by_a_stored_encoder(folder, capsys):
     [
         (["seams", "clean.zarr"], "does not say how it was tiled"),
         (["seams", "clean.zarr", "--origin", "1,1,1"], "need --step"),
+        (["seams", "clean.zarr", "--overlap", "1,1,1"], "need --step"),
+        (["seams", "clean.zarr", "--step", "16,16,16", "--overlap", "-1,0,0"], "three integers"),
         (["seams", "clean.zarr", "--step", "16,16"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,16,1.5"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,0,16"], "at least 1"),

@@ -14,8 +14,8 @@ from vol2vol.geometry import Shape
 from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
-    from vol2vol.metrics.comb import CombReport
-    from vol2vol.metrics.seams import SeamReport
+    from vol2vol.metrics.comb import CombReport, CombRow
+    from vol2vol.metrics.verdicts import SeamReport
 
 _Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
@@ -45,6 +45,7 @@ def _seams(
     source: parse.Text = None,
     step: parse.VoxelSize = None,
     origin: parse.VoxelSize = None,
+    overlap: parse.VoxelSize = None,
     period: parse.VoxelSize = None,
     blind: bool = False,
     plot: parse.Text = None,
@@ -59,6 +60,7 @@ def _seams(
         source: the volume it was translated from, whose own steps are then discounted.
         step: distance between tiles in voxels, where the volume does not say.
         origin: where the first tile starts, with --step.
+        overlap: voxels that tiles share and in which they are averaged or blended, with --step.
         period: after how many voxels the network repeats, with --step; planes in its phase are compared.
         blind: look for regular seams of any tile size.
         plot: write the statistic by phase of the grid as a picture (.png).
@@ -70,27 +72,24 @@ def _seams(
 
     size = show.numbers(voxel_size, "--voxel-size")
     opened = [open_finished(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
-    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, period), blind=blind)
+    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
         _plot(plot, reports)
-    if json:
-        told = [{**one.to_dict(), "sentence": seam_sentence(one)} for one in reports]
-        show.result({"volume": volume, "passes": told}, as_json=True)
-    for one in [] if json else reports:
-        _table(one, seam_sentence(one))
+    _tell(volume, [(one, seam_sentence(one)) for one in reports], as_json=json)
 
 
-def _grid(step: str | None, origin: str | None, period: str | None) -> Any:
+def _grid(step: str | None, origin: str | None, overlap: str | None, period: str | None) -> Any:
     if step is None:
-        if origin is not None or period is not None:
-            raise BadInput("--origin and --period need --step: how far apart tiles are")
+        if origin is not None or overlap is not None or period is not None:
+            raise BadInput("--origin, --overlap and --period need --step: how far apart tiles are")
         return None
     from vol2vol.metrics.grid import Grid
 
     return Grid(
         step=_voxels(step, "--step"),
         origin=_voxels(origin or "0,0,0", "--origin"),
+        overlap=_voxels(overlap or "0,0,0", "--overlap"),
         period=_voxels(period or "1,1,1", "--period"),
     )
 
@@ -102,6 +101,15 @@ def _voxels(text: str, flag: str) -> Shape:
     return tuple(int(n) for n in found)
 
 
+def _tell(volume: str, found: list[tuple[Any, str]], *, as_json: bool) -> None:
+    if as_json:
+        passes = [{**report.to_dict(), "sentence": sentence} for report, sentence in found]
+        show.result({"volume": volume, "passes": passes}, as_json=True)
+        return
+    for report, sentence in found:
+        _table(report, sentence)
+
+
 def _table(report: SeamReport | CombReport, sentence: str) -> None:
     from vol2vol.metrics.comb import CombRow
 
@@ -110,9 +118,14 @@ def _table(report: SeamReport | CombReport, sentence: str) -> None:
         if row.verdict == "not tested":
             print(f"{name}  not tested: {row.reason}")
             continue
-        where = f"every {row.step}" if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
+        where = _comb(row) if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
         print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
     print(sentence)
+
+
+def _comb(row: CombRow) -> str:
+    bands = f", overlap {row.overlap}" if row.overlap else ""
+    return f"every {row.step} from {row.origin}{bands}"
 
 
 def _plot(path: str, reports: list[Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from scipy.ndimage import median_filter
 
 from vol2vol.errors import BadInput
@@ -22,6 +22,8 @@ SMALLEST, PERIODS = 8, 4
 """Smallest period that is tried by itself, and the fewest whole periods a volume must hold."""
 WIDTH, ORDER = 31, 4
 """Planes of the running median; planes before that predict the next."""
+TERMS = 2000
+"""Of a series whose terms fall at least as a geometric one's."""
 NAN = float("nan")
 
 
@@ -35,7 +37,10 @@ class CombRow:
     step: int = 0
     """Distance between the conspicuous planes in voxels."""
     origin: int = 0
-    """First of them."""
+    """First of them, or of the band of planes."""
+    overlap: int = 0
+    """Voxels of bands that change less than the planes between, as averaging leaves them (bands that fade look
+    narrower, about the same middle); 0 where single planes stand out."""
     statistic: float = NAN
     """Mean power of the comb over mean power of the other frequencies: 1 without seams."""
     p: float = NAN
@@ -75,8 +80,9 @@ def comb_test(volume: Readable | np.ndarray, *, steps: Sequence[int] | None = No
     q(p) = log mean |y(p) - y(p - 1)| less its running median over 31 planes and an autoregression of order 4; a comb of
     period S puts its power on the harmonics k/S: F = mean power there over mean power elsewhere, F(2h, 2o) distributed
     without seams, h and o being the frequencies in either (after the power of the blocky signal in JPEG: Wang, Bovik
-    and Evans 2000). `steps` defaults to every S from 8 voxels to a quarter of the axis; the origin is the phase that
-    stands out most. Raises `BadInput` on voxels that are not finite.
+    and Evans 2000). `steps` defaults to every S from 8 voxels to a quarter of the axis; the period of smallest p is
+    shown, with the origin of the plane of more or less change, or of the band of less, that fits it best. Raises
+    `BadInput` on voxels that are not finite.
     """
     if steps is not None and (not len(steps) or min(steps) < 2):
         raise BadInput(f"steps {list(steps)} must be at least 2 voxels")
@@ -107,26 +113,35 @@ def _scan(axis: str, jump: np.ndarray, steps: Sequence[int] | None) -> CombRow:
         return CombRow(axis=axis, verdict="not tested", reason=reason)
     if not (jump > 0).all():
         return CombRow(axis=axis, verdict="not tested", reason="neighbouring planes are equal somewhere")
-    detail = _detail(np.log(jump).mean(axis=(1, 2, 3)))
-    (p, statistic), step = min((_comb(detail, step), step) for step in candidates)
-    folded = [detail[phase::step].mean() for phase in range(step)]
-    origin = (int(np.argmax(folded)) + ORDER + 1) % step
-    p = min(1.0, p * len(candidates))
+    detail, weights = _detail(np.log(jump).mean(axis=(1, 2, 3)))
+    tried = [(_comb(detail, step), step) for step in candidates]
+    (log_p, statistic), step = min(tried, key=lambda one: (one[0][0], -one[0][1], one[1]))
+    phase, overlap = _place(detail, weights, step)
     return CombRow(
-        axis=axis, verdict="none found", step=step, origin=origin, statistic=statistic, p=p, tried=len(candidates)
+        axis=axis,
+        verdict="none found",
+        step=step,
+        origin=(phase + ORDER + 1) % step,
+        overlap=overlap,
+        statistic=statistic,
+        p=min(1.0, math.exp(log_p) * len(candidates)),
+        tried=len(candidates),
     )
 
 
-def _detail(logs: np.ndarray) -> np.ndarray:
-    """Return a series less its running median and what the `ORDER` planes before predict: white without a comb."""
+def _detail(logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a series less its running median and what the `ORDER` planes before predict, and their weights.
+
+    It is white without a comb.
+    """
     rest = logs - median_filter(logs, size=WIDTH, mode="nearest")
     before = np.stack([rest[ORDER - k : rest.size - k] for k in range(1, ORDER + 1)], axis=1)
     weights = np.linalg.lstsq(before, rest[ORDER:], rcond=None)[0]
-    return rest[ORDER:] - before @ weights
+    return rest[ORDER:] - before @ weights, weights
 
 
 def _comb(detail: np.ndarray, step: int) -> tuple[float, float]:
-    """Return p and F of one period on as many whole periods as there are, without what the running median took away."""
+    """Return log p and F of one period on its whole periods, without what the running median took away."""
     periods = len(detail) // step
     power = np.abs(np.fft.rfft(detail[: periods * step])) ** 2
     bins = np.arange(power.size)
@@ -135,6 +150,39 @@ def _comb(detail: np.ndarray, step: int) -> tuple[float, float]:
     inside, outside = (weight * (used & which) for which in (bins % periods == 0, bins % periods > 0))
     elsewhere = float(power @ outside / outside.sum())
     if elsewhere <= 0:
-        return 1.0, 1.0
+        return 0.0, 1.0
     statistic = float(power @ inside / inside.sum()) / elsewhere
-    return float(stats.f.sf(statistic, inside.sum(), outside.sum())), statistic
+    return _log_tail(statistic, float(inside.sum()), float(outside.sum())), statistic
+
+
+def _log_tail(statistic: float, first: float, second: float) -> float:
+    """Return the logarithm of the p of F with these degrees of freedom, also where p itself is too small for a float.
+
+    There the incomplete beta integral is taken as its series (Abramowitz and Stegun 1964, 26.5.4).
+    """
+    if (p := float(stats.f.sf(statistic, first, second))) > 1e-200:
+        return math.log(p)
+    a, b, x = second / 2, first / 2, second / (second + first * statistic)
+    later = np.arange(TERMS)
+    series = 1 + float(np.cumprod(x * (a + b + later) / (a + 1 + later)).sum())
+    return a * math.log(x) + b * math.log1p(-x) - math.log(a) - float(special.betaln(a, b)) + math.log(series)
+
+
+def _place(detail: np.ndarray, weights: np.ndarray, step: int) -> tuple[int, int]:
+    """Return phase and overlap of the comb that fits the mean period best: one plane, or a band that changes less.
+
+    Where two predictions are averaged over w voxels, w - 1 jumps have half the variance and the two at its ends three
+    quarters. What is fitted went through the same prediction from the planes before as the series did.
+    """
+    folded = np.array([detail[phase::step].mean() for phase in range(step)])
+    best = (0.0, 0, 0)
+    for overlap in range(min(step // 3, WIDTH // 2) + 1):
+        comb = np.zeros(step)
+        comb[: overlap + 1] = -1.0
+        comb[[0, overlap]] = -1.0 if overlap == 0 else math.log(0.75) / math.log(2)
+        comb -= sum(weight * np.roll(comb, k) for k, weight in enumerate(weights, 1))
+        comb -= comb.mean()
+        fits = np.fft.irfft(np.fft.rfft(folded) * np.fft.rfft(comb).conj(), step) / np.linalg.norm(comb)
+        fits = np.abs(fits) if overlap == 0 else fits
+        best = max(best, (float(fits.max()), -int(np.argmax(fits)), overlap))
+    return -best[1], best[2]

@@ -6,18 +6,18 @@ blockiness (Wang, Bovik and Evans 2000); HFR from the loss of variance where pre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from vol2vol.geometry import Shape
-from vol2vol.metrics.bootstrap import Resampling, block_interval
 from vol2vol.metrics.phases import Contrast, contrast, control_phases, in_phase, phase_table, usable_periods
 from vol2vol.metrics.profiles import Profile
 
 TESTS = ("SGR", "SJE", "HFR")
-MOST_BLOCKS = 1024
+FEWEST = (4, 2)
+"""Controls that are needed of neighbouring planes, and of planes a period apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,48 @@ class Layout:
     guard: int
     period: int = 1
     """Of the network's own pattern, counted from the start of a tile."""
+
+    def seam(self, test: str) -> tuple[Shape, int]:
+        """Return where a test looks for a seam, relative to its border, and how far away it compares."""
+        return ((self.overlap // 2,), self.band_guard) if test == "HFR" else (self.offsets, self.guard)
+
+    def away(self, test: str) -> np.ndarray:
+        """Return the phases that are far enough from a seam, and where `halved` from half a tile beside it too."""
+        offsets, guard = self.seam(test)
+        return control_phases(self.step, guard, self._doubled(offsets) if self.halved(test) else offsets)
+
+    def controls(self, test: str) -> np.ndarray:
+        """Return the phases to compare with."""
+        return self.away(test) if self.halved(test) else control_phases(self.step, *self.seam(test)[::-1], self.period)
+
+    def halved(self, test: str) -> bool:
+        """Whether every plane is compared less the one half a tile before, which rids both of the network's pattern.
+
+        So where fewer than 2 planes are in its phase and half a tile is a multiple of its period.
+        """
+        offsets, guard = self.seam(test)
+        if self.period == 1 or self.step % (2 * self.period):
+            return False
+        if control_phases(self.step, guard, offsets, self.period).sum() >= FEWEST[1]:
+            return False
+        beside = control_phases(self.step, guard, self._doubled(offsets))
+        apart = all(abs((b - a) % self.step - self.step // 2) >= guard for a in offsets for b in offsets)
+        return apart and bool(beside.sum() >= FEWEST[0])
+
+    def lacking(self, test: str) -> str:
+        """Say why there is too little to compare with, or nothing."""
+        number, phased = int(self.controls(test).sum()), self.period > 1 and not self.halved(test)
+        if number >= FEWEST[phased]:
+            return ""
+        phase = f" in phase with the network's period of {self.period}" if phased else ""
+        return f"tiles of {self.step} voxels leave {number} planes{phase} to compare with: {FEWEST[phased]} are needed"
+
+    def columns(self, size: int) -> np.ndarray:
+        """Return the phase of every plane of an axis, counted from -step // 2."""
+        return (np.arange(size) - self.borders[0] + self.step // 2) % self.step
+
+    def _doubled(self, offsets: Shape) -> Shape:
+        return (*offsets, *(offset + self.step // 2 for offset in offsets))
 
     @property
     def offsets(self) -> Shape:
@@ -55,14 +97,15 @@ class Evidence:
     faces: np.ndarray
     """(periods, faces, step)"""
     planes: np.ndarray
-    """(periods, step): the faces of a plane combined, nearly normal."""
+    """(periods, step): the faces of a plane combined, nearly normal: means of logarithms, or cube roots of means."""
     controls: np.ndarray
     """Phases to compare with."""
     ratios: np.ndarray
     """(periods, faces): what the statistic averages."""
     profile: np.ndarray
     """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
-    combine: Callable[[np.ndarray], np.ndarray]
+    logs: bool
+    """Whether faces are logarithms of what is compared, else themselves."""
     period: int = 1
 
     @property
@@ -74,17 +117,20 @@ class Evidence:
     @property
     def statistic(self) -> float:
         """The test's number: 1 without seams."""
-        return float(self.combine(np.nanmean(self.ratios)))
+        mean = float(np.nanmean(self.ratios))
+        return math.exp(mean) if self.logs else mean
 
-    def interval(self, how: Resampling) -> tuple[float, float]:
-        """Return the bootstrap interval of the statistic over faces, in at most 1024 blocks of neighbours."""
-        values = self.ratios[np.isfinite(self.ratios)]
-        cuts = np.unique(np.linspace(0, values.size, min(MOST_BLOCKS, values.size) + 1).astype(int))[:-1]
-        sums = np.add.reduceat(np.stack([values, np.ones_like(values)], axis=1), cuts)
-        if len(sums) < 2:
-            return float("nan"), float("nan")
-        interval = block_interval(sums, lambda s: self.combine(s[..., 0] / s[..., 1]), how)
-        return interval.low, interval.high
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the interval of the statistic over planes, which leaves out 1 where the Student p is below 1 - level.
+
+        Planes differ as a whole (brightness and contrast of sections), so that their faces are no independent samples.
+        The planes' relative error is that of the controls; without a bound where it exceeds a cube root's mean.
+        """
+        reach = self.contrast.reach(level)
+        if self.logs:
+            return self.statistic * math.exp(-reach), self.statistic * math.exp(reach)
+        share = reach / float(np.nanmean(self.planes[:, self.controls]))
+        return self.statistic / (1 + share) ** 3, self.statistic / (1 - share) ** 3 if share < 1 else math.inf
 
 
 def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[str, Evidence]:
@@ -96,19 +142,22 @@ def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[s
       planes on either side predict (linear regression over the controls); SJE = mean D^2 / median over control
       phases of mean D^2, each face in units of its cell's mean D^2.
     * HFR, averaging: e = (y - box3(y))^2 in a band around the seam; HFR = exp(mean contrast of log e).
+
+    Where the layout is `halved`, all three are ratios of what is found to the same half a tile before.
     """
-    jump, level, fine = (_flat(a, channels) for a in (profile.jump, profile.level, profile.fine))
+    level = profile.level[:, channels]
+    jump, fine = (_flat(a[:, channels]) for a in (profile.jump, profile.fine))
     with np.errstate(divide="ignore", invalid="ignore"):
         found = {
-            "SGR": _log_evidence(np.log(jump), layout, layout.offsets, layout.guard),
-            "SJE": _energy_evidence(level, layout),
-            "HFR": _log_evidence(np.log(_bands(fine, layout.band)), layout, (layout.overlap // 2,), layout.band_guard),
+            "SGR": _log_evidence(np.log(jump), layout, "SGR"),
+            "SJE": (_halved_energy_evidence if layout.halved("SJE") else _energy_evidence)(level, layout),
+            "HFR": _log_evidence(np.log(_bands(fine, layout.band)), layout, "HFR"),
         }
     return {name: evidence for name, evidence in found.items() if evidence is not None}
 
 
-def _flat(means: np.ndarray, channels: slice) -> np.ndarray:
-    return means[:, channels].reshape(len(means), -1)
+def _flat(means: np.ndarray) -> np.ndarray:
+    return means.reshape(len(means), -1)
 
 
 def _bands(fine: np.ndarray, band: int) -> np.ndarray:
@@ -120,11 +169,12 @@ def _bands(fine: np.ndarray, band: int) -> np.ndarray:
     return result
 
 
-def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) -> Evidence | None:
+def _log_evidence(logs: np.ndarray, layout: Layout, test: str) -> Evidence | None:
     """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
-    controls = control_phases(layout.step, guard, offsets, layout.period)
-    table = phase_table(np.where(np.isfinite(logs), logs, np.nan), layout.borders, layout.step, offsets)
-    faces = _select(table, controls, layout.period)
+    controls, period = layout.controls(test), 1 if layout.halved(test) else layout.period
+    logs = np.where(np.isfinite(logs), logs, np.nan)
+    logs = _less_halfway(logs, layout.step // 2) if layout.halved(test) else logs
+    faces = _select(phase_table(logs, layout.borders, layout.step, layout.seam(test)[0]), controls, period)
     if faces is None:
         return None
     planes = _mean(faces, 1)
@@ -135,16 +185,15 @@ def _log_evidence(logs: np.ndarray, layout: Layout, offsets: Shape, guard: int) 
         controls=controls,
         ratios=faces[..., layout.step // 2] - _mean(faces[..., controls], 2),
         profile=np.exp(profile - np.nanmedian(profile[controls])),
-        combine=np.exp,
-        period=layout.period,
+        logs=True,
+        period=period,
     )
 
 
 def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
     """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
-    controls = control_phases(layout.step, layout.guard, layout.offsets, layout.period)
-    phases = (np.arange(len(level)) - layout.borders[0] + layout.step // 2) % layout.step
-    steps = _unpredicted(np.diff(level, axis=0, prepend=np.nan), controls[phases], min(2, layout.guard - 1))
+    controls = layout.controls("SJE")
+    steps = _unpredicted(_flat(np.diff(level, axis=0, prepend=np.nan)), controls[layout.columns(len(level))], layout)
     energy = phase_table(steps**2, layout.borders, layout.step, layout.offsets)
     scale = _mean(_mean(energy, 2), 0)
     scale[~(scale > 1e-14)] = np.nan
@@ -160,28 +209,47 @@ def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
         controls=controls,
         ratios=faces[..., layout.step // 2] / usual,
         profile=profile / usual,
-        combine=np.asarray,
+        logs=False,
         period=layout.period,
     )
 
 
-def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
-    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two.
+def _halved_energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+    """Lay out logarithms of the mean squared steps of whole planes: the pattern's steps and their energy go.
 
-    At least four controls are needed, of neighbouring planes; two where they are a period apart.
+    Of every plane's steps the mean of those half a tile away over all tiles is taken, per channel.
     """
+    columns, half = layout.columns(len(level)), layout.step // 2
+    steps = np.diff(level, axis=0, prepend=np.nan)
+    steps[:, ~(_mean(steps**2, 0) > 1e-14)] = np.nan
+    tones = np.stack([_mean(_mean(_mean(steps[columns == c], 0), 1), 1) for c in range(layout.step)])
+    steps = _flat(steps - tones[(columns + half) % layout.step, :, None, None])
+    energy = _unpredicted(steps, layout.controls("SJE")[columns], layout) ** 2
+    return _log_evidence(np.log(_mean(energy / _mean(energy, 0), 1))[:, None], layout, "SJE")
+
+
+def _less_halfway(series: np.ndarray, half: int) -> np.ndarray:
+    """Return `(n, faces)` numbers less those `half` planes before, NaN where there are none.
+
+    Not those on both sides: neighbouring seams would share one, and be no independent samples.
+    """
+    return series - np.concatenate([np.full_like(series[:half], np.nan), series[:-half]])
+
+
+def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
+    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two."""
     whole = (np.isfinite(faces) == np.isfinite(faces).any(axis=1, keepdims=True)).all(axis=2)
     faces = np.where(whole[..., None], faces, np.nan)
     keep = usable_periods(_mean(faces, 1), controls)
-    return faces[keep] if keep.sum() >= 2 and controls.sum() >= (4 if period == 1 else 2) else None
+    return faces[keep] if keep.sum() >= 2 and controls.sum() >= FEWEST[period > 1] else None
 
 
-def _unpredicted(steps: np.ndarray, controls: np.ndarray, beside: int) -> np.ndarray:
-    """Return steps `(n, faces)` less their linear prediction from the steps up to `beside` planes away on both sides.
+def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return steps `(n, faces)` less their linear prediction from the steps up to 2 planes away on both sides.
 
     Neighbouring steps of a smooth texture are nearly equal, a seam's is not. Fitted on the control planes.
     """
-    size = len(steps)
+    size, beside = len(steps), min(2, layout.guard - 1)
     if beside < 1 or size <= 2 * beside:
         return steps
     inner = slice(beside, size - beside)

@@ -16,6 +16,8 @@ SMALLEST_CELL = 8
 """Cells narrower than this many voxels are joined: their means are too noisy to be worth their memory."""
 MOST_CELLS = 1 << 20
 """Pairs of plane and cell per axis: their sums take at most 72 MB per channel."""
+BETWEEN = 1 << 40
+"""The step of an axis whose tiles meet between its planes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,10 @@ class Grid:
         """Return the positions p, 0 < p < size, at which a tile starts: its seam lies between p - 1 and p."""
         step, origin = self.step[axis], self.origin[axis]
         return np.arange(origin % step or step, size, step)
+
+    def tiled(self, size: int, axis: int) -> bool:
+        """Say whether tiles meet across an axis of `size` planes, not counting a tile per plane."""
+        return self.step[axis] == BETWEEN or (self.step[axis] > 1 and self.borders(size, axis).size > 0)
 
     def cells(self, spatial: Shape, most: int) -> list[np.ndarray]:
         """Return, per axis, the edges that cut a plane into one cell per tile: ascending, 0 and the size included.

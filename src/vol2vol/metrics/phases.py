@@ -73,9 +73,13 @@ class Contrast:
             return float(stats.t.sf((self.effect - bound) / self.error, self.df))
         return float(self.effect <= bound)
 
+    def reach(self, level: float) -> float:
+        """Return half the width of the Student interval of the effect."""
+        return float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
+
     def interval(self, level: float) -> tuple[float, float]:
         """Return the Student interval of the effect."""
-        reach = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
+        reach = self.reach(level)
         return self.effect - reach, self.effect + reach
 
 

@@ -35,7 +35,7 @@ class Found:
 
     @property
     def p(self) -> float | None:
-        """Smallest p of all tests and axes, which are corrected for their number already."""
+        """Smallest p of all tests, axes and passes, which are corrected for their number already."""
         known = [
             value for test in TESTS for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}/p")) is not None
         ]
@@ -78,7 +78,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
         "from 1, all are in the CSV. S4: how much the volume changes, on average and at most, in standard deviations, "
         "when its tiles are moved by one period of the network; 0 where they do not matter. p is the smallest of all "
-        "tests and axes, corrected for their number.",
+        "tests, axes and passes, corrected for their number; where it is small without seams, the source has the same.",
     )
 
 

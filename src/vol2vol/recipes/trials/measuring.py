@@ -15,7 +15,7 @@ from vol2vol.metrics.features import Features
 from vol2vol.metrics.fidelity import psnr, to_source, to_truth
 from vol2vol.metrics.pairs import compare, extremes
 from vol2vol.metrics.realism import Distance, distance_interval, scale
-from vol2vol.metrics.seams import SeamReport, SeamRow
+from vol2vol.metrics.verdicts import SeamReport, SeamRow, overall
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.certificate import certify
 from vol2vol.recipes.distance import Ruler
@@ -46,28 +46,22 @@ class Subject:
 
 
 def measure_seams(subject: Subject, found: Findings) -> None:
-    """Test the volume for seams; of several passes the clearest answer counts, corrected for their number."""
+    """Test the volume for seams; of several passes, which are corrected together, the clearest answer counts."""
     volume, source = open_volume(subject.volume), open_volume(subject.source)
     reports = [one for one in evaluate_seams(volume, source) if isinstance(one, SeamReport)]  # type: ignore[union-attr]
     clearest: dict[tuple[str, str], SeamRow] = {}
     for report in reports:
         for row in report.rows:
             kept = clearest.get((row.axis, row.test))
-            if row.verdict != "not tested" and (kept is None or row.p_corrected < kept.p_corrected):
+            if row.verdict != "not tested" and (kept is None or row.p < kept.p):
                 clearest[row.axis, row.test] = row
     for (axis, test), row in clearest.items():
         name = f"seams/{test.lower()}/{axis}"
         found.number(name, row.statistic, row.low, row.high)
-        found.number(f"{name}/p", min(1.0, row.p_corrected * len(reports)))
+        found.number(f"{name}/p", row.p_corrected)
         found.number(f"{name}/source", row.source)
     found.notes["seams"] = " ".join(dict.fromkeys(map(seam_sentence, reports)))
-    found.notes["seams/verdict"] = _verdict(reports)
-
-
-def _verdict(reports: list[SeamReport]) -> str:
-    """Return the gravest verdict of several passes."""
-    states = {report.verdict for report in reports}
-    return next((one for one in ("seams", "undecided", "not tested") if one in states), min(states))
+    found.notes["seams/verdict"] = overall(reports)
 
 
 def measure_mismatch_of(subject: Subject, found: Findings) -> None:
