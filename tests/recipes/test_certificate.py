@@ -352,7 +352,8 @@ def test_a_volume_smaller_than_the_tile_is_mirrored(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["network.pt2"], "torch.export.load"),
+        (["network.pt2"], "does not exist"),
+        (["network.onnx"], "give the module to vol2vol.certify"),
         (["nothing"], "does not exist"),
         (["model", "in.zarr", "--direction", "sideways"], "sideways"),
         (["model", "nothing.zarr"], "nothing.zarr"),

@@ -6,7 +6,6 @@ matter). What is measured is compared with what was derived from the layers; ove
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import prod
@@ -21,16 +20,17 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.recipes.evaluate import plain
+from vol2vol.recipes.foreign import is_foreign, open_foreign
 from vol2vol.recipes.mismatch import SIDES, Mismatch, measure_smallest, measure_typical, tile_of, typical_tile
-from vol2vol.recipes.probe import Network, Probe, Spread, Unmoved, accepted, measure_axis, measure_footprint, positive
+from vol2vol.recipes.probe import Network, Probe, Spread, Unmoved, accepted, measure_footprint
 from vol2vol.recipes.scene import Scene
+from vol2vol.recipes.twin import measure_twin
 from vol2vol.volumes import Volume
 
 LARGEST = 1 << 17
 """Voxels of a region up to which tiles are compared in double precision."""
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Disagreement of tiles, in standard deviations of the output, that counts as rounding."""
-FOREIGN = (".pt2", ".pt", ".pth", ".onnx", ".zip", ".yaml", ".yml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,45 +77,41 @@ def certify(
     dims: int | None = None,
     channels: int | None = None,
     size: Shape | None = None,
+    trust: bool = False,
 ) -> Certificate:
     """Measure whether a network's tiles can be stitched, on tiles of a volume, or of noise where none is given.
 
     `network` is a bundle, its path, a network of `vol2vol.nets`, or any callable from tensors (1, channels, [Z,] Y, X);
     for the last give `dims`, `channels` where there are several and, where it accepts few sizes, `size`; `footprint` is
-    then a claim to be checked. Networks in other files than bundles are refused: reading those may execute what is in
-    them. Raises `BadInput`, `NotFound`.
+    then a claim to be checked. Files of torch.export (.pt2) and models of bioimage.io are read with `trust` only, since
+    reading them may execute what is in them. Raises `BadInput`, `NotFound`, `Unreadable`.
     """
-    if isinstance(network, str | Path):
-        network = load_bundle(_checked(Path(network), which))
+    if isinstance(network, str | Path) and is_foreign(Path(network)):
+        opened = open_foreign(Path(network), trust=trust)
+        dims, channels, size = dims or opened.dims, channels or opened.channels, size or opened.size
+        network = opened.network
+    elif isinstance(network, str | Path):
+        network = load_bundle(find_bundle(Path(network), which))
     intensity, patch = None, None
     if isinstance(network, Bundle):
         intensity = network.intensity["source" if direction == "forward" else "target"]
         patch = network.meta["provenance"].get("patch")
         network = network.network(direction)
     if isinstance(network, nn.Module) and hasattr(network, "describe"):
-        shown = Scene(
-            dims=network.dims,  # type: ignore[arg-type]
-            channels=network.in_channels,  # type: ignore[arg-type]
-            volume=volume,
-            intensity=intensity,
-        )
+        seen: Any = network
+        shown = Scene(dims=seen.dims, channels=seen.in_channels, volume=volume, intensity=intensity)
         return _certify_own(network, shown, footprint, patch)
-    dims = dims or getattr(network, "dims", None)
+    probe = _probe(network, dims or getattr(network, "dims", None), channels or 1)
+    shown = Scene(dims=probe.dims, channels=probe.channels, volume=volume)
+    return _certify_other(probe, shown, footprint, size)
+
+
+def _probe(network: Network, dims: int | None, channels: int) -> Probe:
     if dims not in (2, 3):
         raise BadInput("a network of other making needs dims=2 for images or dims=3 for volumes")
     if isinstance(network, nn.Module) and not isinstance(network, torch.fx.GraphModule):
         network = deepcopy(network).eval()
-    probe = Probe(network=network, dims=dims, channels=channels or 1, dtype=_dtype(network))
-    return _certify_other(probe, Scene(dims=dims, channels=probe.channels, volume=volume), footprint, size)
-
-
-def _checked(path: Path, which: str) -> Path:
-    if path.suffix in FOREIGN:
-        raise BadInput(
-            f"{path}: reading such a file may execute what is in it, which vol2vol does not do; open it yourself "
-            "(torch.export.load) and give its module to vol2vol.certify(module, dims=...)"
-        )
-    return find_bundle(path, which)
+    return Probe(network=network, dims=dims, channels=channels, dtype=_dtype(network))
 
 
 def _dtype(network: Network) -> torch.dtype:
@@ -125,7 +121,7 @@ def _dtype(network: Network) -> torch.dtype:
 
 def _certify_own(network: nn.Module, shown: Scene, claim: Footprint | None, patch: int | None) -> Certificate:
     derived = claim or nets.footprint(network)
-    measured, geometry = _measure_own(network, derived)
+    measured, geometry = measure_twin(network, derived)
     copy = deepcopy(network).eval()
     described: dict[str, Any] = network.describe()  # type: ignore[operator]
     segments = described["name"] == "segmenter" and described["arguments"].get("final") != "none"
@@ -143,40 +139,6 @@ def _certify_own(network: nn.Module, shown: Scene, claim: Footprint | None, patc
         layers=nets.tile_dependent(copy), found=Mismatch(**vars(smallest), **vars(typical)), rounding=ROUNDING[precise],
         data=shown.name,
     )  # fmt: skip
-
-
-def _measure_own(network: nn.Module, claim: Footprint) -> tuple[dict[str, Spread], Footprint]:
-    """Measure a twin of the same layers, thin and with positive weights, its statistics fixed: geometry alone.
-
-    Returns what its layers say beside. Along axes with the same claim only the last is measured.
-    """
-    described: dict[str, Any] = network.describe()  # type: ignore[operator]
-    arguments = described["arguments"]
-    plain = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
-    twin = nets.build(described["name"], **{**arguments, **{k: v for k, v in plain.items() if k in arguments}})
-    channels: int = twin.in_channels  # type: ignore[assignment]
-    geometry = nets.footprint(twin)
-    probe = positive(Probe(network=twin.double().eval(), dims=claim.dims, channels=channels, trim=geometry.trim[0]))
-    numbers = zip(*claim.reach, claim.period, claim.residue, strict=True)
-    found: dict[tuple[int, ...], Spread] = {}
-    alike = list(numbers)
-    for axis in reversed(range(claim.dims)):
-        if alike[axis] not in found:
-            sizes = _sizes(probe, geometry, axis)
-            found[alike[axis]] = measure_axis(probe, sizes, axis, step=geometry.period[axis], guess=claim.period[axis])
-    return {"zyx"[axis - claim.dims]: found[key] for axis, key in enumerate(alike)}, geometry
-
-
-def _sizes(probe: Probe, geometry: Footprint, axis: int) -> Iterator[Shape]:
-    """Yield growing admissible inputs, long along one axis, across it as small as the network takes."""
-    period = geometry.period[axis]
-    steps = range(1 + max(n // p for n, p in zip(geometry.minimum, geometry.period, strict=True)))
-    columns = list(zip(geometry.residue, geometry.period, geometry.minimum, strict=True))
-    small = accepted(probe, (tuple(min(r + k * p, n) for r, p, n in columns) for k in steps)) or geometry.minimum
-    reach = max(geometry.reach[0][axis], geometry.reach[1][axis])
-    for factor in (2, 4):
-        length = geometry.minimum[axis] + factor * (-(-reach // period) + 1) * period
-        yield (*small[:axis], length, *small[axis + 1 :])
 
 
 def _certify_other(probe: Probe, shown: Scene, claim: Footprint | None, size: Shape | None) -> Certificate:
