@@ -275,6 +275,45 @@ def test_overlap_of_known_masks(folder, capsys):
     assert half["iou"]["value"] < 0.5
 
 
+def test_the_threshold_is_chosen_on_validation_data(folder, capsys, tmp_path):
+    """On the mask itself another threshold would be better: validation data know nothing of it."""
+    clean = texture()
+    brighter = store(tmp_path / "val.zarr", np.clip((clean - 70) / 120, 0, 1))
+    words = ["overlap", folder / "chance.zarr", folder / "mask.zarr"]
+    told = answer(capsys, *words, "--validation", brighter, folder / "mask.zarr")
+    assert told["threshold"] == pytest.approx(70 / 120, abs=1e-2)
+    assert told["threshold chosen on"] == f"{brighter} and {folder / 'mask.zarr'}"
+    best = answer(capsys, *words, "--threshold", "best")
+    assert best["threshold"] == pytest.approx(0.5, abs=1e-2)
+    assert told["iou"]["value"] < best["iou"]["value"] - 0.1
+
+
+def test_what_overlap_loses_near_seams(capsys, tmp_path):
+    """Foreground that is missed within two voxels of the seams, and nowhere else."""
+    plan = exact(foot(2), (40, 40))
+    shape, step = (4, 160, 160), plan.step[1]
+    rng = np.random.default_rng(0)
+    mask = (rng.random(shape) < 0.5).astype(np.uint8)
+    at = [np.arange(n) for n in shape]
+    lost = [(a + 2) % step < 4 if axis else np.zeros(len(a), bool) for axis, a in enumerate(at)]
+    lost = lost[1][None, :, None] | lost[2][None, None, :]
+    assert 24 < step < 60
+    translated = store(tmp_path / "translated.zarr", mask, made([planar(plan, 0)], spatial=shape))
+    truth, seen = store(tmp_path / "mask.zarr", mask), store(tmp_path / "seen.zarr", mask * ~lost)
+    words = ["overlap", seen, truth, "--seams", translated, "--near"]
+    told = answer(capsys, *words, "4")["near seams"]
+    assert (told["seams"]["z"], told["seams"]["y"], told["voxels"]) == (0, (160 - 1) // step, 4)
+    assert told["iou elsewhere"] > 0.9
+    assert told["near minus elsewhere"] < -0.3
+    assert told["effect"]["high"] < -0.2
+    whole = answer(capsys, "overlap", truth, truth, "--seams", translated, "--near", "4")["near seams"]
+    assert whole["effect"]["value"] == 0
+    other = store(tmp_path / "other.zarr", mask[:, :100])
+    assert "name the translated volume" in refused(capsys, "overlap", seen, truth, "--seams", other)
+    assert "does not say where tiles meet" in refused(capsys, "overlap", seen, truth, "--seams", truth)
+    assert "no room for shifted grids" in refused(capsys, *words, "40")
+
+
 def test_objects_are_parted_and_counted(folder, capsys):
     at = np.indices((20, 30, 50))
     inside = [
@@ -337,6 +376,11 @@ def test_distance_by_a_stored_encoder(folder, capsys):
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "no probability"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "not numbers"),
         (["overlap", "chance.zarr", "mask.zarr", "--depth", "2"], "add --instances watershed"),
+        (["overlap", "chance.zarr", "mask.zarr", "--near", "4"], "add --seams TRANSLATED"),
+        (
+            ["overlap", "chance.zarr", "mask.zarr", "--threshold", "best", "--validation", "a.zarr", "b.zarr"],
+            "leave --threshold out",
+        ),
         (["overlap", "chance.zarr", "mask.zarr", "--instances", "watershed", "--depth", "0"], "depth <= reach"),
         (["overlap", "chance.zarr", "mask.zarr", "--least", "0"], "use 1 or above"),
         (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),

@@ -21,23 +21,25 @@ def _certify(
     *,
     direction: Literal["forward", "backward"] = "forward",
     checkpoint: str = "last",
+    trust: bool = False,
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Measure whether a model's tiles can be stitched without seams, and say why not; exit code 1 where not.
 
     Args:
-        model: a model bundle, or a run folder.
+        model: a model bundle, a run folder, a .pt2 file of torch.export or a model of bioimage.io (folder or zip).
         volume: what the compared tiles show; noise where it is left out.
         direction: which of the model's networks.
         checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        trust: read a .pt2 file or a model of bioimage.io, which may execute what is in it.
         about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.recipes import certify
 
     opened = None if volume is None else open_finished(volume, **about.told())
-    found = certify(model, opened, direction=direction, which=checkpoint)
+    found = certify(model, opened, direction=direction, which=checkpoint, trust=trust)
     told: dict[str, Any] = found.to_dict()
     if not json:
         told["reasons"] = "; ".join(found.reasons) or "none"

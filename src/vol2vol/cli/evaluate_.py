@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -167,16 +168,50 @@ def _fidelity(
     show.result(evaluate_fidelity(*_pair(volume, truth, axes, voxel_size)), as_json=json)
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """From which probability on a voxel is foreground."""
+
+    threshold: parse.Text = None
+    """probability from which on a voxel is foreground (0.5), or best: the highest IoU on this very mask."""
+    validation: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="PREDICTION MASK")] = None
+    """another prediction and its mask, on which the threshold of highest IoU is chosen instead."""
+
+    def level(self) -> float | Literal["best"]:
+        """Return the threshold that was told."""
+        if self.validation is not None and self.threshold is not None:
+            raise BadInput("--validation chooses the threshold: leave --threshold out")
+        if self.threshold == "best":
+            return "best"
+        told = show.numbers(self.threshold or "0.5", "--threshold") or []
+        if len(told) != 1:
+            raise BadInput(f"--threshold {self.threshold!r} is not one number: give 0 to 1, or best")
+        return told[0]
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Which seams."""
+
+    seams: Annotated[str | None, tyro.conf.arg(metavar="TRANSLATED")] = None
+    """the translated volume that was segmented: what overlap loses near its seams."""
+    near: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None
+    """with --seams, voxels on either side of a seam that count as near it (8)."""
+
+
+_TOLD, _NOWHERE = _Choice(), _Near()
+
+
 def _overlap(
     prediction: _Path,
     mask: _Path,
     *,
-    threshold: str = "0.5",
+    choice: tyro.conf.OmitArgPrefixes[_Choice] = _TOLD,
+    by: tyro.conf.OmitArgPrefixes[_Near] = _NOWHERE,
     instances: Literal["components", "watershed"] = "components",
     depth: Annotated[float | None, tyro.conf.arg(metavar="VOXELS")] = None,
     least: int = 1,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects found and counted.
@@ -185,12 +220,12 @@ def _overlap(
         prediction: probabilities (floats in 0..1, uint8 or uint16 up to the type's largest) or a mask, no numbers of
             objects.
         mask: the truth, foreground where it is not 0.
-        threshold: probability from which on a voxel is foreground, or best: the highest IoU on this very mask.
+        choice: the threshold.
+        by: the seams.
         instances: what an object is, on both sides: what hangs together, or parted at its necks.
         depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2).
         least: voxels from which an object is counted.
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say.
+        about: what files do not say.
         json: print as JSON.
     """
     from vol2vol.metrics.watershed import Parting
@@ -199,14 +234,24 @@ def _overlap(
     if depth is not None and instances == "components":
         raise BadInput("--depth says where a watershed parts: add --instances watershed")
     parting = None if instances == "components" else Parting() if depth is None else Parting(depth=depth)
-    level: float | Literal["best"] = "best"
-    if threshold != "best":
-        told = show.numbers(threshold, "--threshold") or []
-        if len(told) != 1:
-            raise BadInput(f"--threshold {threshold!r} is not one number: give 0 to 1, or best")
-        level = told[0]
-    volumes = _pair(prediction, mask, axes, voxel_size)
-    show.result(evaluate_overlap(*volumes, threshold=level, parting=parting, least=least), as_json=json)
+    volumes = [open_finished(path, **about.told()) for path in (prediction, mask)]
+    asked = {"parting": parting, "least": least, **_asked(choice, by, about)}
+    show.result(evaluate_overlap(*volumes, **asked), as_json=json)
+
+
+def _asked(choice: _Choice, by: _Near, about: parse.Unsaid) -> dict[str, Any]:
+    """Return what else overlap is asked, by keyword."""
+    from vol2vol.recipes.evaluate import NEAR
+
+    if by.near is not None and by.seams is None:
+        raise BadInput("--near says how far from seams: add --seams TRANSLATED")
+    level, told = choice.level(), about.told()
+    return {
+        "threshold": level,
+        "validation": choice.validation and tuple(open_finished(path, **told) for path in choice.validation),
+        "seams": by.seams and open_finished(by.seams, **told),
+        "near": NEAR if by.near is None else by.near,
+    }
 
 
 def _distance(

@@ -6,32 +6,31 @@ matter). What is measured is compared with what was derived from the layers; ove
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vol2vol import nets
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, Shape
-from vol2vol.intensity import Intensity
-from vol2vol.phantoms.noise import smooth, white
+from vol2vol.geometry import Footprint, Shape
 from vol2vol.recipes.evaluate import plain
-from vol2vol.recipes.mismatch import Mismatch, measure_mismatch, tile_of
-from vol2vol.recipes.probe import Network, Probe, Spread, accepted, measure_axis, measure_footprint, positive
+from vol2vol.recipes.foreign import is_foreign, open_foreign
+from vol2vol.recipes.mismatch import SIDES, Mismatch, measure_smallest, measure_typical, tile_of, typical_tile
+from vol2vol.recipes.probe import Network, Probe, Spread, Unmoved, accepted, measure_footprint
+from vol2vol.recipes.scene import Scene
+from vol2vol.recipes.twin import measure_twin
 from vol2vol.volumes import Volume
 
 LARGEST = 1 << 17
 """Voxels of a region up to which tiles are compared in double precision."""
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Disagreement of tiles, in standard deviations of the output, that counts as rounding."""
-FOREIGN = (".pt2", ".pt", ".pth", ".onnx", ".zip", ".yaml", ".yml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,41 +75,43 @@ def certify(
     which: str = "last",
     footprint: Footprint | None = None,
     dims: int | None = None,
-    channels: int = 1,
+    channels: int | None = None,
     size: Shape | None = None,
+    trust: bool = False,
 ) -> Certificate:
     """Measure whether a network's tiles can be stitched, on tiles of a volume, or of noise where none is given.
 
-    `network` is a bundle, its path, a network of `vol2vol.nets`, or any callable from tensors (1, channels, [Z,] Y, X),
-    such as the module of a `torch.export` program. For the last give `dims` and, where it accepts few sizes, `size`;
-    `footprint` is then a claim to be checked. Networks in other files than bundles are refused: reading those may
-    execute what is in them. Raises `BadInput`, `NotFound`.
+    `network` is a bundle, its path, a network of `vol2vol.nets`, or any callable from tensors (1, channels, [Z,] Y, X);
+    for the last give `dims`, `channels` where there are several and, where it accepts few sizes, `size`; `footprint` is
+    then a claim to be checked. Files of torch.export (.pt2) and models of bioimage.io are read with `trust` only, since
+    reading them may execute what is in them. Raises `BadInput`, `NotFound`, `Unreadable`.
     """
-    if isinstance(network, str | Path):
-        network = load_bundle(_checked(Path(network), which))
-    intensity = None
+    if isinstance(network, str | Path) and is_foreign(Path(network)):
+        opened = open_foreign(Path(network), trust=trust)
+        dims, channels, size = dims or opened.dims, channels or opened.channels, size or opened.size
+        network = opened.network
+    elif isinstance(network, str | Path):
+        network = load_bundle(find_bundle(Path(network), which))
+    intensity, patch = None, None
     if isinstance(network, Bundle):
         intensity = network.intensity["source" if direction == "forward" else "target"]
+        patch = network.meta["provenance"].get("patch")
         network = network.network(direction)
     if isinstance(network, nn.Module) and hasattr(network, "describe"):
-        return _certify_own(network, volume, intensity, footprint)
-    dims = dims or getattr(network, "dims", None)
+        seen: Any = network
+        shown = Scene(dims=seen.dims, channels=seen.in_channels, volume=volume, intensity=intensity)
+        return _certify_own(network, shown, footprint, patch)
+    probe = _probe(network, dims or getattr(network, "dims", None), channels or 1)
+    shown = Scene(dims=probe.dims, channels=probe.channels, volume=volume)
+    return _certify_other(probe, shown, footprint, size)
+
+
+def _probe(network: Network, dims: int | None, channels: int) -> Probe:
     if dims not in (2, 3):
         raise BadInput("a network of other making needs dims=2 for images or dims=3 for volumes")
     if isinstance(network, nn.Module) and not isinstance(network, torch.fx.GraphModule):
         network = deepcopy(network).eval()
-    return _certify_other(
-        Probe(network=network, dims=dims, channels=channels, dtype=_dtype(network)), volume, footprint, size
-    )
-
-
-def _checked(path: Path, which: str) -> Path:
-    if path.suffix in FOREIGN:
-        raise BadInput(
-            f"{path}: reading such a file may execute what is in it, which vol2vol does not do; open it yourself "
-            "(torch.export.load) and give its module to vol2vol.certify(module, dims=...)"
-        )
-    return find_bundle(path, which)
+    return Probe(network=network, dims=dims, channels=channels, dtype=_dtype(network))
 
 
 def _dtype(network: Network) -> torch.dtype:
@@ -118,61 +119,30 @@ def _dtype(network: Network) -> torch.dtype:
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
-def _certify_own(
-    network: nn.Module, volume: Volume | None, intensity: Intensity | None, claim: Footprint | None
-) -> Certificate:
+def _certify_own(network: nn.Module, shown: Scene, claim: Footprint | None, patch: int | None) -> Certificate:
     derived = claim or nets.footprint(network)
-    measured = _measure_own(network, derived)
-    channels: int = network.in_channels  # type: ignore[assignment]
+    measured, geometry = measure_twin(network, derived)
     copy = deepcopy(network).eval()
-    dtype = torch.float64 if np.prod(tile_of(derived)[1]) <= LARGEST else torch.float32
-    probe = Probe(network=copy.to(dtype), dims=derived.dims, channels=channels, dtype=dtype)
     described: dict[str, Any] = network.describe()  # type: ignore[operator]
     segments = described["name"] == "segmenter" and described["arguments"].get("final") != "none"
-    region, data = _region(probe, derived, volume, intensity)
-    found = measure_mismatch(copy, derived, region, segments=segments)
+    tile = typical_tile(geometry, patch)
+    precise, usual = (
+        torch.float64 if prod(size) <= LARGEST else torch.float32
+        for size in (max((tile_of(derived, axis)[1] for axis in range(derived.dims)), key=prod), tile)
+    )
+    smallest = measure_smallest(copy.to(precise), derived, lambda *where: shown.at(*where).to(precise))
+    typical = measure_typical(
+        copy.to(usual), derived, lambda *where: shown.at(*where).to(usual), tile, segments=segments
+    )
     return _judged(
         described["name"], measured, derived, "claim" if claim else "layers",
-        layers=nets.tile_dependent(copy), found=found, rounding=ROUNDING[dtype], data=data,
+        layers=nets.tile_dependent(copy), found=Mismatch(**vars(smallest), **vars(typical)), rounding=ROUNDING[precise],
+        data=shown.name,
     )  # fmt: skip
 
 
-def _measure_own(network: nn.Module, claim: Footprint) -> dict[str, Spread]:
-    """Measure a twin of the same layers, thin and with positive weights, its statistics fixed: geometry alone.
-
-    Along axes with the same claim only the last is measured.
-    """
-    described: dict[str, Any] = network.describe()  # type: ignore[operator]
-    arguments = described["arguments"]
-    plain = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
-    twin = nets.build(described["name"], **{**arguments, **{k: v for k, v in plain.items() if k in arguments}})
-    channels: int = twin.in_channels  # type: ignore[assignment]
-    geometry = nets.footprint(twin)
-    probe = positive(Probe(network=twin.double().eval(), dims=claim.dims, channels=channels, trim=geometry.trim[0]))
-    numbers = zip(*claim.reach, claim.period, claim.residue, strict=True)
-    found: dict[tuple[int, ...], Spread] = {}
-    alike = list(numbers)
-    for axis in reversed(range(claim.dims)):
-        if alike[axis] not in found:
-            sizes = _sizes(probe, geometry, axis)
-            found[alike[axis]] = measure_axis(probe, sizes, axis, step=geometry.period[axis], guess=claim.period[axis])
-    return {"zyx"[axis - claim.dims]: found[key] for axis, key in enumerate(alike)}
-
-
-def _sizes(probe: Probe, geometry: Footprint, axis: int) -> Iterator[Shape]:
-    """Yield growing admissible inputs, long along one axis, across it as small as the network takes."""
-    period = geometry.period[axis]
-    steps = range(1 + max(n // p for n, p in zip(geometry.minimum, geometry.period, strict=True)))
-    columns = list(zip(geometry.residue, geometry.period, geometry.minimum, strict=True))
-    small = accepted(probe, (tuple(min(r + k * p, n) for r, p, n in columns) for k in steps)) or geometry.minimum
-    reach = max(geometry.reach[0][axis], geometry.reach[1][axis])
-    for factor in (2, 4):
-        length = geometry.minimum[axis] + factor * (-(-reach // period) + 1) * period
-        yield (*small[:axis], length, *small[axis + 1 :])
-
-
-def _certify_other(probe: Probe, volume: Volume | None, claim: Footprint | None, size: Shape | None) -> Certificate:
-    foot, bounded = measure_footprint(probe, size=size)
+def _certify_other(probe: Probe, shown: Scene, claim: Footprint | None, size: Shape | None) -> Certificate:
+    probe, foot, bounded = _heard(probe, shown, size)
     measured = {
         "zyx"[axis - probe.dims]: Spread(
             before=foot.reach[0][axis], after=foot.reach[1][axis], period=foot.period[axis]
@@ -182,42 +152,51 @@ def _certify_other(probe: Probe, volume: Volume | None, claim: Footprint | None,
         for axis in range(probe.dims)
     }
     used = claim or foot
-    region, data = _region(probe, used, volume, None)
+
+    def view(shape: Shape, place: int) -> Tensor:
+        return shown.at(shape, place).to(probe.dtype)
+
     try:
-        found = measure_mismatch(probe.network, used, region, segments=False)
+        smallest = measure_smallest(probe.network, used, view, brighter=3 * max(probe.spread))
+        least = tuple(n + p for n, p in zip(used.minimum, used.period, strict=True))
+        tile = accepted(probe, (typical_tile(used), least)) or least
+        typical = measure_typical(probe.network, used, view, tile, segments=False)
     except (RuntimeError, AssertionError) as error:
         said = " ".join(str(error).split())[:80]
         raise BadInput(
-            f"the network refuses tiles of {tile_of(used)[0]} voxels ({said}): export it with dynamic sizes"
+            f"the network refuses tiles of {tile_of(used, probe.dims - 1)[0]} voxels ({said}): "
+            "export it with dynamic sizes"
         ) from None
     layers = nets.tile_dependent(probe.network) if isinstance(probe.network, nn.Module) else []
     return _judged(
         type(probe.network).__name__, measured, used, "claim" if claim else "measurement",
-        layers=layers, found=found, rounding=ROUNDING.get(probe.dtype, 1e-2), data=data,
+        layers=layers, found=Mismatch(**vars(smallest), **vars(typical)), rounding=ROUNDING.get(probe.dtype, 1e-2),
+        data=shown.name,
     )  # fmt: skip
 
 
-def _region(probe: Probe, foot: Footprint, volume: Volume | None, intensity: Intensity | None) -> tuple[Tensor, str]:
-    """Return `(1, C, [Z,] Y, X)` in the network's range, from the middle of a volume or of noise, and its name."""
-    shape = tile_of(foot)[1]
-    spatial = shape if probe.dims == 3 else (1, *shape)
-    if volume is None:
-        low, high = intensity.network if intensity is not None else (-1.0, 1.0)
-        box = Box.of(spatial)
-        tones = [0.4 * smooth(c, box, 12.0) + 0.2 * white(c, box) for c in range(probe.channels)]
-        values, name = np.clip(np.stack(tones), -1, 1) * (high - low) / 2 + (high + low) / 2, "noise"
-    else:
-        if volume.channels != probe.channels:
+def _heard(probe: Probe, shown: Scene, size: Shape | None) -> tuple[Probe, Footprint, bool]:
+    """Return what was measured and the probe that the network reacted to: around zero, or around the volume's tones.
+
+    Raises `BadInput` where it reacts to neither.
+    """
+    try:
+        return probe, *measure_footprint(probe, size=size)
+    except Unmoved:
+        if shown.volume is None:
             raise BadInput(
-                f"{volume.path} has {volume.channels} channels, the network reads {probe.channels}: convert it"
-            )
-        start = tuple((n - s) // 2 for n, s in zip(volume.spatial, spatial, strict=True))
-        stored = volume.read_padded(Box.of(spatial).shift(start))
-        values, name = intensity.to_network(stored) if intensity else stored.astype(np.float64), volume.path
-    tensor = torch.from_numpy(np.ascontiguousarray(values, np.float64)).to(probe.dtype)[None]
-    if not bool(torch.isfinite(tensor).all()):
-        raise BadInput(f"{name} holds NaN or infinite voxels: replace them by a number in the file")
-    return (tensor if probe.dims == 3 else tensor[:, :, 0]), name
+                "the network does not react to the probe, values around 0 that change by 3: give a volume of the kind "
+                "it was made for, whose own tones are then changed"
+            ) from None
+    level, spread = shown.tones((SIDES[probe.dims],) * probe.dims)
+    probe = replace(probe, level=level, spread=spread)
+    try:
+        return probe, *measure_footprint(probe, size=size)
+    except Unmoved:
+        raise BadInput(
+            f"the network reacts neither to values around 0 nor to the tones of {shown.name} ({level[0]:.3g} and, at a "
+            f"standard deviation of {spread[0]:.3g}, around it): give a volume of the kind it was made for"
+        ) from None
 
 
 def _judged(
@@ -240,6 +219,10 @@ def _judged(
         reasons.append(f"voxels beyond the reach change an output by {found.far:.2g} standard deviations")
     if found.invariance > rounding and not layers:
         reasons.append(f"tiles on the period grid disagree by {found.invariance:.2g} standard deviations")
+    beyond = max(found.by_distance[max(map(max, foot.reach)) :], default=0.0)
+    if not layers and beyond > max(rounding, ROUNDING[torch.float32]):
+        tile = " x ".join(map(str, found.typical))
+        reasons.append(f"tiles of {tile} disagree by {beyond:.2g} standard deviations beyond the reach of their ends")
     return Certificate(
         network=name,
         stitchable=not reasons,

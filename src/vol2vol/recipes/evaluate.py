@@ -18,7 +18,7 @@ from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.instances import Contingency, shared_objects
 from vol2vol.metrics.objects import objects
-from vol2vol.metrics.overlap import curve
+from vol2vol.metrics.overlap import Curve, curve, near_seams
 from vol2vol.metrics.pairs import alike
 from vol2vol.metrics.scores import LEVELS, object_scores
 from vol2vol.metrics.seams import seam_tests
@@ -26,6 +26,9 @@ from vol2vol.metrics.verdicts import SeamReport, judge_together
 from vol2vol.metrics.watershed import Parting
 from vol2vol.plans import Plan
 from vol2vol.volumes import Volume
+
+NEAR = 8
+"""Voxels on either side of a seam that count as near it."""
 
 
 def plain(value: Any) -> Any:
@@ -103,6 +106,21 @@ def _unstretched(grid: Grid, planes: int, layout: dict[str, Any]) -> tuple[int, 
     return (BETWEEN, 0) if met else (2 * whole, 0)
 
 
+def seam_planes(volume: Volume) -> list[list[int]]:
+    """Return where tiles of a predicted volume meet along Z, Y, X, in any of its passes.
+
+    Raises `BadInput` where tiles of several passes have different steps, or what it says of them cannot be read.
+    """
+    grids = grids_of(volume)
+    planes: list[list[int]] = []
+    for axis, size in enumerate(volume.spatial):
+        tiled = [grid for grid in grids if 1 < grid.step[axis] < size]
+        if len({grid.step[axis] for grid in tiled}) > 1:
+            raise BadInput(f"{volume.path} was made in passes of different tiles: near seams means nothing for it")
+        planes.append(sorted({int(p) for grid in tiled for p in grid.borders(size, axis)}))
+    return planes
+
+
 def seam_sentence(report: SeamReport | CombReport) -> str:
     """Say in one sentence what the tests found."""
     if isinstance(report, CombReport):
@@ -177,6 +195,9 @@ def evaluate_overlap(
     mask: Volume,
     *,
     threshold: float | Literal["best"] = 0.5,
+    validation: tuple[Volume, Volume] | None = None,
+    seams: Volume | None = None,
+    near: int = NEAR,
     parting: Parting | None = None,
     least: int = 1,
     block: Shape | None = None,
@@ -184,27 +205,73 @@ def evaluate_overlap(
     """Compare a predicted probability with a mask: IoU, Dice, AUPRC, adapted Rand error, objects found and counted.
 
     Objects are connected components, with `parting` those of a watershed; counted are those of at least `least`
-    voxels. `best` picks the threshold of highest IoU on this very mask, which flatters. Raises `BadInput` on an empty
-    mask and where shapes or voxel sizes differ.
+    voxels. `best` picks the threshold of highest IoU on this very mask, which flatters; `validation`, another
+    prediction and its mask, is where it is picked instead. `seams` is the translated volume that was segmented: what is
+    lost within `near` voxels of where its tiles meet. Raises `BadInput` on an empty mask and where shapes or voxel
+    sizes differ.
     """
     if least < 1:
         raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
     counted = curve(prediction, mask, block=block)
     auprc = measured(counted.auprc())
-    chosen = counted.best_threshold() if threshold == "best" else float(threshold)
-    if not 0 <= chosen <= 1:
-        raise BadInput(f"a threshold of {chosen:g} is no probability: use 0 to 1, or best")
+    chosen, chosen_on = _threshold(counted, threshold, validation, block)
+    beside = {} if seams is None else {"near seams": _near_seams(prediction, mask, seams, chosen, near, block=block)}
     shared = shared_objects(prediction, mask, threshold=chosen, parting=parting, block=block)
     scores = object_scores(shared, mask, least=least, block=block)
     return {
         "threshold": chosen,
-        "threshold chosen on": "the same mask: optimistic" if threshold == "best" else "given",
+        "threshold chosen on": chosen_on,
         "iou": measured(counted.score("iou", chosen)),
         "dice": measured(counted.score("dice", chosen)),
         "auprc": auprc,
         "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
         "adapted rand error": measured(scores["rand_error"]),
+        **beside,
         **_found(shared, scores, least),
+    }
+
+
+def _threshold(
+    counted: Curve,
+    threshold: float | Literal["best"],
+    validation: tuple[Volume, Volume] | None,
+    block: Shape | None,
+) -> tuple[float, str]:
+    """Return a threshold and where it comes from."""
+    if validation is not None:
+        return curve(*validation, block=block).best_threshold(), f"{validation[0].path} and {validation[1].path}"
+    if threshold == "best":
+        return counted.best_threshold(), "the same mask: optimistic"
+    if not 0 <= threshold <= 1:
+        raise BadInput(f"a threshold of {threshold:g} is no probability: use 0 to 1, or best")
+    return float(threshold), "given"
+
+
+def _near_seams(
+    prediction: Volume, mask: Volume, seams: Volume, threshold: float, near: int, *, block: Shape | None
+) -> dict[str, Any]:
+    """Return IoU near the seams of a translated volume minus elsewhere, against shifted grids."""
+    if seams.spatial != prediction.spatial:
+        raise BadInput(
+            f"{seams.path} has {seams.spatial} voxels, {prediction.path} {prediction.spatial}: "
+            "name the translated volume that was segmented"
+        )
+    planes = seam_planes(seams)
+    if not any(planes):
+        raise BadInput(
+            f"{seams.path} does not say where tiles meet in it: name a volume that vol2vol predict made of several"
+        )
+    if near < 1:
+        raise BadInput(f"{near} voxels near a seam are none: use 1 or above")
+    found = near_seams(prediction, mask, planes, threshold=threshold, width=near, block=block)
+    return {
+        "seams": {axis: len(one) for axis, one in zip("zyx", planes, strict=True)},
+        "voxels": near,
+        "iou near": found.near,
+        "iou elsewhere": found.interior,
+        "near minus elsewhere": found.near - found.interior,
+        "the same of shifted grids": sum(found.shifted) / len(found.shifted),
+        "effect": measured(found.effect),
     }
 
 

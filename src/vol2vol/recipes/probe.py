@@ -45,6 +45,10 @@ class Probe:
     """Disturb in both directions; False for networks whose weights are all positive, which then never cancel."""
     trim: Shape | None = None
     """Voxels that the output lacks at the start of each axis; None: half of what it lacks."""
+    level: tuple[float, ...] = (0.0,)
+    """Value that is disturbed, per channel or of all."""
+    spread: tuple[float, ...] = (1.0,)
+    """Standard deviation of noise, likewise; disturbances are about three times as large."""
 
     @property
     def tolerance(self) -> float:
@@ -53,7 +57,10 @@ class Probe:
 
     @torch.no_grad()
     def ask(self, size: Sequence[int], axis: int, planes: slice = slice(0), *, busy: bool = False) -> Tensor:
-        """Return the answer `(K, n)` along an axis, to zeros (or noise) that are disturbed in some planes across it."""
+        """Return the answer `(K, n)` along an axis, to one tone (or noise) that is disturbed in some planes across it.
+
+        Raises `BadInput` where it is not finite.
+        """
         shape = (1, self.channels, *size)
         generator = torch.Generator().manual_seed(0)
         x = torch.zeros(shape, dtype=self.dtype)
@@ -68,14 +75,25 @@ class Probe:
         where = [slice(None)] * x.ndim
         where[2 + axis] = planes
         x[tuple(where)] = noise[tuple(where)] if busy else noise
-        return self.network(x).movedim(2 + axis, -1).flatten(0, -2)
+        tones = (
+            torch.tensor(tone, dtype=self.dtype).reshape(-1, *[1] * self.dims) for tone in (self.spread, self.level)
+        )
+        x.mul_(next(tones)).add_(next(tones))
+        y = self.network(x).movedim(2 + axis, -1).flatten(0, -2)
+        if not bool(torch.isfinite(y).all()):
+            raise BadInput("the network's output holds NaN or infinite values: use an earlier checkpoint")
+        return y
+
+
+class Unmoved(Exception):
+    """Nothing that was done to the input changed the output."""
 
 
 def measure_axis(probe: Probe, sizes: Iterable[Shape], axis: int, *, step: int, guess: int | None = None) -> Spread:
     """Measure reach and period along one axis, with inputs of growing `sizes` until the reach fits inside.
 
     Admissible sizes are `step` apart. The divisors of `guess` are tried first as periods, which saves time. Raises
-    `BadInput` where the network refuses a size.
+    `Unmoved` where the output stays as it is whatever the input.
     """
     found = Spread(before=None, after=None, period=None)
     for size in sizes:
@@ -105,6 +123,8 @@ def _measure(probe: Probe, size: Shape, axis: int, *, step: int, guess: int | No
     stop = start + n % grid
     last = changed(slice(0, start), probe.signed)[2]
     first = changed(slice(stop, n), probe.signed)[1]
+    if last == first == -1:
+        raise Unmoved
     return Spread(
         before=None if last in (-1, end) else max(0, last + trim - start + 1),
         after=None if first in (-1, 0) else max(0, stop - first - trim),
@@ -119,10 +139,16 @@ def _period(
     limits: tuple[int | None, int],
     dtype: torch.dtype,
 ) -> int | None:
-    """Return the smallest shift by which the answer to one plane moves with the plane, None if there is none."""
-    end = still.shape[1] - 1
-    here, first, last = changed(slice(middle, middle + 1))
-    if first <= 0 or last >= end:
+    """Return the smallest shift by which the answer to one plane moves with the plane, None if there is none.
+
+    The plane is the first from the middle on that is heard; raises `Unmoved` where none is.
+    """
+    end, most = still.shape[1] - 1, limits[1]
+    tried = ((at, *changed(slice(at, at + 1))) for at in range(middle, middle + max(1, most)))
+    middle, here, first, last = next((one for one in tried if one[2] != -1), (middle, still, -1, -1))
+    if first == -1:
+        raise Unmoved
+    if first == 0 or last >= end:
         return None
     near = 1e-8 if dtype == torch.float64 else 1e-4
 
@@ -151,7 +177,8 @@ def measure_footprint(probe: Probe, *, longest: int = 256, size: Shape | None = 
 
     Sizes up to `longest` are tried, unless `size` names one that it accepts. What was measured are changes beyond
     rounding: at least this much context is used. Where the reach is not bounded, the footprint's is the largest that
-    was seen. Raises `BadInput` where no size is accepted or the output is not one voxel per voxel.
+    was seen. Raises `BadInput` where no size is accepted or the output is not one voxel per voxel, `Unmoved` where it
+    stays as it is whatever the input.
     """
     base = size or accepted(probe, ((n,) * probe.dims for n in (*range(8, longest + 1), *range(1, 8))))
     if base is None:

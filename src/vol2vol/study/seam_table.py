@@ -77,8 +77,10 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
         "from 1, all are in the CSV. S4: how much the volume changes, on average and at most, in standard deviations, "
-        "when its tiles are moved by one period of the network; 0 where they do not matter. p is the smallest of all "
-        "tests, axes and passes, corrected for their number; where it is small without seams, the source has the same.",
+        "when its tiles are moved by one period of the network; 0 where they do not matter. The network's border and "
+        "disparity, in the CSV, are of tiles of the training patch's size, means over several places. p is the "
+        "smallest of all tests, axes and passes, corrected for their number; where it is small without seams, the "
+        "source has the same.",
     )
 
 

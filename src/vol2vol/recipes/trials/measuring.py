@@ -77,7 +77,10 @@ def measure_mismatch_of(subject: Subject, found: Findings) -> None:
     found.number("mismatch/disparity", said.mismatch.disparity)
     found.number("mismatch/invariance", said.mismatch.invariance)
     found.number("mismatch/aliasing", said.mismatch.aliasing)
-    found.notes["mismatch/border"] = said.sentence
+    tile = " x ".join(map(str, said.mismatch.typical))
+    found.notes["mismatch/border"] = (
+        f"{said.sentence} Border and disparity: tiles of {tile}, {said.mismatch.places} places."
+    )
     assert subject.settings is not None, subject
     mean, largest = disagreement(subject.volume, subject.source, model.path, which, subject.settings)
     found.number("mismatch/tile", mean)

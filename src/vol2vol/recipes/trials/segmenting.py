@@ -9,19 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from vol2vol.errors import BadInput
 from vol2vol.metrics.instances import shared_objects
 from vol2vol.metrics.overlap import SeamOverlap, curve, full_scale, iou, near_seams, probability
 from vol2vol.metrics.pairs import blocks_of
 from vol2vol.metrics.scores import object_scores
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.finishing import finished
-from vol2vol.recipes.evaluate import grids_of
+from vol2vol.recipes.evaluate import seam_planes
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import BINS, Judge, Workshop
 from vol2vol.recipes.trials.measuring import Subject
 from vol2vol.recipes.trials.trials import WITNESSES
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import open_volume
 
 OBJECTS = {"f1_50": "f1", "ap_50": "ap50", "ap_75": "ap75", "count_error": "count_error", "rand_error": "rand"}
 """Scores of objects, and what rows call them."""
@@ -97,21 +96,6 @@ def judge_near_seams(shop: Workshop, subject: Subject, judges: Sequence[Judge], 
 def _first_trial(shop: Workshop, subject: Subject) -> str:
     first = shop.study.translators[subject.trial.translator].reference
     return replace(subject.trial, strategy=first).name
-
-
-def seam_planes(volume: Volume) -> list[list[int]]:
-    """Return where tiles of a predicted volume meet along Z, Y, X, in any of its passes.
-
-    Raises `BadInput` where tiles of several passes have different steps, or there is no seam.
-    """
-    grids = grids_of(volume)
-    planes: list[list[int]] = []
-    for axis, size in enumerate(volume.spatial):
-        tiled = [grid for grid in grids if 1 < grid.step[axis] < size]
-        if len({grid.step[axis] for grid in tiled}) > 1:
-            raise BadInput(f"{volume.path} was made in passes of different tiles: near seams means nothing for it")
-        planes.append(sorted({int(p) for grid in tiled for p in grid.borders(size, axis)}))
-    return planes
 
 
 def judge_without_labels(shop: Workshop, subject: Subject, judges: Sequence[Judge], found: Findings) -> None:

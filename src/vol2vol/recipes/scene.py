@@ -1,0 +1,71 @@
+"""What the tiles of a certificate show: places of a volume, or of noise where no volume is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape
+from vol2vol.intensity import Intensity
+from vol2vol.phantoms.noise import smooth, white
+from vol2vol.volumes import Volume
+
+FAR_APART = 1 << 16
+"""Planes between two places of the noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Tiles in the range of a network of `dims` axes. Raises `BadInput` where a volume has other channels."""
+
+    dims: int
+    channels: int
+    volume: Volume | None = None
+    intensity: Intensity | None = None
+    """Stored values to the network's range; None for networks that take stored values, and noise in -1..1."""
+
+    def __post_init__(self) -> None:
+        if self.volume is not None and self.volume.channels != self.channels:
+            raise BadInput(
+                f"{self.volume.path} has {self.volume.channels} channels, the network reads {self.channels}: convert it"
+            )
+
+    @property
+    def name(self) -> str:
+        """What is shown."""
+        return "noise" if self.volume is None else self.volume.path
+
+    def at(self, shape: Shape, place: int = 0) -> Tensor:
+        """Return float64 `(1, C, *shape)`, from the middle for place 0, else from a place drawn by its number.
+
+        What a volume is too small for is mirrored. Raises `BadInput` on voxels that are no numbers.
+        """
+        spatial = shape if self.dims == 3 else (1, *shape)
+        values = self._noise(spatial, place) if self.volume is None else self._stored(self.volume, spatial, place)
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float64))[None]
+        if not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{self.name} holds NaN or infinite voxels: replace them by a number in the file")
+        return tensor if self.dims == 3 else tensor[:, :, 0]
+
+    def tones(self, shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of every channel in the middle, no further than the volume goes."""
+        whole = self.volume.spatial[-self.dims :] if self.volume is not None else shape
+        seen = self.at(tuple(map(min, shape, whole))).movedim(1, 0).flatten(1)
+        return tuple(seen.mean(1).tolist()), tuple(seen.std(1, correction=0).tolist())
+
+    def _stored(self, volume: Volume, spatial: Shape, place: int) -> np.ndarray:
+        share = np.random.default_rng(place).random(3) if place else np.full(3, 0.5)
+        room = [n - s for n, s in zip(volume.spatial, spatial, strict=True)]
+        start = [int(f * (n + 1)) if n > 0 and place else n // 2 for f, n in zip(share, room, strict=True)]
+        stored = volume.read_padded(Box.of(spatial).shift(start))
+        return self.intensity.to_network(stored) if self.intensity else stored
+
+    def _noise(self, spatial: Shape, place: int) -> np.ndarray:
+        low, high = self.intensity.network if self.intensity is not None else (-1.0, 1.0)
+        box = Box.of(spatial).shift((FAR_APART * place, 0, 0))
+        tones = [0.4 * smooth(c, box, 12.0) + 0.2 * white(c, box) for c in range(self.channels)]
+        return np.clip(np.stack(tones), -1, 1) * (high - low) / 2 + (high + low) / 2
