@@ -18,7 +18,7 @@ from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.instances import Contingency, shared_objects
 from vol2vol.metrics.objects import objects
-from vol2vol.metrics.overlap import curve
+from vol2vol.metrics.overlap import curve, scores_at
 from vol2vol.metrics.pairs import alike
 from vol2vol.metrics.scores import LEVELS, object_scores
 from vol2vol.metrics.seams import SeamReport, seam_tests
@@ -149,13 +149,14 @@ def evaluate_overlap(
     chosen = counted.best_threshold() if threshold == "best" else float(threshold)
     if not 0 <= chosen <= 1:
         raise BadInput(f"a threshold of {chosen:g} is no probability: use 0 to 1, or best")
+    exact = scores_at(prediction, mask, chosen, block=block)
     shared = shared_objects(prediction, mask, threshold=chosen, parting=parting, block=block)
     scores = object_scores(shared, mask, least=least, block=block)
     return {
         "threshold": chosen,
         "threshold chosen on": "the same mask: optimistic" if threshold == "best" else "given",
-        "iou": measured(counted.score("iou", chosen)),
-        "dice": measured(counted.score("dice", chosen)),
+        "iou": measured(exact["iou"]),
+        "dice": measured(exact["dice"]),
         "auprc": auprc,
         "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
         "adapted rand error": measured(scores["rand_error"]),
