@@ -51,13 +51,11 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> Image:
     alike = [first, *(one for one in series[1:] if not _extra(one, first))]
     for number, one in enumerate(alike, start=1):
         _same(path, number, one, first)
-    if len(alike) == 1:
-        shape, axes, pages, offset = first.shape, first.axes, first.pages, first.dataoffset
-    else:
-        plane = len(first.keyframe.shape)
-        kept = 0 if prod(first.shape) > prod(first.keyframe.shape) else len(first.shape) - plane
-        shape, axes = (len(alike), *first.shape[kept:]), "Q" + first.axes[kept:]
-        pages, offset = [page for one in alike for page in one.pages], None
+    shape, axes, offset = tuple(first.shape), first.axes, first.dataoffset
+    if len(alike) > 1:
+        kept = 0 if prod(shape) > prod(first.keyframe.shape) else len(shape) - len(first.keyframe.shape)
+        shape, axes, offset = (len(alike), *shape[kept:]), "Q" + axes[kept:], None
+    pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for one in alike for page in one.pages]
     found = Image(pages=pages, keyframe=first.keyframe, shape=tuple(shape), axes=axes, dtype=first.dtype, offset=offset)
     if offset is None and prod(found.leading) != len(pages):
         raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
@@ -75,9 +73,15 @@ def _same(path: Path, number: int, one: tifffile.TiffPageSeries, first: tifffile
     for what, now, was in (
         ("shape", tuple(one.shape), tuple(first.shape)),
         ("type", one.dtype, first.dtype),
-        ("compression", one.keyframe.compression.name.lower(), first.keyframe.compression.name.lower()),
+        ("compression", _packing(one), _packing(first)),
         ("tiling or colours", one.keyframe.hash, first.keyframe.hash),
     ):
         if now != was:
             says = "" if what.startswith("tiling") else f" ({now}, the first has {was})"
             raise BadInput(f"{path}: its image {number} has another {what}{says}: re-save those you need as one stack")
+
+
+def _packing(series: tifffile.TiffPageSeries) -> str:
+    """Return the name of a compression; of one that tifffile does not know, its number."""
+    kind = series.keyframe.compression
+    return str(getattr(kind, "name", kind)).lower()
