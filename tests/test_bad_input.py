@@ -506,6 +506,48 @@ def test_verbs_refuse(case, refuse):
     refuse(words, *expected)
 
 
+DAMAGES = {
+    "no channels": ("channels:\n  source: 1\n  target: 1\n", "channels: {}\n", "channels"),
+    "absurd width": ("width: 4", "width: 1000000000000", "width is 1000000000000"),
+    "other width": ("width: 4", "width: 6", "different models"),
+    "no footprint": ("    footprint:", "    footprints:", "footprint: field required"),
+    "blown up": (
+        "schema: 1\n",
+        "schema: 1\na: &a [x, x]\n"
+        + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o, n in zip("abcdefgh", "bcdefghi", strict=True)),
+        "aliases",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_info_and_predict_refuse_the_same_damaged_models(case, refuse, world):
+    was, now, words = DAMAGES[case]
+    shutil.copytree(world / "model2", world / "model damaged")
+    file = world / "model damaged" / "model.yaml"
+    assert was in file.read_text()
+    file.write_text(file.read_text().replace(was, now))
+    try:
+        refuse(["info", "model damaged"], "model damaged", words)
+        refuse(["predict", "model damaged", "em.zarr", "out.zarr"], "model damaged", words)
+    finally:
+        shutil.rmtree(world / "model damaged")
+
+
+def test_a_study_that_aliases_blow_up(refuse, world):
+    (world / "bomb.yaml").write_text(DAMAGES["blown up"][1])
+    refuse(["study", "bomb.yaml", "--out", "studied"], "bomb.yaml is not YAML", "aliases")
+
+
+def test_a_long_wrong_value_is_cut(refuse, world):
+    (world / "long.yaml").write_text(f"extends: small-2d\ntrain: {{epochs: {'x' * 5000}}}\n")
+    refuse(
+        ["train", "--recipe", "long.yaml", "--source", "em.zarr", "--target", "em.zarr", "--out", "new"],
+        "got 'xxx",
+        "x...)",
+    )
+
+
 def test_a_damaged_run(refuse, world):
     shutil.copytree(world / "run", world / "damaged")
     (world / "damaged" / "recipe.yaml").write_text("{")

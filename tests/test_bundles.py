@@ -15,6 +15,10 @@ from vol2vol.intensity import Intensity
 INTENSITY = {"source": Intensity(low=(0.0,), high=(255.0,)), "target": Intensity(low=(-3.0,), high=(900.5,))}
 CHANNELS = {"source": 1, "target": 1}
 
+BOMB = "schema: 1\na: &a [x, x]\n" + "\n".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
 
 def unet(seed=0, **arguments):
     torch.manual_seed(seed)
@@ -100,6 +104,31 @@ def test_nothing_is_overwritten_unless_told_and_only_bundles_ever(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "m"]
 
 
+@pytest.mark.parametrize("stranger", ["notes.txt", "photos", ".hidden"])
+def test_a_folder_with_a_bundle_and_more_is_not_overwritten(tmp_path, stranger):
+    path = save(tmp_path / "m")
+    (path / stranger).mkdir() if stranger == "photos" else (path / stranger).write_text("mine")
+    with pytest.raises(AlreadyExists, match=rf"holds {stranger}, which is no part of a model.*remove it yourself"):
+        save(path, {"forward": unet(5)}, overwrite=True)
+    assert sorted(p.name for p in path.iterdir()) == sorted([stranger, "model.yaml", "weights.safetensors"])
+
+
+@pytest.mark.parametrize("text", ["name: resnet", "a: [1", "schema: 99"])
+def test_a_folder_with_the_model_of_another_program_is_not_overwritten(tmp_path, text):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.yaml").write_text(text)
+    with pytest.raises(AlreadyExists, match=r"no model of vol2vol \(.*model\.yaml .*\): it is not overwritten"):
+        save(tmp_path / "m", overwrite=True)
+    assert (tmp_path / "m" / "model.yaml").read_text() == text
+
+
+def test_a_link_to_a_bundle_is_not_overwritten(tmp_path):
+    save(tmp_path / "m")
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    with pytest.raises(AlreadyExists, match="not a model"):
+        save(tmp_path / "link", overwrite=True)
+
+
 def test_a_failed_save_leaves_the_old_bundle_and_no_debris(tmp_path, monkeypatch):
     path = save(tmp_path / "m")
     before = load_bundle(path).hash
@@ -144,6 +173,9 @@ def test_truncated_weights_are_unreadable_wherever_they_end(tmp_path):
         ("schema: 1", BadInput, "directions: field required"),
         ("schema: 2", BadInput, "schema 2, this vol2vol reads up to 1: update vol2vol"),
         ("schema: one", BadInput, "schema 'one'"),
+        (f"schema: {'x' * 9999}", BadInput, "schema 'x{79}, this"),
+        (f"schema: 1\ndirections: {{{'x' * 999}: 1}}", BadInput, "directions.x{109}: "),
+        (BOMB, Unreadable, r"not YAML \(its aliases make more than"),
     ],
 )
 def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):
@@ -168,6 +200,29 @@ def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):
         (lambda m: m["intensity"]["target"].update(high=[-10.0]), "intensity"),
         (lambda m: m["intensity"]["target"].update(colour="red"), "colour"),
         (lambda m: m["directions"]["forward"].pop("network"), "network"),
+        (lambda m: m["directions"]["forward"].pop("footprint"), r"forward\.footprint: field required"),
+        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(width=10**12), "width is 10+: .*at most"),
+        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels=10**6), "at most"),
+        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(width=60_000), "has shape"),
+        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels=257), "at most 256"),
+        (
+            lambda m: m["directions"]["forward"]["network"]["arguments"].update(
+                width=60_000, levels=60, max_multiplier=60_000
+            ),
+            "cannot be built",
+        ),
+        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels="many"), "levels is 'many'"),
+        (
+            lambda m: m["directions"]["forward"]["network"].update(
+                name="lookup", arguments={"dims": 2, "knots": 10**12}
+            ),
+            "segments is 9+: .*at most",
+        ),
+        (lambda m: m.update(channels={}), "channels"),
+        (lambda m: m.update(channels={"source": 1}), "channels"),
+        (lambda m: m["channels"].update(source=0), r"channels\.source"),
+        (lambda m: m["channels"].update(target=3), "target has 3 channels, the backward network reads 1"),
+        (lambda m: m["provenance"].update(patch="wide"), r"provenance\.patch"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused_in_one_line(tmp_path, edit, says):

@@ -16,21 +16,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import torch
 import yaml
-from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, isfinite, nn, uint8
 
 from vol2vol import nets
-from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError
 from vol2vol.intensity import Intensity
+from vol2vol.modelfile import MODEL, SCHEMA, Direction, one_line, read_model
 
-SCHEMA = 1
-WEIGHTS, MODEL = "weights.safetensors", "model.yaml"
-Direction = Literal["forward", "backward"]
+WEIGHTS = "weights.safetensors"
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 DOMAINS = ("source", "target")
 
@@ -55,24 +54,6 @@ class Bundle:
         return self.networks[direction]
 
 
-class _Network(BaseModel):
-    name: str
-    arguments: dict[str, Any]
-
-
-class _Direction(BaseModel):
-    network: _Network
-
-
-class _Model(BaseModel):
-    """What a `model.yaml` must hold."""
-
-    directions: dict[Direction, _Direction] = Field(min_length=1)
-    intensity: dict[Literal["source", "target"], dict[str, Any]] = Field(min_length=2)
-    channels: dict[str, int]
-    provenance: dict[str, Any]
-
-
 def save_bundle(
     path: str | Path,
     networks: Mapping[str, nn.Module],
@@ -87,7 +68,7 @@ def save_bundle(
 
     `statistics` says per direction, in words, how the normalisation's numbers were obtained; `channels` counts
     those of `source` and `target`; `provenance` is plain data (recipe, epoch), to which versions are added.
-    Raises `AlreadyExists` where something is in the way (with `overwrite`: where it is not a bundle),
+    Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
     `CannotWrite` where the disk refuses.
     """
     path = Path(path)
@@ -137,11 +118,20 @@ def _describe(network: Any, statistics: str | None) -> dict[str, Any]:
 
 
 def _make_way(path: Path, overwrite: bool) -> None:
-    """Raise `AlreadyExists` unless `path` is free, or a bundle that may be overwritten."""
-    if path.exists() and not overwrite:
+    """Raise `AlreadyExists` unless `path` is free, or a bundle and nothing else, that may be overwritten."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
         raise AlreadyExists(f"{path} exists: choose another name or allow overwriting")
-    if path.exists() and not (path / MODEL).is_file():
-        raise AlreadyExists(f"{path} exists and is not a model: it is not overwritten, choose another name")
+    cure = "it is not overwritten, choose another name or remove it yourself"
+    if path.is_symlink() or not (path / MODEL).is_file():
+        raise AlreadyExists(f"{path} exists and is not a model: {cure}")
+    try:
+        read_model(path)
+    except UserError as error:
+        raise AlreadyExists(f"{path} exists and is no model of vol2vol ({error}): {cure}") from None
+    if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
+        raise AlreadyExists(f"{path} holds {strangers[0]}, which is no part of a model: {cure}")
 
 
 def plain(value: Any) -> Any:
@@ -174,12 +164,16 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     belongs to another program or a newer version, or where weights and networks do not fit each other.
     """
     path = Path(path)
-    meta, weights = _read_model(path), _read_weights(path)
+    meta, weights = read_model(path), _read_weights(path)
     digest = _hash(meta, weights)
     networks = {}
     for direction, described in meta["directions"].items():
+        with torch.device("meta"):  # shapes alone: absurd arguments take no memory
+            shapes = _build(path, direction, described["network"]).state_dict()
+        tensors = _take(path, direction, shapes, weights)
         network = _build(path, direction, described["network"])
-        _load_strictly(path, direction, network, weights)
+        network.load_state_dict(tensors)
+        _check_channels(path, direction, network, meta["channels"])
         networks[direction] = network.eval().requires_grad_(False).to(device)
     if weights:
         raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no direction, such as {min(weights)!r}")
@@ -192,28 +186,6 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     return Bundle(networks, intensity, meta, digest)
 
 
-def _read_model(path: Path) -> dict[str, Any]:
-    file = path / MODEL
-    if not file.is_file():
-        raise NotFound(f"{path} is not a model: it holds no {MODEL}")
-    try:
-        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise Unreadable(f"{file} is not YAML ({_one_line(error)}): restore it or train the model again") from None
-    if not isinstance(meta, dict) or "schema" not in meta:
-        raise BadInput(f"{file} was not written by vol2vol: it has no schema")
-    schema = meta["schema"]
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise BadInput(f"{file} has schema {schema!r}, this vol2vol reads up to {SCHEMA}: update vol2vol")
-    try:
-        _Model.model_validate(meta)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again") from None
-    return meta
-
-
 def _read_weights(path: Path) -> dict[str, Tensor]:
     file = path / WEIGHTS
     if not file.is_file():
@@ -221,26 +193,24 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise Unreadable(f"{file} is damaged ({_one_line(error)}): copy it again or train the model again") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        raise Unreadable(f"{file} is damaged ({one_line(error)}): copy it again or train the model again") from None
 
 
 def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Module:
     try:
         return nets.build(described["name"], **described["arguments"])
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path / MODEL}: the {direction} network cannot be built: {_one_line(error)}") from None
+    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        raise BadInput(
+            f"{path / MODEL}: the {direction} network cannot be built: {one_line(error)}: "
+            "restore it or train the model again"
+        ) from None
 
 
-def _load_strictly(path: Path, direction: str, network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Move one direction's tensors out of `weights` into the network; every name and shape must match."""
-    expected = network.state_dict()
-    found = {name: weights.pop(f"{direction}.{name}") for name in expected if f"{direction}.{name}" in weights}
+def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Move one direction's tensors out of `weights`; every name and shape must match the network's."""
+    found = {name: weights.pop(f"{direction}.{name}") for name in shapes if f"{direction}.{name}" in weights}
     where = f"{path / WEIGHTS}: {direction}"
-    for name, tensor in expected.items():
+    for name, tensor in shapes.items():
         if name not in found:
             raise BadInput(f"{where}.{name} is missing: weights and {MODEL} belong to different models")
         if found[name].shape != tensor.shape:
@@ -250,7 +220,17 @@ def _load_strictly(path: Path, direction: str, network: nn.Module, weights: dict
             )
         if found[name].is_floating_point() and not isfinite(found[name]).all():
             raise BadInput(f"{where}.{name} holds values that are not finite: use an earlier checkpoint")
-    network.load_state_dict(found)
+    return found
+
+
+def _check_channels(path: Path, direction: str, network: Any, channels: Mapping[str, int]) -> None:
+    """Raise `BadInput` unless the network reads as many channels as the model says its domain has."""
+    domain = "source" if direction == "forward" else "target"
+    if network.in_channels != channels[domain]:
+        raise BadInput(
+            f"{path / MODEL}: the {domain} has {channels[domain]} channels, the {direction} network reads "
+            f"{network.in_channels}: restore it or train the model again"
+        )
 
 
 def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
@@ -270,7 +250,7 @@ def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
 def describe_bundle(path: str | Path) -> dict[str, Any]:
     """Return what `model.yaml` says, with hash and number of weights, without building a network."""
     path = Path(path)
-    meta, weights = _read_model(path), _read_weights(path)
+    meta, weights = read_model(path), _read_weights(path)
     count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["directions"]}
     return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}
 

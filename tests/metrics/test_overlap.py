@@ -11,7 +11,7 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Resampling
-from vol2vol.metrics.overlap import average_precision, curve, dice, iou, near_seams
+from vol2vol.metrics.overlap import average_precision, curve, dice, iou, near_seams, scores_at
 
 
 def draw(shape=(11, 23, 19), seed=0, dtype=np.float32):
@@ -40,6 +40,31 @@ def test_agrees_with_scikit_learn(pair, block):
         assert found.score("iou", threshold).value == pytest.approx(oracle.jaccard_score(truth.ravel(), mask))
         assert found.score("dice", threshold).value == pytest.approx(oracle.f1_score(truth.ravel(), mask))
     assert found.foreground == truth.sum()
+
+
+@pytest.mark.parametrize("stored", ["float32", "mask of 0 and 1", "mask of 0 and 255"])
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.99999, 1.0])
+def test_scores_are_those_at_exactly_the_threshold(tmp_path, stored, threshold):
+    p, truth = draw((6, 20, 20))
+    if stored == "float32":
+        p[0, 0] = np.nextafter(np.float32(threshold), np.float32(0))  # below it, and in the bin above its edge
+        values, p = p, p.astype(np.float64)
+    else:
+        values, p = (p > 0.6).astype(np.uint8) * (1 if stored.endswith("1") else 255), (p > 0.6).astype(np.float64)
+    prediction, real = store(tmp_path / "p.zarr", values), store(tmp_path / "t.zarr", truth)
+    found, chosen = scores_at(prediction, real, threshold, block=(4, 7, 9)), p >= threshold
+    both = (chosen & (truth > 0)).sum()
+    assert found["iou"].value == both / (chosen | (truth > 0)).sum()
+    assert found["dice"].value == pytest.approx(2 * both / (chosen.sum() + truth.sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("bins", [256, 4096])
+@pytest.mark.parametrize("threshold", [0.99999, 1.0])
+def test_certainty_is_at_every_threshold(tmp_path, bins, threshold):
+    _, truth = draw()
+    perfect = store(tmp_path / "truth.zarr", truth)
+    assert curve(perfect, perfect, bins=bins).score("iou", threshold).value == 1
+    assert scores_at(perfect, perfect, threshold)["dice"].value == 1
 
 
 def test_agrees_with_monai(pair):

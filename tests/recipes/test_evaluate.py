@@ -263,6 +263,21 @@ def test_fidelity_of_a_known_offset(folder, capsys, tmp_path):
     assert told["pearson"]["value"] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("threshold", ["0.1", "0.5", "0.99999", "1.0"])
+def test_a_mask_overlaps_itself_wholly_at_every_threshold(folder, capsys, threshold):
+    told = answer(capsys, "overlap", folder / "mask.zarr", folder / "mask.zarr", "--threshold", threshold)
+    assert told["iou"]["value"] == told["dice"]["value"] == told["objects"]["0.5"]["f1"]["value"] == 1
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3337, 0.73, 1.0])
+def test_overlap_is_told_at_the_threshold_that_is_told(folder, capsys, threshold):
+    told = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", threshold)
+    chance, mask = (open_volume(folder / name).read(Box.of((48, 64, 80)))[0] for name in ("chance.zarr", "mask.zarr"))
+    chosen = chance.astype(np.float64) >= told["threshold"]
+    assert told["threshold"] == threshold
+    assert told["iou"]["value"] == pytest.approx((chosen & (mask > 0)).sum() / (chosen | (mask > 0)).sum(), rel=1e-12)
+
+
 def test_overlap_of_known_masks(folder, capsys):
     told = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", "best")
     assert told["iou"]["value"] == pytest.approx(1, abs=1e-2)

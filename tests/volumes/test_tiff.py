@@ -69,6 +69,102 @@ def test_axes_of_length_one(tmp_path, shape):
     np.testing.assert_array_equal(read(tmp_path / "a.tif")[0], array)
 
 
+def write_each(path, images, *options, **common):
+    """Write images by one call each, as a loop over planes does."""
+    with tifffile.TiffWriter(path, ome=common.pop("ome", None)) as file:
+        for number, image in enumerate(images):
+            file.write(image, **{**common, **(options[number] if options else {})})
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ome": True},
+        {"compression": "zlib", "predictor": True},
+        {"tile": (16, 32)},
+        {"compression": "lzw", "rowsperstrip": 7},
+    ],
+)
+@pytest.mark.parametrize("plane", [(41, 53), (1, 41, 53)])
+def test_planes_written_one_by_one_are_a_stack(tmp_path, options, plane):
+    path = write_each(tmp_path / "loop.tif", [image.reshape(plane) for image in STACK], **options)
+    with open_volume(path, voxel_size=(1, 1, 1)) as volume:
+        assert (volume.shape, volume.is_2d) == ((1, 7, 41, 53), False)
+        np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[0], STACK)
+        np.testing.assert_array_equal(volume.read(Box((2, 3, 4), (5, 30, 31)))[0], STACK[2:5, 3:30, 4:31])
+
+
+def test_coloured_planes_written_one_by_one_are_a_stack(tmp_path):
+    rgb = RNG.integers(0, 255, (4, 31, 21, 3), np.uint8)
+    path = write_each(tmp_path / "loop.tif", rgb, photometric="rgb")
+    np.testing.assert_array_equal(read(path), rgb.transpose(3, 0, 1, 2))
+
+
+def test_volumes_written_one_by_one_need_a_name_for_the_axis_they_are_stacked_along(tmp_path):
+    path = write_each(tmp_path / "loop.tif", [STACK, STACK + 1])
+    with pytest.raises(BadInput, match=r"names only some of its axes.*\(2, 7, 41, 53\): give --axes"):
+        open_volume(path, voxel_size=(1, 1, 1))
+    np.testing.assert_array_equal(read(path, axes="czyx"), np.stack([STACK, STACK + 1]))
+
+
+@pytest.mark.parametrize("metadata", [{}, None])
+@pytest.mark.parametrize(
+    ("second", "how", "words"),
+    [
+        (STACK[1, :20], {}, r"image 2 has another shape \(\(20, 53\), the first has \(41, 53\)\)"),
+        (STACK[1].astype("u1"), {}, r"image 2 has another type \(uint8, the first has uint16\)"),
+        (STACK[1], {"compression": "lzw"}, r"image 2 has another compression \(lzw, the first has none\)"),
+        (STACK[1], {"tile": (16, 16)}, "image 2 has another tiling or colours"),
+    ],
+)
+def test_images_that_differ_are_no_stack(tmp_path, metadata, second, how, words):
+    path = write_each(tmp_path / "mixed.tif", [STACK[0], second], {}, how, metadata=metadata)
+    with pytest.raises(BadInput, match=rf"mixed\.tif: its {words}.*re-save"):
+        open_volume(path, voxel_size=(1, 1, 1))
+
+
+@pytest.mark.parametrize("ome", [True, None])
+def test_a_pyramid_is_its_finest_level(tmp_path, ome):
+    fine = np.repeat(np.repeat(STACK, 2, 1), 2, 2)
+    coarse, axes = {"subfiletype": 1}, {"metadata": {"axes": "ZYX"}}
+    levels = [fine, fine[:, ::2, ::2], fine[:, ::4, ::4]]
+    path = write_each(tmp_path / "pyramid.tif", levels, {"subifds": 2, **axes}, coarse, coarse, ome=ome)
+    np.testing.assert_array_equal(read(path)[0], fine)
+    flat = write_each(tmp_path / "flat.tif", [level[0] for level in levels], {}, coarse, coarse)
+    np.testing.assert_array_equal(read(flat)[0, 0], fine[0])
+
+
+@pytest.mark.parametrize(
+    ("ome", "about"),
+    [
+        (None, {"subfiletype": 1}),
+        (None, {"metadata": {"name": "thumbnail"}}),
+        (True, {"metadata": {"Name": "label image"}}),
+        (True, {"metadata": {"Name": "macro image"}}),
+    ],
+)
+def test_pictures_beside_the_image_are_left_aside(tmp_path, ome, about):
+    small = STACK[0, :20, :20]
+    path = write_each(
+        tmp_path / "slide.tif", [STACK, small, small], {"metadata": {"axes": "ZYX"}}, about, about, ome=ome
+    )
+    np.testing.assert_array_equal(read(path)[0], STACK)
+
+
+def test_a_mask_beside_the_image_is_left_aside(tmp_path):
+    path = write_each(tmp_path / "masked.tif", [STACK[0], STACK[0] > 9], {}, {"subfiletype": 4})
+    np.testing.assert_array_equal(read(path)[0, 0], STACK[0])
+
+
+def test_planes_written_one_by_one_and_cut_off_are_named(tmp_path):
+    path = write_each(tmp_path / "loop.tif", STACK, compression="zlib")
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.raises(Unreadable, match=r"loop\.tif is cut off"):
+        read(path)
+
+
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_colours_become_channels(tmp_path, planar, compression):

@@ -62,9 +62,12 @@ class Curve:
         return np.arange(self.counts.shape[2]) / self.counts.shape[2]
 
     def at(self, threshold: float) -> np.ndarray:
-        """Return TP, FP and FN per block, `(blocks, 3)`, at the bin edge nearest to a threshold."""
+        """Return TP, FP and FN per block, `(blocks, 3)`, at the bin edge nearest to a threshold.
+
+        The last bin holds certainty, so that nothing is above it: no edge is beyond its lower one.
+        """
         bins = self.counts.shape[2]
-        first = int(np.clip(round(threshold * bins), 0, bins))
+        first = int(np.clip(round(threshold * bins), 0, bins - 1))
         above = self.counts[:, :, first:].sum(2)
         return np.stack([above[:, 1], above[:, 0], self.counts[:, 1].sum(1) - above[:, 1]], axis=1)
 
@@ -135,6 +138,28 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
         index = np.minimum(keys.astype(np.int64), bins - 1) + bins * (truth.read(box) != 0)
         rows.add(np.bincount(index.ravel(), minlength=2 * bins).reshape(2, bins))
     return Curve(counts=rows.sums)
+
+
+def scores_at(
+    prediction: Volume, truth: Volume, threshold: float, *, block: Shape | None = None
+) -> dict[Score, Blockwise]:
+    """Return IoU and Dice where a voxel is foreground if its probability is at least the threshold, not a bin's edge.
+
+    Reads both volumes once, one block at a time. Raises what `curve` raises.
+    """
+    alike(prediction, truth)
+    boxes = blocks_of(truth, block)
+    scale = full_scale(prediction, boxes)
+    rows = Rows(len(boxes))
+    for box in boxes:
+        rows.add(np.array([part.sum() for part in _parts(prediction, truth, box, scale, threshold)], np.float64))
+    return {score: Blockwise(name=score, sums=rows.sums, combine=SCORES[score]) for score in ("iou", "dice")}
+
+
+def _parts(prediction: Volume, truth: Volume, box: Box, scale: float, threshold: float) -> list[np.ndarray]:
+    """Return which voxels of a box are hits, which wrong and which missed, at exactly a threshold."""
+    chosen, real = probability(prediction, box, scale) >= threshold, truth.read(box) != 0
+    return [chosen & real, chosen & ~real, ~chosen & real]
 
 
 def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
@@ -211,8 +236,7 @@ def near_seams(
     scale = full_scale(prediction, boxes)
     rows = Rows(len(boxes))
     for box in boxes:
-        chosen, real = probability(prediction, box, scale) >= threshold, truth.read(box) != 0
-        parts = [chosen & real, chosen & ~real, ~chosen & real]
+        parts = _parts(prediction, truth, box, scale, threshold)
         inside = [_inside(p, offsets, width, range(a, b)) for p, a, b in zip(planes, box.start, box.stop, strict=True)]
         for axis in inside:
             axis[1:] *= axis[0]  # what a shifted grid has away from itself and from the true one

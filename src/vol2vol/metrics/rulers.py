@@ -12,6 +12,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.encoder import Encoder, Lesson, Trained
@@ -89,7 +90,7 @@ def load_encoder(path: str | Path) -> Trained:
 
 def _meta(file: Path) -> dict[str, Any]:
     try:
-        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
+        meta = plainyaml.load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise Unreadable(f"{file} is not YAML ({_line(error)}): train the encoder again") from None
     schema = meta.get("schema") if isinstance(meta, dict) else None

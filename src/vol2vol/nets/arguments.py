@@ -8,6 +8,12 @@ from typing import Any
 
 from vol2vol.errors import BadInput
 
+MOST = 1 << 16
+"""No network has more channels or knots; an argument beyond is damage."""
+DEEPEST = 256
+"""No network has more layers."""
+_LAYERS = ("levels", "blocks", "n_layers")
+
 
 def nearest(word: object, known: Sequence[str]) -> str:
     """Return "did you mean X?" where one of the known words is close, else the list of them."""
@@ -27,8 +33,11 @@ def check_choice(what: str, value: object, known: Sequence[str]) -> None:
 
 
 def check_count(**counts: int) -> None:
-    """Raise `BadInput`, naming the argument, unless every value is a whole number of at least 1."""
+    """Raise `BadInput`, naming the argument, unless every value is a whole number of 1 to `MOST`, layers `DEEPEST`."""
     for what, value in counts.items():
+        most = DEEPEST if what in _LAYERS else MOST
+        if isinstance(value, int) and value > most:
+            raise BadInput(f"{what} is {value}: it must be at most {most}")
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise BadInput(f"{what} is {value!r}: it must be a whole number of at least 1")
 

@@ -17,8 +17,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from vol2vol import nets
-from vol2vol.bundles import describe_bundle, find_bundle
+from vol2vol import nets, plainyaml
+from vol2vol.bundles import find_bundle, load_bundle
 from vol2vol.errors import BadInput, Unreadable
 from vol2vol.prediction.layout import Layout, floor
 from vol2vol.recipes.recipe import Recipe, load_recipe
@@ -88,14 +88,15 @@ def _weights(module: nn.Module) -> int:
 
 def model_cost(path: str | Path) -> dict[str, Any]:
     """Return weights and operations per voxel of a stored model; and of its training, where it says its recipe."""
-    about = describe_bundle(find_bundle(path))
-    operations = {}
-    for direction, described in about["directions"].items():
-        network = described["network"]
-        operations[direction] = round(floor(nets.build(network["name"], **network["arguments"])))
-    found = {"weights per direction": about["weights"], "operations per voxel": operations}
-    recipe = _recipe_of(about["provenance"])
-    return {**_task_cost(_task(recipe, about["channels"]), recipe), **found} if recipe else found
+    bundle = load_bundle(find_bundle(path))
+    found = {
+        "weights per direction": {
+            d: sum(t.numel() for t in n.state_dict().values()) for d, n in bundle.networks.items()
+        },
+        "operations per voxel": {d: round(floor(network)) for d, network in bundle.networks.items()},
+    }
+    recipe = _recipe_of(bundle.meta["provenance"])
+    return {**_task_cost(_task(recipe, bundle.meta["channels"]), recipe), **found} if recipe else found
 
 
 def run_cost(path: str | Path) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def cost(path: str | Path) -> dict[str, Any]:
 
 def _read_recipe(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return plainyaml.load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path} is not YAML: restore the file") from None
 

@@ -18,7 +18,7 @@ from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.instances import Contingency, shared_objects
 from vol2vol.metrics.objects import objects
-from vol2vol.metrics.overlap import Curve, curve, near_seams
+from vol2vol.metrics.overlap import Curve, curve, near_seams, scores_at
 from vol2vol.metrics.pairs import alike
 from vol2vol.metrics.scores import LEVELS, object_scores
 from vol2vol.metrics.seams import seam_tests
@@ -216,13 +216,14 @@ def evaluate_overlap(
     auprc = measured(counted.auprc())
     chosen, chosen_on = _threshold(counted, threshold, validation, block)
     beside = {} if seams is None else {"near seams": _near_seams(prediction, mask, seams, chosen, near, block=block)}
+    exact = scores_at(prediction, mask, chosen, block=block)
     shared = shared_objects(prediction, mask, threshold=chosen, parting=parting, block=block)
     scores = object_scores(shared, mask, least=least, block=block)
     return {
         "threshold": chosen,
         "threshold chosen on": chosen_on,
-        "iou": measured(counted.score("iou", chosen)),
-        "dice": measured(counted.score("dice", chosen)),
+        "iou": measured(exact["iou"]),
+        "dice": measured(exact["dice"]),
         "auprc": auprc,
         "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
         "adapted rand error": measured(scores["rand_error"]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 from vol2vol.volumes import open_volume
 from vol2vol.volumes.opening import unfinished
@@ -67,7 +68,7 @@ def _run(folder: Path) -> dict[str, Any]:
     if models:
         found["model"] = describe_bundle(find_bundle(folder))
     try:
-        found["recipe"] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        found["recipe"] = plainyaml.load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{folder / 'recipe.yaml'} is not YAML: restore the file") from None
     found["cost"] = run_cost(folder)

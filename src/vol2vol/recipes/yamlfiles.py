@@ -12,7 +12,11 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable
+
+LONGEST = 80
+"""Letters of a wrong value that a message repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Shelf:
             hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(self.names())}"
             raise NotFound(f"{self.what} {name!r} is neither a file nor a shipped {self.what}: {hint}")
         try:
-            data = yaml.safe_load(file.read_text(encoding="utf-8"))
+            data = plainyaml.load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise Unreadable(f"{self.what} {name} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(data, dict):
@@ -71,7 +75,7 @@ class Shelf:
             if not isinstance(part, dict):
                 raise BadInput(f"override {text!r}: {step} holds a value, not keys")
         try:
-            part[last] = yaml.safe_load(value)
+            part[last] = plainyaml.load(value)
         except yaml.YAMLError:
             raise BadInput(f"override {text!r}: the value is not YAML") from None
 
@@ -95,7 +99,13 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         return f"{where} is not a key: {hint}"
     said = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {said} (got {first['input']!r})" if where else said
+    return f"{where}: {said} (got {_short(first['input'])})" if where else said
+
+
+def _short(value: Any) -> str:
+    """Return a value as it is written, of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _fields(schema: Any, steps: list[str]) -> list[str]:

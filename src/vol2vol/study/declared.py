@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 
 STUDY = "study.yaml"
@@ -32,7 +33,7 @@ def read_declared(folder: Path) -> Declared:
     if not path.is_file():
         return Declared(name=folder.resolve().name)
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        told = plainyaml.load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Unreadable(f"{path} is damaged ({str(error).splitlines()[0]}): restore it, or start anew") from None
     told = told if isinstance(told, dict) else {}

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from vol2vol import plainyaml
 from vol2vol.bundles import plain
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
 
@@ -104,7 +105,7 @@ def _clear(path: Path) -> None:
 
 def _compare(run: Run, wanted: Mapping[str, Any]) -> None:
     try:
-        begun = dict(_leaves(yaml.safe_load(run.recipe.read_text(encoding="utf-8"))))
+        begun = dict(_leaves(plainyaml.load(run.recipe.read_text(encoding="utf-8"))))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{run.recipe} is not YAML: restore it or allow overwriting the run") from None
     now = dict(_leaves(wanted))

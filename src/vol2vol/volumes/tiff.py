@@ -19,6 +19,7 @@ from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
 from vol2vol.volumes.axes import known_unit
+from vol2vol.volumes.series import image_of
 from vol2vol.volumes.tiffout import store_attrs
 from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
@@ -132,14 +133,10 @@ def open_tiff(path: Path) -> Stored:
     try:
         with _whole(path):
             root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
-            series = file.series[0]
+            series = file.series
             len(file.pages)
+        image = image_of(path, series)
         size, unit = size_of(file, root)
-        axes = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in series.axes)
-        leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
-        offset = series.dataoffset
-        if offset is None and prod(leading) != len(series.pages):
-            raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
     except READ_ERRORS as error:
         file.close()
         if isinstance(error, (BadInput, Unreadable)):
@@ -148,21 +145,21 @@ def open_tiff(path: Path) -> Stored:
     facts: dict[str, Any] = {
         "path": str(path),
         "format": "OME-TIFF" if root is not None else "TIFF",
-        "shape": tuple(series.shape),
-        "axes": axes,
+        "shape": image.shape,
+        "axes": "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in image.axes),
         "voxel_size": size,
         "unit": unit,
         "attrs": ome.attrs_from_xml(root) if root is not None else {},
         "stamp": lambda: stamp([path]),
     }
-    if offset is not None:
+    if image.offset is not None:
         file.close()
-        return _mapped(path, np.dtype(file.byteorder + series.dtype.char), offset, facts)
-    reader = SegmentReader(series.pages, series.keyframe)
+        return _mapped(path, np.dtype(file.byteorder + image.dtype.char), image.offset, facts)
+    reader = SegmentReader(image.pages, image.keyframe)
     weakref.finalize(reader, file.close)
-    chunks = (1,) * len(leading) + reader.chunks
-    read = _by_page(reader, leading)
-    return Stored(dtype=series.dtype, chunks=chunks, read=read, close=file.close, **facts)
+    chunks = (1,) * len(image.leading) + reader.chunks
+    read = _by_page(reader, image.leading)
+    return Stored(dtype=image.dtype, chunks=chunks, read=read, close=file.close, **facts)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError
 from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
@@ -188,7 +189,7 @@ def _begun(out: Path, study: Study) -> Iterator[None]:
 def _compare(kept: Path, told: dict[str, Any]) -> None:
     """Raise `Mismatch`, naming the key, where a setting changed that rows already there depend on."""
     try:
-        begun = yaml.safe_load(kept.read_text(encoding="utf-8"))
+        begun = plainyaml.load(kept.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         begun = None
     if not isinstance(begun, dict):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 from vol2vol.recipes.trials.planning import picked_count
 from vol2vol.recipes.trials.run import STUDY, whole
@@ -45,7 +46,7 @@ def study_standing(folder: str | Path) -> dict[str, Any]:
 
 def _kept(path: Path) -> Study:
     try:
-        return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Study.model_validate(plainyaml.load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path} is not YAML: restore the file, or start the study in another folder") from None
     except ValidationError as error:
