@@ -2,8 +2,10 @@
 
 import errno
 import hashlib
+import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +84,7 @@ def _zarrs(folder):
     write(folder / "constant.zarr", np.full(SHAPE, 7, np.uint8))
     write(folder / "flat.zarr", tissue((1, *SHAPE[1:])))
     write(folder / "wide.zarr", tissue().astype(np.uint16) * 200)
+    write(folder / "widest.zarr", tissue().astype(np.uint64))
     holes = tissue().astype(np.float32)
     write(folder / "float.zarr", holes)
     holes[4, 30, 20] = np.nan
@@ -92,6 +95,12 @@ def _zarrs(folder):
             chunk.write_bytes(b"x" * chunk.stat().st_size)
     shutil.copytree(folder / "em.zarr", folder / "broken json.zarr")
     (folder / "broken json.zarr" / "zarr.json").write_text("{")
+    shutil.copytree(folder / "em.zarr", folder / "negative.zarr")
+    header = folder / "negative.zarr" / "zarr.json"
+    meta = json.loads(header.read_text())
+    scale = meta["attributes"]["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"]
+    scale[-3:] = [-8, -8, float("nan")]
+    header.write_text(json.dumps(meta))
     (folder / "two.zarr").mkdir()
     (folder / "two.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
     for name in "ab":
@@ -247,6 +256,7 @@ INPUTS = {
     "truncated mrc": ("short.mrc", (), ["short.mrc", "restore"]),
     "rotten chunk": ("rotten.zarr", (), ["rotten.zarr", "cannot be read", "restore"]),
     "no voxel size": ("nosize.tif", (), ["nosize.tif has no voxel size", "--voxel-size"]),
+    "senseless voxel size": ("negative.zarr", (), ["negative.zarr has no voxel size", "--voxel-size"]),
     "another voxel size": ("em.zarr", ("--voxel-size", "9,8,8"), ["is 8,8,8, not 9,8,8", "--voxel-size"]),
     "voxel size of two": ("nosize.tif", ("--voxel-size", "8,8"), ["--voxel-size", "Z,Y,X"]),
     "voxel size of nothing": ("nosize.tif", ("--voxel-size", "0,8,8"), ["--voxel-size", "positive"]),
@@ -295,7 +305,11 @@ FLAGS = {
     "overlap larger than tile": (["--strategy", "blend", "--overlap", "900"], ["overlap"]),
     "memory of words": (["--memory", "much"], ["memory 'much'", "8GB"]),
     "memory too small": (["--memory", "1KB"], ["--memory", "MB"]),
-    "negative memory": (["--memory", "-1GB"], ["memory"]),
+    "negative memory": (["--memory=-1GB"], ["memory '-1GB' is not a size", "8GB"]),
+    "endless memory": (["--memory", "infGB"], ["memory 'infGB' is not a size", "8GB"]),
+    "memory that is no number": (["--memory", "nanGB"], ["memory 'nanGB' is not a size", "8GB"]),
+    "scheduler of another executor": (["--scheduler", "list.yaml"], ["scheduler has no effect", "--executor dask"]),
+    "sbatch of another executor": (["--sbatch=--time=5"], ["sbatch has no effect", "--executor slurm"]),
     "roi of two": (["--roi", "0:3,0:4"], ["roi", "3 axes", "0:6,0:40,0:44"]),
     "roi outside": (["--roi", "0:7,:,:"], ["roi", "outside 0:6"]),
     "roi backwards": (["--roi", "5:2,:,:"], ["roi", "empty"]),
@@ -331,6 +345,15 @@ PREDICTIONS = {
     "one channel into three": (["model rgb", "em.zarr", "out.zarr"], ["1 channels", "reads 3"]),
     "3D model, image": (["model3", "flat.zarr", "out.zarr"], ["single image"]),
     "3D model, slices": (["model3", "em.zarr", "out.zarr", "--assembly", "ortho"], ["--assembly volume"]),
+    "no output in the input's type": (
+        ["model2", "widest.zarr", "out.zarr"],
+        ["widest.zarr holds uint64", "--dtype uint16"],
+    ),
+    "no input": (["model2", "", "out.zarr"], ["path of a volume is empty"]),
+    "checkpoint of a bundle": (
+        ["model2", "em.zarr", "out.zarr", "--checkpoint", "best"],
+        ["model2 is one model", "leave out --checkpoint best"],
+    ),
     "output is input": (["model2", "em.zarr", "em.zarr"], ["em.zarr is the input", "choose another name"]),
     "output is input, loudly": (["model2", "em.zarr", "./em.zarr", "--overwrite"], ["is the input"]),
     "output in model": (["model2", "em.zarr", "model2", "--overwrite"], ["model2", ".zarr"]),
@@ -413,7 +436,21 @@ TRAININGS = {
     "override broken": ({}, ["train.epochs={"], ["train.epochs={"]),
     "override of a schedule": ({}, ["train.schedule={nam: linear}"], ["train.schedule.nam", "name"]),
     "patch does not fit": ({}, ["data.patch=31"], ["31", "30"]),
-    "patch too large": ({}, ["data.patch=62"], ["(40, 44)", "62"]),
+    "patch too large": (
+        {},
+        ["data.patch=62"],
+        ["(40, 44)", "62", "the largest that works with all volumes is (38, 38)"],
+    ),
+    "patch too small": (
+        {},
+        ["data.patch=4", "cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0"],
+        ["4 x 4 does not fit", "the smallest that works is 34 x 34"],
+    ),
+    "no patch would fit": (
+        {},
+        ["data.patch=158", "cyclegan.generator.arguments.levels=4", "cyclegan.loss_region=certain"],
+        ["(40, 44)", "(158, 158)", "the smallest that work", "(142, 142)", "fewer levels", "loss_region=full"],
+    ),
     "patch of three in 2D": ({}, ["data.patch=[4, 30, 30]"], ["data.patch", "2D"]),
     "patch of nothing": ({}, ["data.patch=0"], ["patch"]),
     "plane of letters": ({}, ["data.planes=[q]"], ["data.planes", "'q'"]),
@@ -479,6 +516,32 @@ def test_import_refuses(case, refuse, world):
     assert not (world / "sprung").exists()
 
 
+def test_a_type_that_cannot_be_written_leaves_nothing_in_the_way(world, monkeypatch):
+    monkeypatch.chdir(world)
+    assert main(["predict", "model2", "widest.zarr", "narrow.zarr"]) == 2
+    assert not (world / "narrow.zarr").exists()
+    assert main(["predict", "model2", "widest.zarr", "narrow.zarr", "--dtype", "uint16"]) == 0
+    shutil.rmtree(world / "narrow.zarr")
+
+
+def test_a_size_said_senselessly_may_be_given(world, monkeypatch):
+    monkeypatch.chdir(world)
+    assert main(["predict", "model2", "negative.zarr", "sized.zarr", *SIZE]) == 0
+    assert open_volume(world / "sized.zarr").voxel_size == (8, 8, 8)
+    shutil.rmtree(world / "sized.zarr")
+
+
+@pytest.mark.parametrize("patch", [4, 62])
+def test_the_patch_that_is_advised_trains(patch, world, capsys):
+    words = train(
+        world, world / "advised", f"data.patch={patch}", "cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0"
+    )
+    assert main(words) == 2
+    advised = int(re.findall(r"\d+", capsys.readouterr().err)[-1])
+    assert main([f"data.patch={advised}" if word == f"data.patch={patch}" else word for word in words]) == 0
+    shutil.rmtree(world / "advised")
+
+
 def test_the_trap_would_have_sprung(world):
     """What `import` refuses is not harmless: loading it the unsafe way runs what is in it."""
     for name in ("trap.pth", "trap zip.pth"):
@@ -495,6 +558,15 @@ VERBS = {
     "unknown recipe": (["recipes", "smal-2d"], ["did you mean small-2d"]),
     "demo in a foreign folder": (["demo", "--out", "words"], ["words exists and is not a demo"]),
     "demo in a file": (["demo", "--out", "notes.txt"], ["notes.txt exists and is not a demo"]),
+    "info on no name": (["info", ""], ["path is empty"]),
+    "tolerance below nothing": (["verify", "done.zarr", "--tolerance", "-1"], ["tolerance -1", "--tolerance 0"]),
+    "tolerance that is no number": (["verify", "done.zarr", "--tolerance", "nan"], ["tolerance nan"]),
+    "adapt on no patches": (["adapt", "model2", "em.zarr", "new", "--patches", "0"], ["--patches 1"]),
+    "adapt on NaN": (["adapt", "model2", "nan.zarr", "new"], ["nan.zarr holds NaN", "voxel (4, 30, 20)", "replace"]),
+    "adapt to a constant": (
+        ["adapt", "run", "constant.zarr", "new", "--intensity"],
+        ["constant.zarr", "7 everywhere: leave the file out"],
+    ),
     "info on nothing": (["info", "nowhere"], ["nowhere does not exist"]),
     "info on a damaged model": (["info", "model short"], ["weights.safetensors is damaged"]),
 }
@@ -564,7 +636,9 @@ def test_a_damaged_run(refuse, world):
 def test_nan_in_the_middle_of_a_prediction(refuse, world):
     shutil.copytree(world / "nan.zarr", world / "hole.zarr")
     words = ["predict", "model2", "hole.zarr", "late.zarr"]
-    refuse(words, "hole.zarr holds NaN or infinity, first at voxel (4, 30, 20)", "replace", unchanged=False)
+    refuse(
+        words, "hole.zarr holds NaN or infinity, first at voxel (4, 30, 20)", "replace", "--overwrite", unchanged=False
+    )
     assert (world / "late.zarr" / ".vol2vol" / "plan.json").is_file()
     shutil.rmtree(world / "hole.zarr")
     shutil.copytree(world / "float.zarr", world / "hole.zarr")

@@ -274,6 +274,8 @@ def test_find_bundle_takes_a_bundle_or_picks_one_of_a_run(tmp_path):
         "100": "epoch-0100",
     }
     assert find_bundle(run / "models" / "epoch-0005") == run / "models" / "epoch-0005"
+    with pytest.raises(BadInput, match="epoch-0005 is one model, not a run of several: leave out --checkpoint best"):
+        find_bundle(run / "models" / "epoch-0005", "best")
     for wrong in ("7", "epoch-0110", "first", ""):
         with pytest.raises(NotFound, match="last, best, epoch-0005, epoch-0010, epoch-0100"):
             find_bundle(run, wrong)

@@ -251,6 +251,14 @@ def test_a_drive_is_neither_an_address_nor_a_data_set(path, capsys):
     assert line.count("\n") == 1
 
 
+def test_messages_are_one_line_in_an_ascii_locale():
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [sys.executable, "-m", "vol2vol.cli", "info"]
+    made = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    assert made.stderr == "vol2vol: Missing from vol2vol info: PATH any of them. (required): see vol2vol info --help\n"
+
+
 def test_without_a_terminal_there_is_no_progress_bar(job, tmp_path):
     words = ["predict", job / "run", job / "rat.tif", tmp_path / "o.zarr", "--voxel-size", "5,5,5"]
     code = "import sys; from vol2vol.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -185,14 +185,17 @@ def test_names_the_first_voxel_that_is_no_number(bad):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_constant_volumes_are_refused_with_the_cure(dtype):
-    with pytest.raises(BadInput, match=r"is 7 everywhere.*--intensity fixed --low LOW --high HIGH"):
+    with pytest.raises(BadInput, match=r"is 7 everywhere: leave the file out"):
         measure([Memory(np.full((1, 4, 4, 4), 7, dtype))])
+    both = np.stack([np.full((4, 4, 4), 7, dtype), draw(dtype, (4, 4, 4))])
+    with pytest.raises(BadInput, match=r"channel 0 is 7 everywhere: say so"):
+        measure([Memory(both)], cure="say so")
 
 
-def test_nearly_constant_volumes_are_told_to_use_minmax():
+def test_nearly_constant_volumes_are_refused_with_the_cure():
     array = np.zeros((1, 20, 20, 20), np.uint8)
     array[0, 0, 0, 0] = 9
-    with pytest.raises(BadInput, match="--intensity minmax"):
+    with pytest.raises(BadInput, match=r"is 0 at both ends of percentile \(0.1, 99.9\): call fixed\(low, high\)"):
         measure([Memory(array)])
     assert measure([Memory(array)], "minmax").high == (9.0,)
 
@@ -203,7 +206,7 @@ def test_nearly_constant_volumes_are_told_to_use_minmax():
         (lambda: measure([]), "at least one volume"),
         (lambda: measure([Memory(draw("uint8")), Memory(draw("uint8", (2, 3, 3, 3)))]), "2 channels"),
         (lambda: measure([Memory(draw("uint8"))], "median"), "median"),
-        (lambda: measure([Memory(draw("uint8"))], "fixed"), "--low LOW"),
+        (lambda: measure([Memory(draw("uint8"))], "fixed"), "use one of percentile, meanstd, minmax"),
         (lambda: measure([Memory(draw("uint8"))], percentiles=(99, 1)), "ascend"),
         (lambda: fixed(5, 5), "below high"),
         (lambda: fixed(0, np.inf), "finite"),

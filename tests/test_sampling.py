@@ -253,8 +253,16 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
         (noisy((1, 4, 4, 4)), {"patch": (4,)}, "two or three"),
         (noisy((1, 4, 4, 4)), {"patch": (4, 0)}, "positive"),
         (noisy((1, 4, 4, 4)), {"patch": (4, 4), "planes": ("w",)}, "use z, y or x"),
-        (np.full((1, 4, 20, 20), 3, np.uint8), {"patch": (8, 8)}, "constant.*crop.*--intensity fixed"),
-        (np.full((1, 4, 20, 20), np.nan, np.float32), {"patch": (8, 8)}, "NaN"),
+        (
+            np.full((1, 4, 20, 20), 3, np.uint8),
+            {"patch": (8, 8)},
+            "constant.*leave the file out or crop it to the specimen$",
+        ),
+        (
+            np.full((1, 4, 20, 20), np.nan, np.float32),
+            {"patch": (8, 8)},
+            r"NaN or infinity, first in this patch at voxel \(",
+        ),
     ],
 )
 def test_mistakes_are_named(array, options, message):

@@ -199,6 +199,15 @@ def test_large_offsets_and_any_unit_cost_no_digits(tmp_path, offset, scale):
     assert to_truth(*volumes)["lncc"].value == pytest.approx(to_truth(*plain)["lncc"].value, abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint32", "uint64"])
+def test_the_widest_integers_do_not_overflow(tmp_path, dtype, recwarn):
+    top = np.iinfo(dtype).max
+    noise = np.random.default_rng(0).integers(0, top, (13, 14, 15), dtype=dtype, endpoint=True)
+    volume = store(tmp_path / "a.zarr", noise)
+    assert to_truth(volume, volume)["ssim"].value == pytest.approx(1)
+    assert not recwarn.list
+
+
 def test_bytes_are_summed_exactly(tmp_path):
     """The same numbers stored as floats go through double precision."""
     rng = np.random.default_rng(3)

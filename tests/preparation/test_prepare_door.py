@@ -191,7 +191,10 @@ def test_one_line_and_nothing_written(case, world, capsys, monkeypatch):
 
 def test_what_cannot_be_seen_before_it_is_read(world, tmp_path, capsys):
     assert main(["prepare", str(world / "odd.zarr"), str(tmp_path / "a.zarr"), "--resample", "9,9,9"]) == 2
-    assert "resample: the volume holds NaN or infinity" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    first = tuple(map(int, np.argwhere(tissue() == 5)[0]))
+    assert f"odd.zarr, voxel {first}: resample meets NaN or infinity" in said
+    assert "start again with --overwrite" in said
     assert not open_volume(tmp_path / "a.zarr").attrs["preparation"]["complete"]
 
 

@@ -94,7 +94,7 @@ def test_files_without_a_voxel_size_are_judged_with_the_given_one(folder, capsys
     words = ("seams", plain, "--step", "16,16,16")
     assert main(["evaluate", *map(str, words)]) == 2
     assert "give --voxel-size" in capsys.readouterr().err
-    told = answer(capsys, *words, "--voxel-size", "8,8,8")
+    told = answer(capsys, *words, "--voxel-size", "8,8,8", "--unit", "nm")
     assert told["passes"] == answer(capsys, "seams", folder / "seamed.zarr", "--step", "16,16,16")["passes"]
 
 

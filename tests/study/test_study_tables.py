@@ -167,6 +167,21 @@ def test_headlines(made):
     assert len(printed_beside().rows) == 27
 
 
+def test_the_second_headline_takes_the_volume_whose_best_segmenter_finds_most():
+    def row(checkpoint, **ious):
+        values = {"distance/inception/fid/xy": Value(value=40.0 + checkpoint)}
+        for name, by_seed in ious.items():
+            values |= {f"segmentation/{name}/{seed}/iou": Value(value=iou) for seed, iou in enumerate(by_seed)}
+        about = {"source": "rat", "target": "human", "translator": "flat", "strategy": "exact", "assembly": "slices"}
+        return Row(trial=f"{checkpoint}", checkpoint=checkpoint, seed=0, values=values, **about)
+
+    rows = [row(5, dice=(0.5, 0.7), mse=(0.3, 0.1)), row(10, dice=(0.58, 0.58), mse=(0.59, 0.59))]
+    for table, checkpoint, mean, highest in ((by_fid(rows), 5, 0.4, 0.6), (by_iou(rows), 5, 0.4, 0.6)):
+        assert column(table, "checkpoint") == [checkpoint]
+        assert column(table, "iou") == [pytest.approx(mean)]
+        assert column(table, "iou_highest") == [pytest.approx(highest)]
+
+
 def test_cost(made):
     rows, _, found = made
     table = cost_table(rows, found)

@@ -128,6 +128,18 @@ def test_bytes_that_imod_wrote_are_unsigned(tmp_path):
     assert (volume.read(Box.of(volume.spatial)) == 200).all()
 
 
+def test_an_mrc_with_more_than_its_voxels_says_so(tmp_path, caplog, recwarn):
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(STACK)
+        file.voxel_size = 5
+    with (tmp_path / "a.mrc").open("ab") as file:
+        file.write(b"more")
+    volume = open_volume(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[0], STACK)
+    assert "a.mrc: MRC file is 4 bytes larger than expected" in caplog.text
+    assert not recwarn.list
+
+
 def test_mrc_with_swapped_axes_and_damage(tmp_path):
     with mrcfile.new(tmp_path / "a.mrc") as file:
         file.set_data(STACK)

@@ -50,8 +50,7 @@ def _seams(
     period: parse.VoxelSize = None,
     blind: bool = False,
     plot: parse.Text = None,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Test where tiles meet against the planes between, per axis.
@@ -65,14 +64,12 @@ def _seams(
         period: after how many voxels the network repeats, with --step; planes in its phase are compared.
         blind: look for regular seams of any tile size.
         plot: write the statistic by phase of the grid as a picture (.png).
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 
-    size = show.numbers(voxel_size, "--voxel-size")
-    opened = [open_finished(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
+    opened = [open_finished(path, **about.told()) for path in (volume, source) if path is not None]
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
@@ -141,17 +138,15 @@ def _plot(path: str, reports: list[Any]) -> None:
         raise CannotWrite(f"{path} cannot be written ({error.strerror}): choose another place") from None
 
 
-def _pair(first: str, second: str, axes: str | None, voxel_size: str | None) -> tuple[Volume, Volume]:
-    size = show.numbers(voxel_size, "--voxel-size")
-    return open_finished(first, axes=axes, voxel_size=size), open_finished(second, axes=axes, voxel_size=size)
+def _pair(first: str, second: str, about: parse.Unsaid) -> tuple[Volume, Volume]:
+    return open_finished(first, **about.told()), open_finished(second, **about.told())
 
 
 def _fidelity(
     volume: _Path,
     truth: _Path,
     *,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Compare a volume with the known truth: PSNR, SSIM, Pearson, LNCC.
@@ -159,13 +154,12 @@ def _fidelity(
     Args:
         volume: an output.
         truth: what it should be, of the same shape.
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_fidelity
 
-    show.result(evaluate_fidelity(*_pair(volume, truth, axes, voxel_size)), as_json=json)
+    show.result(evaluate_fidelity(*_pair(volume, truth, about)), as_json=json)
 
 
 @dataclass(frozen=True)
@@ -225,7 +219,7 @@ def _overlap(
         instances: what an object is, on both sides: what hangs together, or parted at its necks.
         depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2).
         least: voxels from which an object is counted.
-        about: what files do not say.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.metrics.watershed import Parting
@@ -234,9 +228,8 @@ def _overlap(
     if depth is not None and instances == "components":
         raise BadInput("--depth says where a watershed parts: add --instances watershed")
     parting = None if instances == "components" else Parting() if depth is None else Parting(depth=depth)
-    volumes = [open_finished(path, **about.told()) for path in (prediction, mask)]
     asked = {"parting": parting, "least": least, **_asked(choice, by, about)}
-    show.result(evaluate_overlap(*volumes, **asked), as_json=json)
+    show.result(evaluate_overlap(*_pair(prediction, mask, about), **asked), as_json=json)
 
 
 def _asked(choice: _Choice, by: _Near, about: parse.Unsaid) -> dict[str, Any]:
@@ -265,8 +258,7 @@ def _distance(
     size: int = 128,
     plane: Literal["xy", "xz", "yz"] = "xy",
     resamples: int = 100,
-    axes: parse.Axes = None,
-    voxel_size: parse.VoxelSize = None,
+    about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
     """Measure how far an output is from a target domain: FID and KID.
@@ -281,15 +273,13 @@ def _distance(
         size: voxels along the side of a patch.
         plane: the plane patches lie in.
         resamples: draws of the intervals; 0 leaves intervals out.
-        axes: axes of volumes whose files do not say, such as zyx.
-        voxel_size: voxel size of volumes whose files do not say.
+        about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.metrics.patches import Cutting
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
-    told = show.numbers(voxel_size, "--voxel-size")
-    before, after, real = (open_finished(path, axes=axes, voxel_size=told) for path in (source, output, target))
+    before, after, real = (open_finished(path, **about.told()) for path in (source, output, target))
     cutting = Cutting(count=patches, size=size, axis=plane)
     by = ruler(features, real, weights)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -29,5 +28,5 @@ def _info(
         about: what files of volumes do not say.
         json: print as JSON.
     """
-    found: dict[str, Any] = info(Path(path) if "://" not in path else path, **about.told())
+    found: dict[str, Any] = info(path, **about.told())
     show.result(found, as_json=json)

@@ -42,7 +42,8 @@ About = tyro.conf.OmitArgPrefixes[Unsaid]
 SAID = Unsaid()
 """The file says it all."""
 
-_RULE = re.compile(r"^(?:[╭╰]|│\s*─{3}).*$", re.MULTILINE)
+_RULE = re.compile(r"\A.*\n *-{3,} *$|^(?:[╭╰]|│\s*─{3}).*$|^ *-{3,} *$", re.MULTILINE)
+"""Lines of the parser's box that say nothing: its heading and its rules, drawn in ASCII where that is the locale."""
 _NOISE = (
     (re.compile(r"\d+ validation errors? for \w+\s*"), ""),
     (re.compile(r"(Value|Assertion) error, "), ""),

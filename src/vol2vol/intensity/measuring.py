@@ -14,7 +14,6 @@ from vol2vol.intensity.streaming import Readable, percentile_values, stream, tal
 
 FINE = 1 << 16
 """Equal bins of the histogram of a volume that does not hold 8- or 16-bit integers."""
-_FIXED = "give the range yourself: --intensity fixed --low LOW --high HIGH"
 
 
 def measure(
@@ -24,16 +23,17 @@ def measure(
     percentiles: tuple[float, float] = (0.1, 99.9),
     deviations: float = 3.0,
     network: tuple[float, float] = (-1.0, 1.0),
+    cure: str = "call fixed(low, high)",
 ) -> Intensity:
     """Measure every voxel of a domain's volumes and return its map, each channel on its own.
 
     `percentile` (default; 0.1 and 99.9: hot pixels and dead borders do not stretch the range), `meanstd`
     (mean +- 3 standard deviations) or `minmax`; for a fixed range call `fixed`. Percentiles are numpy's linear
     ones, exact (of float32 values where the dtype is not an 8- or 16-bit integer). Raises `BadInput` on
-    non-finite voxels and on constant channels, with the cure.
+    non-finite voxels and on channels without a range, with the `cure` of whoever measures.
     """
     if method not in METHODS or method == "fixed":
-        raise BadInput(f"intensity cannot be measured by {method!r}: {_FIXED}")
+        raise BadInput(f"intensity cannot be measured by {method!r}: use one of percentile, meanstd, minmax")
     if not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise BadInput(f"percentiles {percentiles} must ascend within 0 and 100: the default is 0.1 and 99.9")
     tallies = tally(volumes)
@@ -47,8 +47,9 @@ def measure(
     for channel, (a, b) in enumerate(zip(low, high, strict=True)):
         if not a < b:
             flat = tallies[channel].minimum == tallies[channel].maximum
-            how = "everywhere" if flat else f"at both ends of {method} {setting}: use --intensity minmax, or"
-            raise BadInput(f"{volumes[0].path}: channel {channel} is {a:g} {how}, {_FIXED}")
+            how = "everywhere" if flat else f"at both ends of {method} {setting}"
+            what = "leave the file out" if flat and len(tallies) == 1 else cure
+            raise BadInput(f"{volumes[0].path}: channel {channel} is {a:g} {how}: {what}")
     statistics = ("minimum", "maximum", "mean", "std")
     measured: dict[str, Any] = {name: tuple(getattr(t, name) for t in tallies) for name in statistics}
     measured |= {"method": method, "setting": tuple(map(float, setting)), "voxels": tallies[0].voxels}

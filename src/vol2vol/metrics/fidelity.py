@@ -196,6 +196,8 @@ def lncc(radius: Shape) -> Measure:
 
 
 FLAT = 1e-11
+SMALL = 1e-9
+"""Values between this and its inverse have fourth powers that single precision holds."""
 MIDDLE = 128.0
 """What is taken off bytes: squares of what is left, summed over windows, are whole numbers that float32 holds."""
 
@@ -213,7 +215,7 @@ def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
 
     `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`, over Z, Y
     and X, over Y and X for images. In single precision where the grey values span no more than `data_range` in a
-    block. Raises `BadInput` where the volume holds no window.
+    block and their fourth powers fit it. Raises `BadInput` where the volume holds no window.
     """
     reach = int(3.5 * sigma + 0.5)
     radius = window_radius(truth, 2 * reach + 1)
@@ -227,9 +229,8 @@ def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
             return np.zeros(2)
         low, high = min(pair.first.min(), pair.second.min()), max(pair.first.max(), pair.second.max())
         zero = float(low + high) / 2
-        one, two, *squares, product = _fields(
-            pair, where, (zero, zero), np.float32 if high - low <= data_range else np.float64
-        )
+        single = high - low <= data_range and SMALL < max(data_range, abs(zero)) < 1 / SMALL
+        one, two, *squares, product = _fields(pair, where, (zero, zero), np.float32 if single else np.float64)
         a, b, both, ab = (windowed(field, weights) for field in (one, two, squares[0] + squares[1], product))
         total = 0.0
         for part in slabs(len(a), a[0].size):

@@ -14,13 +14,13 @@ import numpy as np
 import vol2vol
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
-from vol2vol.geometry import Box, reflect
-from vol2vol.intensity import Intensity
+from vol2vol.geometry import Box
 from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.planner import make_layout
+from vol2vol.prediction.reading import check_types, reader
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
@@ -47,7 +47,7 @@ class Request:
     @classmethod
     def of(cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **about: Any) -> Request:
         """Find the bundle, and make local paths absolute so that other processes find them."""
-        where = str(input) if "://" in str(input) else str(Path(input).absolute())
+        where = str(input) if "://" in str(input) or not str(input) else str(Path(input).absolute())
         size = about.pop("voxel_size", None)
         bundle = str(find_bundle(model, which).absolute())
         return cls(model=bundle, input=where, settings=settings, voxel_size=tuple(size) if size else None, **about)
@@ -84,6 +84,7 @@ class Job:
         """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
         settings = request.settings
         source = open_finished(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
+        check_types(source, settings)
         fingerprint = source.fingerprint()
         bundle = load_bundle(request.model)
         _check_channels(bundle, source, settings.direction)
@@ -219,7 +220,7 @@ class Job:
 
     @functools.cached_property
     def _read(self) -> Read:
-        return _reader(self.source, self.bundle.intensity[self.domains[0]])
+        return reader(self.source, self.bundle.intensity[self.domains[0]])
 
     def _one(self, one: Pass, box: Box, read: Read) -> np.ndarray:
         """Return what one pass makes of a block."""
@@ -257,18 +258,6 @@ class Job:
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
             "training": self.bundle.meta["provenance"],
         }
-
-
-def _reader(source: Volume, intensity: Intensity) -> Read:
-    def read(box: Box) -> np.ndarray:
-        values = source.read_padded(box)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            _, *where = np.argwhere(~np.isfinite(values))[0]
-            first = tuple(reflect(int(a + b), n) for a, b, n in zip(where, box.start, source.spatial, strict=True))
-            raise BadInput(f"{source.path} holds NaN or infinity, first at voxel {first}: replace it by a number")
-        return intensity.to_network(values)
-
-    return read
 
 
 def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, parse_box
@@ -81,6 +82,13 @@ class PredictSettings(BaseModel):
             parse_bytes(text)
         return text
 
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> PredictSettings:
+        for name, executor in (("scheduler", "dask"), ("sbatch", "slurm")):
+            if getattr(self, name) and self.executor != executor:
+                raise BadInput(f"{name} has no effect with executor {self.executor}: add --executor {executor}")
+        return self
+
     def budget(self) -> int:
         """Return the bytes that one worker may take beyond what the program itself takes; 0 where there are none."""
         if self.memory == "auto":
@@ -118,10 +126,13 @@ class PredictSettings(BaseModel):
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes a size such as `8GB`, `500M` or `1.5e9` means (decimal units)."""
+    """Return the bytes a size such as `8GB`, `500M` or `1.5e9` means (decimal units); raise `BadInput` for others."""
     compact = text.strip().upper().replace(" ", "")
     number = compact.rstrip("BKMGT")
     try:
-        return int(float(number) * _UNITS[compact[len(number) :]])
+        size = float(number) * _UNITS[compact[len(number) :]]
     except (ValueError, KeyError):
-        raise BadInput(f"memory {text!r} is not a size: write 8GB or 500MB") from None
+        size = nan
+    if not 0 <= size < inf:
+        raise BadInput(f"{text!r} is not a size: write 8GB or 500MB")
+    return int(size)

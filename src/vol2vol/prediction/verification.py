@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def verify(
     output = str(output)
     if sample < 1:
         raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
+    if not 0 <= tolerance < inf:
+        raise BadInput(f"tolerance {tolerance:g} is no difference between stored values: give --tolerance 0 or more")
     said = Ledger.of(output).plan()
     if said is not None:
         job, blocks = Job.attach(output, device=device), _done_blocks(output, Layout.from_dict(said["layout"]))

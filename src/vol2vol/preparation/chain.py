@@ -84,11 +84,15 @@ class Chain:
         return found[::-1]
 
     def read(self, box: Box) -> np.ndarray:
-        """Return the voxels of a box of the result, `(C, *box.shape)`."""
+        """Return the voxels of a box of the result, `(C, *box.shape)`; raise `BadInput` where a step refuses them."""
         first, *rest = self.boxes(box)
-        values = self.volume.read(first)
+        stored = values = self.volume.read(first)
         for step, look, part in zip(self.steps, self.looks[:-1], rest, strict=True):
-            values = step.apply(look, part, values)
+            try:
+                values = step.apply(look, part, values)
+            except BadInput as error:
+                where = f"{self.path}{_first_odd(stored, first)}"
+                raise BadInput(f"{where}: {error} and start again with --overwrite") from None
         return values
 
     def memory(self, box: Box) -> int:
@@ -138,3 +142,11 @@ def _answer(before: Chain, step: Step) -> Step:
     if not min(lows) < max(highs):
         raise BadInput(f"convert range {step.range}: {before.path} is {lows[0]:g} throughout: give two numbers")
     return step.model_copy(update={"range": (min(lows), max(highs))})
+
+
+def _first_odd(stored: np.ndarray, box: Box) -> str:
+    """Say which voxel is the first in a box that is not finite, where there is one."""
+    if stored.dtype.kind != "f" or np.isfinite(stored).all():
+        return ""
+    at = np.argwhere(~np.isfinite(stored).all(axis=0))[0]
+    return f", voxel {tuple(int(a + b) for a, b in zip(at, box.start, strict=True))}"

@@ -296,4 +296,4 @@ def _triple(values: Any) -> Triple:
 
 def _refuse_odd(values: np.ndarray, step: str) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadInput(f"{step}: the volume holds NaN or infinity: replace it by a number")
+        raise BadInput(f"{step} meets NaN or infinity: replace it by a number")

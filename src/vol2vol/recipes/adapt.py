@@ -41,6 +41,8 @@ def adapt_statistics(
     volumes. `intensity` also measures how stored values enter the network, by the method of training. Raises `BadInput`
     for networks without stored statistics and volumes that do not fit the model. Long because it explains every option.
     """
+    if patches < 1:
+        raise BadInput(f"{patches} patches measure nothing: give --patches 1 or more")
     bundle = load_bundle(find_bundle(model, which))
     opened = open_domain(volumes, axes, voxel_size, unit)
     domain = "source" if direction == "forward" else "target"
@@ -73,7 +75,7 @@ def _measured(trained: Intensity, volumes: list[Volume]) -> Intensity:
         setting["percentiles"] = trained.setting
     elif trained.method == "meanstd":
         setting["deviations"] = trained.setting[0]
-    return measure(volumes, trained.method, network=trained.network, **setting)
+    return measure(volumes, trained.method, network=trained.network, cure="leave out --intensity", **setting)
 
 
 def _spread(

@@ -55,9 +55,10 @@ def fit_baseline(
 ) -> Path:
     """Fit a translation without training to two sets of volumes and return its bundle, both directions.
 
-    `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels. `axes`,
-    `voxel_size` and `unit` describe volumes whose files do not. Reads every voxel once (`spectrum`: and 128 patches
-    per domain). Raises `BadInput` for domains of different channels, and for constant ones where they must be scaled.
+    `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels, at most
+    half the side of the patches whose spectra it is made from. `axes`, `voxel_size` and `unit` describe volumes whose
+    files do not. Reads every voxel once (`spectrum`: and 128 patches per domain). Raises `BadInput` for domains of
+    different channels, for constant ones where they must be scaled, and for a reach that spectra do not say.
     Long because it explains every option.
     """
     if kind not in KINDS:
@@ -66,10 +67,11 @@ def fit_baseline(
         "source": open_domain(source, axes, voxel_size, unit),
         "target": open_domain(target, axes, target_voxel_size or voxel_size, unit),
     }
+    reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
     found = {domain: histograms(opened) for domain, opened in volumes.items()}
     _check(kind, volumes, found)
     networks = {
-        direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), radius or RADIUS[dims])
+        direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
         for direction, (a, b) in {"forward": ("source", "target"), "backward": ("target", "source")}.items()
     }
     facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
@@ -166,7 +168,7 @@ def _filtered(
     """Return the look-up followed by the filter that gives its output the second domain's power spectrum and mean."""
     network: Any = nets.build("spectral", **lookup.arguments, radius=radius)
     network.table.load_state_dict(lookup.table.state_dict())
-    side = min(SIDE[lookup.dims], *(n for opened in volumes for v in opened for n in v.spatial[-lookup.dims :]))
+    side = _side(lookup.dims, [volume for opened in volumes for volume in opened])
     voxel = tuple(volumes[0][0].voxel_size[-lookup.dims :])
     before = [lookup(patch[None])[0].numpy() for patch in _patches(volumes[0], lookup.dims, side)]
     after = [patch.numpy() for patch in _patches(volumes[1], lookup.dims, side)]
@@ -179,6 +181,24 @@ def _filtered(
         seen = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
         network.filter.bias[channel] = target.mean - np.average(seen, weights=source.counts) * kernel.sum()
     return network
+
+
+def _side(dims: int, volumes: list[Volume]) -> int:
+    """Return how large the patches are that spectra are taken from: the same in all volumes."""
+    return min(SIDE[dims], *(n for volume in volumes for n in volume.spatial[-dims:]))
+
+
+def _reach(radius: int | None, dims: int, volumes: list[Volume]) -> int:
+    """Return how far the filter reaches; raise `BadInput` where a spectrum of these volumes cannot say it that far."""
+    largest = max(1, _side(dims, volumes) // 2)
+    if radius is None:
+        return min(RADIUS[dims], largest)
+    if not 1 <= radius <= largest:
+        raise BadInput(
+            f"radius {radius} does not suit spectra of patches of {_side(dims, volumes)} voxels: give --radius 1 to "
+            f"{largest}"
+        )
+    return radius
 
 
 def _patches(volumes: list[Volume], dims: int, side: int) -> list[torch.Tensor]:

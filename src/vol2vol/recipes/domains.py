@@ -46,7 +46,8 @@ def intensity_of(data: DataSettings, volumes: list[Volume]) -> Intensity:
             raise BadInput("data.intensity fixed needs data.low and data.high: give both")
         return fixed(data.low, data.high)
     log.info("measuring the intensities of %d voxels", sum(_voxels(volume) for volume in volumes))
-    return measure(volumes, data.intensity)
+    cure = "give the range yourself, data.intensity=fixed data.low=LOW data.high=HIGH"
+    return measure(volumes, data.intensity, cure=cure)
 
 
 def _voxels(volume: Volume) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vol2vol import plainyaml
-from vol2vol.errors import Unreadable
+from vol2vol.errors import NotFound, Unreadable
 from vol2vol.volumes import open_volume
 from vol2vol.volumes.opening import unfinished
 
@@ -35,6 +35,8 @@ def info(
     path: str | Path, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
 ) -> dict[str, Any]:
     """Describe a volume, a bundle or the folder of a run or a study as plain data; raises what opening it would."""
+    if not str(path):
+        raise NotFound("the path is empty: name a volume, a model, a run or a study")
     folder = Path(path)
     if (folder / _MODEL).is_file():
         from vol2vol.bundles import describe_bundle

@@ -17,6 +17,7 @@ from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity, fixed
 from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domain, volume_facts
 from vol2vol.recipes.recipe import Recipe, load_recipe
+from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import Jitter, Labelled, LabelledPatches, Patches, UnpairedPatches
 from vol2vol.tasks import Batch, CycleGAN, Segment, Task
 from vol2vol.volumes import Volume
@@ -88,19 +89,21 @@ def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
     """Prepare a cycleGAN between two unpaired domains."""
     channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
     segmenters = _segmenters(settings, channels)
+    task = CycleGAN(
+        settings.cyclegan,
+        dims=settings.dims,
+        channels=channels,
+        segmenters={domain: nets.frozen(bundle.network("forward")) for domain, bundle in segmenters.items()},
+        seed=settings.train.seed,
+    )
+    check_patch(task, settings, [volume for found in volumes.values() for volume in found])
     intensity = {
         domain: segmenters[domain].intensity["source"] if domain in segmenters else intensity_of(settings.data, found)
         for domain, found in volumes.items()
     }
     patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}
     return Prepared(
-        task=CycleGAN(
-            settings.cyclegan,
-            dims=settings.dims,
-            channels=channels,
-            segmenters={domain: nets.frozen(bundle.network("forward")) for domain, bundle in segmenters.items()},
-            seed=settings.train.seed,
-        ),
+        task=task,
         data=UnpairedPatches(patches["source"], patches["target"]),
         intensity=intensity,
         calibration={
@@ -113,7 +116,10 @@ def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
 def _segmenters(settings: Recipe, channels: dict[str, int]) -> dict[str, Bundle]:
     """Open the segmenters that a cycleGAN is told to heed; they bring their domain's intensities."""
     named: dict[str, str] = {str(domain): path for domain, path in settings.cyclegan.segmenters.items()}
-    found = {domain: load_bundle(find_bundle(path, "best")) for domain, path in named.items()}
+    found = {
+        domain: load_bundle(find_bundle(path, "best" if (Path(path) / "models").is_dir() else "last"))
+        for domain, path in named.items()
+    }
     for domain, bundle in found.items():
         net: Any = bundle.network("forward")
         if net.describe()["name"] != "segmenter" or (net.dims, net.in_channels) != (settings.dims, channels[domain]):
@@ -133,6 +139,7 @@ def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared
     seen = intensity_of(settings.data, images)
     labels = settings.data.labels
     task = Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed)
+    task.check(settings.patch)
     margin = _spread(settings, tuple(map(max, *nets.footprint(task.segmenter).reach)), whole=0)
     pairs = [Labelled(image, mask, seen).mirrored(margin) for image, mask in zip(images, masks, strict=True)]
     shared = _spread(settings, _unlearnt(task, labels.jitter), whole=0)

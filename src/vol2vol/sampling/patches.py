@@ -68,11 +68,18 @@ class _Source:
         return tuple(self.volume.spatial[axis] for axis in self.axes)
 
     def read(self, plane: int, start: Sequence[int], patch: Shape) -> np.ndarray:
-        """Return stored values (C, *patch)."""
+        """Return stored values (C, *patch); raise `BadInput`, naming the voxel, where one is not finite."""
         low, shape = [plane] * 3, [1] * 3
         for axis, a, n in zip(self.axes, start, patch, strict=True):
             low[axis], shape[axis] = int(a), n
         values = self.volume.read(Box(tuple(low), tuple(a + n for a, n in zip(low, shape, strict=True))))
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            _, *at = np.argwhere(~np.isfinite(values))[0]
+            where = tuple(int(a + n) for a, n in zip(low, at, strict=True))
+            raise BadInput(
+                f"{self.volume.path} holds NaN or infinity, first in this patch at voxel {where}: replace it by a "
+                "number in the file"
+            )
         return values if self.across is None else values.squeeze(1 + self.across)
 
     def planes(self) -> int:
@@ -124,7 +131,7 @@ class Patches:
     def draw(self, *key: int) -> Tensor:
         """Return the patch of this key, float32 (C, [Z,] Y, X) in the network's range.
 
-        Raises `BadInput` if it holds NaN, or after `TRIES` candidates without structure.
+        Raises `BadInput` if it holds NaN or infinity, or after `TRIES` candidates without structure.
         """
         random = np.random.default_rng([self.seed, _DRAWS, *key])
         for _ in range(TRIES):
@@ -166,11 +173,6 @@ class Patches:
         values = self.intensity.to_network(stored).transpose(0, *(1 + axis for axis in turn))
         if self.augment:
             values = np.flip(values, tuple(1 + a for a in range(len(shape)) if random.integers(2)))
-        if not np.isfinite(values).all():
-            where = ", ".join(f"{'zyx'[axis]} {a}" for axis, a in zip(source.axes, start, strict=True))
-            raise BadInput(
-                f"{source.volume.path} holds NaN in the patch at {where}: replace it by a number in the file"
-            )
         return values, source
 
     def _estimate(self, background: float) -> float:
@@ -184,7 +186,7 @@ class Patches:
             if len(variances) >= 5 and max(variances) == 0:
                 raise BadInput(
                     f"{path}: {len(variances)} random patches of {self.patch} are constant, nothing to learn: leave "
-                    "the file out, crop it to the specimen, or give the range yourself: --intensity fixed --low --high"
+                    "the file out or crop it to the specimen"
                 )
         threshold = float(np.percentile([v for variances in seen.values() for v in variances], background))
         log.info("background: patches of variance below %.3g are drawn again", threshold)

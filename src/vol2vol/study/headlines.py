@@ -41,7 +41,8 @@ def by_fid(rows: Sequence[Row]) -> Table:
         columns=_headline_columns(fid),
         rows=found,
         findings=_best(found, 4, lowest=True, what="FID", places=2),
-        note="IoU is the mean over segmenters and their seeds; the paper prints the highest of five segmenters. "
+        note="IoU is the mean over segmenters and their seeds; beside it is the highest of the segmenters, over whose "
+        "seeds it is the mean, which is what the paper prints of five. "
         f"Printed numbers are of other data (MitoEM, rat to human; {UNTRANSLATED:.2f} untranslated) and no yardstick.",
     )
 
@@ -49,12 +50,12 @@ def by_fid(rows: Sequence[Row]) -> Table:
 def by_iou(rows: Sequence[Row]) -> Table:
     """Return Table 2: of every condition the best volume by IoU, its FID beside.
 
-    IoU is the mean over segmenters and their seeds, where the paper takes the highest of five segmenters.
+    The volume is chosen, as in the paper, by the highest IoU of its segmenters; the mean over them stands beside.
     """
     fid = fid_name(rows)
     found = []
     for one, group in _networks(rows):
-        known = [(value, row) for row in group if (value := overlap(row)) is not None]
+        known = [(value, row) for row in group if (value := _highest(row)) is not None]
         if known:
             found.append(_headline(2, one, max(known, key=lambda pair: pair[0])[1], fid))
     return Table(
@@ -62,7 +63,7 @@ def by_iou(rows: Sequence[Row]) -> Table:
         title="Table 2. The best volume of every condition by IoU",
         columns=_headline_columns(fid),
         rows=found,
-        findings=_best(found, 5, lowest=False, what="IoU", places=4),
+        findings=_best(found, 6, lowest=False, what="IoU", places=4),
         note="Chosen by the truth, which nobody has who needs a translation: an upper bound of what choosing "
         "checkpoints can give, and not a result.",
     )
@@ -157,9 +158,9 @@ def _trained(row: Row) -> list[Cell]:
 
 def _headline(table: int, one: Condition, row: Row, fid: str) -> list[Cell]:
     printed = {(h.assembly, h.stitching): h for h in printed_headlines(table)}.get(_words(one))
-    iou = overlap(row)
     beside: list[Cell] = [printed.fid, printed.iou] if printed else [None, None]
-    return [*_named(one), of_row(row, fid), iou if iou is not None else Missing(), *_trained(row), *beside]
+    ious = [value if value is not None else Missing() for value in (overlap(row), _highest(row))]
+    return [*_named(one), of_row(row, fid), *ious, *_trained(row), *beside]
 
 
 def _headline_columns(fid: str) -> list[Column]:
@@ -167,6 +168,7 @@ def _headline_columns(fid: str) -> list[Column]:
         *_name_columns(),
         Column(name="fid", title=f"FID ({'/'.join(fid.split('/')[1::2])})" if fid else "FID"),
         _iou("iou", "IoU"),
+        _iou("iou_highest", "IoU, highest of segmenters"),
         Column(name="seed", digits=1),
         Column(name="checkpoint", title="Epoch", digits=6),
         Column(name="fid_printed", title="FID, printed", digits=2, places=True),
@@ -175,16 +177,24 @@ def _headline_columns(fid: str) -> list[Column]:
 
 
 def _numbers(row: Row, names: Sequence[str], fid: str, beside: Printed | None) -> list[Cell]:
-    cells: list[Cell] = []
-    for name in names:
-        known = [
-            value
-            for segmenter, seed in judges([row], "iou")
-            if segmenter == name and (value := row.number(f"segmentation/{name}/{seed}/iou")) is not None
-        ]
-        cells.append(sum(known) / len(known) if known else Missing())
+    by_name = _by_segmenter(row)
+    cells: list[Cell] = [by_name.get(name, Missing()) for name in names]
     printed: list[Cell] = [beside.table, beside.fid, *beside.iou.values()] if beside else [None] * (2 + len(SEGMENTERS))
     return [*cells, of_row(row, fid), *printed]
+
+
+def _by_segmenter(row: Row) -> dict[str, float]:
+    """Return the IoU of a row by segmenter, mean over its seeds."""
+    found: dict[str, list[float]] = {}
+    for name, seed in judges([row], "iou"):
+        if (value := row.number(f"segmentation/{name}/{seed}/iou")) is not None:
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _highest(row: Row) -> float | None:
+    """Return the IoU of the segmenter that finds most, None where none was asked."""
+    return max(_by_segmenter(row).values(), default=None)
 
 
 def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, what: str, places: int) -> list[str]:

@@ -6,7 +6,7 @@ In the code `x` is a patch of the source and `y` one of the target, `g` translat
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -18,7 +18,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.tasks.base import Batch, Turn, alone
 from vol2vol.tasks.pool import ImagePool
-from vol2vol.tasks.regions import Image, Region
+from vol2vol.tasks.regions import Image, Region, refuse_patch
 
 RANGE = 2.0
 """Width of the networks' range, -1 to 1: the data range of structural similarity."""
@@ -198,18 +198,10 @@ class CycleGAN(nn.Module):
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the smallest patch that works, unless all losses have voxels to look at."""
-        footprint = self._footprints["forward"]
-        footprint.check(patch)
-        if not self._leaves_enough(patch):
-            smallest = list(patch)
-            while not self._leaves_enough(smallest):
-                smallest = [footprint.admissible(n + 1, a, at_least=True) for a, n in enumerate(smallest)]
-            raise BadInput(
-                f"patch {_times(patch)} leaves the losses too few voxels (loss_region "
-                f"{self.settings.loss_region}): the smallest that works is {_times(smallest)}"
-            )
+        why = f"leaves the losses too few voxels (loss_region {self.settings.loss_region})"
+        refuse_patch(patch, self._footprints["forward"], self._leaves_enough, why)
 
-    def _leaves_enough(self, patch: Sequence[int]) -> bool:
+    def _leaves_enough(self, patch: Shape) -> bool:
         """Say whether a cycle leaves a window of structural similarity, and a translation what critics need."""
         try:
             once = Region.of(patch).fitted(self._footprints["forward"]).through(self._footprints["forward"])
@@ -275,7 +267,3 @@ def _check(s: CycleGANSettings, channels: Mapping[str, int]) -> None:
 
 def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: term.detach() for name, term in terms.items()}
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

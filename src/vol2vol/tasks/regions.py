@@ -6,13 +6,13 @@ the comparison with the patch and the certain centre follow from footprints alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, round_up
+from vol2vol.geometry import Box, Footprint, Shape, round_up
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,26 @@ class Image:
     def detach(self) -> Image:
         """Return the image without its gradient."""
         return replace(self, voxels=self.voxels.detach())
+
+
+def refuse_patch(patch: Shape, footprint: Footprint, enough: Callable[[Shape], bool], why: str) -> None:
+    """Raise `BadInput`, naming the nearest patch that works, unless a network accepts a patch and it is enough.
+
+    `enough` says so of sizes that the network accepts; `why` is what is wrong with those that are not.
+    """
+    accepted = footprint.admits(patch)
+    if accepted and enough(patch):
+        return
+    below = tuple(footprint.admissible(n, axis, at_least=False) for axis, n in enumerate(patch))
+    if all(b <= n for b, n in zip(below, patch, strict=True)) and enough(below):
+        footprint.check(patch)
+    smallest = patch
+    while smallest == patch or not enough(smallest):
+        smallest = tuple(footprint.admissible(n + 1, axis, at_least=True) for axis, n in enumerate(smallest))
+    what = f"patch {times(patch)} {why if accepted else 'does not fit this network'}"
+    raise BadInput(f"{what}: the smallest that works is {times(smallest)}")
+
+
+def times(shape: Sequence[int]) -> str:
+    """Return sizes as people write them, 190 x 190."""
+    return " x ".join(map(str, shape))

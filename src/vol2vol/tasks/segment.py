@@ -18,7 +18,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.tasks.base import Batch, Turn
 from vol2vol.tasks.cyclegan import NetworkSettings
-from vol2vol.tasks.regions import Image, Region
+from vol2vol.tasks.regions import Image, Region, refuse_patch
 
 THRESHOLD = 0.5
 """Probability above which a voxel counts as found."""
@@ -122,7 +122,8 @@ class Segment(nn.Module):
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the nearest patch that works, unless some of its voxels are certain."""
-        self._footprint.check(patch)
-        left = Region.of(patch).through(self._footprint).certain
-        if not left.size:
-            raise BadInput(f"patch {patch} leaves no voxel with its whole context: use a larger one")
+
+        def enough(shape: Shape) -> bool:
+            return Region.of(shape).through(self._footprint).certain.size > 0
+
+        refuse_patch(patch, self._footprint, enough, "leaves no voxel with its whole context")

@@ -107,9 +107,11 @@ def settle_voxel_size(
 ) -> tuple[float, float, float]:
     """Return the voxel size (z, y, x) from metadata (`found`, per axis letter) and the user, in one unit.
 
-    The z of a 2D image is a placeholder: what is given or found, else 1.0.
+    The z of a 2D image is a placeholder: what is given or found, else 1.0. A found size that is not positive and finite
+    counts as not stated.
     Raises `BadInput` naming `--voxel-size` where it is missing, or contradicts the metadata by more than 1 %.
     """
+    found = {axis: value for axis, value in found.items() if isfinite(value) and value > 0}
     size = dict(found)
     if given is not None:
         typed = [float(value) for value in given]
@@ -120,10 +122,13 @@ def settle_voxel_size(
         size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
         wrong = [a for a in found if a in axes and abs(size.get(a, found[a]) - found[a]) > TOLERANCE * found[a]]
         if wrong:
-            says = _typed([found[a] for a in "zyx" if a in found])
+            stated = [a for a in "zyx" if a in found]
+            along = "" if all(a in stated for a in "zyx" if a in axes) else f" along {', '.join(stated)}"
+            says = _typed([found[a] for a in stated])
+            right = _typed([found.get(a, size[a]) for a in "zyx" if a in found or a in size])
             raise BadInput(
-                f"{name} says its voxel size is {says}, not {_typed(typed)}: "
-                f"give --voxel-size {says} or correct the file"
+                f"{name} says its voxel size{along} is {says}, not {_typed(typed)}: "
+                f"give --voxel-size {right} or correct the file"
             )
     if "z" not in axes:
         size.setdefault("z", 1.0)

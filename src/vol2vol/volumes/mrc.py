@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from vol2vol.errors import Unreadable
 from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".mrc", ".map", ".rec", ".mrcs")
 IMOD_STAMP, IMOD_SIGNED = 1146047817, 1
 
@@ -20,11 +23,15 @@ def open_mrc(path: Path) -> Stored:
     import mrcfile
 
     try:
-        file = mrcfile.mmap(path, mode="r")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            file = mrcfile.mmap(path, mode="r")
     except PermissionError:
         raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
     except READ_ERRORS as error:
         raise Unreadable(f"{path} is not a readable MRC file ({error}): restore it") from error
+    for one in said:
+        log.warning("%s: %s", path, one.message)
     data, header = file.data, file.header
     if data is None:
         raise Unreadable(f"{path} is not a readable MRC file (no voxels): restore it")

@@ -83,6 +83,8 @@ def unfinished(volume: Volume) -> str:
 
 def _open(name: str, *, level: int) -> Stored:
     """Find the format of a path by its address, its suffix or what is inside."""
+    if not name:
+        raise NotFound("the path of a volume is empty: name a file, a folder or an address")
     if is_remote(name):
         stored = open_chunked(name, level=level)
         if stored is None:

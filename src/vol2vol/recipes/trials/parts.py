@@ -32,6 +32,8 @@ from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
 from vol2vol.volumes import Volume, create_volume, open_finished
 
 FOLDER = "domains"
+JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
+"""Parts that segmenters look at; translators, which learn from the part `look`, need no mask."""
 BLOCK = (64, 256, 256)
 """Voxels that are read and written in one go."""
 Read = Callable[[Box], np.ndarray]
@@ -89,7 +91,7 @@ class Parts:
     def has_mask(self, domain: str) -> bool:
         """Say whether a domain can be segmented and judged."""
         about = self.study.domains[domain]
-        return about.phantom is not None or all(about.part(part).mask for part in get_args(PartName))
+        return about.phantom is not None or all(about.part(part).mask for part in JUDGED)
 
     def _written(self, domain: str, part: PartName | None, name: str, origin: Callable[[], Origin]) -> Path:
         path = self.folder / FOLDER / domain / name

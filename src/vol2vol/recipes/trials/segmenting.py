@@ -22,7 +22,15 @@ from vol2vol.recipes.trials.measuring import Subject
 from vol2vol.recipes.trials.trials import WITNESSES
 from vol2vol.volumes import open_volume
 
-OBJECTS = {"f1_50": "f1", "ap_50": "ap50", "ap_75": "ap75", "count_error": "count_error", "rand_error": "rand"}
+OBJECTS = {
+    "f1_50": "f1",
+    "f1_75": "f1_75",
+    "ap_50": "ap50",
+    "ap_75": "ap75",
+    "count_error": "count_error",
+    "count_ratio": "count_ratio",
+    "rand_error": "rand",
+}
 """Scores of objects, and what rows call them."""
 
 
@@ -57,10 +65,12 @@ def judge_overlap(shop: Workshop, subject: Subject, judges: Sequence[Judge], fou
 def judge_objects(shop: Workshop, subject: Subject, judges: Sequence[Judge], found: Findings) -> None:
     """Compare the objects that every segmentation shows with the mask's."""
     mask = open_volume(shop.parts.mask(subject.trial.source, "test"))
+    about = shop.study.judging
+    parting = about.parting()
     for judge in judges:
         volume = open_volume(shop.folder / found.segmentations[judge.name])
-        shared = shared_objects(volume, mask, threshold=judge.threshold, block=subject.block)
-        scores = object_scores(shared, mask, block=subject.block)
+        shared = shared_objects(volume, mask, threshold=judge.threshold, parting=parting, block=subject.block)
+        scores = object_scores(shared, mask, least=about.least, block=subject.block)
         for name, called in OBJECTS.items():
             found.blockwise(f"segmentation/{judge.name}/{called}", scores[name])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from vol2vol.errors import BadInput
 from vol2vol.phantoms import DOMAINS
@@ -13,6 +13,7 @@ from vol2vol.plans import Strategy
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
+from vol2vol.recipes.trials.judging import Distance, Judging, Pick, Settings
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.study.conditions import reference
 
@@ -35,12 +36,6 @@ Measure = Literal[
 ]
 CHEAP: tuple[Measure, ...] = ("distance", "structure", "label_free", "cost")
 ALL: tuple[Measure, ...] = get_args(Measure)
-
-
-class Settings(BaseModel):
-    """What all parts of a study file share: they are values, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Phantom(Settings):
@@ -193,47 +188,6 @@ class Segmenter(Settings):
     def resolved(self, seed: int, domain: str = "") -> Recipe:
         """Return the recipe with its changes, for a domain or those of all, and a seed."""
         return load_recipe(self.recipe, self.changes(seed, domain))
-
-
-class Distance(Settings):
-    """How distances between distributions are measured."""
-
-    features: tuple[Literal["inception", "encoder"], ...] = ("encoder",)
-    """Networks that see the patches: the published Inception, or an encoder that is trained on the target."""
-    weights: str = ""
-    """File of the Inception weights, where they cannot be downloaded."""
-    patches: int = Field(default=2000, ge=32)
-    """Patches per volume, at most; the target gives twice as many, for its two halves."""
-    size: int = Field(default=128, ge=8)
-    """Voxels along the side of a patch."""
-    planes: tuple[Literal["xy", "xz", "yz"], ...] = ("xy",)
-    resamples: int = Field(default=100, ge=0)
-    """Draws of the intervals; 0 leaves them out."""
-    steps: int = Field(default=400, ge=2)
-    """Of the training of an encoder."""
-
-
-class Judging(Settings):
-    """How the other measures are taken."""
-
-    blocks: int = Field(default=64, ge=2)
-    """At least so many blocks of a test volume have sums of their own, from which intervals are drawn."""
-    near: int = Field(default=8, ge=1)
-    """Voxels on either side of a seam that count as near it."""
-    shifts: int = Field(default=15, ge=1)
-    """Grids that lie elsewhere, which the zone near seams is compared with."""
-    cycles: int = Field(default=8, ge=1)
-    """Tiles of the source that are sent to the target and back."""
-
-
-class Pick(Settings):
-    """Which checkpoints are looked at in full."""
-
-    by: str
-    """Name of a value, such as distance/encoder/fid/xy or label_free/confidence; or checkpoint, the epoch."""
-    lowest: bool = True
-    """Whether small values are good."""
-    roles: tuple[Literal["best", "middle", "worst"], ...] = ("best", "middle", "worst")
 
 
 class Study(Settings):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vol2vol.errors import BadInput
 from vol2vol.recipes.trials.settings import Measure, Pick, Study
-from vol2vol.study.picks import pick
+from vol2vol.study.picks import pick_several
 from vol2vol.study.rows import Kind, Row
 
 log = logging.getLogger(__name__)
@@ -183,19 +183,26 @@ def picked(picks: Sequence[Pick], rows: Sequence[Row]) -> dict[int, str]:
     chosen: dict[int, list[str]] = {}
     for how in picks:
         try:
-            found = _by_epoch(rows, how) if how.by == "checkpoint" else pick(rows, how.by, how.lowest)
+            found = _by_epoch(rows, how) if how.by == "checkpoint" else _by_value(rows, how)
         except BadInput as error:
             log.warning("%s", error)
             continue
         for role in how.roles:
-            epoch = found[role].checkpoint
-            if epoch is not None:
-                chosen.setdefault(epoch, []).append(f"{role} by {how.by}")
+            for place, row in enumerate(found[role], start=1):
+                if row.checkpoint is not None:
+                    called = role if place == 1 else f"{role} {place}"  # reports look at the first of each role
+                    chosen.setdefault(row.checkpoint, []).append(f"{called} by {how.by}")
     return {epoch: "; ".join(why) for epoch, why in sorted(chosen.items())}
 
 
-def _by_epoch(rows: Sequence[Row], how: Pick) -> dict[str, Row]:
+def _by_value(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
+    return pick_several(rows, how.by, each=how.count, lowest=how.lowest)
+
+
+def _by_epoch(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
     ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=not how.lowest)
     if not ranked:
         raise BadInput("there is no checkpoint to pick")
-    return {"best": ranked[0], "middle": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    first = max(0, len(ranked) // 2 - how.count // 2)
+    middle = ranked[first : first + how.count]
+    return {"best": ranked[: how.count], "middle": middle, "worst": ranked[::-1][: how.count]}

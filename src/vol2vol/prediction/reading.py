@@ -1,0 +1,48 @@
+"""How a prediction reads its input: in the network's range, refused where it is no number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape, reflect
+from vol2vol.intensity import Intensity
+from vol2vol.prediction.gather import Read
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.volumes import Volume
+
+
+def check_types(source: Volume, settings: PredictSettings) -> None:
+    """Raise `BadInput` where the output would take over a type from the input that no output is written in."""
+    dtype = np.dtype(source.dtype)
+    if settings.dtype == "source" and not settings.raw and dtype.kind in "iu" and dtype.itemsize > 4:
+        raise BadInput(f"{source.path} holds {dtype}, in which no output is written: give --dtype uint16 or another")
+
+
+def reader(source: Volume, intensity: Intensity) -> Read:
+    """Return what reads a box of a volume into the network's range, mirrored outside the volume.
+
+    It raises `BadInput`, naming the first voxel of the box, where one is not finite.
+    """
+
+    def read(box: Box) -> np.ndarray:
+        values = source.read_padded(box)
+        if values.dtype.kind == "f" and not (good := np.isfinite(values)).all():
+            where = _first(~good.all(axis=0), box, source.spatial)
+            raise BadInput(
+                f"{source.path} holds NaN or infinity, first at voxel {where}: replace it by a number in the file and "
+                "predict again with --overwrite"
+            )
+        return intensity.to_network(values)
+
+    return read
+
+
+def _first(bad: np.ndarray, box: Box, spatial: Shape) -> Shape:
+    """Return the first voxel, in the volume's order, that a box (Z, Y, X) with mirrored surroundings shows as bad."""
+    where = []
+    for start, size in zip(box.start, spatial, strict=True):
+        shown = np.array([reflect(start + i, size) for i in range(len(bad))])
+        where.append(int(shown[bad.any(axis=tuple(range(1, bad.ndim)))].min()))
+        bad = bad[shown == where[-1]].any(axis=0)
+    return tuple(where)

@@ -1,0 +1,62 @@
+"""Do the patches of a recipe suit its task and lie in all its volumes? If not, which would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vol2vol import nets
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.recipes.recipe import Recipe
+from vol2vol.tasks import Task
+from vol2vol.volumes import Volume
+
+
+def check_patch(task: Task, settings: Recipe, volumes: Sequence[Volume]) -> None:
+    """Raise `BadInput`, naming a patch that works and that every volume holds, unless the recipe's is one.
+
+    Where no patch does both, it says how large the smallest is that works. Reads no voxels.
+    """
+    patch, sections = settings.patch, [one for volume in volumes for one in _sections(volume, settings)]
+    room = tuple(map(min, *(sizes for _, sizes in sections), patch))
+    if room == patch and _works(task, patch):
+        return
+    footprint = nets.footprint(task.networks()["forward"])
+    smallest = footprint.minimum
+    while not _works(task, smallest):
+        smallest = tuple(map(sum, zip(smallest, footprint.period, strict=True)))
+    full = ", or cyclegan.loss_region=full" if settings.cyclegan.loss_region == "certain" else ""
+    for path, sizes in sections:
+        if any(n < s for n, s in zip(sizes, smallest, strict=True)):
+            raise BadInput(
+                f"{path} has {sizes} voxels, too few for patches of {patch}, and the smallest that work with this "
+                f"network and these losses are {smallest}: use a larger volume, fewer levels of the network{full}"
+            )
+    if room == patch:
+        task.check(patch)
+    path, sizes = next(one for one in sections if any(n < p for n, p in zip(one[1], patch, strict=True)))
+    if isinstance(settings.data.patch, int):
+        room = (min(room),) * settings.dims
+    wide = map(max, room, smallest)
+    best = tuple(footprint.admissible(n, axis, at_least=False) for axis, n in enumerate(wide))
+    raise BadInput(
+        f"{path} has {sizes} voxels, too few for patches of {patch}: the largest that works with all volumes is {best}"
+    )
+
+
+def _works(task: Task, patch: Shape) -> bool:
+    try:
+        task.check(patch)
+    except BadInput:
+        return False
+    return True
+
+
+def _sections(volume: Volume, settings: Recipe) -> list[tuple[str, Shape]]:
+    """Return a volume's path with its voxels along the axes of a patch, for each direction patches may lie in."""
+    if settings.dims == 3:
+        return [(volume.path, volume.spatial)]
+    return [
+        (volume.path, tuple(n for axis, n in zip("zyx", volume.spatial, strict=True) if axis != name))
+        for name in settings.data.planes
+    ]
