@@ -69,17 +69,22 @@ def test_agrees_with_scikit_image_in_blocks_of_any_size(pair, block):
 @pytest.mark.parametrize("block", [None, (5, 9, 8)])
 def test_lncc_agrees_with_loops_and_with_monai(tmp_path, block):
     a, b = images((12, 14, 13), np.float64)
-    a[:, :, :6] = 3.0  # flat windows are left out
+    a[:, :, :6] = 3.0  # windows flat in the reference are left out, flat in the other alone are 0
     volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
-    r, each = 2, []
+    r, each, flat = 2, [], 0
     for z in range(r, 12 - r):
         for y in range(r, 14 - r):
             for x in range(r, 13 - r):
                 p, q = (v[z - r : z + r + 1, y - r : y + r + 1, x - r : x + r + 1].ravel() for v in (a, b))
                 if np.ptp(p):
                     each.append(np.corrcoef(p, q)[0, 1])
-    got = compare(*volumes, [lncc((r, r, r))], block=block)["lncc"]
+                else:
+                    flat += 1
+    assert flat
+    got = compare(*volumes, [lncc((r, r, r), "first")], block=block)["lncc"]
     assert got.value == pytest.approx(np.mean(each), abs=1e-9)
+    got = compare(*volumes, [lncc((r, r, r), "second")], block=block)["lncc"]
+    assert got.value == pytest.approx(np.sum(each) / (len(each) + flat), abs=1e-9)
 
     from monai.losses import LocalNormalizedCrossCorrelationLoss
 
@@ -87,7 +92,7 @@ def test_lncc_agrees_with_loops_and_with_monai(tmp_path, block):
     volumes = store(tmp_path / "c.zarr", c[:5, :5, :5].copy()), store(tmp_path / "d.zarr", d[:5, :5, :5].copy())
     loss = LocalNormalizedCrossCorrelationLoss(kernel_size=5, reduction="none", smooth_nr=0, smooth_dr=1e-12)
     theirs = -loss(*(torch.from_numpy(v[:5, :5, :5])[None, None] for v in (c, d)))[0, 0, 2, 2, 2]
-    assert compare(*volumes, [lncc((2, 2, 2))])["lncc"].value ** 2 == pytest.approx(float(theirs), rel=1e-6)
+    assert compare(*volumes, [lncc((2, 2, 2), "first")])["lncc"].value ** 2 == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_images_are_seen_in_their_plane(tmp_path):
@@ -126,6 +131,29 @@ def test_structure_survives_a_new_contrast_but_not_a_shift(tmp_path):
     same = to_truth(source, source)
     assert (same["psnr"].value, same["mean_absolute"].value) == (np.inf, 0)
     assert same["ssim"].value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_blanking_half_of_an_output_loses_half(tmp_path, dtype):
+    truth = images((24, 40, 48))[0]
+    noisy = np.clip(truth + 6 * np.random.default_rng(5).normal(size=truth.shape), 0, 255).astype(dtype)
+    blank = truth.astype(dtype)
+    blank[:, :, 24:] = 90
+    reference = store(tmp_path / "truth.zarr", truth)
+    whole, half = (store(tmp_path / f"{n}.zarr", v) for n, v in (("noisy", noisy), ("blank", blank)))
+    block = (24, 40, 12)
+    kept, lost = (to_truth(one, reference, block=block) for one in (whole, half))
+    assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)  # windows across the edge count as they are
+    assert lost["lncc"].value < kept["lncc"].value
+    assert lost["lncc"].per_block[-1] == lost["pearson"].per_block[-1] == 0
+    kept, lost = (to_source(reference, one, block=block) for one in (whole, half))
+    assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)
+    for name in ("lncc", "gradient_correlation"):
+        assert lost[name].value < kept[name].value
+    assert lost["nmi"].value - 1 < 0.5  # of 1 where all is kept
+    assert lost["gradient_correlation"].per_block[-1] == 0
+    emptied = np.where(np.arange(48) < 24, truth, 90).astype(np.uint8)  # nothing to lose there
+    assert to_source(store(tmp_path / "e.zarr", emptied), reference)["lncc"].value > 0.75
 
 
 def test_intervals_come_from_blocks(tmp_path):
@@ -208,8 +236,9 @@ def test_bytes_are_summed_exactly(tmp_path):
     b[:12] //= 128
     small, large = ([store(tmp_path / f"{i}{d}.zarr", v.astype(d)) for i, v in enumerate((a, b))] for d in ("u1", "f4"))
     for radius in ((4, 4, 4), (1, 2, 3)):
-        one, two = (compare(*volumes, [lncc(radius)])["lncc"] for volumes in (small, large))
-        np.testing.assert_allclose(one.sums, two.sums, rtol=1e-9)
+        for reference in ("first", "second"):
+            one, two = (compare(*volumes, [lncc(radius, reference)])["lncc"] for volumes in (small, large))
+            np.testing.assert_allclose(one.sums, two.sums, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(11, 11, 11), (1, 11, 11), (13, 11, 17)])
