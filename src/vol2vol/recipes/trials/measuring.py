@@ -9,24 +9,21 @@ from pathlib import Path
 from vol2vol.bundles import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
-from vol2vol.metrics.bootstrap import Resampling
-from vol2vol.metrics.distances import fid, mmd
 from vol2vol.metrics.features import Features
 from vol2vol.metrics.fidelity import psnr, to_source, to_truth
 from vol2vol.metrics.pairs import compare, extremes
-from vol2vol.metrics.realism import Distance, distance_interval, scale
+from vol2vol.metrics.realism import scale
+from vol2vol.metrics.resampled import Distance
 from vol2vol.metrics.seams import SeamReport, SeamRow
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.certificate import certify
-from vol2vol.recipes.distance import Ruler
+from vol2vol.recipes.distance import DISTANCES, Ruler, interval_over_cubes
 from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model, Workshop
 from vol2vol.recipes.trials.shifting import disagreement
 from vol2vol.recipes.trials.trials import Trial
 from vol2vol.volumes import open_volume
-
-DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,23 +110,17 @@ def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], fou
                     _beyond(shop, (after, real, other), distance, f"{named}/against_first", found)
 
 
-def _resampled(shop: Workshop, sets: tuple[Features, ...]) -> tuple[int, Resampling]:
-    longest = max(n for one in sets for n in one.spatial)
-    return max(1, longest // 4), Resampling(resamples=shop.study.distance.resamples)
-
-
 def _interval(
     shop: Workshop, sets: tuple[Features, Features], distance: Distance, value: float
 ) -> tuple[float | None, float | None]:
     """Return the interval of a distance around its value, None where the volume is too small for one."""
     if not shop.study.distance.resamples:
         return None, None
-    block, how = _resampled(shop, sets)
     try:
-        drawn = distance_interval(*sets, distance, block=block, how=how)
+        drawn = interval_over_cubes(*sets, distance, shop.study.distance.resamples, around=value)
     except BadInput:
         return None, None
-    return value + drawn.low - drawn.value, value + drawn.high - drawn.value
+    return drawn.low, drawn.high
 
 
 def _beyond(
@@ -138,9 +129,8 @@ def _beyond(
     """Keep by how much the distance exceeds that of the first strategy's volume, cut at the same places."""
     if not shop.study.distance.resamples:
         return
-    block, how = _resampled(shop, sets)
     try:
-        drawn = distance_interval(*sets[:2], distance, block=block, how=how, minus=sets[2])
+        drawn = interval_over_cubes(*sets[:2], distance, shop.study.distance.resamples, minus=sets[2])
     except BadInput:
         return
     found.number(name, drawn.value, drawn.low, drawn.high)
