@@ -9,7 +9,7 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Resampling
-from vol2vol.metrics.cycle import cycle_error
+from vol2vol.metrics.cycle import cycle_error, quantised
 from vol2vol.metrics.fidelity import differences, lncc, nmi, ssim, to_source, to_truth
 from vol2vol.metrics.pairs import compare
 from vol2vol.metrics.windows import windowed
@@ -272,22 +272,40 @@ def test_bad_input(tmp_path):
         nmi(((0, 1), (0, 1)), 1)
 
 
-def test_quantisation_finds_what_a_cycle_hides():
-    source = [np.random.default_rng(i).uniform(0, 1, (4, 5, 6)) for i in range(3)]
-    honest = cycle_error(source, lambda x: 1 - x, lambda y: 1 - y, target_range=(0, 1), source_range=1.0)
-    assert honest.mean_absolute <= 0.5 / 255
-    assert honest.hidden == pytest.approx(honest.mean_absolute, abs=1e-12)
-    hiding = cycle_error(
-        source, lambda x: 0.5 + x * 1e-3, lambda y: (y - 0.5) * 1e3, target_range=(0, 1), source_range=1.0
-    )
-    assert hiding.hidden > 0.2
-    assert hiding.psnr < 10 < honest.psnr
-    noisy = cycle_error(source, lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0, noise=4)
-    assert noisy.mean_absolute == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
-    assert noisy.sums.shape == (3, 4)
-    assert noisy.absolute.value == pytest.approx(noisy.mean_absolute)
-    assert noisy.absolute.against(honest.absolute).low > 0
-    with pytest.raises(BadInput, match="keep shapes"):
-        cycle_error(source, lambda x: x[1:], lambda y: y, target_range=(0, 1), source_range=1.0)
-    with pytest.raises(BadInput, match="needs blocks"):
-        cycle_error([], lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0)
+def there_and_back(folder, forward, backward, *, noise):
+    """Return the cycle error of a source in 0..1 by a translator and its way back, target values 0..1."""
+    source = np.random.default_rng(0).uniform(0, 1, (12, 5, 6))
+    there = forward(source)
+    ways = {"source": source, "plain": backward(there), "back": backward(quantised(there, (0, 1), noise=noise))}
+    volumes = {name: store(folder / f"{len(list(folder.iterdir()))}.zarr", array) for name, array in ways.items()}
+    return cycle_error(volumes["source"], volumes["back"], volumes["plain"], block=(4, 5, 6))
+
+
+def test_quantisation_finds_what_a_cycle_hides(tmp_path):
+    honest = there_and_back(tmp_path, lambda x: 1 - x, lambda y: 1 - y, noise=0)
+    assert honest["mean_absolute"].value <= 0.5 / 255
+    assert honest["hidden"].value == pytest.approx(honest["mean_absolute"].value, abs=1e-12)
+    hiding = there_and_back(tmp_path, lambda x: 0.5 + x * 1e-3, lambda y: (y - 0.5) * 1e3, noise=0)
+    assert hiding["hidden"].value > 0.2
+    assert hiding["psnr"].value < 10 < honest["psnr"].value
+    noisy = there_and_back(tmp_path, lambda x: x, lambda y: y, noise=4)
+    assert noisy["mean_absolute"].value == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
+    assert len(noisy["hidden"].sums) == 3
+    assert noisy["mean_absolute"].against(honest["mean_absolute"]).low > 0
+    flat = store(tmp_path / "flat.zarr", np.zeros((3, 4, 5), np.uint8))
+    with pytest.raises(BadInput, match="nothing that could come back"):
+        cycle_error(flat, flat, flat)
+    with pytest.raises(BadInput, match="one shape"):
+        cycle_error(*(store(tmp_path / f"s{i}.zarr", images((n, 9, 9))[0]) for i, n in enumerate((3, 4, 3))))
+
+
+def test_quantisation_is_to_levels_of_a_range_with_noise():
+    values = np.linspace(-2, 12, 1000)
+    exact = quantised(values, (0, 10), noise=0)
+    np.testing.assert_allclose(exact, np.clip(np.rint(values * 25.5), 0, 255) / 25.5)
+    assert len(np.unique(exact)) == 256
+    noisy = quantised(np.full(20_000, 5.0), (0, 10), seed=(1, 2, 3))
+    assert noisy.std() * 25.5 == pytest.approx(np.sqrt(1 + 1 / 12), rel=0.03)
+    assert np.array_equal(noisy, quantised(np.full(20_000, 5.0), (0, 10), seed=(1, 2, 3)))
+    with pytest.raises(BadInput, match="more than one grey value"):
+        quantised(values, (3, 3))
