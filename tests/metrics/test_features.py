@@ -1,6 +1,7 @@
 """Patches are even, distinct and cheap to read; features carry where they come from; a scale from floor to ceiling."""
 
 from collections import Counter
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -239,6 +240,66 @@ def test_distance_interval_is_of_blocks(sets):
         distance_interval(sets["output"], sets["target"], block=96, how=how)
 
 
+@pytest.mark.parametrize("distance", [fid, mmd])
+@pytest.mark.parametrize("kept", [0, 1 << 27])
+def test_draws_are_distances_of_repeated_patches(sets, distance, kept, monkeypatch):
+    """A distance that is not known by name is taken of the repeated patches themselves."""
+    monkeypatch.setattr("vol2vol.metrics.resampled.KEPT", kept)
+    how = Resampling(resamples=20, seed=3)
+    for minus in (None, sets["source"]):
+        pair = sets["output"], sets["target"]
+        found = distance_interval(*pair, distance, block=24, how=how, minus=minus)
+        direct = distance_interval(*pair, lambda a, b: distance(a, b), block=24, how=how, minus=minus)
+        for name in ("value", "low", "high"):
+            assert getattr(found, name) == pytest.approx(getattr(direct, name), rel=1e-6, abs=1e-9)
+
+
+def blocks_of_patches(rng, blocks, patches=12):
+    """Return features that vary from block to block, side by side along X; their mean is 0 in the long run."""
+    places = np.zeros((blocks * patches, 3), int)
+    places[:, 2] = np.repeat(np.arange(blocks), patches) * 100 + 10
+    values = rng.normal(size=(blocks, 1, 1)) + 0.7 * rng.normal(size=(blocks, patches, 1))
+    about = {"cutting": Cutting(size=8), "volume": "v", "spatial": (1, 100, 100 * blocks), "network": "n"}
+    return Features(values=values.reshape(-1, 1).astype(np.float32), places=places, **about)
+
+
+def test_intervals_of_few_blocks_cover_and_are_widened():
+    rng, how = np.random.default_rng(0), Resampling(resamples=1000)
+
+    def apart(a, b):
+        return float(a.mean() - b.mean())
+
+    found = []
+    for _ in range(100):
+        pair = [blocks_of_patches(rng, 4) for _ in range(2)]
+        found.append(distance_interval(*pair, apart, block=100, how=how))
+    covered = np.mean([one.low <= 0 <= one.high for one in found])
+    assert 0.9 <= covered <= 0.99  # bare percentiles: 0.84
+    narrow = distance_interval(*pair, apart, block=100, how=replace(how, expanded=False))
+    assert narrow.low > found[-1].low
+    assert narrow.high < found[-1].high
+    one, two, three = (blocks_of_patches(rng, 4) for _ in range(3))
+    wide, narrow = (
+        distance_interval(one, two, apart, block=100, minus=three, how=replace(how, expanded=wider))
+        for wider in (True, False)
+    )
+    assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
+    assert 0 < wide.p <= 1
+
+
+def test_an_interval_lies_around_a_value_of_fewer_patches():
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.integers(0, 24, 200), rng.integers(0, 80, 200), rng.integers(0, 80, 200)], 1)
+    about = {"places": places, "cutting": Cutting(size=16), "volume": "v", "spatial": (24, 96, 96), "network": "n"}
+    source, output, target = (Features(values=rng.normal(size=(200, 60)), **about) for _ in range(3))
+    seen, how = scale(source, output, target), Resampling(resamples=40)
+    alone = distance_interval(output, target, block=24, how=how)
+    assert seen.value > alone.high  # 90 patches of 60 features are further apart than 200 are
+    moved = distance_interval(output, target, block=24, around=seen.value, how=how)
+    assert moved.low <= moved.value == seen.value <= moved.high
+    assert moved.high - moved.low == pytest.approx(alone.high - alone.low)
+
+
 def test_extrapolation_removes_the_bias_of_sample_size():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 800, 24))
@@ -256,8 +317,6 @@ def test_extrapolation_removes_the_bias_of_sample_size():
 
 
 def test_unlike_views_are_not_compared(sets):
-    from dataclasses import replace
-
     with pytest.raises(BadInput, match="use one network, plane and size"):
         scale(sets["source"], replace(sets["output"], network="other"), sets["target"])
     few = sets["output"].at(np.arange(5))

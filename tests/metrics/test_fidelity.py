@@ -9,7 +9,7 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Resampling
-from vol2vol.metrics.cycle import cycle_error
+from vol2vol.metrics.cycle import cycle_error, quantised
 from vol2vol.metrics.fidelity import differences, lncc, nmi, ssim, to_source, to_truth
 from vol2vol.metrics.pairs import compare
 from vol2vol.metrics.windows import windowed
@@ -69,17 +69,22 @@ def test_agrees_with_scikit_image_in_blocks_of_any_size(pair, block):
 @pytest.mark.parametrize("block", [None, (5, 9, 8)])
 def test_lncc_agrees_with_loops_and_with_monai(tmp_path, block):
     a, b = images((12, 14, 13), np.float64)
-    a[:, :, :6] = 3.0  # flat windows are left out
+    a[:, :, :6] = 3.0  # windows flat in the reference are left out, flat in the other alone are 0
     volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
-    r, each = 2, []
+    r, each, flat = 2, [], 0
     for z in range(r, 12 - r):
         for y in range(r, 14 - r):
             for x in range(r, 13 - r):
                 p, q = (v[z - r : z + r + 1, y - r : y + r + 1, x - r : x + r + 1].ravel() for v in (a, b))
                 if np.ptp(p):
                     each.append(np.corrcoef(p, q)[0, 1])
-    got = compare(*volumes, [lncc((r, r, r))], block=block)["lncc"]
+                else:
+                    flat += 1
+    assert flat
+    got = compare(*volumes, [lncc((r, r, r), "first")], block=block)["lncc"]
     assert got.value == pytest.approx(np.mean(each), abs=1e-9)
+    got = compare(*volumes, [lncc((r, r, r), "second")], block=block)["lncc"]
+    assert got.value == pytest.approx(np.sum(each) / (len(each) + flat), abs=1e-9)
 
     from monai.losses import LocalNormalizedCrossCorrelationLoss
 
@@ -87,7 +92,7 @@ def test_lncc_agrees_with_loops_and_with_monai(tmp_path, block):
     volumes = store(tmp_path / "c.zarr", c[:5, :5, :5].copy()), store(tmp_path / "d.zarr", d[:5, :5, :5].copy())
     loss = LocalNormalizedCrossCorrelationLoss(kernel_size=5, reduction="none", smooth_nr=0, smooth_dr=1e-12)
     theirs = -loss(*(torch.from_numpy(v[:5, :5, :5])[None, None] for v in (c, d)))[0, 0, 2, 2, 2]
-    assert compare(*volumes, [lncc((2, 2, 2))])["lncc"].value ** 2 == pytest.approx(float(theirs), rel=1e-6)
+    assert compare(*volumes, [lncc((2, 2, 2), "first")])["lncc"].value ** 2 == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_images_are_seen_in_their_plane(tmp_path):
@@ -126,6 +131,29 @@ def test_structure_survives_a_new_contrast_but_not_a_shift(tmp_path):
     same = to_truth(source, source)
     assert (same["psnr"].value, same["mean_absolute"].value) == (np.inf, 0)
     assert same["ssim"].value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_blanking_half_of_an_output_loses_half(tmp_path, dtype):
+    truth = images((24, 40, 48))[0]
+    noisy = np.clip(truth + 6 * np.random.default_rng(5).normal(size=truth.shape), 0, 255).astype(dtype)
+    blank = truth.astype(dtype)
+    blank[:, :, 24:] = 90
+    reference = store(tmp_path / "truth.zarr", truth)
+    whole, half = (store(tmp_path / f"{n}.zarr", v) for n, v in (("noisy", noisy), ("blank", blank)))
+    block = (24, 40, 12)
+    kept, lost = (to_truth(one, reference, block=block) for one in (whole, half))
+    assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)  # windows across the edge count as they are
+    assert lost["lncc"].value < kept["lncc"].value
+    assert lost["lncc"].per_block[-1] == lost["pearson"].per_block[-1] == 0
+    kept, lost = (to_source(reference, one, block=block) for one in (whole, half))
+    assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)
+    for name in ("lncc", "gradient_correlation"):
+        assert lost[name].value < kept[name].value
+    assert lost["nmi"].value - 1 < 0.5  # of 1 where all is kept
+    assert lost["gradient_correlation"].per_block[-1] == 0
+    emptied = np.where(np.arange(48) < 24, truth, 90).astype(np.uint8)  # nothing to lose there
+    assert to_source(store(tmp_path / "e.zarr", emptied), reference)["lncc"].value > 0.75
 
 
 def test_intervals_come_from_blocks(tmp_path):
@@ -217,8 +245,9 @@ def test_bytes_are_summed_exactly(tmp_path):
     b[:12] //= 128
     small, large = ([store(tmp_path / f"{i}{d}.zarr", v.astype(d)) for i, v in enumerate((a, b))] for d in ("u1", "f4"))
     for radius in ((4, 4, 4), (1, 2, 3)):
-        one, two = (compare(*volumes, [lncc(radius)])["lncc"] for volumes in (small, large))
-        np.testing.assert_allclose(one.sums, two.sums, rtol=1e-9)
+        for reference in ("first", "second"):
+            one, two = (compare(*volumes, [lncc(radius, reference)])["lncc"] for volumes in (small, large))
+            np.testing.assert_allclose(one.sums, two.sums, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(11, 11, 11), (1, 11, 11), (13, 11, 17)])
@@ -252,22 +281,40 @@ def test_bad_input(tmp_path):
         nmi(((0, 1), (0, 1)), 1)
 
 
-def test_quantisation_finds_what_a_cycle_hides():
-    source = [np.random.default_rng(i).uniform(0, 1, (4, 5, 6)) for i in range(3)]
-    honest = cycle_error(source, lambda x: 1 - x, lambda y: 1 - y, target_range=(0, 1), source_range=1.0)
-    assert honest.mean_absolute <= 0.5 / 255
-    assert honest.hidden == pytest.approx(honest.mean_absolute, abs=1e-12)
-    hiding = cycle_error(
-        source, lambda x: 0.5 + x * 1e-3, lambda y: (y - 0.5) * 1e3, target_range=(0, 1), source_range=1.0
-    )
-    assert hiding.hidden > 0.2
-    assert hiding.psnr < 10 < honest.psnr
-    noisy = cycle_error(source, lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0, noise=4)
-    assert noisy.mean_absolute == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
-    assert noisy.sums.shape == (3, 4)
-    assert noisy.absolute.value == pytest.approx(noisy.mean_absolute)
-    assert noisy.absolute.against(honest.absolute).low > 0
-    with pytest.raises(BadInput, match="keep shapes"):
-        cycle_error(source, lambda x: x[1:], lambda y: y, target_range=(0, 1), source_range=1.0)
-    with pytest.raises(BadInput, match="needs blocks"):
-        cycle_error([], lambda x: x, lambda y: y, target_range=(0, 1), source_range=1.0)
+def there_and_back(folder, forward, backward, *, noise):
+    """Return the cycle error of a source in 0..1 by a translator and its way back, target values 0..1."""
+    source = np.random.default_rng(0).uniform(0, 1, (12, 5, 6))
+    there = forward(source)
+    ways = {"source": source, "plain": backward(there), "back": backward(quantised(there, (0, 1), noise=noise))}
+    volumes = {name: store(folder / f"{len(list(folder.iterdir()))}.zarr", array) for name, array in ways.items()}
+    return cycle_error(volumes["source"], volumes["back"], volumes["plain"], block=(4, 5, 6))
+
+
+def test_quantisation_finds_what_a_cycle_hides(tmp_path):
+    honest = there_and_back(tmp_path, lambda x: 1 - x, lambda y: 1 - y, noise=0)
+    assert honest["mean_absolute"].value <= 0.5 / 255
+    assert honest["hidden"].value == pytest.approx(honest["mean_absolute"].value, abs=1e-12)
+    hiding = there_and_back(tmp_path, lambda x: 0.5 + x * 1e-3, lambda y: (y - 0.5) * 1e3, noise=0)
+    assert hiding["hidden"].value > 0.2
+    assert hiding["psnr"].value < 10 < honest["psnr"].value
+    noisy = there_and_back(tmp_path, lambda x: x, lambda y: y, noise=4)
+    assert noisy["mean_absolute"].value == pytest.approx(4 / 255 * np.sqrt(2 / np.pi), rel=0.15)
+    assert len(noisy["hidden"].sums) == 3
+    assert noisy["mean_absolute"].against(honest["mean_absolute"]).low > 0
+    flat = store(tmp_path / "flat.zarr", np.zeros((3, 4, 5), np.uint8))
+    with pytest.raises(BadInput, match="nothing that could come back"):
+        cycle_error(flat, flat, flat)
+    with pytest.raises(BadInput, match="one shape"):
+        cycle_error(*(store(tmp_path / f"s{i}.zarr", images((n, 9, 9))[0]) for i, n in enumerate((3, 4, 3))))
+
+
+def test_quantisation_is_to_levels_of_a_range_with_noise():
+    values = np.linspace(-2, 12, 1000)
+    exact = quantised(values, (0, 10), noise=0)
+    np.testing.assert_allclose(exact, np.clip(np.rint(values * 25.5), 0, 255) / 25.5)
+    assert len(np.unique(exact)) == 256
+    noisy = quantised(np.full(20_000, 5.0), (0, 10), seed=(1, 2, 3))
+    assert noisy.std() * 25.5 == pytest.approx(np.sqrt(1 + 1 / 12), rel=0.03)
+    assert np.array_equal(noisy, quantised(np.full(20_000, 5.0), (0, 10), seed=(1, 2, 3)))
+    with pytest.raises(BadInput, match="more than one grey value"):
+        quantised(values, (3, 3))

@@ -29,9 +29,9 @@ def texture(shape, seed, sigma, mean, sd):
     return (values - values.mean()) / values.std() * sd + mean
 
 
-def write(path, array):
+def write(path, array, voxel=(8, 8, 8)):
     array = array[None] if array.ndim == 3 else array
-    options = {"voxel_size": (8, 8, 8), "unit": "nanometer", "chunks": (16, 32, 32)}
+    options = {"voxel_size": voxel, "unit": "nanometer", "chunks": (16, 32, 32)}
     volume = create_volume(path, shape=array.shape, dtype=array.dtype, **options)
     volume.write(Box.of(volume.spatial), array)
     volume.flush()
@@ -116,6 +116,71 @@ def test_spectrum_brings_the_radial_spectrum_to_the_targets(pair, tmp_path, dims
     untranslated, looked_up, filtered = (np.abs(np.log(p / power[3]))[middle] for p in power[:3])
     assert filtered.mean() < 0.09
     assert filtered.mean() < 0.25 * min(untranslated.mean(), looked_up.mean())
+
+
+def response_of(frequency, fine):
+    """Return a known response at frequencies in cycles per nanometre: what a microscope of this resolution passes."""
+    return 0.25 + np.exp(-((frequency * fine) ** 2))
+
+
+def frequencies(shape, voxel):
+    axes = np.meshgrid(*(np.fft.fftfreq(n, d) for n, d in zip(shape, voxel, strict=True)), indexing="ij")
+    return np.sqrt(sum(axis**2 for axis in axes))
+
+
+def coloured(shape, voxel, fine, *, dims, seed):
+    """Return white noise behind a known response, mean 128 and deviation 20, and the deviation before it was scaled."""
+    values = np.random.default_rng(seed).standard_normal(shape)
+    axes = tuple(range(3 - dims, 3))
+    response = response_of(frequencies(shape[-dims:], voxel[-dims:]), fine)
+    made = np.fft.ifftn(np.fft.fftn(values, axes=axes) * response, axes=axes).real
+    return (128 + 20 * made / made.std()).astype(np.float32), made.std()
+
+
+@pytest.mark.parametrize(
+    ("dims", "source_voxel", "target_voxel"),
+    [
+        (2, (8, 8, 8), (8, 8, 8)),
+        (2, (30, 16, 8), (30, 16, 8)),
+        (3, (8, 8, 8), (8, 8, 8)),
+        (3, (32, 8, 8), (32, 8, 8)),
+        (3, (8, 8, 8), (32, 8, 8)),
+    ],
+)
+def test_the_filter_turns_one_known_response_into_another(tmp_path, dims, source_voxel, target_voxel):
+    """White noise behind two responses: the filter must be their ratio, and no spectrum of ours is asked."""
+    shape, fine = ((6, 96, 96), (28.0, 12.0)) if dims == 2 else ((48, 56, 56), (28.0, 12.0))
+    arrays, deviations = zip(
+        *(
+            coloured(shape, voxel, one, dims=dims, seed=seed)
+            for seed, (voxel, one) in enumerate(zip((source_voxel, target_voxel), fine, strict=True))
+        ),
+        strict=True,
+    )
+    source, target = (
+        write(tmp_path / f"{i}.zarr", array, voxel)
+        for i, (array, voxel) in enumerate(zip(arrays, (source_voxel, target_voxel), strict=True))
+    )
+    bundle = load_bundle(fit_baseline("spectrum", source, target, tmp_path / "model", dims=dims))
+    kernel = bundle.network("forward").filter.weight[0, 0].numpy()
+    at = frequencies((64,) * dims, source_voxel[-dims:])
+    found = np.abs(np.fft.fftn(np.pad(kernel, [(0, 64 - n) for n in kernel.shape])))
+    wanted = response_of(at, fine[1]) / response_of(at, fine[0]) * (deviations[0] / deviations[1])
+    middle = (at > 0.05 / 8) & (at < 0.45 / 8)
+    apart = np.abs(np.log(found / wanted))[middle]
+    assert np.ptp(np.log(wanted[middle])) > 0.5
+    assert apart.mean() < 0.05
+    assert np.quantile(apart, 0.95) < 0.12
+    if source_voxel == target_voxel:
+        predict(tmp_path / "model", source, tmp_path / "made.zarr", PredictSettings(raw=True, pyramid=False))
+        made = read(tmp_path / "made.zarr")[0]
+        axes = tuple(range(3 - dims, 3))
+        spectra = [np.abs(np.fft.fftn(one - one.mean(), axes=axes)) ** 2 for one in (arrays[0], made, arrays[1])]
+        here = frequencies(shape[-dims:], source_voxel[-dims:])
+        rings = [(here >= low) & (here < low + 0.05 / 8) for low in np.arange(0.1, 0.45, 0.05) / 8]
+        before, after, there = (np.array([one[..., ring].mean() for ring in rings]) for one in spectra)
+        assert np.abs(np.log(after / there)).max() < 0.12
+        assert np.abs(np.log(before / there)).max() > 0.5, before / there
 
 
 def test_the_filter_has_the_response_asked_for_and_leaves_the_mean(pair, tmp_path):

@@ -356,6 +356,19 @@ def test_distances_lie_between_floor_and_ceiling(folder):
     json.dumps(told, allow_nan=False)
 
 
+def test_an_interval_holds_the_value_it_stands_beside(folder):
+    """Many features, few patches: half the patches are much further apart than all are."""
+    volumes = [open_volume(folder / name) for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
+    torch.manual_seed(0)
+    by = Ruler(name="random", network=Encoder((4, 64)), grey=grey_map(volumes[2]))
+    told = evaluate_distance(*volumes, by, Cutting(count=60, size=16), resamples=20)
+    for name in ("fid", "kid"):
+        one = told[name]
+        assert one["interval"]["low"] <= one["value"] <= one["interval"]["high"]
+        assert one["patches"] < 30 < told["patches"] == 60
+    assert told["fid"]["value"] > 1.2 * float(told["fid"]["sample size"].split()[0])
+
+
 def test_distance_by_a_stored_encoder(folder, capsys):
     lesson = Lesson(widths=(4, 8), crop=16, pool=32, batch=4, steps=4)
     save_encoder(folder / "ruler", train_encoder(open_volume(folder / "clean.zarr"), lesson))

@@ -123,6 +123,7 @@ def test_every_trial_has_a_row_with_what_was_measured(ran, tiny):
         "fidelity/psnr",
         "structure/lncc",
         "cycle/psnr",
+        "cycle/hidden",
         "mismatch/tile",
         "label_free/confidence",
         "segmentation/unet/0/iou",

@@ -1,9 +1,13 @@
 """Fidelity: to the truth where it is known, to the source's structure where it is not; streamed, kept per block.
 
-Windows that would reach over the volume's border are left out of every windowed metric, as scikit-image does.
+Windows that would reach over the volume's border are left out of every windowed metric, as scikit-image does. One of
+the two volumes is the reference, truth or source: where it is flat there is no structure to keep and correlations leave
+it out; where only the output is flat, structure was lost, and they count it as 0.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +18,9 @@ from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.pairs import Measure, Pair, compare, extremes
 from vol2vol.metrics.windows import slabs, windowed
 from vol2vol.volumes import Volume
+
+Reference = Literal["first", "second"]
+"""Which volume of a pair is the truth or the source."""
 
 
 def to_truth(
@@ -27,7 +34,7 @@ def to_truth(
     if data_range is None:
         data_range = _span(truth)
     radius = window_radius(truth, window)
-    measures = [psnr(data_range), mean_absolute(), pearson(), lncc(radius), ssim(truth, data_range)]
+    measures = [psnr(data_range), mean_absolute(), pearson(), lncc(radius, "second"), ssim(truth, data_range)]
     return compare(output, truth, measures, block=block)
 
 
@@ -49,7 +56,7 @@ def to_source(
     """
     radius = window_radius(source, window)
     ranges = tuple(_ends(volume) for volume in (source, output))
-    return compare(source, output, [lncc(radius), gradient_correlation(), nmi(ranges, bins)], block=block)
+    return compare(source, output, [lncc(radius, "first"), gradient_correlation(), nmi(ranges, bins)], block=block)
 
 
 def _span(truth: Volume) -> float:
@@ -104,7 +111,7 @@ def _mean(s: np.ndarray) -> np.ndarray:
 
 
 def pearson() -> Measure:
-    """Pearson correlation over all voxels, -1 to 1; NaN where a volume is constant.
+    """Pearson correlation over all voxels, -1 to 1; NaN where the second volume is constant, else 0 where the first is.
 
     Both are centred on their first voxel, so that large offsets cost no digits.
     """
@@ -116,7 +123,7 @@ def pearson() -> Measure:
             zero.append((float(a.flat[0]), float(b.flat[0])))
         return _products(a - zero[0][0], b - zero[0][1])
 
-    return Measure(name="pearson", sums=sums, combine=_correlation)
+    return Measure(name="pearson", sums=sums, combine=lambda s: _correlation(s, "second"))
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -124,18 +131,25 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([a.size, a.sum(), b.sum(), a @ a, b @ b, a @ b], np.float64)
 
 
-def _correlation(s: np.ndarray) -> np.ndarray:
-    """Return Pearson correlations of `_products`; NaN where a spread is nothing but rounding."""
+def _correlation(s: np.ndarray, reference: Reference) -> np.ndarray:
+    """Return Pearson correlations of `_products`; spreads that are nothing but rounding are none.
+
+    NaN where the reference has none, 0 where only the other has none.
+    """
     count = np.maximum(s[..., 0], 1)
     a, b, aa, bb, ab = (s[..., i] / count for i in range(1, 6))
     va, vb = aa - a * a, bb - b * b
-    defined = (va > 1e-12 * aa) & (vb > 1e-12 * bb)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(defined, (ab - a * b) / np.sqrt(np.where(defined, va * vb, 1)), np.nan)
+    clear = va > 1e-12 * aa, vb > 1e-12 * bb
+    both, asked = clear[0] & clear[1], clear[reference == "second"]
+    found = np.where(both, (ab - a * b) / np.sqrt(np.where(both, va * vb, 1)), 0.0)
+    return np.where(asked, found, np.nan)
 
 
 def gradient_correlation() -> Measure:
-    """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998); images: Y and X."""
+    """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998); images: Y and X.
+
+    The first volume is the reference.
+    """
 
     def sums(pair: Pair) -> np.ndarray:
         rows = []
@@ -150,7 +164,7 @@ def gradient_correlation() -> Measure:
 
     def combine(s: np.ndarray) -> np.ndarray:
         parts = s.reshape(*s.shape[:-1], 3, 6)
-        values, used = _correlation(parts), parts[..., 0] > 0
+        values, used = _correlation(parts, "first"), parts[..., 0] > 0
         with np.errstate(invalid="ignore"):
             return np.where(used, values, 0).sum(-1) / used.sum(-1)
 
@@ -161,11 +175,12 @@ def _central(values: np.ndarray, axis: int) -> np.ndarray:
     return ndimage.correlate1d(values, [-0.5, 0, 0.5], axis=axis, mode="nearest")
 
 
-def lncc(radius: Shape) -> Measure:
-    """Mean over all windows of the Pearson correlation within a window, -1 to 1; windows flat in either are left out.
+def lncc(radius: Shape, reference: Reference) -> Measure:
+    """Mean of the Pearson correlation within a window, -1 to 1, over all windows that are not flat in the reference.
 
-    A window is flat where its variance is below `FLAT` of its mean square. Sums over windows are exact for bytes, which
-    single precision holds, and in double precision for all else.
+    A window is flat where its variance is below `FLAT` of its mean square; one that is flat in the other volume alone
+    counts as 0. Sums over windows are exact for bytes, which single precision holds, and in double precision for all
+    else.
     """
     size = tuple(2 * r + 1 for r in radius)
     weights = [(1.0,) * n for n in size]
@@ -184,12 +199,13 @@ def lncc(radius: Shape) -> Measure:
         for part in slabs(len(a), a[0].size):
             ma, mb = (field[part] / count for field in (a, b))
             va, vb = (field[part] / count - m * m for field, m in ((aa, ma), (bb, mb)))
-            value, spread = ab[part] / count - ma * mb, va * vb
+            value, spread, asked = ab[part] / count - ma * mb, va * vb, ma.size
             if not (va.min() > least[0] and vb.min() > least[1]):
-                clear = (va > FLAT * (va + (ma + zero[0]) ** 2)) & (vb > FLAT * (vb + (mb + zero[1]) ** 2))
-                value, spread = value[clear], spread[clear]
+                clear = [v > FLAT * (v + (m + z) ** 2) for v, m, z in ((va, ma, zero[0]), (vb, mb, zero[1]))]
+                asked = int(clear[reference == "second"].sum())
+                value, spread = (one[clear[0] & clear[1]] for one in (value, spread))
             value /= np.sqrt(spread)
-            total, seen = total + float(np.clip(value, -1, 1, out=value).sum()), seen + value.size
+            total, seen = total + float(np.clip(value, -1, 1, out=value).sum()), seen + asked
         return np.array([total, seen])
 
     return Measure(name="lncc", sums=sums, combine=_mean, halo=radius)

@@ -56,7 +56,8 @@ def fit_baseline(
     """Fit a translation without training to two sets of volumes and return its bundle, both directions.
 
     `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels, at most
-    half the side of the patches whose spectra it is made from. `axes`, `voxel_size` and `unit` describe volumes whose
+    half the side of the patches whose spectra it is made from. Spectra are compared in cycles per finest edge of a
+    voxel, each domain by the voxel size of its first volume. `axes`, `voxel_size` and `unit` describe volumes whose
     files do not. Reads every voxel once (`spectrum`: and 128 patches per domain). Raises `BadInput` for domains of
     different channels, for constant ones where they must be scaled, and for a reach that spectra do not say.
     Long because it explains every option.
@@ -169,13 +170,14 @@ def _filtered(
     network: Any = nets.build("spectral", **lookup.arguments, radius=radius)
     network.table.load_state_dict(lookup.table.state_dict())
     side = _side(lookup.dims, [volume for opened in volumes for volume in opened])
-    voxel = tuple(volumes[0][0].voxel_size[-lookup.dims :])
+    voxel, other = (tuple(opened[0].voxel_size[-lookup.dims :]) for opened in volumes)
     before = [lookup(patch[None])[0].numpy() for patch in _patches(volumes[0], lookup.dims, side)]
     after = [patch.numpy() for patch in _patches(volumes[1], lookup.dims, side)]
     for channel in range(lookup.in_channels):
         frequency, has = radial_power((patch[channel] for patch in before), voxel)
-        _, wants = radial_power((patch[channel] for patch in after), voxel)
-        kernel = matching_filter(frequency, np.sqrt(wants / np.maximum(has, 1e-12 * has.max())), radius, voxel)
+        there, wants = radial_power((patch[channel] for patch in after), other)
+        gain = np.sqrt(np.interp(frequency, there, wants) / np.maximum(has, 1e-12 * has.max()))
+        kernel = matching_filter(frequency, gain, radius, voxel)
         network.filter.weight[channel, 0] = torch.from_numpy(kernel)
         source, target = tables[channel]
         seen = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
@@ -217,4 +219,4 @@ def _check(kind: str, volumes: dict[str, list[Volume]], found: dict[str, list[Hi
                 raise BadInput(f"{volumes[domain][0].path}: channel {channel} is constant: use the baseline identity")
     sizes = {domain: tuple(opened[0].voxel_size) for domain, opened in volumes.items()}
     if kind == "spectrum" and not np.allclose(sizes["source"], sizes["target"], rtol=0.02):
-        log.warning("voxel sizes differ (%s, %s): spectra are compared voxel by voxel", *sizes.values())
+        log.warning("voxel sizes differ (%s, %s): a voxel's finest edge counts as the same in both", *sizes.values())

@@ -16,6 +16,7 @@ FIDELITY = {
     "structure/lncc": Column(name="source_lncc", title="LNCC, source", places=True),
     "structure/gradient_correlation": Column(name="source_gradients", shown=False),
     "cycle/psnr": Column(name="cycle_psnr", title="Back again (dB)", digits=1, places=True),
+    "cycle/hidden": Column(name="cycle_hidden", shown=False),
 }
 OBJECTS = {
     "f1": Column(name="f1", title="F1 at IoU 0.5", places=True),
@@ -30,7 +31,7 @@ def fidelity_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
     """Return how near translations come to the known answer, keep the source's structure, and lead back to it.
 
     PSNR in decibels; SSIM, correlation and LNCC (local normalised cross-correlation) from -1 to 1. The CSV also has
-    the correlation of gradients with the source's.
+    the correlation of gradients with the source's, and how much less comes back after quantisation (grey values).
     """
     lines: list[list[Cell]] = []
     for one, group in conditions(with_role(rows, roles)).items():
@@ -44,8 +45,8 @@ def fidelity_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         rows=lines,
         findings=_nearest(lines),
         note="The known answer is the source's tissue in the look of the target, where there is one. PSNR and "
-        "correlation punish invented noise as hard as invented structure. Back again: the stored volume translated "
-        "back, against the source.",
+        "correlation punish invented noise as hard as invented structure. Back again: the volume, rounded to "
+        "256 levels of the target with noise of one level, translated back, against the source.",
     )
 
 

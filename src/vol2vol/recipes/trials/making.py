@@ -19,7 +19,7 @@ from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract
 from vol2vol.metrics.overlap import curve
-from vol2vol.metrics.pairs import blocks_of
+from vol2vol.metrics.pairs import blocks_of, extremes
 from vol2vol.metrics.patches import Axis, Cutting
 from vol2vol.metrics.rulers import load_encoder, save_encoder
 from vol2vol.metrics.weights import load_inception
@@ -210,7 +210,7 @@ class Workshop:
         target = open_volume(self.parts.image(domain, "train"))
         about = self.study.distance
         if features == "inception":
-            return ruler("inception", target, about.weights or None)
+            return ruler("inception", target, weights=about.weights or None)
         kept = self.folder / "runs" / domain / "encoder"
         if not kept.exists():
             log.info("training an encoder on %s", domain)
@@ -218,6 +218,13 @@ class Workshop:
             save_encoder(kept, train_encoder(target, lesson))
         trained = load_encoder(kept)
         return Ruler(name="encoder", network=trained.network, grey=trained.grey)
+
+    def span(self, domain: str) -> tuple[float, float]:
+        """Return the smallest and the largest grey value of a domain's training part."""
+        found: tuple[float, float] = self._once(
+            ("span", domain), lambda: extremes(open_volume(self.parts.image(domain, "train")))
+        )
+        return found
 
     def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
         """Return what a ruler sees in a volume, remembered: for those that many trials are compared with."""

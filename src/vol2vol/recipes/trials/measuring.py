@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from vol2vol.bundles import find_bundle
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
-from vol2vol.metrics.bootstrap import Resampling
-from vol2vol.metrics.distances import fid, mmd
+from vol2vol.geometry import Box, Shape
+from vol2vol.metrics.cycle import cycle_error, quantised
 from vol2vol.metrics.features import Features
-from vol2vol.metrics.fidelity import psnr, to_source, to_truth
-from vol2vol.metrics.pairs import compare, extremes
-from vol2vol.metrics.realism import Distance, distance_interval, scale
+from vol2vol.metrics.fidelity import to_source, to_truth
+from vol2vol.metrics.realism import scale
+from vol2vol.metrics.resampled import Distance
 from vol2vol.metrics.verdicts import SeamReport, SeamRow, overall
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.certificate import certify
-from vol2vol.recipes.distance import Ruler
+from vol2vol.recipes.distance import DISTANCES, Ruler, interval_over_cubes
 from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model, Workshop
+from vol2vol.recipes.trials.parts import origin_of, write_part
 from vol2vol.recipes.trials.shifting import disagreement
 from vol2vol.recipes.trials.trials import Trial
 from vol2vol.volumes import open_volume
-
-DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +110,17 @@ def measure_distances(shop: Workshop, subject: Subject, rulers: list[Ruler], fou
                     _beyond(shop, (after, real, other), distance, f"{named}/against_first", found)
 
 
-def _resampled(shop: Workshop, sets: tuple[Features, ...]) -> tuple[int, Resampling]:
-    longest = max(n for one in sets for n in one.spatial)
-    return max(1, longest // 4), Resampling(resamples=shop.study.distance.resamples)
-
-
 def _interval(
     shop: Workshop, sets: tuple[Features, Features], distance: Distance, value: float
 ) -> tuple[float | None, float | None]:
     """Return the interval of a distance around its value, None where the volume is too small for one."""
     if not shop.study.distance.resamples:
         return None, None
-    block, how = _resampled(shop, sets)
     try:
-        drawn = distance_interval(*sets, distance, block=block, how=how)
+        drawn = interval_over_cubes(*sets, distance, shop.study.distance.resamples, around=value)
     except BadInput:
         return None, None
-    return value + drawn.low - drawn.value, value + drawn.high - drawn.value
+    return drawn.low, drawn.high
 
 
 def _beyond(
@@ -135,9 +129,8 @@ def _beyond(
     """Keep by how much the distance exceeds that of the first strategy's volume, cut at the same places."""
     if not shop.study.distance.resamples:
         return
-    block, how = _resampled(shop, sets)
     try:
-        drawn = distance_interval(*sets[:2], distance, block=block, how=how, minus=sets[2])
+        drawn = interval_over_cubes(*sets[:2], distance, shop.study.distance.resamples, minus=sets[2])
     except BadInput:
         return
     found.number(name, drawn.value, drawn.low, drawn.high)
@@ -163,17 +156,29 @@ def measure_structure(subject: Subject, found: Findings) -> None:
 
 
 def measure_cycle(shop: Workshop, subject: Subject, found: Findings) -> None:
-    """Send the stored volume back, without seams, and compare with the source.
+    """Send the volume back without seams, as stored and rounded to 256 levels with noise; compare with the source.
 
-    What was stored is rounded to the type of the volume, 8 bits for most, so that nothing can hide below a grey level.
+    A volume that is stored in 8 bits has nothing left to hide: what `cycle/hidden` says of it is what the noise costs.
     """
     assert subject.model is not None, subject
-    back = subject.volume.with_name(f".{subject.volume.stem}.back.zarr")
     way = "backward" if subject.model.direction == "forward" else "forward"
-    which = f"epoch-{subject.trial.checkpoint:04d}"
-    bundle = find_bundle(subject.model.path, which)
-    predict(bundle, subject.volume, back, shop.study.settings({"strategy": "exact", "direction": way}))
-    source, returned = open_volume(subject.source), open_volume(back)
-    low, high = extremes(source)
-    found.blockwise("cycle/psnr", compare(source, returned, [psnr(high - low)], block=subject.block)["psnr"])
-    shutil.rmtree(back, ignore_errors=True)
+    bundle = find_bundle(subject.model.path, f"epoch-{subject.trial.checkpoint:04d}")
+    how = shop.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
+    coarse, back, plain = paths = [
+        subject.volume.with_name(f".{subject.volume.stem}.{word}.zarr") for word in ("coarse", "back", "plain")
+    ]
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+    stored, levels = open_volume(subject.volume), shop.span(subject.trial.target)
+
+    def read(box: Box) -> np.ndarray:
+        return quantised(stored.read(box), levels, seed=box.start)
+
+    write_part(coarse, replace(origin_of(stored), dtype=np.dtype(np.float32), read=read), Box.of(stored.spatial))
+    predict(bundle, coarse, back, how)
+    predict(bundle, subject.volume, plain, how)
+    volumes = [open_volume(path) for path in (subject.source, back, plain)]
+    for name, value in cycle_error(*volumes, block=subject.block).items():
+        found.blockwise(f"cycle/{name}", value)
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)

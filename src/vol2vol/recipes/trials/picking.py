@@ -16,7 +16,7 @@ _FIXED: Mapping[str, tuple[str, ...]] = {
     "seams": tuple(_SEAMS),
     "mismatch": ("border", "disparity", "invariance", "aliasing", "tile", "largest"),
     "structure": ("lncc", "gradient_correlation", "nmi"),
-    "cycle": ("psnr",),
+    "cycle": ("psnr", "mean_absolute", "hidden"),
     "label_free": ("confidence", "foreground", "agreement"),
     "cost": (
         "train_seconds",
