@@ -40,6 +40,32 @@ def test_false_alarms_in_200_textures(monkeypatch):
     assert all(0.01 <= rates[whole] <= 0.07 for whole in ("report", "blind report")), rates
 
 
+@pytest.mark.parametrize("sections", [0.0, 0.1])
+def test_false_alarms_are_counted_at_several_levels(monkeypatch, sections):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from benchmarks import calibration
+
+    monkeypatch.setattr(calibration, "SHAPE", (48, 48, 48))
+    monkeypatch.setattr(calibration, "GRID", Grid(step=(16, 16, 16)))
+    rates = calibration.false_alarms(4, sections=sections)
+    assert len(rates) == 6 + 4 * 2
+    for test in (*TESTS, "comb"):
+        assert rates[f"{test} below 0.005"] <= rates[f"{test} below 0.01"] <= rates[test] <= 0.5
+
+
+def test_sections_differ_as_a_whole(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from benchmarks.calibration import sectioned
+
+    rng = np.random.default_rng(0)
+    y = 2 * rng.standard_normal((40, 40, 40))
+    spoilt = sectioned(rng, y, 0.1)
+    for axis in range(3):
+        lateral = tuple(a for a in range(3) if a != axis)
+        assert spoilt.mean(lateral).std() > 1.5 * y.mean(lateral).std()
+        assert spoilt.std(lateral).std() > 1.5 * y.std(lateral).std()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_hundredth_of_the_deviation_is_detected():
