@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from vol2vol.cli import main
 from vol2vol.errors import BadInput, NotFound
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.recipes import load_recipe, train
+from vol2vol.recipes import fit_baseline, load_recipe, train
 from vol2vol.recipes.cost import cost, prediction_cost, recipe_cost, step_operations
 from vol2vol.tasks import CycleGAN, Segment
 from vol2vol.training import read_log
+from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
@@ -121,6 +123,50 @@ def test_an_output_says_how_much_was_computed_twice(run):
     assert math.isclose(found["operations"] / found["voxels"], found["operations per voxel"], rel_tol=1e-3)
     with pytest.raises(BadInput, match="does not say what predicted it"):
         prediction_cost(open_volume(run / "a.zarr"))
+
+
+def test_an_output_of_a_baseline_says_it_too_and_info_shows_it(run, tmp_path, capsys):
+    fit_baseline("histogram", run / "a.zarr", run / "b.zarr", tmp_path / "model")
+    predict(tmp_path / "model", run / "a.zarr", tmp_path / "out.zarr", PredictSettings(pyramid=False))
+    found = prediction_cost(open_volume(tmp_path / "out.zarr"))
+    assert (found["voxels"], found["redundancy"]) == (4 * 120 * 130, 1)
+    assert main(["info", str(tmp_path / "out.zarr"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(found))
+
+
+def test_outputs_of_before_networks_were_named(run, tmp_path):
+    def renamed(name, **changes):
+        said = {**open_volume(run / "out.zarr").attrs["vol2vol"], **changes}
+        create_volume(
+            tmp_path / name, shape=(1, 4, 120, 130), dtype=np.uint8, voxel_size=(1, 1, 1), unit="",
+            attrs={"vol2vol": said},
+        ).close()  # fmt: skip
+        return open_volume(tmp_path / name)
+
+    known = prediction_cost(open_volume(run / "out.zarr"))
+    assert prediction_cost(renamed("recipe.zarr", network=None)) == known
+    with pytest.raises(BadInput, match="before outputs named their network"):
+        prediction_cost(renamed("none.zarr", network=None, training={"baseline": "identity"}))
+    with pytest.raises(BadInput, match="in no readable way what predicted it"):
+        prediction_cost(renamed("odd.zarr", layout={"passes": 3}))
+
+
+def test_predicting_says_its_memory(run, tmp_path, capsys):
+    words = ["predict", run / "run", run / "a.zarr", tmp_path / "out.zarr", "--tile", "110", "--json"]
+    assert main(list(map(str, words))) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert 50e6 < said["bytes of peak memory"] < 1e11
+    assert said["voxels per second"] > 0
+
+
+def test_memory_beyond_what_a_process_held_before():
+    before = np.ones(60_000_000, np.uint8)
+    with peak_memory(beyond=True) as beyond, peak_memory() as whole:
+        during = np.ones(40_000_000, np.uint8)
+        time.sleep(0.2)
+        assert before.size + during.size < whole()
+        assert 0.8 * during.size < beyond() < 0.9 * before.size + during.size
+        assert before.size < whole() - beyond()
 
 
 def test_what_is_none_of_them(tmp_path):

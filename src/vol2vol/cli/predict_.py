@@ -8,6 +8,8 @@ import tyro
 
 from vol2vol.cli import parse, show
 from vol2vol.prediction import Prediction, PredictSettings, dry_run, predict
+from vol2vol.prediction.devices import find_device
+from vol2vol.training.memory import peak_memory
 
 
 def run(words: list[str]) -> None:
@@ -44,12 +46,13 @@ def _predict(
     if dry_run_:
         show.result(dry_run(model, input, settings, **where, output=output), as_json=json)
         return
-    with show.block_progress() as progress:
+    with show.block_progress() as progress, peak_memory(find_device(settings.device)) as peak:
         made = predict(model, input, output, settings, **where, overwrite=overwrite, progress=progress)
     if made.submitted is not None:
         show.result({"output": made.output, "blocks": made.blocks, "submitted": made.submitted}, as_json=json)
         return
-    show.result(_summary(made), as_json=json)
+    alone = settings.executor == "local" and settings.workers == 1
+    show.result({**_summary(made), "bytes of peak memory": round(peak()) if alone else None}, as_json=json)
 
 
 def _summary(made: Prediction) -> dict[str, Any]:

@@ -249,12 +249,13 @@ class Job:
 
     def provenance(self) -> dict[str, Any]:
         """Return how the output is made, for its attributes."""
-        footprint = self.bundle.meta["directions"][self.settings.direction]["footprint"]
+        described = self.bundle.meta["directions"][self.settings.direction]
         return {
             **self.record(),
             "input_name": Path(self.source.path).name,
             "layout": self.layout.to_dict(),
-            "footprint": footprint,
+            "network": described["network"],
+            "footprint": described["footprint"],
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
             "training": self.bundle.meta["provenance"],
         }

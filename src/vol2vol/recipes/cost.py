@@ -128,25 +128,43 @@ def run_cost(path: str | Path) -> dict[str, Any]:
 
 
 def prediction_cost(volume: Volume) -> dict[str, Any]:
-    """Return what a volume that vol2vol predicted took, from what it says of itself.
+    """Return what a volume that vol2vol predicted took, from what it says of itself, whatever model predicted it.
 
-    Raises `BadInput` where it was not predicted, or by a model without a recipe.
+    Raises `BadInput` where it was not predicted, or does not say by which network.
     """
     made = volume.attrs.get("vol2vol")
-    recipe = _recipe_of(made.get("training", {})) if isinstance(made, dict) and "layout" in made else None
-    if recipe is None or not isinstance(made, dict):
+    if not isinstance(made, dict) or "layout" not in made:
         raise BadInput(f"{volume.path} does not say what predicted it: name an output of vol2vol predict")
-    chosen = recipe.segment.network if recipe.task == "segment" else recipe.cyclegan.generator
-    network = nets.build(chosen.name, **{**chosen.arguments, "dims": recipe.dims})
-    cost = Layout.from_dict(made["layout"]).cost(network)
+    try:
+        described = made.get("network") or _network_of(made.get("training", {}))
+        network = nets.build(described["name"], **described["arguments"]) if described else None
+        cost = Layout.from_dict(made["layout"]).cost(network) if network is not None else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{volume.path} says in no readable way what predicted it ({error}): predict it again") from None
+    if cost is None:
+        raise BadInput(
+            f"{volume.path} was predicted by a model without a recipe and before outputs named their network: "
+            "predict it again"
+        )
     return {
         "voxels": cost.voxels,
         "blocks": cost.blocks,
         "redundancy": round(cost.redundancy, 4),
         "operations": cost.flops,
         "operations per voxel": round(cost.flops_per_voxel),
-        "operations over those of an infinite tile": round(cost.flops_per_voxel / cost.floor_per_voxel, 4),
+        "operations over those of an infinite tile": (
+            round(cost.flops_per_voxel / cost.floor_per_voxel, 4) if cost.floor_per_voxel else None
+        ),
     }
+
+
+def _network_of(provenance: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return name and arguments of the network that a model's recipe trained; None where it has none."""
+    recipe = _recipe_of(provenance)
+    if recipe is None:
+        return None
+    chosen = recipe.segment.network if recipe.task == "segment" else recipe.cyclegan.generator
+    return {"name": chosen.name, "arguments": {**chosen.arguments, "dims": recipe.dims}}
 
 
 def cost(path: str | Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vol2vol import plainyaml
-from vol2vol.errors import NotFound, Unreadable
-from vol2vol.volumes import open_volume
+from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
@@ -53,7 +53,19 @@ def info(
     found = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
         found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"
-    return found
+    return {**found, **_predicted(volume)}
+
+
+def _predicted(volume: Volume) -> dict[str, Any]:
+    """Return what a predicted volume took; nothing of other volumes, and of those that do not say enough."""
+    if not isinstance(made := volume.attrs.get("vol2vol"), dict) or "layout" not in made:
+        return {}
+    from vol2vol.recipes.cost import prediction_cost
+
+    try:
+        return {"cost": prediction_cost(volume)}
+    except BadInput:
+        return {}
 
 
 def _run(folder: Path) -> dict[str, Any]:

@@ -39,8 +39,9 @@ def cost_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         columns=[label("direction"), label("condition"), *COLUMNS.values()],
         rows=lines,
         findings=_read(shown),
-        note="On the computer that ran the study. Redundancy: voxels the network reads per voxel made. Memory is the "
-        "highest of the whole process; training hours are those up to the checkpoint that was used.",
+        note="On the computer that ran the study. Redundancy: voxels the network reads per voxel made. Memory of a "
+        "prediction is the most beyond what the process held before it, of a training the most of the whole process "
+        "(on GPUs what torch allocated); training hours are those up to the checkpoint that was used.",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction.devices import find_device
+from vol2vol.prediction.devices import find_device, trim
 from vol2vol.prediction.finishing import finished
 from vol2vol.recipes.trials import measuring, segmenting
 from vol2vol.recipes.trials.costing import prediction_cost, training_cost
@@ -83,7 +83,8 @@ def _translated(shop: Workshop, trial: Trial, found: Findings) -> Subject:
         volume = shop.folder / "volumes" / f"{trial.name}.zarr"
         volume.parent.mkdir(exist_ok=True)
         settings, which = _how(shop, trial, model)
-        with peak_memory(find_device(settings.device)) as peak:
+        trim()
+        with peak_memory(find_device(settings.device), beyond=True) as peak:
             made = predict(model.path, source, volume, settings, which=which)
         prediction_cost(model, which, settings, made, peak(), found=found)
         if trial.kind == "network":
