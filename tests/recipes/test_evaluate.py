@@ -1,6 +1,7 @@
 """Judging stored volumes through the command line: known answers, JSON that parses, one line for mistakes."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -278,6 +279,17 @@ def test_overlap_is_told_at_the_threshold_that_is_told(folder, capsys, threshold
     assert told["iou"]["value"] == pytest.approx((chosen & (mask > 0)).sum() / (chosen | (mask > 0)).sum(), rel=1e-12)
 
 
+def test_structure_of_an_output_that_keeps_it_and_of_one_that_does_not(folder, capsys, tmp_path):
+    darker = store(tmp_path / "darker.zarr", 200 - 0.5 * texture())
+    kept = answer(capsys, "structure", folder / "clean.zarr", darker)
+    assert kept["lncc"]["value"] == pytest.approx(-1, abs=1e-6)
+    assert kept["gradient_correlation"]["value"] == pytest.approx(-1, abs=1e-6)
+    assert set(kept["nmi"]) == {"value", "low", "high", "blocks"}
+    lost = answer(capsys, "structure", folder / "clean.zarr", store(tmp_path / "other.zarr", texture(seed=1)))
+    assert abs(lost["lncc"]["value"]) < 0.05
+    assert lost["nmi"]["value"] < kept["nmi"]["value"]
+
+
 def test_overlap_of_known_masks(folder, capsys):
     told = answer(capsys, "overlap", folder / "chance.zarr", folder / "mask.zarr", "--threshold", "best")
     assert told["iou"]["value"] == pytest.approx(1, abs=1e-2)
@@ -383,6 +395,36 @@ def test_distance_by_a_stored_encoder(folder, capsys):
     assert "cut more" in refused(capsys, "distance", *volumes, *words, "--patches", "4")
 
 
+@pytest.fixture
+def lessons(monkeypatch):
+    """Make trainings short; return the lessons that were asked for."""
+    asked = []
+
+    def train(target, lesson):
+        asked.append(lesson)
+        return train_encoder(target, replace(lesson, widths=(4, 8), pool=32, batch=4, steps=4))
+
+    monkeypatch.setattr("vol2vol.recipes.distance.train_encoder", train)
+    return asked
+
+
+def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp_path, lessons):
+    volumes = [folder / name for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
+    words = ["--plane", "xz", "--patches", "60", "--size", "20", "--resamples", "10", "--layout", "grid"]
+    kept = tmp_path / "an encoder"
+    told = answer(capsys, "distance", *volumes, *words, "--features", "encoder", "--keep", kept)
+    (lesson,) = lessons
+    assert (lesson.planes, lesson.crop) == (("xz",), 20)
+    again = answer(capsys, "distance", *volumes, *words, "--features", kept)
+    assert again == told
+    assert "exists" in refused(capsys, "distance", *volumes, *words, "--features", "encoder", "--keep", kept)
+    assert len(lessons) == 1
+    said = refused(capsys, "distance", *volumes, "--size", "20", "--patches", "60", "--features", kept)
+    assert "trained on xz patches, not xy" in said
+    scattered = answer(capsys, "distance", *volumes, *words[:-1], "random", "--features", kept)
+    assert scattered["fid"]["value"] != told["fid"]["value"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -399,6 +441,8 @@ def test_distance_by_a_stored_encoder(folder, capsys):
         (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"], "another place"),
         (["seams", "nothing.zarr"], "nothing.zarr"),
         (["fidelity", "clean.zarr", "small.zarr"], "one shape"),
+        (["structure", "clean.zarr", "small.zarr"], "one shape"),
+        (["structure", "clean.zarr", "empty.zarr"], "everywhere"),
         (["overlap", "chance.zarr", "empty.zarr"], "empty"),
         (["overlap", "chance.zarr", "small.zarr"], "one shape"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "no probability"),
@@ -414,6 +458,7 @@ def test_distance_by_a_stored_encoder(folder, capsys):
         (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--features", "nowhere"], "no encoder"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--weights", "nowhere.pth"], "nowhere.pth"),
+        (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--keep", "here"], "add --features encoder"),
         (["colours", "clean.zarr"], "colours"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`vol2vol evaluate seams|fidelity|overlap|distance ...`."""
+"""`vol2vol evaluate seams|fidelity|structure|overlap|distance ...`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def run(words: list[str]) -> None:
     kinds: dict[str, Callable[..., None]] = {
         "seams": _seams,
         "fidelity": _fidelity,
+        "structure": _structure,
         "overlap": _overlap,
         "distance": _distance,
     }
@@ -196,6 +197,26 @@ class _Near:
 _TOLD, _NOWHERE = _Choice(), _Near()
 
 
+def _structure(
+    source: _Path,
+    output: _Path,
+    *,
+    about: parse.About = parse.SAID,
+    json: bool = False,
+) -> None:
+    """Ask how much of a source's structure an output keeps: LNCC, correlation of gradients, NMI.
+
+    Args:
+        source: the volume before translation.
+        output: its translation, of the same shape.
+        about: what files of volumes do not say.
+        json: print as JSON.
+    """
+    from vol2vol.recipes.evaluate import evaluate_structure
+
+    show.result(evaluate_structure(*_pair(source, output, about)), as_json=json)
+
+
 def _overlap(
     prediction: _Path,
     mask: _Path,
@@ -254,9 +275,11 @@ def _distance(
     *,
     features: str = "inception",
     weights: parse.Text = None,
+    keep: parse.Text = None,
     patches: int = 20_000,
     size: int = 128,
     plane: Literal["xy", "xz", "yz"] = "xy",
+    layout: Literal["random", "grid"] = "random",
     resamples: int = 100,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -269,9 +292,11 @@ def _distance(
         target: a volume of the target domain; its two halves are the floor.
         features: inception, encoder (trains one on the target, minutes), or the folder of a trained encoder.
         weights: file of the Inception weights, where they cannot be downloaded.
+        keep: with --features encoder, the folder to write it to; it becomes the --features of other outputs.
         patches: how many patches of each volume, at most.
         size: voxels along the side of a patch.
         plane: the plane patches lie in.
+        layout: patches anywhere, or side by side on a grid.
         resamples: draws of the intervals; 0 leaves intervals out.
         about: what files of volumes do not say.
         json: print as JSON.
@@ -280,6 +305,6 @@ def _distance(
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
     before, after, real = (open_finished(path, **about.told()) for path in (source, output, target))
-    cutting = Cutting(count=patches, size=size, axis=plane)
-    by = ruler(features, real, weights)
+    cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)
+    by = ruler(features, real, cutting, weights=weights, keep=keep)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.bootstrap import Interval, Resampling
 from vol2vol.metrics.distances import fid, kernel, mmd, prdc
-from vol2vol.metrics.encoder import train_encoder
+from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract, grey_map
 from vol2vol.metrics.patches import Cutting
 from vol2vol.metrics.realism import Scale, distance_interval, extrapolated, scale
 from vol2vol.metrics.resampled import Distance
-from vol2vol.metrics.rulers import load_encoder
+from vol2vol.metrics.rulers import load_encoder, save_encoder
 from vol2vol.metrics.weights import load_inception
 from vol2vol.recipes.evaluate import plain
 from vol2vol.volumes import Volume
@@ -30,20 +30,46 @@ class Ruler:
     """A feature network with the intensity map that goes with it."""
 
     name: str
+    """What results call it; features of different names are not compared."""
     network: nn.Module
+    """Images `(B, C, Y, X)`, cubes `(B, C, Z, Y, X)`, in 0..1 to features `(B, d)`."""
     grey: Intensity
+    """Stored values of every volume to 0..255, such as `grey_map(target)`."""
 
 
-def ruler(features: str, target: Volume, weights: str | Path | None = None) -> Ruler:
-    """Return `inception` (published weights, `weights` a file), `encoder` (trained on the target now), or a folder.
+def ruler(
+    features: str,
+    target: Volume,
+    cutting: Cutting | None = None,
+    *,
+    weights: str | Path | None = None,
+    keep: str | Path | None = None,
+) -> Ruler:
+    """Return `inception` (published weights, `weights` a file), `encoder` (trained on the target now), or a folder's.
 
-    Raises `NotFound` where weights or encoder are missing.
+    An encoder is trained on patches as they are cut, and written to the folder `keep`. Raises `NotFound` where weights
+    or encoder are missing, `AlreadyExists` where `keep` is taken, `BadInput` where a stored encoder saw other planes.
     """
+    cutting = cutting or Cutting()
+    if keep is not None and features != "encoder":
+        raise BadInput("--keep is for an encoder that is trained now: add --features encoder, or leave it out")
     if features == "inception":
         return Ruler(name="inception", network=load_inception(weights), grey=grey_map(target))
     if weights is not None:
         raise BadInput("--weights belong to --features inception: leave one of them out")
-    trained = train_encoder(target) if features == "encoder" else load_encoder(features)
+    if features != "encoder":
+        trained = load_encoder(features)
+    elif keep is not None and Path(keep).exists():
+        raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {keep}")
+    else:
+        trained = train_encoder(target, Lesson(planes=(cutting.axis,), crop=min(Lesson.crop, cutting.size)))
+    if cutting.axis not in trained.lesson.planes:
+        seen = ", ".join(trained.lesson.planes)
+        raise BadInput(
+            f"{features} was trained on {seen} patches, not {cutting.axis}: train one on these, or cut those"
+        )
+    if keep is not None:
+        save_encoder(keep, trained)
     return Ruler(name=f"encoder {trained.hash[:12]}", network=trained.network, grey=trained.grey)
 
 

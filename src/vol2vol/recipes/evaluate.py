@@ -1,4 +1,4 @@
-"""Judge stored volumes: seams, fidelity to a truth, overlap with a mask, distance to a target; every answer plain data.
+"""Judge stored volumes: seams, fidelity to a truth or a source, overlap with a mask; every answer plain data.
 
 NaN and infinities become None, so that every result can be written as JSON.
 """
@@ -14,7 +14,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.comb import CombReport, comb_test
-from vol2vol.metrics.fidelity import to_truth
+from vol2vol.metrics.fidelity import to_source, to_truth
 from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.instances import Contingency, shared_objects
 from vol2vol.metrics.objects import objects
@@ -180,6 +180,15 @@ def evaluate_fidelity(output: Volume, truth: Volume, *, block: Shape | None = No
     """
     alike(output, truth)
     return {name: measured(value) for name, value in to_truth(output, truth, block=block).items()}
+
+
+def evaluate_structure(source: Volume, output: Volume, *, block: Shape | None = None) -> dict[str, Any]:
+    """Say how much of a source's structure an output keeps: LNCC, correlation of gradients, NMI, with intervals.
+
+    Raises `BadInput` where shapes or voxel sizes differ or a volume is constant.
+    """
+    alike(source, output)
+    return {name: measured(value) for name, value in to_source(source, output, block=block).items()}
 
 
 def measured(value: Blockwise) -> dict[str, Any]:
