@@ -20,18 +20,7 @@ IMOD_STAMP, IMOD_SIGNED = 1146047817, 1
 
 def open_mrc(path: Path) -> Stored:
     """Open an MRC file; its voxel size is in Angstrom. Raises `Unreadable` where the file is damaged."""
-    import mrcfile
-
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            file = mrcfile.mmap(path, mode="r")
-    except PermissionError:
-        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
-    except READ_ERRORS as error:
-        raise Unreadable(f"{path} is not a readable MRC file ({error}): restore it") from error
-    for one in said:
-        log.warning("%s: %s", path, one.message)
+    file = _mapped(path)
     data, header = file.data, file.header
     if data is None:
         raise Unreadable(f"{path} is not a readable MRC file (no voxels): restore it")
@@ -60,6 +49,23 @@ def open_mrc(path: Path) -> Stored:
         stamp=lambda: [info.st_size, info.st_mtime_ns],
         close=file.close,
     )
+
+
+def _mapped(path: Path) -> Any:
+    """Return an MRC file that is read when it is asked; what mrcfile warns of is said in one line."""
+    import mrcfile
+
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            file = mrcfile.mmap(path, mode="r")
+    except PermissionError:
+        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
+    except READ_ERRORS as error:
+        raise Unreadable(f"{path} is not a readable MRC file ({error}): restore it") from error
+    for one in said:
+        log.warning("%s: %s", path, one.message)
+    return file
 
 
 def _bytes_are_unsigned(header: Any) -> bool:
