@@ -154,6 +154,17 @@ def test_fidelity_of_a_known_offset(folder, capsys, tmp_path):
     assert told["pearson"]["value"] == pytest.approx(1, abs=1e-6)
 
 
+def test_a_picture_that_is_there_is_kept_unless_told(folder, capsys, tmp_path):
+    plot = tmp_path / "profile.png"
+    plot.write_text("a photo")
+    words = ["seams", folder / "seamed.zarr", "--step", "16,16,16", "--plot", plot]
+    assert "profile.png exists: add --overwrite" in refused(capsys, *words)
+    assert plot.read_text() == "a photo"
+    answer(capsys, *words, "--overwrite")
+    with Image.open(plot) as picture:
+        assert picture.format == "PNG"
+
+
 @pytest.mark.parametrize("threshold", ["0.1", "0.5", "0.99999", "1.0"])
 def test_a_mask_overlaps_itself_wholly_at_every_threshold(folder, capsys, threshold):
     told = answer(capsys, "overlap", folder / "mask.zarr", folder / "mask.zarr", "--threshold", threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.errors import BadInput, CannotWrite
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
 from vol2vol.volumes import Volume, open_finished
 
@@ -48,6 +49,7 @@ def _seams(
     period: parse.VoxelSize = None,
     blind: bool = False,
     plot: parse.Text = None,
+    overwrite: bool = False,
     axes: parse.Axes = None,
     voxel_size: parse.VoxelSize = None,
     json: bool = False,
@@ -62,12 +64,15 @@ def _seams(
         period: after how many voxels the network repeats, with --step; planes in its phase are compared.
         blind: look for regular seams of any tile size.
         plot: write the statistic by phase of the grid as a picture (.png).
+        overwrite: replace a picture that is there.
         axes: axes of volumes whose files do not say, such as zyx.
         voxel_size: voxel size of volumes whose files do not say.
         json: print as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
 
+    if plot is not None:
+        _refuse_plot(plot, overwrite=overwrite)
     size = show.numbers(voxel_size, "--voxel-size")
     opened = [open_finished(path, axes=axes, voxel_size=size) for path in (volume, source) if path is not None]
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, period), blind=blind)
@@ -115,11 +120,17 @@ def _table(report: SeamReport | CombReport, sentence: str) -> None:
     print(sentence)
 
 
+def _refuse_plot(path: str, *, overwrite: bool) -> None:
+    """Raise, before anything is measured, unless a picture may be written to a path."""
+    if not path.endswith(".png"):
+        raise BadInput(f"--plot {path}: name a .png file")
+    if os.path.lexists(path) and not overwrite:
+        raise AlreadyExists(f"--plot {path} exists: add --overwrite to replace it, or give another name")
+
+
 def _plot(path: str, reports: list[Any]) -> None:
     from vol2vol.study.profiles import seam_profiles
 
-    if not path.endswith(".png"):
-        raise BadInput(f"--plot {path}: name a .png file")
     rows = [row for report in reports for row in report.to_dict()["rows"] if "profile" in row]
     try:
         Path(path).write_bytes(seam_profiles(rows))
