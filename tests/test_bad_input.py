@@ -365,6 +365,14 @@ PREDICTIONS = {
     "foreign folder, loudly": (["model2", "em.zarr", "words.zarr", "--overwrite"], ["words.zarr", "notes.txt"]),
     "file where a folder goes": (["model2", "em.zarr", "notes.txt/out.zarr"], ["out.zarr"]),
     "tiff below a file": (["model2", "em.zarr", "notes.txt/out.tif"], ["out.tif"]),
+    "tiff of others, loudly": (
+        ["model2", "em.zarr", "nosize.tif", "--overwrite"],
+        ["nosize.tif does not say that vol2vol wrote it", "remove it yourself"],
+    ),
+    "output in the folder of slices": (
+        ["model2", "slices", "slices/out.tif"],
+        ["slices/out.tif lies in the input slices"],
+    ),
     "text named tiff, loudly": (["model2", "em.zarr", "text.tif", "--overwrite"], ["text.tif is not a TIFF"]),
 }
 

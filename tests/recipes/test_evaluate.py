@@ -22,7 +22,7 @@ from vol2vol.metrics.rulers import save_encoder
 from vol2vol.metrics.verdicts import Equivalence, SeamReport, SeamRow
 from vol2vol.plans import exact, planar
 from vol2vol.recipes.distance import Ruler, evaluate_distance
-from vol2vol.recipes.evaluate import evaluate_seams, grids_of, seam_sentence
+from vol2vol.recipes.seams import evaluate_seams, grids_of, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.measuring import measure_seams
 from vol2vol.volumes import create_volume, open_volume
@@ -262,6 +262,17 @@ def test_fidelity_of_a_known_offset(folder, capsys, tmp_path):
     told = answer(capsys, "fidelity", brighter, folder / "clean.zarr")
     assert told["mean_absolute"]["value"] == pytest.approx(3, abs=1e-4)
     assert told["pearson"]["value"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_picture_that_is_there_is_kept_unless_told(folder, capsys, tmp_path):
+    plot = tmp_path / "profile.png"
+    plot.write_text("a photo")
+    words = ["seams", folder / "seamed.zarr", "--step", "16,16,16", "--plot", plot]
+    assert "profile.png exists: add --overwrite" in refused(capsys, *words)
+    assert plot.read_text() == "a photo"
+    answer(capsys, *words, "--overwrite")
+    with Image.open(plot) as picture:
+        assert picture.format == "PNG"
 
 
 @pytest.mark.parametrize("threshold", ["0.1", "0.5", "0.99999", "1.0"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +137,104 @@ def test_an_unfinished_output_with_its_ledger_can_be_replaced(tmp_path):
     (tmp_path / "a.zarr/.vol2vol/done").mkdir(parents=True)
     create_volume(tmp_path / "a.zarr", **options, overwrite=True)
     assert not (tmp_path / "a.zarr/.vol2vol").exists()
+
+
+STRAYS = [
+    "notes.txt",
+    "labels/hand.npy",
+    "0/notes.txt",
+    "0/c/0/mine",
+    "1/c/notes",
+    ".vol2vol/mine",
+    "2.png",
+    "empty folder/",
+]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_overwrite_spares_an_image_with_anything_of_others_at_any_depth(tmp_path, stray):
+    fill(tmp_path / "a.zarr", chunks=(16, 16, 16))
+    place = tmp_path / "a.zarr" / stray
+    place.mkdir() if stray.endswith("/") else place.parent.mkdir(parents=True, exist_ok=True)
+    if not stray.endswith("/"):
+        place.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        AlreadyExists, match=rf"holds {stray}, which is not part of an image of vol2vol: .*remove it yourself"
+    ):
+        create_volume(tmp_path / "a.zarr", shape=(1, 4, 5, 6), dtype="u1", overwrite=True, **VOXELS)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_overwrite_spares_the_images_of_other_programs(tmp_path, version):
+    for name in ("a.zarr", "b.zarr"):
+        fill(tmp_path / name, version=version)
+    file = tmp_path / "a.zarr" / ("zarr.json" if version == "0.5" else ".zattrs")
+    file.write_text(file.read_text().replace('"_creator"', '"creator"'))
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), np.uint8), ome=True)
+    options = {"shape": (1, 4, 5, 6), "dtype": "u1", "overwrite": True, **VOXELS}
+    for name in ("a.zarr", "a.tif"):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(AlreadyExists, match=rf"{name} does not say that vol2vol wrote it: .*remove it yourself"):
+            create_volume(tmp_path / name, **options)
+        assert sorted(tmp_path.rglob("*")) == before
+    create_volume(tmp_path / "b.zarr", **options)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_damaged_and_half_deleted_outputs_can_be_replaced(tmp_path, version):
+    options = {"shape": (1, 4, 5, 6), "dtype": "u1", "overwrite": True, **VOXELS}
+    root = "zarr.json" if version == "0.5" else ".zattrs"
+    for name in ("cut", "begun", "planned", "half", "locked"):
+        path = tmp_path / f"{name}.zarr"
+        fill(path, version=version, attrs={"vol2vol": {"complete": False}}, chunks=(16, 16, 16))
+        if name == "cut":
+            (path / root).write_bytes((path / root).read_bytes()[:-20])
+        if name in ("begun", "planned"):
+            (path / root).unlink()
+            (path / ".zgroup").unlink(missing_ok=True)
+        if name == "begun":
+            for file in [f for f in (path / "0").rglob("*") if f.is_file() and f.name not in ("zarr.json", ".zarray")]:
+                file.unlink()
+            for folder in sorted((f for f in (path / "0").rglob("*") if f.is_dir()), reverse=True):
+                folder.rmdir()
+        if name == "planned":
+            (path / ".vol2vol").mkdir()
+            (path / ".vol2vol" / "plan.json").write_text("damaged")
+        if name == "half":
+            shutil.rmtree(path / "0")
+        if name == "locked":
+            (path / f"{root}.__lock").write_text("")
+        assert create_volume(path, **options).spatial == (4, 5, 6)
+
+
+def test_damaged_tiffs_of_ours_can_be_replaced(tmp_path):
+    options = {"shape": (1, 4, 5, 6), "dtype": "u1", **VOXELS}
+    path = tmp_path / "a.tif"
+    for attrs in ({}, {"vol2vol": {"complete": False}}):
+        create_volume(path, **options, attrs=attrs, overwrite=True)
+        path.write_bytes(path.read_bytes()[:-60])
+        create_volume(path, **options, attrs=attrs, overwrite=True)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:4] + b"\xff" * 8 + whole[12:])
+        create_volume(path, **options, attrs=attrs, overwrite=True)
+    path.write_bytes(b"II*\0")
+    (tmp_path / "a.tif.vol2vol").mkdir()
+    (tmp_path / "a.tif.vol2vol" / "plan.json").write_text("{}")
+    create_volume(path, **options, overwrite=True)
+
+
+def test_equal_tiffs_have_equal_bytes(tmp_path):
+    options = {"shape": (1, 4, 5, 6), "dtype": "u1", "attrs": {"vol2vol": {"how": 1}}, **VOXELS}
+    for name in ("a.tif", "b.tif"):
+        create_volume(tmp_path / name, **options)
+    create_volume(tmp_path / "c.tif", **options | {"attrs": {"vol2vol": {"how": 2}}})
+    one, two, other = ((tmp_path / f"{name}.tif").read_bytes() for name in "abc")
+    assert one == two
+    uuids = {re.search(b'UUID="urn:uuid:([-0-9a-f]+)"', text)[1] for text in (one, two, other)}
+    assert len(uuids) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
 
 
 def test_overwrite_spares_everything_that_is_no_volume(tmp_path):

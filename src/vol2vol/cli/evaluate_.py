@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vol2vol.cli import parse, show
-from vol2vol.errors import BadInput, CannotWrite
-from vol2vol.geometry import Shape
+from vol2vol.cli import parse, seams_, show
+from vol2vol.errors import BadInput
 from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
-    from vol2vol.metrics.comb import CombReport, CombRow
-    from vol2vol.metrics.verdicts import SeamReport
-
-_Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    pass
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and evaluate."""
     kinds: dict[str, Callable[..., None]] = {
-        "seams": _seams,
+        "seams": seams_.seams,
         "fidelity": _fidelity,
         "structure": _structure,
         "overlap": _overlap,
@@ -41,111 +36,13 @@ def run(words: list[str]) -> None:
     parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
 
 
-def _seams(
-    volume: _Path,
-    *,
-    source: parse.Text = None,
-    step: parse.VoxelSize = None,
-    origin: parse.VoxelSize = None,
-    overlap: parse.VoxelSize = None,
-    period: parse.VoxelSize = None,
-    blind: bool = False,
-    plot: parse.Text = None,
-    about: parse.About = parse.SAID,
-    json: bool = False,
-) -> None:
-    """Test where tiles meet against the planes between, per axis.
-
-    Args:
-        volume: a stitched volume; one that vol2vol predicted says itself how it was tiled.
-        source: the volume it was translated from, whose own steps are then discounted.
-        step: distance between tiles in voxels, where the volume does not say.
-        origin: where the first tile starts, with --step.
-        overlap: voxels that tiles share and in which they are averaged or blended, with --step.
-        period: after how many voxels the network repeats, with --step; planes in its phase are compared.
-        blind: look for regular seams of any tile size.
-        plot: write the statistic by phase of the grid as a picture (.png).
-        about: what files of volumes do not say.
-        json: print as JSON.
-    """
-    from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
-
-    opened = [open_finished(path, **about.told()) for path in (volume, source) if path is not None]
-    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
-    reports: list[Any] = found if isinstance(found, list) else [found]
-    if plot is not None:
-        _plot(plot, reports)
-    _tell(volume, [(one, seam_sentence(one)) for one in reports], as_json=json)
-
-
-def _grid(step: str | None, origin: str | None, overlap: str | None, period: str | None) -> Any:
-    if step is None:
-        if origin is not None or overlap is not None or period is not None:
-            raise BadInput("--origin, --overlap and --period need --step: how far apart tiles are")
-        return None
-    from vol2vol.metrics.grid import Grid
-
-    return Grid(
-        step=_voxels(step, "--step"),
-        origin=_voxels(origin or "0,0,0", "--origin"),
-        overlap=_voxels(overlap or "0,0,0", "--overlap"),
-        period=_voxels(period or "1,1,1", "--period"),
-    )
-
-
-def _voxels(text: str, flag: str) -> Shape:
-    found = show.numbers(text, flag) or []
-    if len(found) != 3 or any(not n.is_integer() for n in found):
-        raise BadInput(f"{flag} {text!r} must be three whole numbers of voxels: Z,Y,X")
-    return tuple(int(n) for n in found)
-
-
-def _tell(volume: str, found: list[tuple[Any, str]], *, as_json: bool) -> None:
-    if as_json:
-        passes = [{**report.to_dict(), "sentence": sentence} for report, sentence in found]
-        show.result({"volume": volume, "passes": passes}, as_json=True)
-        return
-    for report, sentence in found:
-        _table(report, sentence)
-
-
-def _table(report: SeamReport | CombReport, sentence: str) -> None:
-    from vol2vol.metrics.comb import CombRow
-
-    for row in report.rows:
-        name = f"{row.axis} {getattr(row, 'test', 'comb'):4}"
-        if row.verdict == "not tested":
-            print(f"{name}  not tested: {row.reason}")
-            continue
-        where = _comb(row) if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
-        print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
-    print(sentence)
-
-
-def _comb(row: CombRow) -> str:
-    bands = f", overlap {row.overlap}" if row.overlap else ""
-    return f"every {row.step} from {row.origin}{bands}"
-
-
-def _plot(path: str, reports: list[Any]) -> None:
-    from vol2vol.study.profiles import seam_profiles
-
-    if not path.endswith(".png"):
-        raise BadInput(f"--plot {path}: name a .png file")
-    rows = [row for report in reports for row in report.to_dict()["rows"] if "profile" in row]
-    try:
-        Path(path).write_bytes(seam_profiles(rows))
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written ({error.strerror}): choose another place") from None
-
-
 def _pair(first: str, second: str, about: parse.Unsaid) -> tuple[Volume, Volume]:
     return open_finished(first, **about.told()), open_finished(second, **about.told())
 
 
 def _fidelity(
-    volume: _Path,
-    truth: _Path,
+    volume: parse.Stored,
+    truth: parse.Stored,
     *,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -198,8 +95,8 @@ _TOLD, _NOWHERE = _Choice(), _Near()
 
 
 def _structure(
-    source: _Path,
-    output: _Path,
+    source: parse.Stored,
+    output: parse.Stored,
     *,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -218,8 +115,8 @@ def _structure(
 
 
 def _overlap(
-    prediction: _Path,
-    mask: _Path,
+    prediction: parse.Stored,
+    mask: parse.Stored,
     *,
     choice: tyro.conf.OmitArgPrefixes[_Choice] = _TOLD,
     by: tyro.conf.OmitArgPrefixes[_Near] = _NOWHERE,
@@ -269,9 +166,9 @@ def _asked(choice: _Choice, by: _Near, about: parse.Unsaid) -> dict[str, Any]:
 
 
 def _distance(
-    source: _Path,
-    output: _Path,
-    target: _Path,
+    source: parse.Stored,
+    output: parse.Stored,
+    target: parse.Stored,
     *,
     features: str = "inception",
     weights: parse.Text = None,

@@ -15,6 +15,7 @@ import tyro
 from vol2vol.cli import show
 from vol2vol.errors import BadInput
 
+Stored = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]

@@ -11,7 +11,7 @@ from vol2vol.prediction.portions import coarser
 from vol2vol.prediction.work import check_input
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name
-from vol2vol.volumes.outputs import how_made
+from vol2vol.volumes.outputs import clear_output, how_made
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
     """Create the empty volume that the blocks go into; with `overwrite` in place of what is there."""
     _warn_range(job)
     if overwrite:
-        Ledger.of(output).remove()
+        clear_output(output)
     create_volume(
         output,
         shape=(job.channels, *job.layout.region.shape),
@@ -31,7 +31,6 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,
-        overwrite=overwrite,
         attrs={"vol2vol": {**job.provenance(), "complete": False}},
     ).close()
 

@@ -23,7 +23,15 @@ from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Binarise, Step
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
-from vol2vol.volumes.outputs import average_block, check_store, how_made, intact, intact_coarser, make_room
+from vol2vol.volumes.outputs import (
+    average_block,
+    check_store,
+    clear_output,
+    how_made,
+    intact,
+    intact_coarser,
+    make_room,
+)
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.store import is_remote
 
@@ -142,7 +150,7 @@ class Job:
         """Create the empty output and its ledger; return the name of this beginning."""
         ledger, look = Ledger.of(self.output), self.chain.look
         if overwrite:
-            ledger.remove()
+            clear_output(self.output)
         create_volume(
             self.output,
             shape=look.shape,
@@ -152,7 +160,6 @@ class Job:
             chunks=layout.chunks,
             shards=layout.shards,
             version=self.preparation.ome_version,
-            overwrite=overwrite,
             attrs={KEY: {**self.provenance(), "complete": False}},
         ).close()
         return ledger.begin(self.provenance())

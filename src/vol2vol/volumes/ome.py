@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 from vol2vol.errors import Unreadable
 from vol2vol.volumes.axes import convert, known_unit
 
-RESERVED = ("ome", "multiscales", "omero", "labels", "plate", "well", "bioformats2raw.layout")
+CREATOR = "_creator"
+"""Attribute of a group that names the program that made it."""
+RESERVED = ("ome", "multiscales", "omero", "labels", "plate", "well", "bioformats2raw.layout", CREATOR)
 """Attributes of a group that belong to the format."""
 SYMBOLS = {
     "picometer": "pm",
@@ -148,6 +150,11 @@ def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
             value = None
         return value if isinstance(value, dict) else {}
     return {}
+
+
+def says_ours(text: str) -> bool:
+    """Say whether an OME-XML document holds attributes kept by `xml_with_attrs`, without reading them."""
+    return f'Namespace="{NAMESPACE}"' in text
 
 
 def xml_with_attrs(root: ElementTree.Element, attrs: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +24,23 @@ from vol2vol.volumes.store import (
     is_remote,
     join,
     list_keys,
+    read_key,
     write_json,
 )
 from vol2vol.volumes.volume import Volume
 
 VERSIONS = ("0.5", "0.4")
-OWN = frozenset({".vol2vol", "zarr.json", ".zgroup", ".zattrs", ".zmetadata", ".zarray"})
-"""What lies in an OME-Zarr beside its levels: metadata, and the ledger of an unfinished prediction."""
+MARK = {ome.CREATOR: {"name": "vol2vol"}}
+"""Attribute of every image made here."""
+_PLAN = ".vol2vol/plan.json"
+_ROOT = ("zarr.json", ".zattrs")
+_BARE = re.compile(r"0/(zarr\.json|\.zarray)?(\.__lock)?")
+_PART = re.compile(
+    r"(zarr\.json|\.zgroup|\.zattrs|\.zmetadata"
+    r"|\.vol2vol/(plan\.json|spoiled|(done|claims)/[^/]*)?"
+    r"|\d+/(zarr\.json|\.zarray|\.zattrs|c/|(c/)?\d+(/\d+)*/?)?)(\.__lock)?"
+)
+"""What an image and the ledger of an unfinished output consist of; empty folders end in a slash."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +125,7 @@ def create_group(
 ) -> None:
     """Create an OME-Zarr image with an empty level "0"; nothing may be there yet."""
     ChunkedArray(join(location, "0"), layout.spec())
-    write_group(location, layout, unit=unit, scales=[voxel_size], attrs=attrs)
+    write_group(location, layout, unit=unit, scales=[voxel_size], attrs={**attrs, **MARK})
 
 
 def write_group(
@@ -131,28 +143,71 @@ def write_group(
     write_json(location, ".zgroup", {"zarr_format": 2})
 
 
-def clear_group(location: str, *, overwrite: bool) -> None:
-    """Make room for a new image: delete an old one, if told so and if it holds nothing else.
+def refuse_foreign(location: str) -> None:
+    """Raise `AlreadyExists`, naming what is in the way, unless all that is at a location was written by vol2vol."""
+    cure = "choose another name or remove it yourself"
+    if not is_remote(location) and (Path(location).is_symlink() or Path(location).is_file()):
+        raise AlreadyExists(f"{location} is a link or a file and not part of a Zarr image: {cure}")
+    keys = list_keys(location) if is_remote(location) else _local(Path(location))
+    if strangers := sorted(key for key in keys if not _PART.fullmatch(key)):
+        raise AlreadyExists(f"{location} holds {strangers[0]}, which is not part of an image of vol2vol: {cure}")
+    if keys and not (_said(location) or _PLAN in keys or all(_BARE.fullmatch(key) for key in keys)):
+        raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
 
-    Raises `AlreadyExists` naming `--overwrite`, or naming what is not part of a Zarr image.
+
+def _local(folder: Path) -> list[str]:
+    """Return what lies in a folder at any depth: files, links and, ending in a slash, empty folders."""
+    found = []
+    for here, folders, names in os.walk(folder):
+        inside = Path(here).relative_to(folder)
+        found += [(inside / name).as_posix() for name in names]
+        found += [(inside / name).as_posix() for name in folders if Path(here, name).is_symlink()]
+        if not folders and not names and inside.parts:
+            found.append(f"{inside.as_posix()}/")
+    return found
+
+
+def _said(location: str) -> bool:
+    """Say whether an image's attributes, damaged ones as far as they go, name vol2vol as its maker."""
+    for key in _ROOT:
+        text = read_key(location, key)
+        try:
+            meta = json.loads(text or b"{}")
+        except ValueError:
+            return b'"vol2vol"' in (text or b"")
+        attributes = (meta.get("attributes") if key == "zarr.json" else meta) if isinstance(meta, dict) else None
+        if isinstance(attributes, dict) and (
+            attributes.get(ome.CREATOR) == MARK[ome.CREATOR]
+            or any(isinstance(attributes.get(name), dict) for name in ("vol2vol", "preparation"))
+        ):
+            return True
+    return False
+
+
+def clear_group(location: str, *, overwrite: bool) -> None:
+    """Make room for a new image: delete an old one, if told so and if vol2vol wrote all of it.
+
+    The plan of an unfinished one goes first, so that no other process goes on with it, and what says who made it last,
+    so that a deletion that was killed can be repeated. Raises `AlreadyExists` naming `--overwrite`, or naming what
+    vol2vol did not write.
     """
     names = _top_level(location)
     if not names:
         return
     if not overwrite:
         raise AlreadyExists(f"{location} exists: give --overwrite to replace it, or another name")
-    strangers = sorted(name for name in names if name not in OWN and read_node(join(location, name)) is None)
-    if strangers or (read_node(location) is None and "0" not in names):
-        found = f"holds {strangers[0]}, which" if strangers else "is a folder that"
-        raise AlreadyExists(
-            f"{location} {found} is not part of a Zarr image: choose another name or remove it yourself"
-        )
+    refuse_foreign(location)
+    if ".vol2vol" in names:
+        delete_keys(location, _PLAN)
     if is_remote(location):
+        for name in names - set(_ROOT):
+            delete_all(join(location, name))
         delete_all(location)
         return
-    if Path(location).is_symlink():
-        raise AlreadyExists(f"{location} is a link: choose another name or remove it yourself")
     try:
+        for name in sorted(names, key=lambda name: name in _ROOT):
+            path = Path(location, name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.rmtree(location)
     except OSError as error:
         raise CannotWrite(f"{location} cannot be replaced ({error.strerror}): remove it yourself") from error

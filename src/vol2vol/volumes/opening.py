@@ -13,10 +13,10 @@ import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, mrc, slices, tiff, tiffout
+from vol2vol.volumes import hdf5, mrc, omezarr, slices, tiff, tiffout
 from vol2vol.volumes.axes import user_unit
 from vol2vol.volumes.chunked import open_chunked
-from vol2vol.volumes.omezarr import Layout, clear_group, create_group
+from vol2vol.volumes.omezarr import Layout
 from vol2vol.volumes.store import is_remote
 from vol2vol.volumes.volume import Stored, Volume
 
@@ -164,7 +164,7 @@ def create_volume(
     `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written
     at once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit`
     may be "" where it is unknown. `attrs` is plain data stored with the volume. Voxels that are never written read
-    as `fill` (0 in a TIFF).
+    as `fill` (0 in a TIFF). `overwrite` replaces what vol2vol wrote, and nothing else.
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
     """
@@ -187,14 +187,19 @@ def create_volume(
 
 def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -> None:
     """Make room and write an empty volume in the format its name ends in."""
-    if Path(name).suffix.lower() in tiff.SUFFIXES and not is_remote(name):
+    if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)
         tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **about)
     elif name.rstrip("/\\").lower().endswith(".zarr") and not name.startswith("http"):
-        clear_group(name, overwrite=overwrite)
-        create_group(name, layout, **about)
+        omezarr.clear_group(name, overwrite=overwrite)
+        omezarr.create_group(name, layout, **about)
     else:
         raise BadInput(f"{name} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
+
+
+def is_tiff(path: str) -> bool:
+    """Say whether an output of this name is a TIFF."""
+    return Path(path).suffix.lower() in tiff.SUFFIXES and not is_remote(path)
 
 
 def _check_request(name: str, shape: Shape, dtype: np.dtype, size: Sequence[float]) -> None:

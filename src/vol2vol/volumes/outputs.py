@@ -14,9 +14,10 @@ import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError
 from vol2vol.geometry import Box, Shape
+from vol2vol.volumes import tiffout
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
-from vol2vol.volumes.omezarr import erase
-from vol2vol.volumes.opening import open_volume
+from vol2vol.volumes.omezarr import clear_group, erase
+from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.pyramid import Level
 from vol2vol.volumes.store import delete_all, is_remote, list_keys
 from vol2vol.volumes.volume import Volume
@@ -59,6 +60,19 @@ def make_room(output: str, *, ours: bool) -> None:
         delete_all(output)
 
 
+def clear_output(output: str) -> None:
+    """Remove an output that is to be made anew, its plan first, so that no other process goes on with it.
+
+    Raises `AlreadyExists` where vol2vol did not write all that is there.
+    """
+    if is_tiff(output):
+        tiffout.refuse_foreign(Path(output))
+        Ledger.of(output).remove()
+        tiffout.delete_tiff(Path(output))
+    elif output.rstrip("/").lower().endswith(".zarr") and not output.startswith("http"):
+        clear_group(output, overwrite=True)
+
+
 def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sharded: bool) -> None:
     """Raise `Mismatch` unless an output is stored as planned, so that every block is whole shards of one writer.
 
@@ -88,6 +102,8 @@ def refuse_input(input: str, output: str) -> None:
         raise AlreadyExists(f"{output} is the input: choose another name for the output")
     if there in source.parents:
         raise AlreadyExists(f"{output} holds the input {input}: choose another name for the output")
+    if source.is_dir() and source in there.parents:
+        raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
     stores = [parent for parent in (source, *source.parents) if parent.suffix in (".zarr", ".n5")]
     if any(store == there or store in there.parents for store in stores):
         raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")

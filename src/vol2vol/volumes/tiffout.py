@@ -4,25 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
 from vol2vol.volumes import ome
+from vol2vol.volumes.volume import READ_ERRORS
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAKER = "vol2vol"
+"""Software tag of every TIFF made here."""
+HEAD = 1 << 16
+"""Bytes in which the first page's tags lie."""
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
 
+def refuse_foreign(path: Path) -> None:
+    """Raise `AlreadyExists` unless there is nothing at a path, or a TIFF that vol2vol wrote."""
+    cure = "choose another name or remove it yourself"
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_file():
+        raise AlreadyExists(f"{path} is not a plain file: {cure}")
+    with path.open("rb") as file:
+        if file.read(4) not in MAGIC:
+            raise AlreadyExists(f"{path} is not a TIFF: {cure}")
+    if not _ours(path):
+        raise AlreadyExists(f"{path} does not say that vol2vol wrote it: {cure}")
+
+
+def _ours(path: Path) -> bool:
+    """Say whether a TIFF, or a ledger beside it, says that vol2vol wrote it; a damaged one may in its first bytes."""
+    import tifffile
+
+    if Path(f"{path}.vol2vol", "plan.json").is_file():
+        return True
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            return page.software == MAKER or ome.says_ours(page.description)
+    except READ_ERRORS:
+        with path.open("rb") as file:
+            return b"\0" + MAKER.encode() + b"\0" in file.read(HEAD)
+
+
 def clear_tiff(path: Path, *, overwrite: bool) -> None:
-    """Make room for a new TIFF: delete an old one if told so; anything but a TIFF is left alone.
+    """Make room for a new TIFF: delete an old one if told so; anything that vol2vol did not write is left alone.
 
     Raises `AlreadyExists`.
     """
@@ -30,13 +66,14 @@ def clear_tiff(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise AlreadyExists(f"{path} exists: give --overwrite to replace it, or another name")
-    if path.is_symlink() or not path.is_file():
-        raise AlreadyExists(f"{path} is not a plain file: choose another name or remove it yourself")
-    with path.open("rb") as file:
-        if file.read(4) not in MAGIC:
-            raise AlreadyExists(f"{path} is not a TIFF: choose another name or remove it yourself")
+    refuse_foreign(path)
+    delete_tiff(path)
+
+
+def delete_tiff(path: Path) -> None:
+    """Delete a TIFF that may be replaced; raise `CannotWrite` where that is not allowed."""
     try:
-        path.unlink()
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise CannotWrite(f"{path} cannot be replaced ({error.strerror}): remove it yourself") from error
 
@@ -53,7 +90,8 @@ def create_tiff(
     """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), its disk space taken at once.
 
     All voxels lie in one run behind the header, so that the file can be memory-mapped. Taking the space first turns a
-    disk that is too small into `CannotWrite` now instead of a crash later.
+    disk that is too small into `CannotWrite` now instead of a crash later. The file appears under its name when it is
+    whole, with attributes and the tag that says who made it; equal arguments make equal bytes.
     """
     import tifffile
 
@@ -61,22 +99,25 @@ def create_tiff(
         raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
     size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
     units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
-    metadata = {"axes": "CZYX", **size, **units}
+    about = json.dumps([shape, dtype.name, list(voxel_size), unit, dict(attrs)], sort_keys=True)
+    metadata = {"axes": "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about)), **size, **units}
     nbytes = prod(shape) * dtype.itemsize
     options: dict[str, Any] = {"photometric": "minisblack", "ome": True, "bigtiff": nbytes > 2**31, "align": 4096}
+    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
-        tifffile.imwrite(path, shape=shape, dtype=dtype, metadata=metadata, **options)
+        tifffile.imwrite(partial, shape=shape, dtype=dtype, metadata=metadata, software=MAKER, **options)
         if attrs:
-            store_attrs(path, attrs)
-        _take_space(path)
+            store_attrs(partial, attrs)
+        _take_space(partial)
+        os.replace(partial, path)
     except CannotWrite:
         raise
     except OSError as error:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
         raise CannotWrite(f"{path} cannot be written ({error.strerror or error}): choose another place") from error
 
 

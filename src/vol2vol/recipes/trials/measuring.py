@@ -20,7 +20,7 @@ from vol2vol.metrics.verdicts import SeamReport, SeamRow, overall
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.certificate import certify
 from vol2vol.recipes.distance import DISTANCES, Ruler, interval_over_cubes
-from vol2vol.recipes.evaluate import evaluate_seams, seam_sentence
+from vol2vol.recipes.seams import evaluate_seams, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model, Workshop
 from vol2vol.recipes.trials.parts import origin_of, write_part

@@ -15,7 +15,7 @@ from vol2vol.metrics.pairs import blocks_of
 from vol2vol.metrics.scores import object_scores
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.finishing import finished
-from vol2vol.recipes.evaluate import seam_planes
+from vol2vol.recipes.seams import seam_planes
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import BINS, Judge, Workshop
 from vol2vol.recipes.trials.measuring import Subject
