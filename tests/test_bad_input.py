@@ -449,11 +449,7 @@ TRAININGS = {
         ["data.patch=62"],
         ["(40, 44)", "62", "the largest that works with all volumes is (38, 38)"],
     ),
-    "patch too small": (
-        {},
-        ["data.patch=4", "cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0"],
-        ["4 x 4 does not fit", "the smallest that works is 34 x 34"],
-    ),
+    "patch too small": ({}, ["data.patch=4"], ["patch 4 x 4 does not fit", "the smallest that works is"]),
     "no patch would fit": (
         {},
         ["data.patch=158", "cyclegan.generator.arguments.levels=4", "cyclegan.loss_region=certain"],
@@ -541,12 +537,10 @@ def test_a_size_said_senselessly_may_be_given(world, monkeypatch):
 
 @pytest.mark.parametrize("patch", [4, 62])
 def test_the_patch_that_is_advised_trains(patch, world, capsys):
-    words = train(
-        world, world / "advised", f"data.patch={patch}", "cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0"
-    )
-    assert main(words) == 2
+    small = ("cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0", "cyclegan.ssim_forward=0")
+    assert main(train(world, world / "advised", *small, f"data.patch={patch}")) == 2
     advised = int(re.findall(r"\d+", capsys.readouterr().err)[-1])
-    assert main([f"data.patch={advised}" if word == f"data.patch={patch}" else word for word in words]) == 0
+    assert main(train(world, world / "advised", *small, f"data.patch={advised}")) == 0
     shutil.rmtree(world / "advised")
 
 
