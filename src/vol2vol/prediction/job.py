@@ -16,6 +16,7 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box, reflect
 from vol2vol.intensity import Intensity
+from vol2vol.intensity.affine import beyond_float32
 from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
@@ -260,8 +261,13 @@ class Job:
 
 
 def _reader(source: Volume, intensity: Intensity) -> Read:
+    warned: list[Box] = []
+
     def read(box: Box) -> np.ndarray:
         values = source.read_padded(box)
+        if not warned and beyond_float32(values):
+            warned.append(box)
+            log.warning("%s holds values beyond 2^24, which are rounded: networks compute in float32", source.path)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             _, *where = np.argwhere(~np.isfinite(values))[0]
             first = tuple(reflect(int(a + b), n) for a, b, n in zip(where, box.start, source.spatial, strict=True))
