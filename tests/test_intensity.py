@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity, fixed, histograms, measure, streaming
+from vol2vol.prediction.job import _reader
+from vol2vol.volumes import create_volume
 
 REFERENCE = Intensity(low=(0.0,), high=(255.0,), network=(0.0, 1.0))
 
@@ -243,3 +245,26 @@ def test_histograms_of_floats_are_fine():
     )
     constant = histograms([Memory(np.full((1, 3, 3, 3), 2.5, np.float32))])[0]
     assert (constant.values.tolist(), constant.counts.tolist(), constant.std) == ([2.5], [27], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "beyond"),
+    [
+        ("int32", 2**24, False),
+        ("int32", 2**24 + 1, True),
+        ("int32", -(2**24) - 1, True),
+        ("uint32", 2**31, True),
+        ("float64", 1e8, True),
+        ("float64", 1e6, False),
+        ("float32", 1e8, False),
+        ("uint16", 65535, False),
+    ],
+)
+def test_values_that_float32_rounds_are_told_once(tmp_path, caplog, dtype, value, beyond):
+    volume = create_volume(tmp_path / "a.zarr", shape=(1, 2, 3, 4), dtype=dtype, voxel_size=(1, 1, 1), unit="nm")
+    box = Box.of(volume.spatial)
+    volume.write(box, np.full((1, 2, 3, 4), value, dtype))
+    read = _reader(volume, fixed(0, 1e9))
+    for _ in range(2):
+        read(box)
+    assert [record.message.count("beyond 2^24") for record in caplog.records] == [1] * beyond

@@ -12,6 +12,8 @@ from vol2vol.errors import BadInput
 
 Method = Literal["percentile", "meanstd", "minmax", "fixed"]
 METHODS: tuple[str, ...] = get_args(Method)
+EXACT = 1 << 24
+"""Up to here float32 holds every whole number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,12 @@ class Intensity:
             )
         shape = (-1,) + (1,) * (array.ndim - 1)
         return np.array(self.low).reshape(shape), np.array(self.high).reshape(shape)
+
+
+def beyond_float32(stored: np.ndarray) -> bool:
+    """Say whether stored values lie beyond 2^24, where the network's float32 no longer holds every whole number."""
+    wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
+    return bool(wide and stored.size and (stored.max() > EXACT or stored.min() < -EXACT))
 
 
 def fixed(

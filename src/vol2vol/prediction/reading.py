@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, reflect
 from vol2vol.intensity import Intensity
+from vol2vol.intensity.affine import beyond_float32
 from vol2vol.prediction.gather import Read
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Volume
+
+log = logging.getLogger(__name__)
 
 
 def check_types(source: Volume, settings: PredictSettings) -> None:
@@ -22,11 +27,16 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
 def reader(source: Volume, intensity: Intensity) -> Read:
     """Return what reads a box of a volume into the network's range, mirrored outside the volume.
 
-    It raises `BadInput`, naming the first voxel of the box, where one is not finite.
+    It raises `BadInput`, naming the first voxel of the box, where one is not finite, and warns once of values that
+    single precision cannot hold.
     """
+    warned: list[Box] = []
 
     def read(box: Box) -> np.ndarray:
         values = source.read_padded(box)
+        if not warned and beyond_float32(values):
+            warned.append(box)
+            log.warning("%s holds values beyond 2^24, which are rounded: networks compute in float32", source.path)
         if values.dtype.kind == "f" and not (good := np.isfinite(values)).all():
             where = _first(~good.all(axis=0), box, source.spatial)
             raise BadInput(
