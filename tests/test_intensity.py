@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity, fixed, histograms, measure, streaming
-from vol2vol.prediction.job import _reader
+from vol2vol.prediction.reading import reader
 from vol2vol.volumes import create_volume
 
 REFERENCE = Intensity(low=(0.0,), high=(255.0,), network=(0.0, 1.0))
@@ -264,7 +264,7 @@ def test_values_that_float32_rounds_are_told_once(tmp_path, caplog, dtype, value
     volume = create_volume(tmp_path / "a.zarr", shape=(1, 2, 3, 4), dtype=dtype, voxel_size=(1, 1, 1), unit="nm")
     box = Box.of(volume.spatial)
     volume.write(box, np.full((1, 2, 3, 4), value, dtype))
-    read = _reader(volume, fixed(0, 1e9))
+    read = reader(volume, fixed(0, 1e9))
     for _ in range(2):
         read(box)
     assert [record.message.count("beyond 2^24") for record in caplog.records] == [1] * beyond

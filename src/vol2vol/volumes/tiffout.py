@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,7 @@ def create_tiff(
     metadata = {"axes": "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about)), **size, **units}
     nbytes = prod(shape) * dtype.itemsize
     options: dict[str, Any] = {"photometric": "minisblack", "ome": True, "bigtiff": nbytes > 2**31, "align": 4096}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _whole_or_nothing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
@@ -113,6 +112,14 @@ def create_tiff(
             store_attrs(partial, attrs)
         _take_space(partial)
         os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[Path]:
+    """Give the name under which a file is made that shall appear whole; what is left of a failure is removed."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
     except CannotWrite:
         raise
     except OSError as error:
