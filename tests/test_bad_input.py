@@ -371,7 +371,7 @@ PREDICTIONS = {
     ),
     "output in the folder of slices": (
         ["model2", "slices", "slices/out.tif"],
-        ["slices/out.tif lies in the input slices"],
+        ["slices/out.tif lies in the input ", "slices: choose another place"],
     ),
     "text named tiff, loudly": (["model2", "em.zarr", "text.tif", "--overwrite"], ["text.tif is not a TIFF"]),
 }

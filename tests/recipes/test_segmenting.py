@@ -123,7 +123,7 @@ def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
         "--target",
         str(phantom["source_mito"]),
     ]
-    changes = [*TINY, "data.patch=20", "segment.network.arguments.levels=2", "data.labels.held_out_patches=2"]
+    changes = [*TINY, "data.patch=20", "segment.network.arguments.levels=2", "data.labels.held_out_patches=16"]
     assert main(["train", *words, "--out", str(tmp_path / "run"), *changes, "train.epochs=1", "--json"]) == 0
     assert "epoch-0001" in capsys.readouterr().out
     assert (

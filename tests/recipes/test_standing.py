@@ -7,7 +7,7 @@ from vol2vol.cli import main
 from vol2vol.errors import Unreadable
 from vol2vol.recipes.info import info
 from vol2vol.recipes.trials import load_study
-from vol2vol.recipes.trials.trials import MEASURED, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.recipes.trials.trials import JUDGES, MEASURED, baseline_trials, checkpoint_trials, judges_of, picked_trials
 from vol2vol.study.rows import Value, append_row, read_rows
 
 
@@ -20,6 +20,8 @@ def folder(tmp_path):
 def note(folder, trial, *, failed=""):
     row = trial.row()
     row.notes[MEASURED] = " ".join(trial.measures)
+    row.notes[JUDGES] = " ".join(judges := judges_of(load_study("phantom-quick"), ["segmentation"]))
+    row.segmentations.update(dict.fromkeys(judges, "somewhere"))
     row.values["distance/encoder/fid/xy"] = Value(value=float(trial.checkpoint or 0))
     if failed:
         object.__setattr__(row, "status", "failed")

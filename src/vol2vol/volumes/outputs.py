@@ -94,7 +94,7 @@ def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sha
 
 def refuse_input(input: str, output: str) -> None:
     """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
-    if "://" in output or "://" in input:
+    if not input or "://" in output or "://" in input:
         return
     there = Path(output).resolve()
     source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input)).resolve()
