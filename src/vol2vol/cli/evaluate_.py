@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from vol2vol.cli import parse, seams_, show
 from vol2vol.errors import BadInput
 from vol2vol.volumes import Volume, open_finished
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(words: list[str]) -> None:
