@@ -17,7 +17,8 @@ def check_patch(task: Task, settings: Recipe, volumes: Sequence[Volume]) -> None
 
     Where no patch does both, it says how large the smallest is that works. Reads no voxels.
     """
-    patch, sections = settings.patch, [one for volume in volumes for one in _sections(volume, settings)]
+    patch = settings.patch
+    sections = [(volume.path, sizes) for volume in volumes for sizes in sections_of(volume.spatial, settings)]
     room = tuple(map(min, *(sizes for _, sizes in sections), patch))
     if room == patch and _works(task, patch):
         return
@@ -52,11 +53,8 @@ def _works(task: Task, patch: Shape) -> bool:
     return True
 
 
-def _sections(volume: Volume, settings: Recipe) -> list[tuple[str, Shape]]:
-    """Return a volume's path with its voxels along the axes of a patch, for each direction patches may lie in."""
+def sections_of(spatial: Shape, settings: Recipe) -> list[Shape]:
+    """Return a volume's voxels along the axes of a patch, for each direction patches may lie in."""
     if settings.dims == 3:
-        return [(volume.path, volume.spatial)]
-    return [
-        (volume.path, tuple(n for axis, n in zip("zyx", volume.spatial, strict=True) if axis != name))
-        for name in settings.data.planes
-    ]
+        return [spatial]
+    return [tuple(n for axis, n in zip("zyx", spatial, strict=True) if axis != name) for name in settings.data.planes]

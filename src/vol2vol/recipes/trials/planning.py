@@ -19,6 +19,7 @@ from vol2vol.geometry import Shape
 from vol2vol.prediction.devices import find_device
 from vol2vol.recipes.cost import checked_task, recipe_cost
 from vol2vol.recipes.recipe import Recipe
+from vol2vol.recipes.room import sections_of
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.parts import Parts, check_data, check_patches, learnt
 from vol2vol.recipes.trials.settings import Study
@@ -92,9 +93,7 @@ def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None
         raise BadInput(f"{key}: {error}") from None
     part = learnt(key.partition(".")[0], study.domains[domain])
     shape = Parts(study, Path()).shape(domain, part)
-    across = [None] if recipe.dims == 3 else ["zyx".index(plane) for plane in recipe.data.planes]
-    sides = [[n for axis, n in enumerate(shape) if axis != plane] for plane in across]
-    if any(n < p for side in sides for n, p in zip(side, recipe.patch, strict=True)):
+    if any(n < p for sizes in sections_of(shape, recipe) for n, p in zip(sizes, recipe.patch, strict=True)):
         raise BadInput(
             f"{key}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of {recipe.patch}: "
             "give it a smaller data.patch, or the part more voxels"
