@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, isfinite, nn, uint8
 
 from vol2vol import nets
-from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
 from vol2vol.intensity import Intensity
-from vol2vol.modelfile import MODEL, SCHEMA, Direction, one_line, read_model
+from vol2vol.modelfile import MODEL, SCHEMA, Direction, read_model
 
 WEIGHTS = "weights.safetensors"
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
@@ -106,7 +106,9 @@ def _write(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CannotWrite(f"{path}: the model cannot be written ({error}): free space or move it") from None
+        raise CannotWrite(
+            f"{path}: the model cannot be written ({one_line(error, 300)}): free space or move it"
+        ) from None
 
 
 def _describe(network: Any, statistics: str | None) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _make_way(path: Path, overwrite: bool) -> None:
     try:
         read_model(path)
     except UserError as error:
-        raise AlreadyExists(f"{path} exists and is no model of vol2vol ({error}): {cure}") from None
+        raise AlreadyExists(f"{path} exists and is no model of vol2vol ({one_line(error)}): {cure}") from None
     if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
         raise AlreadyExists(f"{path} holds {strangers[0]}, which is no part of a model: {cure}")
 
@@ -181,7 +183,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
         intensity = {domain: Intensity.from_dict(meta["intensity"][domain]) for domain in DOMAINS}
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{path / MODEL}: the intensity cannot be read ({error}): train or import the model again"
+            f"{path / MODEL}: the intensity cannot be read ({one_line(error, 300)}): train or import the model again"
         ) from None
     return Bundle(networks, intensity, meta, digest)
 
@@ -193,7 +195,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise Unreadable(f"{file} is damaged ({one_line(error)}): copy it again or train the model again") from None
+        raise Unreadable(
+            f"{file} is damaged ({one_line(error, 300)}): copy it again or train the model again"
+        ) from None
 
 
 def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Module:
@@ -201,7 +205,7 @@ def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Modul
         return nets.build(described["name"], **described["arguments"])
     except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
         raise BadInput(
-            f"{path / MODEL}: the {direction} network cannot be built: {one_line(error)}: "
+            f"{path / MODEL}: the {direction} network cannot be built: {one_line(error, 300)}: "
             "restore it or train the model again"
         ) from None
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vol2vol import plainyaml
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 
 SCHEMA = 1
 MODEL = "model.yaml"
@@ -55,7 +55,7 @@ def read_model(folder: Path) -> dict[str, Any]:
     try:
         meta = plainyaml.load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise Unreadable(f"{file} is not YAML ({one_line(error)}): restore it or train the model again") from None
+        raise Unreadable(f"{file} is not YAML ({one_line(error, 300)}): restore it or train the model again") from None
     if not isinstance(meta, dict) or "schema" not in meta:
         raise BadInput(f"{file} was not written by vol2vol: it has no schema")
     schema = meta["schema"]
@@ -69,8 +69,3 @@ def read_model(folder: Path) -> dict[str, Any]:
         where = ".".join(map(str, first["loc"]))[:120]
         raise BadInput(f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again") from None
     return meta
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error says in one line of at most 300 letters."""
-    return " ".join(str(error).split())[:300]

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from vol2vol.errors import one_line
+
 MOST = 100_000
 """Nodes by which a document may grow when its aliases are written out."""
 DIGITS = 1000
@@ -31,7 +33,7 @@ def load(text: str) -> Any:
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, OverflowError, LookupError, TypeError, AttributeError) as error:  # of `!!int x` and the like
-        raise yaml.YAMLError(f"a value cannot be read: {' '.join(str(error).split())[:100]}") from None
+        raise yaml.YAMLError(f"a value cannot be read: {one_line(error, 100)}") from None
     finally:
         loader.dispose()
 

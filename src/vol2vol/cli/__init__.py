@@ -1,19 +1,22 @@
 """The command line: one file per verb, each a thin door to the Python interface.
 
 A verb's file is imported when the verb is called, so `vol2vol --help` answers at once. A mistake of the user ends in
-one line on standard error and exit code 2; an interruption in exit code 130.
+one line on standard error and exit code 2; an interruption in exit code 130. Any other exception is a bug of vol2vol:
+one line that names it and the file with its traceback, and exit code 70.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from importlib import import_module
 
 from vol2vol import __version__
-from vol2vol.errors import UserError
+from vol2vol.errors import UserError, one_line
 
 VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
@@ -45,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb = words[0]
     if verb not in VERBS:
         return _fail(f"there is no verb {verb!r}: use one of {', '.join(VERBS)}")
-    _set_up_logging()
+    _set_up_output()
     _share_cores()
     try:
         import_module(f"vol2vol.cli.{verb}_").run(words[1:])
@@ -57,7 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except (OSError, MemoryError) as error:
-        return _fail(f"{type(error).__name__}: {error}")
+        return _fail(one_line(error))
+    except Exception as error:  # noqa: BLE001  the last net
+        return _bug(error)
     return 0
 
 
@@ -73,8 +78,23 @@ def _overview() -> str:
 def _fail(line: str) -> int:
     if os.environ.get("VOL2VOL_DEBUG"):
         traceback.print_exc()
-    print(f"vol2vol: {' '.join(line.split())}", file=sys.stderr)
+    print(f"vol2vol: {one_line(line)}", file=sys.stderr)
     return 2
+
+
+def _bug(error: Exception) -> int:
+    """Say in one line that vol2vol failed, and where the traceback lies; `VOL2VOL_DEBUG` prints it as well."""
+    name = type(error).__name__
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vol2vol-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exc(file=file)
+        where = f"the details lie in {file.name}, please send them to the authors"
+    except OSError:
+        where = "set VOL2VOL_DEBUG=1 to see the details"
+    _fail(f"this is a bug of vol2vol: {name}: {one_line(error, 300)}: {where}")
+    return 70
 
 
 def _share_cores() -> None:
@@ -85,6 +105,18 @@ def _share_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _set_up_logging() -> None:
-    logging.basicConfig(level=logging.WARNING, format="vol2vol: %(message)s", stream=sys.stderr)
+class _OneLine(logging.Formatter):
+    """A line of the log, cleaned of what files and libraries put into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"vol2vol: {one_line(record.getMessage())}"
+
+
+def _set_up_output() -> None:
+    """Log in single lines, and write letters that the terminal cannot show as escapes."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("vol2vol").setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -94,11 +94,11 @@ def _table(report: SeamReport | CombReport, sentence: str) -> None:
     for row in report.rows:
         name = f"{row.axis} {getattr(row, 'test', 'comb'):4}"
         if row.verdict == "not tested":
-            print(f"{name}  not tested: {row.reason}")
+            show.line(f"{name}  not tested: {row.reason}")
             continue
         where = _comb(row) if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
-        print(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
-    print(sentence)
+        show.line(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
+    show.line(sentence)
 
 
 def _comb(row: CombRow) -> str:

@@ -12,7 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
+
+VALUE = 300
+"""Letters of a text among results; what is longer is cut."""
 
 
 def result(data: Mapping[str, Any], *, as_json: bool) -> None:
@@ -26,10 +29,10 @@ def result(data: Mapping[str, Any], *, as_json: bool) -> None:
 def _lines(data: Mapping[str, Any], indent: str) -> None:
     for key, value in data.items():
         if isinstance(value, Mapping):
-            print(f"{indent}{key}:")
+            line(f"{indent}{one_line(key, VALUE)}:")
             _lines(value, indent + "  ")
         else:
-            print(f"{indent}{key}: {_short(value)}")
+            line(f"{indent}{one_line(key, VALUE)}: {_short(value)}")
 
 
 def _short(value: Any) -> str:
@@ -37,7 +40,12 @@ def _short(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_short, value))
-    return str(value)
+    return one_line(value, VALUE)
+
+
+def line(text: str) -> None:
+    """Print a line of a result, cleaned of what files put into it."""
+    print(one_line(text))
 
 
 class BlockProgress:

@@ -9,7 +9,7 @@ import tyro
 import yaml
 
 from vol2vol.cli import parse, show
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_study
 
 
@@ -61,8 +61,8 @@ def _print(told: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.result(told, as_json=True)
     else:
-        print(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(told, sort_keys=False), end="")
 
 
 def _say(line: str) -> None:
-    print(f"vol2vol: {line}", file=sys.stderr, flush=True)
+    print(f"vol2vol: {one_line(line)}", file=sys.stderr, flush=True)

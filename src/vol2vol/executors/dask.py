@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost
+from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost, one_line
 from vol2vol.executors.local import FATAL, always
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ def _result(future: Any, name: str, retries: int) -> list[Any]:
     if isinstance(error, KilledWorker):
         raise WorkerLost(f"{name} killed its worker {retries + 1} times: give workers more memory, or less --memory")
     if error is not None and not isinstance(error, UserError):
-        raise WorkerLost(f"{name} failed {retries + 1} times ({type(error).__name__}: {error})") from error
+        raise WorkerLost(
+            f"{name} failed {retries + 1} times ({type(error).__name__}: {one_line(error, 300)})"
+        ) from error
     made = future.result()
     if isinstance(made, UserError):
         raise made
@@ -96,7 +98,9 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         try:
             return stack.enter_context(Client(scheduler, timeout="20s"))
         except (OSError, ValueError) as error:
-            raise NotFound(f"no Dask scheduler answers at {scheduler} ({error}): check the address") from None
+            raise NotFound(
+                f"no Dask scheduler answers at {scheduler} ({one_line(error, 300)}): check the address"
+            ) from None
     else:
         options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
         cluster = stack.enter_context(LocalCluster(processes=True, **options))
@@ -114,10 +118,12 @@ def _slurm_cluster(path: Path) -> Any:
     try:
         arguments = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{path} cannot be read ({error}): give a YAML file of SLURMCluster arguments") from None
+        raise BadInput(
+            f"{path} cannot be read ({one_line(error, 300)}): give a YAML file of SLURMCluster arguments"
+        ) from None
     if not isinstance(arguments, dict):
         raise BadInput(f"{path} holds no arguments: write for example cores: 8, memory: 32GB, queue: gpu")
     try:
         return SLURMCluster(**{"processes": 1, **arguments})
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{path}: dask_jobqueue.SLURMCluster refuses its arguments ({error})") from None
+        raise BadInput(f"{path}: dask_jobqueue.SLURMCluster refuses its arguments ({one_line(error, 300)})") from None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vol2vol.errors import BadInput, WorkerLost
+from vol2vol.errors import BadInput, WorkerLost, one_line
 
 GRACE = 120
 """Seconds before the time limit at which a task is told to finish what it is doing."""
@@ -35,7 +35,9 @@ class Array:
         try:
             own = shlex.split(self.options)
         except ValueError as error:
-            raise BadInput(f"sbatch options {self.options!r} cannot be read ({error}): check the quotes") from None
+            raise BadInput(
+                f"sbatch options {self.options!r} cannot be read ({one_line(error, 300)}): check the quotes"
+            ) from None
         if wrong := [word for word in own if "\n" in word]:
             raise BadInput(f"sbatch option {wrong[0]!r} holds a line break")
         lines = [f"--job-name={self.name}", f"--array=0-{self.tasks - 1}", "--requeue", "--open-mode=append"]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vol2vol import plainyaml
-from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.encoder import Encoder, Lesson, Trained
 
@@ -51,7 +51,9 @@ def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CannotWrite(f"{path}: the encoder cannot be written ({error}): free space or move it") from None
+        raise CannotWrite(
+            f"{path}: the encoder cannot be written ({one_line(error, 300)}): free space or move it"
+        ) from None
     return path
 
 
@@ -80,9 +82,11 @@ def load_encoder(path: str | Path) -> Trained:
             loss=float(meta["loss"]),
         )
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise Unreadable(f"{path / WEIGHTS} is damaged ({_line(error)}): train the encoder again") from None
+        raise Unreadable(f"{path / WEIGHTS} is damaged ({one_line(error, 120)}): train the encoder again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path / MODEL} does not describe an encoder ({_line(error)}): train it again") from None
+        raise BadInput(
+            f"{path / MODEL} does not describe an encoder ({one_line(error, 120)}): train it again"
+        ) from None
     if trained.hash != meta.get("hash"):
         raise Unreadable(f"{path} was changed after training, its hash does not fit: train the encoder again")
     return trained
@@ -92,7 +96,7 @@ def _meta(file: Path) -> dict[str, Any]:
     try:
         meta = plainyaml.load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise Unreadable(f"{file} is not YAML ({_line(error)}): train the encoder again") from None
+        raise Unreadable(f"{file} is not YAML ({one_line(error, 120)}): train the encoder again") from None
     schema = meta.get("schema") if isinstance(meta, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise BadInput(f"{file} has schema {schema!r}, this vol2vol reads up to {SCHEMA}: update vol2vol")
@@ -100,7 +104,3 @@ def _meta(file: Path) -> dict[str, Any]:
     if unknown:
         raise BadInput(f"{file} knows {', '.join(sorted(unknown))}, this vol2vol does not: update vol2vol")
     return meta
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
-from vol2vol.errors import BadInput, CannotWrite, NotFound, Unreadable
+from vol2vol.errors import BadInput, CannotWrite, NotFound, Unreadable, one_line
 from vol2vol.metrics.inception import InceptionV3
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -68,7 +68,9 @@ def fetch(url: str, folder: Path) -> Path:
     except OSError as error:
         if isinstance(error, NotFound | Unreadable):
             raise
-        raise CannotWrite(f"{folder}: weights cannot be kept there ({error}): set VOL2VOL_CACHE") from None
+        raise CannotWrite(
+            f"{folder}: weights cannot be kept there ({one_line(error, 300)}): set VOL2VOL_CACHE"
+        ) from None
     return path
 
 
@@ -100,8 +102,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise Unreadable(f"{path} holds no weights ({reason}): download {URL} again") from None
+        raise Unreadable(f"{path} holds no weights ({one_line(error, 120)}): download {URL} again") from None
     if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
         raise BadInput(f"{path} holds no state dict: give the file of {URL}")
     return held

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vol2vol import nets
 from vol2vol.bundles import Bundle, find_bundle, load_bundle
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.recipes.evaluate import plain
 from vol2vol.recipes.foreign import is_foreign, open_foreign
@@ -162,9 +162,8 @@ def _certify_other(probe: Probe, shown: Scene, claim: Footprint | None, size: Sh
         tile = accepted(probe, (typical_tile(used), least)) or least
         typical = measure_typical(probe.network, used, view, tile, segments=False)
     except (RuntimeError, AssertionError) as error:
-        said = " ".join(str(error).split())[:80]
         raise BadInput(
-            f"the network refuses tiles of {tile_of(used, probe.dims - 1)[0]} voxels ({said}): "
+            f"the network refuses tiles of {tile_of(used, probe.dims - 1)[0]} voxels ({one_line(error, 80)}): "
             "export it with dynamic sizes"
         ) from None
     layers = nets.tile_dependent(probe.network) if isinstance(probe.network, nn.Module) else []

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vol2vol import nets, plainyaml
 from vol2vol.bundles import find_bundle, load_bundle
-from vol2vol.errors import BadInput, Unreadable
+from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.prediction.layout import Layout, floor
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.tasks import CycleGAN, Segment, Task
@@ -140,7 +140,9 @@ def prediction_cost(volume: Volume) -> dict[str, Any]:
         network = nets.build(described["name"], **described["arguments"]) if described else None
         cost = Layout.from_dict(made["layout"]).cost(network) if network is not None else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{volume.path} says in no readable way what predicted it ({error}): predict it again") from None
+        raise BadInput(
+            f"{volume.path} says in no readable way what predicted it ({one_line(error, 300)}): predict it again"
+        ) from None
     if cost is None:
         raise BadInput(
             f"{volume.path} was predicted by a model without a recipe and before outputs named their network: "

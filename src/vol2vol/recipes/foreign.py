@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.geometry import Shape
 from vol2vol.recipes.probe import Network
 
@@ -72,7 +72,7 @@ def _exported(path: Path) -> Foreign:
         with _quiet("torch.export"):
             program = torch.export.load(path)
     except (RuntimeError, ValueError, KeyError, OSError, AssertionError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"{path} is no program of torch.export ({_line(error)}): export it again") from None
+        raise Unreadable(f"{path} is no program of torch.export ({one_line(error, 80)}): export it again") from None
     inputs = set(program.graph_signature.user_inputs)
     shapes = [
         node.meta["val"].shape
@@ -113,7 +113,9 @@ def _bioimage(path: Path) -> Foreign:
     try:
         network = torch.jit.load(io.BytesIO(_member(path, script["source"])), map_location="cpu")
     except RuntimeError as error:
-        raise Unreadable(f"{path}: {script['source']} is no TorchScript ({_line(error)}): download it again") from None
+        raise Unreadable(
+            f"{path}: {script['source']} is no TorchScript ({one_line(error, 80)}): download it again"
+        ) from None
     return Foreign(network=network, dims=dims, channels=channels, size=size)
 
 
@@ -193,7 +195,3 @@ def _quiet(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:80]

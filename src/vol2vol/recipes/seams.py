@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.metrics.comb import CombReport, comb_test
 from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.seams import seam_tests
@@ -46,7 +46,9 @@ def grids_of(volume: Volume) -> list[Grid]:
         period = made.get("footprint", {}).get("period", ())
         grids = [_grid(one, layout, period) for one in layout["passes"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{volume.path} says in no readable way how it was tiled ({error}): give --step") from None
+        raise BadInput(
+            f"{volume.path} says in no readable way how it was tiled ({one_line(error, 300)}): give --step"
+        ) from None
     return list(dict.fromkeys(grids))
 
 

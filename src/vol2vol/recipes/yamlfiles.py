@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vol2vol import plainyaml
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 
 LONGEST = 80
 """Letters of a wrong value that a message repeats."""
@@ -57,7 +57,7 @@ class Shelf:
         try:
             data = plainyaml.load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise Unreadable(f"{self.what} {name} is not YAML: {' '.join(str(error).split())}") from None
+            raise Unreadable(f"{self.what} {name} is not YAML: {one_line(error)}") from None
         if not isinstance(data, dict):
             raise BadInput(f"{self.what} {name} holds no keys: see `vol2vol {self.verb}` for what one looks like")
         parent = data.pop("extends", None)

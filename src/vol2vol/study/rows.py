@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from vol2vol.errors import BadInput, CannotWrite, NotFound
+from vol2vol.errors import BadInput, CannotWrite, NotFound, one_line
 
 SCHEMA = 1
 ROWS = "rows.jsonl"
@@ -137,7 +137,7 @@ def read_sums(folder: str | Path, trial: str) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise BadInput(
-            f"{path} is damaged ({error}): remove it, and the trial's line, and run the study again"
+            f"{path} is damaged ({one_line(error, 300)}): remove it, and the trial's line, and run the study again"
         ) from None
 
 
@@ -160,4 +160,6 @@ def _row(line: bytes, where: str) -> Row | None:
     try:
         return Row(**{**data, "values": {name: Value(**value) for name, value in data["values"].items()}})
     except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{where} is damaged ({error}): remove that line and run the study again") from None
+        raise BadInput(
+            f"{where} is damaged ({one_line(error, 300)}): remove that line and run the study again"
+        ) from None

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from vol2vol.bundles import find_bundle
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.tasks import Judge, Task
 from vol2vol.training.loop import HeldOut, Loop
@@ -137,8 +137,7 @@ def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
                 enable_model_summary=False,
             )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())
-        raise BadInput(f"accelerator {settings.accelerator}, devices {settings.devices}: {why}") from None
+        raise BadInput(f"accelerator {settings.accelerator}, devices {settings.devices}: {one_line(error)}") from None
     if trainer.precision != settings.precision and settings.precision != "32":
         log.warning("precision %s does not work here: training in %s", settings.precision, trainer.precision)
     return trainer

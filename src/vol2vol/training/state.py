@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vol2vol.errors import BadInput, CannotWrite, Unreadable
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, one_line
 
 SCHEMA = 1
 
@@ -22,7 +22,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise CannotWrite(f"{path} cannot be written ({_one_line(error)}): free space and start again") from None
+        raise CannotWrite(f"{path} cannot be written ({one_line(error, 300)}): free space and start again") from None
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -36,11 +36,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
         cure = "allow overwriting to start again; its models still predict"
-        raise Unreadable(f"{path} is damaged ({_one_line(error)[:80]}): {cure}") from None
+        raise Unreadable(f"{path} is damaged ({one_line(error, 80)}): {cure}") from None
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path} is not a state this vol2vol reads: use the version that began the run")
     return state
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from vol2vol.errors import BadInput, NotFound, Unreadable, UserError
+from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
 from vol2vol.volumes import n5, ome
 from vol2vol.volumes.axes import natural
 from vol2vol.volumes.store import (
@@ -81,8 +81,9 @@ def open_chunked(location: str, *, level: int) -> Stored | None:
     except UserError:
         raise
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise Unreadable(f"{location} has metadata that make no sense ({what}): correct its JSON files") from error
+        raise Unreadable(
+            f"{location} has metadata that make no sense ({one_line(error, 300)}): correct its JSON files"
+        ) from error
 
 
 def _find(location: str, level: int) -> Found | None:

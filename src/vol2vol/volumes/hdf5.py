@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.volume import Slices, Stored
 
@@ -30,7 +30,7 @@ def open_hdf5(name: str) -> Stored:
     except PermissionError:
         raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
     except OSError as error:
-        raise Unreadable(f"{path} is not a readable HDF5 file ({error}): restore it") from error
+        raise Unreadable(f"{path} is not a readable HDF5 file ({one_line(error, 300)}): restore it") from error
     try:
         data = _dataset(file, path, (parts["dataset"] or "").strip("/"))
         return _stored(file, path, data)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import Unreadable
+from vol2vol.errors import Unreadable, one_line
 from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _mapped(path: Path) -> Any:
     except PermissionError:
         raise Unreadable(f"{path}: no permission to read: change the permissions or choose another file") from None
     except READ_ERRORS as error:
-        raise Unreadable(f"{path} is not a readable MRC file ({error}): restore it") from error
+        raise Unreadable(f"{path} is not a readable MRC file ({one_line(error, 300)}): restore it") from error
     for one in said:
         log.warning("%s: %s", path, one.message)
     return file

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from vol2vol.errors import Unreadable
+from vol2vol.errors import Unreadable, one_line
 from vol2vol.volumes.axes import convert, known_unit
 
 CREATOR = "_creator"
@@ -128,7 +128,7 @@ def parse_xml(path: str, text: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise Unreadable(f"{path}: its OME-XML is damaged ({error}): re-save the file") from error
+        raise Unreadable(f"{path}: its OME-XML is damaged ({one_line(error, 300)}): re-save the file") from error
 
 
 def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:

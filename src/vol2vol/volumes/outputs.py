@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError
+from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import tiffout
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
@@ -81,7 +81,7 @@ def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sha
     try:
         made = open_volume(output)
     except BadInput as error:
-        raise Mismatch(f"{output} is damaged ({error}): start again with --overwrite") from None
+        raise Mismatch(f"{output} is damaged ({one_line(error, 300)}): start again with --overwrite") from None
     with made:
         shards = made.shards if sharded else made.chunks
         whole = all(n % s == 0 or s >= m for n, s, m in zip(block, shards, shape[1:], strict=True))

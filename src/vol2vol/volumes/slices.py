@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vol2vol.errors import BadInput, Unreadable
+from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.volumes.axes import natural
 from vol2vol.volumes.tiff import SUFFIXES, SegmentReader, open_tags, size_of, stamp
 from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
@@ -67,4 +67,4 @@ def _slice(path: Path, region: Slices) -> np.ndarray:
         try:
             return SegmentReader([page], page).read(0, region)
         except READ_ERRORS as error:
-            raise Unreadable(f"{path} cannot be read ({error}): restore the file") from error
+            raise Unreadable(f"{path} cannot be read ({one_line(error, 300)}): restore the file") from error

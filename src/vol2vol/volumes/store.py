@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.volumes.leftovers import empty_leftovers
 from vol2vol.volumes.volume import Slices
 
@@ -118,8 +118,8 @@ def refusal(location: str, error: Exception, *, writing: bool = False) -> UserEr
         kind = CannotWrite if writing else Unreadable
         return kind(f"{location}: no permission to {verb}: change the permissions or choose another place")
     if writing:
-        return CannotWrite(f"{location} cannot be written ({text[:300]})")
-    return Unreadable(f"{location} cannot be read ({text[:300]})")
+        return CannotWrite(f"{location} cannot be written ({one_line(text, 300)})")
+    return Unreadable(f"{location} cannot be read ({one_line(text, 300)})")
 
 
 @functools.lru_cache(maxsize=64)
@@ -146,7 +146,9 @@ def read_json(location: str, key: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise Unreadable(f"{join(location, key)} is not valid JSON ({error}): restore the file") from error
+        raise Unreadable(
+            f"{join(location, key)} is not valid JSON ({one_line(error, 300)}): restore the file"
+        ) from error
     if not isinstance(value, dict):
         raise Unreadable(f"{join(location, key)} does not hold a JSON object: restore the file")
     return value

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
 from vol2vol.volumes.axes import known_unit
@@ -123,7 +123,7 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     except READ_ERRORS as error:
         if file is not None:
             file.close()
-        raise Unreadable(f"{path} is not a readable TIFF ({error}): restore or re-save it") from error
+        raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
     return file
 
 
@@ -141,7 +141,7 @@ def open_tiff(path: Path) -> Stored:
         file.close()
         if isinstance(error, (BadInput, Unreadable)):
             raise
-        raise Unreadable(f"{path} is not a readable TIFF ({error}): restore or re-save it") from error
+        raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
     facts: dict[str, Any] = {
         "path": str(path),
         "format": "OME-TIFF" if root is not None else "TIFF",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape, reflect
 from vol2vol.volumes.axes import (
     convert,
@@ -291,4 +291,4 @@ def _says(box: Box) -> str:
 def _line(error: BaseException) -> str:
     """Return the first line of an error, without the reader's internals."""
     text = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
-    return (text or type(error).__name__)[:300]
+    return one_line(text or error, 300)

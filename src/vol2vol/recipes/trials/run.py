@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from vol2vol import plainyaml
-from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError, one_line
 from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
@@ -157,8 +157,7 @@ def whole(study: Study, row: Row | None, trial: Trial) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"[:300]
+    return one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error, 300)}"
 
 
 @contextmanager
