@@ -58,7 +58,6 @@ def test_axes_are_settled_where_there_is_one_reading(axes, shape, given_axes, se
         ("???", (3, 4, 5), "zzx"),
         ("???", (3, 4, 5), "abc"),
         ("zyx", (3, 4, 5), "xyz"),
-        ("tzyx", (2, 3, 4, 5), None),
         ("czyxc", (2, 3, 4, 5, 3), None),
     ],
 )

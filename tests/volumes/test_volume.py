@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vol2vol.errors import BadInput, CannotWrite
 from vol2vol.geometry import Box
 from vol2vol.volumes import Volume, create_volume, open_volume
-from vol2vol.volumes.volume import Stored
+from vol2vol.volumes.stored import Stored
 
 
 def in_memory(array: np.ndarray, axes: str = "zyx", log: list | None = None) -> Volume:

@@ -50,7 +50,7 @@ def _adapt(
         which=checkpoint,
         patches=patches,
         intensity=intensity,
-        **about.told(),
+        **about.keywords(),
         overwrite=overwrite,
     )
     show.result({"model": str(bundle)}, as_json=json)

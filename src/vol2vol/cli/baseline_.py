@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -44,6 +44,6 @@ def _baseline(
         json: print the result as JSON.
     """
     size = show.numbers(target_voxel_size, "--target-voxel-size")
-    how = {**about.told(), "target_voxel_size": size, "overwrite": overwrite}
+    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "overwrite": overwrite}
     bundle = fit_baseline(kind, source, target, out, dims=dims, radius=radius, **how)
     show.result({"model": str(bundle), "baseline": kind}, as_json=json)

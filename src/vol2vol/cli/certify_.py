@@ -38,7 +38,7 @@ def _certify(
     """
     from vol2vol.recipes import certify
 
-    opened = None if volume is None else open_finished(volume, **about.told())
+    opened = None if volume is None else open_finished(volume, **about.keywords())
     found = certify(model, opened, direction=direction, which=checkpoint, trust=trust)
     told: dict[str, Any] = found.to_dict()
     if not json:

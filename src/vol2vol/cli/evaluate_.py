@@ -33,8 +33,8 @@ def run(words: list[str]) -> None:
     parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
 
 
-def _pair(first: str, second: str, about: parse.Unsaid) -> tuple[Volume, Volume]:
-    return open_finished(first, **about.told()), open_finished(second, **about.told())
+def _pair(first: str, second: str, about: parse.Metadata) -> tuple[Volume, Volume]:
+    return open_finished(first, **about.keywords()), open_finished(second, **about.keywords())
 
 
 def _fidelity(
@@ -147,13 +147,13 @@ def _overlap(
     show.result(evaluate_overlap(*_pair(prediction, mask, about), **asked), as_json=json)
 
 
-def _asked(choice: _Choice, by: _Near, about: parse.Unsaid) -> dict[str, Any]:
+def _asked(choice: _Choice, by: _Near, about: parse.Metadata) -> dict[str, Any]:
     """Return what else overlap is asked, by keyword."""
     from vol2vol.recipes.evaluate import NEAR
 
     if by.near is not None and by.seams is None:
         raise BadInput("--near says how far from seams: add --seams TRANSLATED")
-    level, told = choice.level(), about.told()
+    level, told = choice.level(), about.keywords()
     return {
         "threshold": level,
         "validation": choice.validation and tuple(open_finished(path, **told) for path in choice.validation),
@@ -198,7 +198,7 @@ def _distance(
     from vol2vol.metrics.patches import Cutting
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
-    before, after, real = (open_finished(path, **about.told()) for path in (source, output, target))
+    before, after, real = (open_finished(path, **about.keywords()) for path in (source, output, target))
     cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)
     by = ruler(features, real, cutting, weights=weights, keep=keep)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -28,5 +28,5 @@ def _info(
         about: what files of volumes do not say.
         json: print as JSON.
     """
-    found: dict[str, Any] = info(path, **about.told())
+    found: dict[str, Any] = info(path, **about.keywords())
     show.result(found, as_json=json)

@@ -8,12 +8,15 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial, wraps
 from io import StringIO
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vol2vol.cli import show
 from vol2vol.errors import BadInput
+
+if TYPE_CHECKING:
+    from vol2vol.volumes import Stated
 
 Stored = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
@@ -23,7 +26,7 @@ Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metav
 
 
 @dataclass(frozen=True)
-class Unsaid:
+class Metadata:
     """What a volume's file does not say of it."""
 
     axes: Axes = None
@@ -32,15 +35,17 @@ class Unsaid:
     """voxel size: Z,Y,X (or Y,X for an image)."""
     unit: Text = None
     """unit of the voxel size, such as nanometer."""
+    time: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """which of several time points, counted from 0."""
 
-    def told(self) -> dict[str, Any]:
+    def keywords(self) -> Stated:
         """Return the keywords by which verbs take it."""
         size = show.numbers(self.voxel_size, "--voxel-size")
-        return {"axes": self.axes, "voxel_size": size, "unit": self.unit}
+        return {"axes": self.axes, "voxel_size": size, "unit": self.unit, "time": self.time}
 
 
-About = tyro.conf.OmitArgPrefixes[Unsaid]
-SAID = Unsaid()
+About = tyro.conf.OmitArgPrefixes[Metadata]
+SAID = Metadata()
 """The file says it all."""
 
 _RULE = re.compile(r"\A.*\n *-{3,} *$|^(?:[╭╰]|│\s*─{3}).*$|^ *-{3,} *$", re.MULTILINE)

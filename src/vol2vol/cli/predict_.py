@@ -42,7 +42,7 @@ def _predict(
         dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
         json: print the result as JSON.
     """
-    where: dict[str, Any] = {"which": checkpoint, **about.told()}
+    where: dict[str, Any] = {"which": checkpoint, **about.keywords()}
     if dry_run_:
         show.result(dry_run(model, input, settings, **where, output=output), as_json=json)
         return

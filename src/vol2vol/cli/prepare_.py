@@ -128,7 +128,7 @@ def _prepare(
     if recipe is not None and said:
         raise BadInput(f"--recipe and flags both say {', '.join(said)}: give one of them, or change the recipe's file")
     told: Any = said if recipe is None else recipe
-    how = {**about.told(), "level": level, "overrides": overrides, "workers": workers}
+    how: dict[str, Any] = {**about.keywords(), "level": level, "overrides": overrides, "workers": workers}
     if dry_run:
         show.result(plan_preparation(input, output, told, **how), as_json=json)
         return

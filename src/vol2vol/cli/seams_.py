@@ -49,7 +49,7 @@ def seams(
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
-    opened = [open_finished(path, **about.told()) for path in (volume, source) if path is not None]
+    opened = [open_finished(path, **about.keywords()) for path in (volume, source) if path is not None]
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -47,6 +47,6 @@ def _train(
     short = {"train.devices": devices, "train.strategy": strategy}
     changes = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
     size = show.numbers(target_voxel_size, "--target-voxel-size")
-    how = {**about.told(), "target_voxel_size": size, "overwrite": overwrite}
+    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "overwrite": overwrite}
     made = train(recipe, source, target, out, overrides=changes, **how)
     show.result({"run": made.run, "model": made.last_bundle}, as_json=json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -43,7 +43,7 @@ def _verify(
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
         json: print the result as JSON.
     """
-    how = {**about.told(), "model": model, "input": input, "which": checkpoint, "device": device}
+    how: dict[str, Any] = {**about.keywords(), "model": model, "input": input, "which": checkpoint, "device": device}
     found = verify(output, sample=sample, seed=seed, tolerance=tolerance, **how)
     show.result(asdict(found), as_json=json)
     if found.differing:

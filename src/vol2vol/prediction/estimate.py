@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
+from vol2vol.volumes import Stated
 
 TRIAL = 2.0e9
 """Operations of the tile that is timed: some tenths of a second on one core."""
@@ -25,10 +25,8 @@ def dry_run(
     settings: PredictSettings | None = None,
     *,
     which: str = "last",
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     output: str | Path = "output.zarr",
+    **stated: Unpack[Stated],
 ) -> dict[str, Any]:
     """Return blocks, redundancy, operations, memory and expected time of a prediction; writes nothing.
 
@@ -36,7 +34,7 @@ def dry_run(
     top. For a job array there is also its script.
     """
     settings = settings or PredictSettings()
-    job = Job.open(Request.of(model, input, settings, which, axes=axes, voxel_size=voxel_size, unit=unit))
+    job = Job.open(Request.of(model, input, settings, which, **stated))
     said = _expected(job)
     if settings.executor == "slurm":
         said["script"] = submission(job, str(output), said["blocks"]).text

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from vol2vol.prediction.reading import check_types, reader
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
-from vol2vol.volumes import Volume, open_finished
+from vol2vol.volumes import Stated, Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
 
 log = logging.getLogger(__name__)
@@ -40,27 +40,28 @@ class Request:
     """Folder of the bundle."""
     input: str
     settings: PredictSettings
-    axes: str | None = None
-    voxel_size: tuple[float, ...] | None = None
-    unit: str | None = None
+    stated: Stated = field(default_factory=Stated)
+    """What the input's file does not say."""
 
     @classmethod
-    def of(cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **about: Any) -> Request:
+    def of(
+        cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **stated: Unpack[Stated]
+    ) -> Request:
         """Find the bundle, and make local paths absolute so that other processes find them."""
         where = str(input) if "://" in str(input) or not str(input) else str(Path(input).absolute())
-        size = about.pop("voxel_size", None)
         bundle = str(find_bundle(model, which).absolute())
-        return cls(model=bundle, input=where, settings=settings, voxel_size=tuple(size) if size else None, **about)
+        return cls(model=bundle, input=where, settings=settings, stated=stated)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**vars(self), "settings": self.settings.model_dump()}
+        size = self.stated.get("voxel_size")
+        stated = {**self.stated, "voxel_size": None if size is None else [float(value) for value in size]}
+        return {**vars(self), "settings": self.settings.model_dump(), "stated": stated}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Request:
         """Read what `to_dict` wrote."""
-        size = tuple(data["voxel_size"]) if data["voxel_size"] else None
-        return cls(**{**data, "settings": PredictSettings(**data["settings"]), "voxel_size": size})
+        return cls(**{**data, "settings": PredictSettings(**data["settings"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class Job:
     def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
         """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
         settings = request.settings
-        source = open_finished(request.input, axes=request.axes, voxel_size=request.voxel_size, unit=request.unit)
+        source = open_finished(request.input, **request.stated)
         check_types(source, settings)
         fingerprint = source.fingerprint()
         bundle = load_bundle(request.model)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
@@ -18,6 +18,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute
+from vol2vol.volumes import Stated
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input
 
@@ -49,24 +50,20 @@ def predict(
     settings: PredictSettings | None = None,
     *,
     which: str = "last",
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **stated: Unpack[Stated],
 ) -> Prediction:
     """Translate a whole volume, block by block, and continue where an earlier call was killed.
 
-    `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `axes`,
-    `voxel_size` and `unit` describe an input whose file does not. Memory does not grow with the volume. With several
-    workers a script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and
-    nothing computed here. Raises `Mismatch` if the output was begun with another model, input or setting,
-    `AlreadyExists` if something else is there and `overwrite` is not given. Long because it explains every option.
+    `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `stated`
+    (`Stated`) describes an input whose file does not. Memory does not grow with the volume. With several workers a
+    script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and nothing
+    computed here. Raises `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if
+    something else is there and `overwrite` is not given. Long because it explains every option.
     """
     began = time.monotonic()
-    request = Request.of(
-        model, input, settings or PredictSettings(), which, axes=axes, voxel_size=voxel_size, unit=unit
-    )
+    request = Request.of(model, input, settings or PredictSettings(), which, **stated)
     output = str(output)
     before, job = begin(request, output, overwrite=overwrite)
     blocks = job.layout.blocks()

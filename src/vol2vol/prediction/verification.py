@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import inf, prod
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from vol2vol.geometry import Box
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.volumes import open_volume, outputs
+from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,8 @@ def verify(
     seed: int = 0,
     tolerance: float = 0.0,
     which: str = "last",
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     device: str = "auto",
+    **stated: Unpack[Stated],
 ) -> Verification:
     """Compute a random sample of an output's blocks again and compare them with what is stored.
 
@@ -83,8 +81,7 @@ def verify(
     if said is not None:
         job, blocks = Job.attach(output, device=device), _done_blocks(output, Layout.from_dict(said["layout"]))
     else:
-        about = {"axes": axes, "voxel_size": voxel_size, "unit": unit}
-        job = _reopened(output, model, input, which=which, device=device, about=about)
+        job = _reopened(output, model, input, which=which, device=device, stated=stated)
         blocks = job.layout.blocks()
     chosen = sorted(random.Random(seed).sample(range(len(blocks)), min(sample, len(blocks))))
     return _compared(job, output, [blocks[i] for i in chosen], tolerance)
@@ -102,7 +99,7 @@ def _reopened(
     *,
     which: str,
     device: str,
-    about: dict[str, Any],
+    stated: Stated,
 ) -> Job:
     """Open the job of a complete output from its attributes, the model and the input."""
     said = open_volume(output).attrs.get("vol2vol")
@@ -117,7 +114,7 @@ def _reopened(
             f"(input {said['input_name']}, model {said['model'][:12]})"
         )
     settings = PredictSettings(**said["settings"], device=device)
-    request = Request.of(model, input, settings, which, **about)
+    request = Request.of(model, input, settings, which, **stated)
     job = Job.open(request, Layout.from_dict(said["layout"]))
     now = job.record()
     if said["version"] != now["version"]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import vol2vol
 from vol2vol.errors import BadInput
@@ -14,7 +13,7 @@ from vol2vol.preparation.job import KEY, Job, Prepared, Progress, found_before
 from vol2vol.preparation.layout import Layout
 from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Crop
-from vol2vol.volumes import Volume, open_finished
+from vol2vol.volumes import Stated, Volume, open_finished
 from vol2vol.volumes.outputs import refuse_input
 
 WORKERS = 2
@@ -25,26 +24,24 @@ def prepare_volume(
     output: str | Path,
     preparation: Preparation,
     *,
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     level: int = 0,
     overwrite: bool = False,
     workers: int = WORKERS,
     progress: Progress | None = None,
+    **stated: Unpack[Stated],
 ) -> list[Prepared]:
     """Write what the steps make of a volume, block by block; the same call continues where an earlier one was killed.
 
-    `axes`, `voxel_size`, `unit` and `level` describe an input whose file does not. Memory does not grow with the
-    volume; bytes depend neither on `workers` (threads) nor on kills. Raises `Mismatch` if an output was begun with
-    another input or other steps, `AlreadyExists` if something else is there and `overwrite` is not given.
+    `stated` (`Stated`) describes an input whose file does not, `level` picks from a multiscale image. Memory does not
+    grow with the volume; bytes depend neither on `workers` (threads) nor on kills. Raises `Mismatch` if an output was
+    begun with another input or other steps, `AlreadyExists` if something else is there and `overwrite` is not given.
     """
     if workers < 1:
         raise BadInput(f"{workers} workers prepare nothing: give --workers 1 or more")
     outputs = preparation.outputs(str(output))
     for place in outputs.values():
         refuse_input(str(input), place)
-    with _opened(input, preparation, axes=axes, voxel_size=voxel_size, unit=unit, level=level) as volume:
+    with _opened(input, preparation, level, stated) as volume:
         asked = _first(volume, preparation)
         record = {"version": vol2vol.__version__, "input": volume.fingerprint(), KEY: preparation.record()}
         records = {part: {**record, "part": part} for part in outputs}
@@ -66,11 +63,9 @@ def dry_run(
     output: str | Path,
     preparation: Preparation,
     *,
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     level: int = 0,
     workers: int = WORKERS,
+    **stated: Unpack[Stated],
 ) -> dict[str, Any]:
     """Return, as plain data, what a preparation would do and cost; reads no voxels and writes nothing.
 
@@ -78,7 +73,7 @@ def dry_run(
     until then shapes and bytes are the most they can be.
     """
     outputs = preparation.outputs(str(output))
-    with _opened(input, preparation, axes=axes, voxel_size=voxel_size, unit=unit, level=level) as volume:
+    with _opened(input, preparation, level, stated) as volume:
         chain = _first(volume, preparation)
         said: dict[str, Any] = {"input": volume.path, **_look(chain.until(0))}
         for number, step in enumerate(chain.steps, start=1):
@@ -91,14 +86,15 @@ def dry_run(
     return said
 
 
-def _opened(input: str | Path, preparation: Preparation, **about: Any) -> Volume:
+def _opened(input: str | Path, preparation: Preparation, level: int, stated: Stated) -> Volume:
     """Open the input; the preparation's voxel size fills in what neither the file nor the caller says."""
     try:
-        return open_finished(input, **about)
+        return open_finished(input, level=level, **stated)
     except BadInput:
-        if about["voxel_size"] is not None or preparation.voxel_size is None:
+        if stated.get("voxel_size") is not None or preparation.voxel_size is None:
             raise
-    return open_finished(input, **{**about, "voxel_size": preparation.voxel_size, "unit": preparation.unit})
+    about: Stated = {**stated, "voxel_size": preparation.voxel_size, "unit": preparation.unit}
+    return open_finished(input, level=level, **about)
 
 
 def _first(volume: Volume, preparation: Preparation) -> Chain:

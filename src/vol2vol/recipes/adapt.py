@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
 from vol2vol.sampling import Patches
-from vol2vol.volumes import Volume
+from vol2vol.volumes import Stated, Volume
 
 PATCH = {2: 256, 3: 96}
 """Voxels per axis of the patches that are measured, where the model does not say what it was trained on."""
@@ -30,10 +30,8 @@ def adapt_statistics(
     which: str = "last",
     patches: int = 64,
     intensity: bool = False,
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     overwrite: bool = False,
+    **stated: Unpack[Stated],
 ) -> Path:
     """Measure a model's normalisation anew on volumes of another domain and return the new bundle.
 
@@ -44,7 +42,7 @@ def adapt_statistics(
     if patches < 1:
         raise BadInput(f"{patches} patches measure nothing: give --patches 1 or more")
     bundle = load_bundle(find_bundle(model, which))
-    opened = open_domain(volumes, axes, voxel_size, unit)
+    opened = open_domain(volumes, **stated)
     domain = "source" if direction == "forward" else "target"
     if channels_of("the", opened) != (needed := bundle.meta["channels"][domain]):
         raise BadInput(f"{opened[0].path} has {opened[0].channels} channels, the model reads {needed}: convert it")

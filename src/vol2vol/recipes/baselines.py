@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from vol2vol import nets
 from vol2vol.bundles import save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Histogram, Intensity, histograms
-from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
+from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
 from vol2vol.recipes.spectra import matching_filter, radial_power
 from vol2vol.sampling import Patches
-from vol2vol.volumes import Volume
+from vol2vol.volumes import Stated, Volume
 
 log = logging.getLogger(__name__)
 Kind = Literal["identity", "meanstd", "histogram", "spectrum"]
@@ -47,27 +47,23 @@ def fit_baseline(
     *,
     dims: Literal[2, 3] = 2,
     radius: int | None = None,
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
     target_voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     overwrite: bool = False,
+    **stated: Unpack[Stated],
 ) -> Path:
     """Fit a translation without training to two sets of volumes and return its bundle, both directions.
 
     `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels, at most
     half the side of the patches whose spectra it is made from. Spectra are compared in cycles per finest edge of a
-    voxel, each domain by the voxel size of its first volume. `axes`, `voxel_size` and `unit` describe volumes whose
-    files do not. Reads every voxel once (`spectrum`: and 128 patches per domain). Raises `BadInput` for domains of
-    different channels, for constant ones where they must be scaled, and for a reach that spectra do not say.
+    voxel, each domain by the voxel size of its first volume. `stated` (`Stated`) describes volumes whose files do not,
+    `target_voxel_size` those of the target where it differs. Reads every voxel once (`spectrum`: and 128 patches per
+    domain). Raises `BadInput` for domains of different channels, for constant ones where they must be scaled, and for a
+    reach that spectra do not say.
     Long because it explains every option.
     """
     if kind not in KINDS:
         raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
-    volumes = {
-        "source": open_domain(source, axes, voxel_size, unit),
-        "target": open_domain(target, axes, target_voxel_size or voxel_size, unit),
-    }
+    volumes = open_domains(source, target, stated, target_voxel_size)
     reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
     found = {domain: histograms(opened) for domain, opened in volumes.items()}
     _check(kind, volumes, found)

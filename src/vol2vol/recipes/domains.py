@@ -6,25 +6,32 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, fixed, measure
 from vol2vol.recipes.recipe import DataSettings
-from vol2vol.volumes import Volume, open_finished
+from vol2vol.volumes import Stated, Volume, open_finished
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
 
 
-def open_domain(
-    paths: Paths, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
-) -> list[Volume]:
-    """Open one or more volumes; `axes`, `voxel_size` and `unit` describe those whose files do not."""
+def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
+    """Open one or more volumes; `stated` describes those whose files do not."""
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
         raise BadInput("a domain needs at least one volume: name them after --source and --target")
-    return [open_finished(name, axes=axes, voxel_size=voxel_size, unit=unit) for name in names]
+    return [open_finished(name, **stated) for name in names]
+
+
+def open_domains(
+    source: Paths, target: Paths, stated: Stated, target_voxel_size: Sequence[float] | None
+) -> dict[str, list[Volume]]:
+    """Open the volumes of both domains; `target_voxel_size` is that of the target, where it differs."""
+    size = target_voxel_size or stated.get("voxel_size")
+    about: Stated = {**stated, "voxel_size": size}
+    return {"source": open_domain(source, **stated), "target": open_domain(target, **about)}
 
 
 def channels_of(domain: str, volumes: list[Volume]) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable
-from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes import Stated, Volume, open_volume
 from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ def load_model(path: str | Path, which: str = "last", *, device: str = "cpu") ->
     return load_bundle(find_bundle(path, which), device)
 
 
-def info(
-    path: str | Path, axes: str | None = None, voxel_size: Sequence[float] | None = None, unit: str | None = None
-) -> dict[str, Any]:
+def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
     """Describe a volume, a bundle or the folder of a run or a study as plain data; raises what opening it would."""
     if not str(path):
         raise NotFound("the path is empty: name a volume, a model, a run or a study")
@@ -49,7 +46,7 @@ def info(
         from vol2vol.recipes.trials.standing import study_standing
 
         return study_standing(folder)
-    volume = open_volume(path, axes=axes, voxel_size=voxel_size, unit=unit)
+    volume = open_volume(path, **stated)
     found = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
         found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from vol2vol.preparation import Preparation, Prepared
 from vol2vol.preparation.job import Progress
 from vol2vol.preparation.verb import WORKERS
 from vol2vol.recipes.yamlfiles import Shelf, explain
+from vol2vol.volumes import Stated
 
 SHELF = Shelf(what="recipe", folder="preparations", example="split.gap=16", verb="recipes mitoem")
 Told = str | Path | Mapping[str, Any] | Preparation
@@ -51,20 +52,18 @@ def prepare(
     recipe: Told,
     *,
     overrides: tuple[str, ...] = (),
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     level: int | None = None,
     overwrite: bool = False,
     workers: int = WORKERS,
     progress: Progress | None = None,
+    **stated: Unpack[Stated],
 ) -> list[Prepared]:
     """Crop, resample, binarise, convert or split a volume out of core, and continue where an earlier call was killed.
 
     `recipe` is a shipped one (`mitoem`, `openorganelle`), a YAML file, or its content as plain data: `steps`, one
     after the other, an optional `split`, and how the output is stored (`vol2vol.preparation.Preparation`). `input` is
-    a volume, or the name of one that the recipe knows where to find. `axes`, `voxel_size` and `unit` describe an input
-    whose file does not; `level` picks from a multiscale image. Bytes depend neither on `workers` (threads) nor on how
+    a volume, or the name of one that the recipe knows where to find. `stated` (`Stated`) describes an input whose file
+    does not; `level` picks from a multiscale image. Bytes depend neither on `workers` (threads) nor on how
     often it was killed, memory not on the size of the volume. Returns one entry per output: with a split `out.zarr`
     becomes `out-train.zarr`, `out-test.zarr`. Long because it names every option and ends in an example that runs.
 
@@ -87,13 +86,11 @@ def prepare(
         place.input,
         output,
         place.told,
-        axes=axes,
-        voxel_size=voxel_size,
-        unit=unit,
         level=place.level,
         overwrite=overwrite,
         workers=workers,
         progress=progress,
+        **stated,
     )
 
 
@@ -105,11 +102,11 @@ def plan_preparation(
     overrides: tuple[str, ...] = (),
     level: int | None = None,
     workers: int = WORKERS,
-    **about: Any,
+    **stated: Unpack[Stated],
 ) -> dict[str, Any]:
     """Return what `prepare` would do and cost, as plain data: shapes, voxel sizes, bytes, memory; reads no voxels."""
     place = _place(input, load_preparation(recipe, overrides), level)
-    return preparation.dry_run(place.input, output, place.told, **about, level=place.level, workers=workers)
+    return preparation.dry_run(place.input, output, place.told, level=place.level, workers=workers, **stated)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor
 
@@ -15,12 +15,12 @@ from vol2vol.bundles import Bundle, find_bundle, load_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity, fixed
-from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domain, volume_facts
+from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domains, volume_facts
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import Jitter, Labelled, LabelledPatches, Patches, UnpairedPatches
 from vol2vol.tasks import Batch, CycleGAN, Segment, Task
-from vol2vol.volumes import Volume
+from vol2vol.volumes import Stated, Volume
 
 if TYPE_CHECKING:
     from vol2vol.training import FitResult
@@ -33,18 +33,16 @@ def train(
     out: str | Path,
     *,
     overrides: Sequence[str] = (),
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
     target_voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
+    **stated: Unpack[Stated],
 ) -> FitResult:
     """Train a translation between two unpaired sets of volumes, or a segmenter, and return the run.
 
     `source` and `target` name one or more volumes each; sizes and numbers may differ. Where the recipe's task is
     `segment`, each target is the mask of its source: as many, in the same order and of the same shapes. `overrides` are
-    `key.sub=value` changes to the recipe. `axes`, `voxel_size` and `unit` describe volumes whose files do not;
+    `key.sub=value` changes to the recipe. `stated` (`Stated`) describes volumes whose files do not;
     `target_voxel_size` that of the target, where it differs. The same call continues a run that was killed. Memory:
     weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that
     name what does not fit. Long because it names and explains every option.
@@ -52,9 +50,7 @@ def train(
     from vol2vol.training import fit
 
     settings = load_recipe(recipe, tuple(overrides))
-    about: dict[str, Any] = {"axes": axes, "voxel_size": voxel_size, "unit": unit}
-    target_about = {**about, "voxel_size": target_voxel_size or voxel_size}
-    volumes = {"source": open_domain(source, **about), "target": open_domain(target, **target_about)}
+    volumes = open_domains(source, target, stated, target_voxel_size)
     prepared = (segmentation if settings.task == "segment" else translation)(settings, volumes)
     return fit(
         prepared.task,

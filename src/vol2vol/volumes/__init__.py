@@ -2,6 +2,7 @@
 
 from vol2vol.volumes.opening import VOLUME_FORMATS, create_volume, open_finished, open_volume
 from vol2vol.volumes.pyramid import build_pyramid
+from vol2vol.volumes.stated import Stated
 from vol2vol.volumes.volume import Volume
 
-__all__ = ["VOLUME_FORMATS", "Volume", "build_pyramid", "create_volume", "open_finished", "open_volume"]
+__all__ = ["VOLUME_FORMATS", "Stated", "Volume", "build_pyramid", "create_volume", "open_finished", "open_volume"]

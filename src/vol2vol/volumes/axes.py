@@ -80,11 +80,21 @@ def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
         )
     if given is not None and any(a not in "?t" and a != b for a, b in zip(axes, settled, strict=True)):
         raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out --axes or correct the file")
-    if "t" in settled and (length := shape[settled.index("t")]) > 1:
-        raise BadInput(
-            f"{name} has {length} time points: cut out one, or, where that axis is depth, say so with --axes"
-        )
     return settled
+
+
+def settle_time(name: str, count: int, given: int | None) -> int:
+    """Return which of a volume's time points is meant, from 0; raise `BadInput` naming `--time` where it is open."""
+    if given is None and count > 1:
+        raise BadInput(
+            f"{name} has {count} time points: choose one with --time 0 to --time {count - 1}, "
+            "or, where that axis is depth, say so with --axes"
+        )
+    if given is not None and not 0 <= given < count:
+        if count == 1:
+            raise BadInput(f"{name} has one time point, 0, and no {given}: leave out --time")
+        raise BadInput(f"{name} has {count} time points and no {given}: choose one with --time 0 to --time {count - 1}")
+    return given or 0
 
 
 def _guess(name: str, axes: str, shape: Shape) -> str:

@@ -23,7 +23,7 @@ from vol2vol.volumes.store import (
     stamp_keys,
     write_json,
 )
-from vol2vol.volumes.volume import Stored
+from vol2vol.volumes.stored import Stored
 
 Kind = Literal["zarr3", "zarr", "n5"]
 FORMATS = {"zarr3": "Zarr 3", "zarr": "Zarr 2", "n5": "N5"}
@@ -196,6 +196,7 @@ def _stored(found: Found) -> Stored:
         axes=axes,
         voxel_size=size,
         unit=unit,
+        offset=ome.offset_of(image, found.dataset, axes) if image and found.dataset else {},
         chunks=array.chunks,
         shards=array.shards if array.shards != array.chunks else None,
         levels=ome.levels_of(image, axes) if image else (),

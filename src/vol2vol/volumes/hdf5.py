@@ -11,7 +11,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.volumes.axes import known_unit
-from vol2vol.volumes.volume import Slices, Stored
+from vol2vol.volumes.stored import Slices, Stored
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ims")
 NAME = re.compile(r"(?P<file>.*?\.(?:h5|hdf5|hdf|he5|ims))(?::(?P<dataset>.*))?", re.IGNORECASE | re.DOTALL)

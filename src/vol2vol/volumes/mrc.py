@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import Unreadable, one_line
-from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
+from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".mrc", ".map", ".rec", ".mrcs")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 
@@ -85,6 +86,26 @@ def scale_of(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) ->
     return size, unit
 
 
+def offset_of(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) -> Size:
+    """Return the place of the first voxel of one level per axis letter, in the unit of x.
+
+    Translations and scales of the level come first, then those of the image, each list in its order.
+    """
+    steps = [step for holder in (dataset, image) for step in holder.get("coordinateTransformations") or ()]
+    place = [0.0] * len(axes)
+    for step in steps:
+        values = step.get(step.get("type"))
+        if not isinstance(values, list) or len(values) != len(axes):
+            continue
+        if step["type"] == "scale":
+            place = [a * float(b) for a, b in zip(place, values, strict=True)]
+        elif step["type"] == "translation":
+            place = [a + float(b) for a, b in zip(place, values, strict=True)]
+    units = {a: known_unit(_unit(axis)) for a, axis in zip(axes, image.get("axes") or (), strict=False)}
+    found = {a: value for a, value in zip(axes, place, strict=True) if a in "zyx" and value}
+    return {a: convert(value, units.get(a, ""), units.get("x", "")) for a, value in found.items()}
+
+
 def _unit(axis: Mapping[str, Any] | str) -> str:
     return "" if isinstance(axis, str) else str(axis.get("unit") or "")
 
@@ -98,17 +119,24 @@ def _scale(holder: Mapping[str, Any], ndim: int) -> list[float] | None:
 
 
 def image_attributes(
-    version: str, name: str, unit: str, scales: Sequence[Sequence[float]], *, channels: bool
+    version: str,
+    name: str,
+    unit: str,
+    scales: Sequence[Sequence[float]],
+    *,
+    offset: Sequence[float] = (0.0, 0.0, 0.0),
+    channels: bool,
 ) -> dict[str, Any]:
     """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x).
 
-    The centre of a coarse voxel lies half a voxel difference behind that of a fine one, hence the translations.
+    `offset` is the place of the first voxel of level "0". The centre of a coarse voxel lies half a voxel difference
+    behind that of a fine one, hence the translations.
     """
     axes: list[dict[str, str]] = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
     lead = [{"name": "c", "type": "channel"}] if channels else []
     datasets = []
     for level, scale in enumerate(scales):
-        shift = [(a - b) / 2 for a, b in zip(scale, scales[0], strict=True)]
+        shift = [o + (a - b) / 2 for o, a, b in zip(offset, scale, scales[0], strict=True)]
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * channels + list(scale)}]
         if any(shift):
             steps.append({"type": "translation", "translation": [0.0] * channels + shift})
@@ -139,6 +167,34 @@ def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:
     units = {a: known_unit(pixels.get(f"PhysicalSize{a.upper()}Unit", "um")) for a in "zyx"}
     found = {a: float(value) for a in "zyx" if (value := pixels.get(f"PhysicalSize{a.upper()}"))}
     return {a: convert(value, units[a], units["x"]) for a, value in found.items() if value > 0}, units["x"]
+
+
+def offset_from_xml(root: ElementTree.Element, into: str) -> Size:
+    """Return the place of the first plane of an OME-XML document per axis letter, in the unit `into`.
+
+    Positions in no unit of length ("reference frame", the default) are those of a stage and say nothing of the image.
+    """
+    plane = root.find("{*}Image/{*}Pixels/{*}Plane[@TheC='0'][@TheZ='0'][@TheT='0']")
+    if plane is None:
+        return {}
+    place = {}
+    for axis in "zyx":
+        text, symbol = plane.get(f"Position{axis.upper()}"), plane.get(f"Position{axis.upper()}Unit", "")
+        if text and (known_unit(symbol) or symbol == SYMBOLS[into]):
+            place[axis] = convert(float(text), known_unit(symbol), into)
+    return {axis: value for axis, value in place.items() if isfinite(value) and value}
+
+
+def place_in_xml(root: ElementTree.Element, offset: Sequence[float], unit: str) -> None:
+    """Add the place of the first plane (z, y, x, in `unit`) to the first image of an OME-XML document."""
+    pixels = root.find("{*}Image/{*}Pixels")
+    assert pixels is not None, "an image has pixels"
+    plane = ElementTree.SubElement(
+        pixels, pixels.tag.partition("}")[0] + "}Plane", {"TheC": "0", "TheZ": "0", "TheT": "0"}
+    )
+    for axis, value in zip("ZYX", offset, strict=True):
+        plane.set(f"Position{axis}", repr(float(value)))
+        plane.set(f"Position{axis}Unit", SYMBOLS[unit])
 
 
 def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:

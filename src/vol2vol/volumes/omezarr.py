@@ -121,19 +121,29 @@ def create_group(
     *,
     voxel_size: Sequence[float],
     unit: str,
+    offset: Sequence[float],
     attrs: Mapping[str, Any],
 ) -> None:
     """Create an OME-Zarr image with an empty level "0"; nothing may be there yet."""
     ChunkedArray(join(location, "0"), layout.spec())
-    write_group(location, layout, unit=unit, scales=[voxel_size], attrs={**attrs, **MARK})
+    write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK})
 
 
 def write_group(
-    location: str, layout: Layout, *, unit: str, scales: Sequence[Sequence[float]], attrs: Mapping[str, Any]
+    location: str,
+    layout: Layout,
+    *,
+    unit: str,
+    scales: Sequence[Sequence[float]],
+    offset: Sequence[float],
+    attrs: Mapping[str, Any],
 ) -> None:
-    """Write the metadata of an image with one voxel size (z, y, x) per level, in one atomic write."""
+    """Write the metadata of an image with one voxel size (z, y, x) per level, in one atomic write.
+
+    `offset` (z, y, x, in `unit`) is the place of the centre of the finest level's first voxel.
+    """
     name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    image = ome.image_attributes(layout.version, name, unit, scales, channels=layout.channels)
+    image = ome.image_attributes(layout.version, name, unit, scales, offset=offset, channels=layout.channels)
     attributes = {**attrs, **image}
     if layout.version == "0.5":
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from vol2vol.volumes import hdf5, mrc, omezarr, slices, tiff, tiffout
 from vol2vol.volumes.axes import user_unit
 from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.omezarr import Layout
+from vol2vol.volumes.stated import Stated
 from vol2vol.volumes.store import is_remote
-from vol2vol.volumes.volume import Stored, Volume
+from vol2vol.volumes.stored import Stored
+from vol2vol.volumes.volume import Volume
 
 VOLUME_FORMATS = (
     "OME-Zarr 0.4 and 0.5",
@@ -35,38 +37,32 @@ MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
 """Attributes under which an output says how it was made and whether it is complete, and the verbs that make them."""
 
 
-def open_volume(
-    path: str | Path,
-    *,
-    axes: str | None = None,
-    voxel_size: Sequence[float] | None = None,
-    unit: str | None = None,
-    level: int = 0,
-) -> Volume:
+def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
     """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read.
 
-    `axes` (letters of `zyxc` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
-    metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `level`
-    picks from a multiscale image. What `create_volume` made can be written to as well.
+    `axes` (letters of `tczyx` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
+    metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `time` picks
+    one of several time points, from 0; `level` picks from a multiscale image. What `create_volume` made can be written
+    to as well.
 
     Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
     """
     name = str(path)
     stored = _open(name, level=level)
-    again = functools.partial(open_volume, name, axes=axes, voxel_size=voxel_size, unit=unit, level=level)
+    again = functools.partial(open_volume, name, level=level, **stated)
     try:
-        return Volume(stored, axes=axes, voxel_size=voxel_size, unit=unit, reopen=again)
+        return Volume(stored, reopen=again, **stated)
     except BadInput:
         stored.close()
         raise
 
 
-def open_finished(path: str | Path, **about: Any) -> Volume:
+def open_finished(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
     """Open a stored volume as `open_volume` does, to work with all of it.
 
     Raises also `Unreadable` where it says that writing it has not come to its end: what is missing would read as 0.
     """
-    volume = open_volume(path, **about)
+    volume = open_volume(path, level=level, **stated)
     if verb := unfinished(volume):
         volume.close()
         raise Unreadable(
@@ -152,6 +148,7 @@ def create_volume(
     dtype: Any,
     voxel_size: Sequence[float],
     unit: str,
+    offset: Sequence[float] = (0.0, 0.0, 0.0),
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     version: str = "0.5",
@@ -161,18 +158,19 @@ def create_volume(
 ) -> Volume:
     """Create a volume to write to: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
 
-    `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written
-    at once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit`
-    may be "" where it is unknown. `attrs` is plain data stored with the volume. Voxels that are never written read
-    as `fill` (0 in a TIFF). `overwrite` replaces what vol2vol wrote, and nothing else.
+    `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written at
+    once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit` may
+    be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel. `attrs` is
+    plain data stored with the volume. Voxels that are never written read as `fill` (0 in a TIFF). `overwrite` replaces
+    what vol2vol wrote, and nothing else.
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
     """
     name, kind = str(path), np.dtype(dtype).newbyteorder("=")
     voxels: Shape = tuple(int(n) for n in shape)
-    size = tuple(float(value) for value in voxel_size)
-    _check_request(name, voxels, kind, size)
-    about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "attrs": dict(attrs or {})}
+    size, place = tuple(float(value) for value in voxel_size), tuple(float(value) for value in offset)
+    _check_request(name, voxels, kind, size, place)
+    about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
     layout = Layout(
         shape=voxels,
         dtype=kind,
@@ -202,11 +200,13 @@ def is_tiff(path: str) -> bool:
     return Path(path).suffix.lower() in tiff.SUFFIXES and not is_remote(path)
 
 
-def _check_request(name: str, shape: Shape, dtype: np.dtype, size: Sequence[float]) -> None:
+def _check_request(name: str, shape: Shape, dtype: np.dtype, size: Sequence[float], offset: Sequence[float]) -> None:
     if len(shape) != 4 or min(shape) < 1 or dtype.kind not in "iuf":
         raise BadInput(f"{name}: no volume can have shape {shape} and type {dtype}: give C,Z,Y,X and numbers")
     if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
         raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
+    if len(offset) != 3 or not all(isfinite(value) for value in offset):
+        raise BadInput(f"{name}: offset {offset} must be three finite numbers, Z,Y,X")
 
 
 def _default_chunks(shape: Shape) -> Shape:

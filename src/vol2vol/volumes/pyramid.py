@@ -121,10 +121,10 @@ def list_levels(location: str, levels: Sequence[Level]) -> None:
     """Let an image say that it has these levels beside its finest."""
     group = _group(location)
     with open_volume(location) as finest:
-        layout, unit = _finest(finest, group), finest.unit
+        layout, unit, offset = _finest(finest, group), finest.unit, finest.offset
         scales = [tuple(finest.voxel_size), *(level.voxel_size for level in levels)]
     attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales")}
-    write_group(location, layout, unit=unit, scales=scales, attrs=attrs)
+    write_group(location, layout, unit=unit, scales=scales, offset=offset, attrs=attrs)
 
 
 def _group(location: str) -> Node:

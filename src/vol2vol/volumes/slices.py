@@ -8,8 +8,8 @@ import numpy as np
 
 from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.volumes.axes import natural
+from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 from vol2vol.volumes.tiff import SUFFIXES, SegmentReader, open_tags, size_of, stamp
-from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
 
 def open_folder(folder: Path) -> Stored:

@@ -20,7 +20,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.volumes.leftovers import empty_leftovers
-from vol2vol.volumes.volume import Slices
+from vol2vol.volumes.stored import Slices
 
 CACHE_BYTES = 16 << 20
 """Shard indices and chunks kept by tensorstore, per process; it takes about four times as much memory to do so."""

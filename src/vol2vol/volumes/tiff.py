@@ -20,8 +20,8 @@ from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
 from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.series import image_of
+from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 from vol2vol.volumes.tiffout import store_attrs
-from vol2vol.volumes.volume import READ_ERRORS, Slices, Stored
 
 if TYPE_CHECKING:
     import tifffile
@@ -149,6 +149,7 @@ def open_tiff(path: Path) -> Stored:
         "axes": "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in image.axes),
         "voxel_size": size,
         "unit": unit,
+        "offset": ome.offset_from_xml(root, unit) if root is not None else {},
         "attrs": ome.attrs_from_xml(root) if root is not None else {},
         "stamp": lambda: stamp([path]),
     }

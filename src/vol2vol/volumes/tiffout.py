@@ -18,7 +18,7 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
 from vol2vol.volumes import ome
-from vol2vol.volumes.volume import READ_ERRORS
+from vol2vol.volumes.stored import READ_ERRORS
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAKER = "vol2vol"
@@ -85,6 +85,7 @@ def create_tiff(
     dtype: np.dtype,
     voxel_size: Sequence[float],
     unit: str,
+    offset: Sequence[float] = (0.0, 0.0, 0.0),
     attrs: Mapping[str, Any],
 ) -> None:
     """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), its disk space taken at once.
@@ -99,7 +100,8 @@ def create_tiff(
         raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
     size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
     units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
-    about = json.dumps([shape, dtype.name, list(voxel_size), unit, dict(attrs)], sort_keys=True)
+    place = [list(offset)] if any(offset) else []
+    about = json.dumps([shape, dtype.name, list(voxel_size), unit, *place, dict(attrs)], sort_keys=True)
     metadata = {"axes": "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about)), **size, **units}
     nbytes = prod(shape) * dtype.itemsize
     options: dict[str, Any] = {"photometric": "minisblack", "ome": True, "bigtiff": nbytes > 2**31, "align": 4096}
@@ -108,8 +110,8 @@ def create_tiff(
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
         tifffile.imwrite(partial, shape=shape, dtype=dtype, metadata=metadata, software=MAKER, **options)
-        if attrs:
-            store_attrs(partial, attrs)
+        if attrs or any(offset):
+            _store(partial, attrs, offset, unit)
         _take_space(partial)
         os.replace(partial, path)
 
@@ -142,8 +144,14 @@ def _take_space(path: Path) -> None:
 
 def store_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
     """Put attributes into the OME-XML of a file made by `create_tiff`; voxels stay where they are."""
+    _store(path, attrs)
+
+
+def _store(path: Path, attrs: Mapping[str, Any], offset: Sequence[float] = (), unit: str = "") -> None:
     import tifffile
 
     with tifffile.TiffFile(path, mode="r+") as file:
         root = ome.parse_xml(str(path), file.ome_metadata or "")
+        if any(offset):
+            ome.place_in_xml(root, offset, unit)
         file.pages.first.tags["ImageDescription"].overwrite(ome.xml_with_attrs(root, attrs).encode(), dtype="s")

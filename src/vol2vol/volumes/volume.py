@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,58 +17,13 @@ from vol2vol.volumes.axes import (
     from_czyx,
     known_unit,
     settle_axes,
+    settle_time,
     settle_voxel_size,
     to_czyx,
     user_unit,
 )
-
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
-"""What the readers of damaged files raise."""
-
-Slices = tuple[slice, ...]
-
-
-def _nothing() -> None:
-    return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """An array as its format keeps it, in its own axis order: all that a format family has to offer."""
-
-    path: str
-    """As its owner would type it, for messages."""
-    format: str
-    shape: Shape
-    dtype: np.dtype
-    axes: str
-    """One letter of `tczyx` per axis, `?` where the format does not say."""
-    voxel_size: Mapping[str, float] = field(default_factory=dict)
-    """Per axis letter, all in `unit`; empty where the format does not say."""
-    unit: str = ""
-    chunks: Shape
-    """What is read at once, per axis."""
-    shards: Shape | None = None
-    """What has to be written at once, per axis, if that is more than a chunk."""
-    aligned: bool = True
-    """Whether only whole shards (or chunks) may be written."""
-    levels: Sequence[Mapping[str, Any]] = ()
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    read: Callable[[Slices], np.ndarray]
-    stamp: Callable[[], Any]
-    """Plain data that changes when the stored array is changed by others, without reading it."""
-    write: Callable[[Slices, np.ndarray], None] | None = None
-    set_attrs: Callable[[Mapping[str, Any]], None] | None = None
-    flush: Callable[[], None] = _nothing
-    close: Callable[[], None] = _nothing
+from vol2vol.volumes.stated import Stated
+from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
 
 class Volume:
@@ -87,16 +39,19 @@ class Volume:
         self,
         stored: Stored,
         *,
-        axes: str | None = None,
-        voxel_size: Sequence[float] | None = None,
-        unit: str | None = None,
         reopen: Callable[[], Volume] | None = None,
+        **stated: Unpack[Stated],
     ) -> None:
+        voxel_size, unit = stated.get("voxel_size"), stated.get("unit")
         if stored.dtype.kind not in "biuf":
             raise BadInput(f"{stored.path} holds {stored.dtype}: convert it to integers or floats")
         self._stored = stored
         self._reopen = reopen
-        self.axes = settle_axes(stored.path, stored.axes, stored.shape, axes)
+        self.axes = settle_axes(stored.path, stored.axes, stored.shape, stated.get("axes"))
+        self.time_points = self._along(stored.shape, "t")
+        """How many there are in the file."""
+        self.time = settle_time(stored.path, self.time_points, stated.get("time"))
+        """Which of them this is, from 0."""
         found_unit = known_unit(stored.unit)
         self.unit = user_unit(unit) or found_unit
         if unit and voxel_size is None and stored.voxel_size and found_unit not in ("", self.unit):
@@ -105,6 +60,9 @@ class Volume:
         if voxel_size is not None and not found_unit and all(size == 1 for size in found.values()):
             found = {}  # 1 without a unit is what writers put where they know nothing
         self.voxel_size = settle_voxel_size(stored.path, self.axes, found, voxel_size)
+        place = {a: convert(value, found_unit, self.unit) for a, value in stored.offset.items()}
+        self.offset = tuple(place.get(axis, 0.0) for axis in "zyx")
+        """Z, Y, X of the centre of the first voxel, in `unit`; 0 where the file does not say."""
         self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
         kind = np.dtype(np.uint8) if stored.dtype.kind == "b" else stored.dtype
         self.dtype: np.dtype = kind.newbyteorder("=")
@@ -165,7 +123,7 @@ class Volume:
     def _slices(self, box: Box) -> Slices:
         assert Box.of(self.spatial).contains(box), f"{box} is not inside {self}"
         where = dict(zip("zyx", box.slices, strict=True))
-        where |= {"c": slice(0, self.channels), "t": slice(0, 1)}
+        where |= {"c": slice(0, self.channels), "t": slice(self.time, self.time + 1)}
         return tuple(where[axis] for axis in self.axes)
 
     def read(self, box: Box) -> np.ndarray:
@@ -253,6 +211,7 @@ class Volume:
         in the corners and the centre. A change that touches none of these goes unnoticed.
         """
         facts = [self.axes, self.shape, str(self.dtype), self.voxel_size, self.unit, self._stored.stamp()]
+        facts += [self.time, self.offset]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for box in _samples(self.spatial):
             digest.update(self.read(box).tobytes())
@@ -268,6 +227,8 @@ class Volume:
             "dtype": str(self.dtype),
             "voxel_size": list(self.voxel_size),
             "unit": self.unit,
+            "offset": list(self.offset),
+            "time_points": self.time_points,
             "chunks": list(self.chunks),
             "shards": list(self.shards) if self._stored.shards else None,
             "levels": [dict(level) for level in self._stored.levels],

@@ -1,0 +1,19 @@
+"""What a user states of a volume whose file does not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+
+class Stated(TypedDict, total=False):
+    """Keywords of `open_volume` and of every verb that opens volumes; None leaves it to the file."""
+
+    axes: str | None
+    """One letter of `tczyx` per stored axis, in stored order."""
+    voxel_size: Sequence[float] | None
+    """Z, Y, X (or Y, X for an image), in `unit`."""
+    unit: str | None
+    """Unit of length, such as `nanometer` or `um`."""
+    time: int | None
+    """Which of several time points, from 0."""

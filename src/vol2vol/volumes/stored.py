@@ -1,0 +1,63 @@
+"""What a format family offers of an array: the border between files and volumes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vol2vol.geometry import Shape
+
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What the readers of damaged files raise."""
+
+Slices = tuple[slice, ...]
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An array as its format keeps it, in its own axis order: all that a format family has to offer."""
+
+    path: str
+    """As its owner would type it, for messages."""
+    format: str
+    shape: Shape
+    dtype: np.dtype
+    axes: str
+    """One letter of `tczyx` per axis, `?` where the format does not say."""
+    voxel_size: Mapping[str, float] = field(default_factory=dict)
+    """Per axis letter, all in `unit`; empty where the format does not say."""
+    unit: str = ""
+    offset: Mapping[str, float] = field(default_factory=dict)
+    """Place of the centre of the first voxel per axis letter, all in `unit`; empty where the format does not say."""
+    chunks: Shape
+    """What is read at once, per axis."""
+    shards: Shape | None = None
+    """What has to be written at once, per axis, if that is more than a chunk."""
+    aligned: bool = True
+    """Whether only whole shards (or chunks) may be written."""
+    levels: Sequence[Mapping[str, Any]] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Slices], np.ndarray]
+    stamp: Callable[[], Any]
+    """Plain data that changes when the stored array is changed by others, without reading it."""
+    write: Callable[[Slices, np.ndarray], None] | None = None
+    set_attrs: Callable[[Mapping[str, Any]], None] | None = None
+    flush: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing

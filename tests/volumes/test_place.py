@@ -1,0 +1,46 @@
+"""Where a volume lies: what `create_volume` writes is what opening it reads, on every level."""
+
+import numpy as np
+import pytest
+
+from vol2vol import create_volume, open_volume
+from vol2vol.geometry import Box
+from vol2vol.volumes import build_pyramid
+
+SIZE, PLACE = (40.0, 8.0, 4.0), (4000.0, -1600.0, 0.5)
+
+
+def _written(path, **how):
+    volume = create_volume(
+        path, shape=(2, 4, 32, 40), dtype="u1", voxel_size=SIZE, unit="nm", offset=PLACE, chunks=(4, 16, 16), **how
+    )
+    with volume:
+        box = Box.of(volume.spatial)
+        volume.write(box, np.zeros((2, *box.shape), np.uint8))
+        volume.set_attrs({"note": "kept"})
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_the_place_of_an_image_is_stored_on_every_level(tmp_path, version):
+    path = str(tmp_path / "made.zarr")
+    _written(path, version=version)
+    assert build_pyramid(path) > 1
+    for level in range(3):
+        with open_volume(path, level=level) as volume:
+            assert volume.unit == "nanometer"
+            half = [(a - b) / 2 for a, b in zip(volume.voxel_size, SIZE, strict=True)]
+            assert np.allclose(volume.offset, np.add(PLACE, half), rtol=0, atol=1e-9)
+
+
+def test_the_place_of_a_tiff_is_that_of_its_first_plane(tmp_path):
+    path = str(tmp_path / "made.tif")
+    _written(path)
+    with open_volume(path) as volume:
+        assert volume.offset == PLACE
+        assert volume.attrs == {"note": "kept"}
+
+
+def test_a_volume_without_a_place_lies_at_zero(tmp_path):
+    for name in ("made.zarr", "made.tif"):
+        with create_volume(tmp_path / name, shape=(1, 2, 3, 4), dtype="u1", voxel_size=(1, 1, 1), unit="um") as volume:
+            assert volume.offset == (0.0, 0.0, 0.0)
