@@ -234,6 +234,17 @@ def test_dry_run_writes_nothing_and_adds_up(models, volume, tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_dry_run_of_a_look_up_table_which_has_no_operations(dims, volume, tmp_path):
+    tables = {name: nets.build("lookup", dims=dims, knots=5) for name in ("forward", "backward")}
+    grey = {name: fixed(0, 255) for name in ("source", "target")}
+    save_bundle(tmp_path / "model", tables, grey, channels={"source": 1, "target": 1}, provenance={"patch": 30})
+    said = dry_run(tmp_path / "model", volume)
+    assert said["operations"] == said["operations per voxel"] == 0
+    assert said["operations over that floor"] is None
+    assert 0 <= said["expected seconds"] < 60
+
+
 def test_workers_share_a_budget_and_tasks_have_theirs():
     settings = PredictSettings(memory="80GB", workers=4)
     alone = PredictSettings(memory="80GB").budget()

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from math import prod
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
+from vol2vol.geometry import Shape
 from vol2vol.nets import flops
 from vol2vol.prediction.job import Job, Request
-from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.layout import Cost, Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.volumes import Stated
 
 TRIAL = 2.0e9
 """Operations of the tile that is timed: some tenths of a second on one core."""
+MOST = 2**22
+"""Voxels of the tile that is timed, at most: a look-up table has no operations at all."""
 
 
 def dry_run(
@@ -30,8 +34,9 @@ def dry_run(
 ) -> dict[str, Any]:
     """Return blocks, redundancy, operations, memory and expected time of a prediction; writes nothing.
 
-    The time is that of the convolutions at the rate measured on one small tile now, here; reading and writing come on
-    top. For a job array there is also its script.
+    The time is that of the network at the rate measured on one small tile now, here; reading and writing come on top.
+    A network without convolutions (a look-up table) has no operations, and is timed by its voxels. For a job array
+    there is also its script.
     """
     settings = settings or PredictSettings()
     job = Job.open(Request.of(model, input, settings, which, **stated))
@@ -64,10 +69,12 @@ def _expected(job: Job) -> dict[str, Any]:
         "operations": cost.flops,
         "operations per voxel": round(cost.flops_per_voxel),
         "operations per voxel of an infinite tile": round(cost.floor_per_voxel),
-        "operations over that floor": round(cost.flops_per_voxel / cost.floor_per_voxel, 3),
+        "operations over that floor": (
+            round(cost.flops_per_voxel / cost.floor_per_voxel, 3) if cost.floor_per_voxel else None
+        ),
         "bytes of memory": cost.memory,
         "bytes of memory allowed": job.settings.budget(),
-        "expected seconds": round(cost.flops / rate(job), 1),
+        "expected seconds": round(_expected_seconds(job, cost), 1),
     }
 
 
@@ -79,15 +86,22 @@ def plan_words(layout: Layout) -> str:
     return "; ".join(f"along {'zyx'[sweep.axis]}, {sweep.push} planes at a time" for sweep in sweeps)
 
 
-def rate(job: Job) -> float:
-    """Return the operations per second that the job's network reaches on a small tile, here and now."""
+def _expected_seconds(job: Job, cost: Cost) -> float:
+    """Return the seconds that the network takes, by its operations, or by its voxels where it has none."""
+    size, seconds = time_tile(job)
+    if not cost.flops:
+        return cost.redundancy * cost.voxels * len(job.layout.passes) / prod(size) * seconds
+    return cost.flops / flops(job.engine.network, size) * seconds
+
+
+def time_tile(job: Job) -> tuple[Shape, float]:
+    """Return the size of a small tile, and the seconds that the job's network takes for it, here and now."""
     network, foot = job.engine.network, job.engine.footprint
     size = tuple(n for n, _ in zip(foot.minimum, range(foot.dims), strict=False))
-    while flops(network, bigger := tuple(n + p for n, p in zip(size, foot.period, strict=True))) < TRIAL:
-        size = bigger
-    channels = int(job.bundle.meta["channels"][job.domains[0]])
-    tile = np.zeros((1, channels, *size), np.float32)
+    while flops(network, size) < TRIAL / 2 and prod(size) < MOST:
+        size = tuple(n + max(p, n // 4 // p * p) for n, p in zip(size, foot.period, strict=True))
+    tile = np.zeros((1, int(job.bundle.meta["channels"][job.domains[0]]), *size), np.float32)
     job.engine.run(tile)
     began = time.perf_counter()
     job.engine.run(tile)
-    return flops(network, size) / (time.perf_counter() - began)
+    return size, time.perf_counter() - began
