@@ -28,7 +28,6 @@ from vol2vol.nets.weights import (
     channels_last,
     interleave,
     is_shuffled,
-    shuffled,
 )
 
 
@@ -126,7 +125,7 @@ class Transposed:
         self.cuts = tuple(self.kernel - self.stride if site is None else site.cut for site in place.sites)
         self.extra = tuple(0 if site is None else n for site, n in zip(place.sites, layer.output_padding, strict=True))
         self.planes = Planes(axis)
-        self.shuffled = shuffled(weights) if is_shuffled(layer) else None
+        self.shuffled = weights.shuffled if is_shuffled(layer) else None
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
         """Return `stride` planes for each new one, at the end the rest."""

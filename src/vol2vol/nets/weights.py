@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -54,6 +55,11 @@ class Weights:
             weight = weight * scale.reshape([-1 if dim == along else 1 for dim in range(weight.ndim)])
             bias = bias * scale + shift
         return cls(channels_last(weight.to(dtype)), bias.to(dtype))
+
+    @cached_property
+    def shuffled(self) -> Weights:
+        """The same transposed convolution as a convolution of sub-pixels, see `shuffled`."""
+        return shuffled(self)
 
 
 def is_shuffled(layer: Layer) -> bool:

@@ -16,6 +16,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.nets.demand import Span
 from vol2vol.nets.stream import Stream
+from vol2vol.nets.streamable import Streamable
 from vol2vol.plans import WAYS
 from vol2vol.prediction.settings import PredictSettings
 
@@ -47,7 +48,12 @@ class Engine:
 
     def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None, begin: int = 0) -> Stream:
         """Return the network as a stream along an axis, of whose output nothing is wanted before plane `begin`."""
-        return Stream(self.network, axis, window=window, begin=begin, dtype=self._arithmetic)
+        return Stream(self._streamable, axis, window=window, begin=begin)
+
+    @cached_property
+    def _streamable(self) -> Streamable:
+        """What all streams share: the network is traced once."""
+        return Streamable(self.network, self._arithmetic)
 
     @cached_property
     def _whole(self) -> Stream:
