@@ -41,10 +41,7 @@ def pair(request, tmp_path):
 @pytest.mark.parametrize("block", [None, (7, 11, 13), (23, 5, 29), (4, 4, 4)])
 def test_agrees_with_scikit_image_in_blocks_of_any_size(pair, block):
     a, b, output, truth = pair
-    if b.dtype.kind == "f":
-        span = float(b.max()) - float(b.min())
-    else:
-        span = float(np.iinfo(b.dtype).max) - float(np.iinfo(b.dtype).min)
+    span = float(b.max()) - float(b.min())
     got = to_truth(output, truth, block=block)
     x, y = a.astype(np.float64), b.astype(np.float64)
     assert got["psnr"].value == pytest.approx(oracle.peak_signal_noise_ratio(y, x, data_range=span), abs=1e-9)
@@ -99,7 +96,11 @@ def test_images_are_seen_in_their_plane(tmp_path):
     a, b = images((1, 40, 37))
     output, truth = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
     want = oracle.structural_similarity(
-        a[0].astype(float), b[0].astype(float), data_range=255, gaussian_weights=True, use_sample_covariance=False
+        a[0].astype(float),
+        b[0].astype(float),
+        data_range=np.ptp(b.astype(float)),
+        gaussian_weights=True,
+        use_sample_covariance=False,
     )
     got = to_truth(output, truth, block=(1, 16, 7))
     assert got["ssim"].value == pytest.approx(want, abs=1e-6)
@@ -211,6 +212,19 @@ def test_results_do_not_depend_on_threads(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one.sums, found[1][name].sums)
     few = differences(*volumes, block=(8, 16, 16))
     assert all(np.array_equal(one.sums, found[0][name].sums) for name, one in few.items())
+
+
+def test_scores_do_not_depend_on_the_type_that_values_are_kept_in(tmp_path):
+    truth = images(dtype=np.uint8)[1]
+    noisy = np.clip(truth + np.random.default_rng(1).normal(0, 5, truth.shape), 0, 255).astype(np.uint8)
+    found = []
+    for factor, dtype in ((1, np.uint8), (16, np.uint16), (128, np.int16), (1 / 256, np.float32)):
+        kept = [(v * np.float64(factor)).astype(dtype) for v in (noisy, truth)]
+        scores = to_truth(*(store(tmp_path / f"{factor}-{i}.zarr", v) for i, v in enumerate(kept)))
+        found.append([scores["psnr"].value, scores["ssim"].value])
+    np.testing.assert_allclose(found, found[:1] * 4, atol=1e-6)
+    span = float(np.ptp(truth))
+    assert found[0][0] == pytest.approx(oracle.peak_signal_noise_ratio(truth * 1.0, noisy * 1.0, data_range=span))
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e5, 1), (-30, 1e-3), (7, 1e6)])

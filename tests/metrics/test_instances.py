@@ -12,7 +12,14 @@ from stored import store
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, grid
-from vol2vol.metrics.instances import components, contingency, instances_of, shared_objects, stored_labels
+from vol2vol.metrics.instances import (
+    components,
+    contingency,
+    instances_of,
+    shared_objects,
+    stored_labels,
+    tenth_of_median,
+)
 from vol2vol.metrics.objects import adapted_rand, average_precision, objects, overlaps
 from vol2vol.metrics.pairs import blocks_of
 
@@ -152,14 +159,40 @@ def test_specks_become_background():
     specks = truth.copy()
     specks[0, 0, 0] = 99
     one = table(truth, specks)
-    clean = one.without_specks(2)
+    clean = one.at_least(2)
     assert len(clean.predicted) <= len(one.predicted) - 1
     assert clean.table.sum() == one.table.sum()
-    np.testing.assert_array_equal(clean.truth, one.truth)
+    np.testing.assert_array_equal(clean.truth, one.truth[one.truth >= 2])
     assert (clean.predicted >= 2).all()
     kept = np.where(np.isin(specks, np.flatnonzero(np.bincount(specks.ravel()) >= 2)), specks, 0)
     np.testing.assert_array_equal(clean.table.toarray(), table(truth, kept).table.toarray())
-    assert len(one.without_specks(10**6).predicted) == 0
+    assert len(one.at_least(10**6).predicted) == len(one.at_least(10**6).truth) == 0
+
+
+def test_small_objects_become_background_on_both_sides():
+    truth, made = labels((9, 12, 11), 1), labels((9, 12, 11), 2)
+    whole = table(truth, made)
+    sizes = np.sort(np.concatenate([whole.truth, whole.predicted]))
+    least = int(sizes[len(sizes) // 2])
+    kept = whole.at_least(least)
+
+    def large(array):
+        return np.where(np.isin(array, np.flatnonzero(np.bincount(array.ravel()) >= least)), array, 0)
+
+    want = table(large(truth), large(made))
+    assert 0 < len(kept.truth) < len(whole.truth)
+    assert 0 < len(kept.predicted) < len(whole.predicted)
+    np.testing.assert_array_equal(kept.table.toarray(), want.table.toarray())
+    np.testing.assert_allclose(kept.truth_centres, want.truth_centres)
+    np.testing.assert_allclose(kept.predicted_centres, want.predicted_centres)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "least"), [((100, 1, 101), 10), ((1, 1, 5), 1), ((), 1), ((95,), 10), ((40000,), 4000)]
+)
+def test_noise_is_what_is_smaller_than_a_tenth_of_the_median_object(sizes, least):
+    truth = np.repeat(np.arange(len(sizes) + 1), (7, *sizes)).reshape(1, 1, -1)
+    assert tenth_of_median(table(truth, truth)) == least
 
 
 def test_volumes_from_mask_to_scores(tmp_path):

@@ -366,6 +366,35 @@ def test_objects_are_parted_and_counted(folder, capsys):
     assert answer(capsys, *words, "--least", "99999")["count"]["error"]["value"] is None
 
 
+def test_specks_are_left_out_and_counted(folder, capsys):
+    truth = np.zeros((8, 40, 40), np.uint8)
+    truth[2:6, 4:12, 4:12] = truth[2:6, 20:28, 20:28] = 1
+    speckled = truth.copy()
+    speckled[0, ::3, ::3] = 1
+    words = "overlap", store(folder / "speckled.zarr", speckled), store(folder / "two.zarr", truth)
+    told = answer(capsys, *words)
+    assert told["left out"] == {
+        "smaller than, voxels": 26,
+        "from": "a tenth of the median true object",
+        "predicted": 14 * 14,
+        "true": 0,
+    }
+    assert (told["count"]["predicted"], told["objects"]["0.5"]["f1"]["value"]) == (2, 1)
+    assert answer(capsys, *words, "--least", "1")["count"]["predicted"] == 2 + 14 * 14
+    everything = answer(capsys, *words, "--least", "999")["left out"]
+    assert (everything["from"], everything["true"]) == ("given", 2)
+
+
+def test_the_data_range_of_psnr_is_said(folder, capsys):
+    words = "fidelity", folder / "clean.zarr", folder / "clean.zarr"
+    told = answer(capsys, *words)
+    assert told["data range"] == pytest.approx(float(np.ptp(texture())))
+    assert told["data range from"] == "maximum minus minimum of the truth"
+    told = answer(capsys, *words, "--data-range", "4095")
+    assert (told["data range"], told["data range from"]) == (4095, "given")
+    assert "--data-range 0 must be" in refused(capsys, *words, "--data-range", "0")
+
+
 def test_distances_lie_between_floor_and_ceiling(folder):
     source, output, target = (open_volume(folder / name) for name in ("seamed.zarr", "clean.zarr", "clean.zarr"))
     torch.manual_seed(0)

@@ -41,6 +41,7 @@ def _fidelity(
     volume: parse.Stored,
     truth: parse.Stored,
     *,
+    data_range: Annotated[float | None, tyro.conf.arg(metavar="VALUE")] = None,
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
@@ -49,12 +50,13 @@ def _fidelity(
     Args:
         volume: an output.
         truth: what it should be, of the same shape.
+        data_range: span of grey values for PSNR and SSIM, such as 4095 for 12 bits; the truth's maximum minus minimum.
         about: what files of volumes do not say.
         json: print as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_fidelity
 
-    show.result(evaluate_fidelity(*_pair(volume, truth, about)), as_json=json)
+    show.result(evaluate_fidelity(*_pair(volume, truth, about), data_range=data_range), as_json=json)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _overlap(
     by: tyro.conf.OmitArgPrefixes[_Near] = _NOWHERE,
     instances: Literal["components", "watershed"] = "components",
     depth: Annotated[float | None, tyro.conf.arg(metavar="VOXELS")] = None,
-    least: int = 1,
+    least: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None,
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
@@ -133,7 +135,7 @@ def _overlap(
         by: the seams.
         instances: what an object is, on both sides: what hangs together, or parted at its necks.
         depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2).
-        least: voxels from which an object is counted.
+        least: minimum object size in voxels, on both sides; a tenth of the median true object.
         about: what files of volumes do not say.
         json: print as JSON.
     """

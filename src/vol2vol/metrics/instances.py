@@ -52,12 +52,28 @@ class Contingency:
         """Voxels per predicted object."""
         return np.asarray(self.table.sum(0)).ravel()[1:]
 
-    def without_specks(self, least: int) -> Contingency:
-        """Return the table with predicted objects of fewer voxels taken as background."""
-        kept = np.concatenate([[0], 1 + np.flatnonzero(self.predicted >= least)])
-        table = sparse.lil_array(self.table[:, kept])
-        table[:, [0]] = sparse.csr_array(self.table.sum(1)[:, None] - self.table[:, kept[1:]].sum(1)[:, None])
-        return replace(self, table=sparse.csr_array(table), predicted_centres=self.predicted_centres[kept[1:] - 1])
+    def at_least(self, least: int) -> Contingency:
+        """Return the table with objects of fewer voxels, true and predicted, taken as background."""
+        rows, columns = (size >= least for size in (self.truth, self.predicted))
+        table = _onto_background(rows) @ self.table @ _onto_background(columns).T
+        return replace(
+            self,
+            table=sparse.csr_array(table),
+            truth_centres=self.truth_centres[rows],
+            predicted_centres=self.predicted_centres[columns],
+        )
+
+
+def _onto_background(kept: np.ndarray) -> sparse.csr_array:
+    """Return the matrix of zeros and ones that adds the rows of objects not kept to row 0, the background's."""
+    rows = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)])
+    shape = (int(kept.sum()) + 1, len(rows))
+    return sparse.csr_array((np.ones(len(rows), np.int64), (rows, np.arange(len(rows)))), shape=shape)
+
+
+def tenth_of_median(shared: Contingency) -> int:
+    """Return a tenth of the median size of true objects in voxels, at least 1: what is smaller is taken for noise."""
+    return max(1, -(-int(np.median(shared.truth)) // 10)) if len(shared.truth) else 1
 
 
 def contingency(truth: Labels, prediction: Labels, boxes: Iterable[Box]) -> Contingency:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
-from vol2vol.metrics.fidelity import to_source, to_truth
-from vol2vol.metrics.instances import Contingency, shared_objects
+from vol2vol.metrics.fidelity import span, to_source, to_truth
+from vol2vol.metrics.instances import Contingency, shared_objects, tenth_of_median
 from vol2vol.metrics.objects import objects
 from vol2vol.metrics.overlap import Curve, curve, near_seams, scores_at
 from vol2vol.metrics.pairs import alike
@@ -38,13 +38,20 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def evaluate_fidelity(output: Volume, truth: Volume, *, block: Shape | None = None) -> dict[str, Any]:
+def evaluate_fidelity(
+    output: Volume, truth: Volume, *, data_range: float | None = None, block: Shape | None = None
+) -> dict[str, Any]:
     """Compare an output with the known truth: PSNR, SSIM, Pearson, LNCC, mean absolute difference, with intervals.
 
-    Raises `BadInput` where shapes or voxel sizes differ.
+    PSNR and SSIM are relative to `data_range`, by default the truth's maximum minus its minimum; the result says which.
+    Raises `BadInput` where shapes or voxel sizes differ, the truth is constant or `data_range` is not above 0.
     """
     alike(output, truth)
-    return {name: measured(value) for name, value in to_truth(output, truth, block=block).items()}
+    if data_range is not None and not 0 < data_range < math.inf:
+        raise BadInput(f"--data-range {data_range:g} must be a number above 0, such as 4095 for 12 bits")
+    used, origin = (span(truth), "maximum minus minimum of the truth") if data_range is None else (data_range, "given")
+    scores = to_truth(output, truth, data_range=used, block=block)
+    return {"data range": used, "data range from": origin} | {name: measured(one) for name, one in scores.items()}
 
 
 def evaluate_structure(source: Volume, output: Volume, *, block: Shape | None = None) -> dict[str, Any]:
@@ -73,18 +80,19 @@ def evaluate_overlap(
     seams: Volume | None = None,
     near: int = NEAR,
     parting: Parting | None = None,
-    least: int = 1,
+    least: int | None = None,
     block: Shape | None = None,
 ) -> dict[str, Any]:
     """Compare a predicted probability with a mask: IoU, Dice, AUPRC, adapted Rand error, objects found and counted.
 
-    Objects are connected components, with `parting` those of a watershed; counted are those of at least `least`
-    voxels. `best` picks the threshold of highest IoU on this very mask, which flatters; `validation`, another
+    Objects are connected components, with `parting` those of a watershed. Those of fewer than `least` voxels, by
+    default a tenth of the median true object, are left out on both sides, but for the adapted Rand error, which counts
+    pairs of voxels. `best` picks the threshold of highest IoU on this very mask, which flatters; `validation`, another
     prediction and its mask, is where it is picked instead. `seams` is the translated volume that was segmented: what is
     lost within `near` voxels of where its tiles meet. Raises `BadInput` on an empty mask and where shapes or voxel
     sizes differ.
     """
-    if least < 1:
+    if least is not None and least < 1:
         raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
     counted = curve(prediction, mask, block=block)
     auprc = measured(counted.auprc())
@@ -92,7 +100,6 @@ def evaluate_overlap(
     beside = {} if seams is None else {"near seams": _near_seams(prediction, mask, seams, chosen, near, block=block)}
     exact = scores_at(prediction, mask, chosen, block=block)
     shared = shared_objects(prediction, mask, threshold=chosen, parting=parting, block=block)
-    scores = object_scores(shared, mask, least=least, block=block)
     return {
         "threshold": chosen,
         "threshold chosen on": chosen_on,
@@ -100,9 +107,8 @@ def evaluate_overlap(
         "dice": measured(exact["dice"]),
         "auprc": auprc,
         "instances": "components" if parting is None else f"watershed, depth {parting.depth:g}",
-        "adapted rand error": measured(scores["rand_error"]),
         **beside,
-        **_found(shared, scores, least),
+        **_objects(shared, mask, least, block),
     }
 
 
@@ -150,21 +156,30 @@ def _near_seams(
     }
 
 
-def _found(shared: Contingency, scores: Mapping[str, Blockwise], least: int) -> dict[str, Any]:
-    """Return which objects were found, and how they were counted."""
+def _objects(shared: Contingency, mask: Volume, least: int | None, block: Shape | None) -> dict[str, Any]:
+    """Return which objects were found, how they were counted, and how many were too small to count."""
+    smallest = tenth_of_median(shared) if least is None else least
+    kept = shared.at_least(smallest)
+    scores = object_scores(kept, mask, block=block)
     return {
+        "adapted rand error": measured(object_scores(shared, mask, block=block)["rand_error"]),
+        "left out": {
+            "smaller than, voxels": smallest,
+            "from": "a tenth of the median true object" if least is None else "given",
+            "predicted": len(shared.predicted) - len(kept.predicted),
+            "true": len(shared.truth) - len(kept.truth),
+        },
         "objects": {
             f"{level:g}": {
-                **plain(objects(shared, level)),
+                **plain(objects(kept, level)),
                 "f1": measured(scores[f"f1_{round(100 * level)}"]),
                 "average precision": measured(scores[f"ap_{round(100 * level)}"]),
             }
             for level in LEVELS
         },
         "count": {
-            "predicted": int((shared.predicted >= least).sum()),
-            "true": int((shared.truth >= least).sum()),
-            "least voxels": least,
+            "predicted": len(kept.predicted),
+            "true": len(kept.truth),
             "ratio": measured(scores["count_ratio"]),
             "error": measured(scores["count_error"]),
         },
