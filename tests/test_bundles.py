@@ -8,7 +8,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from vol2vol import bundles, nets
-from vol2vol.bundles import describe_bundle, find_bundle, load_bundle, save_bundle
+from vol2vol.bundles import describe_bundle, load_bundle, save_bundle
+from vol2vol.checkpoints import checkpoint_name, find_bundle
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
 from vol2vol.intensity import Intensity
 
@@ -277,8 +278,27 @@ def test_find_bundle_takes_a_bundle_or_picks_one_of_a_run(tmp_path):
     with pytest.raises(BadInput, match="epoch-0005 is one model, not a run of several: leave out --checkpoint best"):
         find_bundle(run / "models" / "epoch-0005", "best")
     for wrong in ("7", "epoch-0110", "first", ""):
-        with pytest.raises(NotFound, match="last, best, epoch-0005, epoch-0010, epoch-0100"):
+        with pytest.raises(NotFound, match="best, last, epoch-0005, epoch-0010, epoch-0100"):
             find_bundle(run, wrong)
+
+
+def test_the_best_is_taken_where_training_judged_and_the_last_elsewhere(tmp_path):
+    run = run_folder(tmp_path / "run", (5, 10), best=5)
+    assert find_bundle(run).name == "epoch-0010"
+    for epoch in (5, 10):
+        save(
+            run / "models" / f"epoch-{epoch:04d}",
+            {"forward": unet(epoch)},
+            provenance={"judged_by": "mse"},
+            overwrite=True,
+        )
+    assert find_bundle(run).name == "epoch-0005"
+    assert find_bundle(run, "last").name == "epoch-0010"
+    names = [checkpoint_name(find_bundle(run, which)) for which in ("auto", "last")]
+    assert names == ["epoch-0005 (best)", "epoch-0010 (last)"]
+    assert checkpoint_name(run) == "run"
+    (run / "models" / "best.txt").write_text("epoch-0007")  # deleted by its owner
+    assert find_bundle(run).name == "epoch-0010"
 
 
 def test_find_bundle_says_what_there_is_not(tmp_path):

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -257,28 +256,3 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
     meta, weights = read_model(path), _read_weights(path)
     count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["directions"]}
     return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}
-
-
-def find_bundle(path: str | Path, model: str | int = "last") -> Path:
-    """Return the folder of a bundle, given the bundle itself or a run that holds several.
-
-    `model` picks one of a run's: `last`, `best` (the saved epoch that training marked, see `vol2vol.training`),
-    `epoch-0005` or 5. Raises `NotFound` listing what there is, `BadInput` where a bundle is to be picked from.
-    """
-    path = Path(path)
-    if (path / MODEL).is_file():
-        if model != "last":
-            raise BadInput(f"{path} is one model, not a run of several: leave out --checkpoint {model}")
-        return path
-    saved = {int(p.name[6:]): p for p in path.glob("models/epoch-*") if p.name[6:].isdigit() and (p / MODEL).is_file()}
-    if not saved:
-        what = "does not exist" if not path.exists() else "is neither a model nor a run with saved models"
-        raise NotFound(f"{path} {what}: give a folder that holds {MODEL}, or a run folder")
-    marked = path / "models" / "best.txt"
-    best = {"best": marked.read_text(encoding="utf-8").strip()} if marked.is_file() else {}
-    names = {"last": f"{max(saved)}", **best}
-    match = re.fullmatch(r"(?:epoch-)?(\d+)", names.get(str(model), str(model)))
-    if match is None or int(match[1]) not in saved:
-        there = ", ".join([*names, *(saved[epoch].name for epoch in sorted(saved))])
-        raise NotFound(f"{path} has no model {model!r}: it has {there}")
-    return saved[int(match[1])]

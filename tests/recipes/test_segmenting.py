@@ -6,7 +6,8 @@ import torch
 import yaml
 
 from vol2vol import nets
-from vol2vol.bundles import find_bundle, load_bundle
+from vol2vol.bundles import load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
@@ -112,6 +113,8 @@ def test_the_best_checkpoint_is_the_one_held_out_blocks_prefer(phantom, tmp_path
     made = run(phantom, tmp_path / "run", "train.epochs=3", "segment.choice=mse", "train.lr=0.02")
     best = min(made.log, key=lambda row: row["mse"])
     assert find_bundle(made.run, "best").name == f"epoch-{int(best['epoch']):04d}"
+    assert find_bundle(made.run) == find_bundle(made.run, "best")
+    assert made.last_bundle.name == "epoch-0003"
 
 
 def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):

@@ -15,7 +15,8 @@ import tifffile
 import torch
 import yaml
 
-from vol2vol.bundles import find_bundle, load_bundle
+from vol2vol.bundles import load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.cli import main
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError
 from vol2vol.geometry import Box

@@ -11,7 +11,8 @@ import yaml
 from tiny_run import PATCH, TASK, Noise, calibration, train
 
 from vol2vol import nets
-from vol2vol.bundles import find_bundle, load_bundle
+from vol2vol.bundles import load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
 from vol2vol.training import TrainSettings, read_log

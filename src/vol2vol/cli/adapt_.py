@@ -21,7 +21,7 @@ def _adapt(
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     *,
     direction: Literal["forward", "backward"] = "forward",
-    checkpoint: str = "last",
+    checkpoint: str = "auto",
     patches: int = 64,
     intensity: bool = False,
     about: parse.About = parse.SAID,
@@ -35,7 +35,7 @@ def _adapt(
         volume: a volume of the other domain; no labels are needed.
         out: the folder of the new model.
         direction: which of the model's networks reads the volume.
-        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         patches: how many patches, spread over the volume, are measured.
         intensity: also measure how stored values enter the network.
         about: what files of volumes do not say.

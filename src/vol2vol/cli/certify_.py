@@ -20,7 +20,7 @@ def _certify(
     volume: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[VOLUME]")] = None,
     *,
     direction: Literal["forward", "backward"] = "forward",
-    checkpoint: str = "last",
+    checkpoint: str = "auto",
     trust: bool = False,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -31,7 +31,7 @@ def _certify(
         model: a model bundle, a run folder, a .pt2 file of torch.export or a model of bioimage.io (folder or zip).
         volume: what the compared tiles show; noise where it is left out.
         direction: which of the model's networks.
-        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         trust: read a .pt2 file or a model of bioimage.io, which may execute what is in it.
         about: what files of volumes do not say.
         json: print as JSON.

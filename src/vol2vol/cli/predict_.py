@@ -23,7 +23,7 @@ def _predict(
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")],
     settings: tyro.conf.OmitArgPrefixes[PredictSettings] = PredictSettings(),  # noqa: B008
     *,
-    checkpoint: str = "last",
+    checkpoint: str = "auto",
     about: parse.About = parse.SAID,
     overwrite: bool = False,
     dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
@@ -36,7 +36,7 @@ def _predict(
         input: OME-Zarr, Zarr, N5, TIFF, folder of slices, HDF5 (file.h5:/dataset), MRC, or s3:// and http(s):// Zarr.
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif.
         settings: how to predict.
-        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         about: what files of volumes do not say.
         overwrite: replace an existing output.
         dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
@@ -49,7 +49,8 @@ def _predict(
     with show.block_progress() as progress, peak_memory(find_device(settings.device)) as peak:
         made = predict(model, input, output, settings, **where, overwrite=overwrite, progress=progress)
     if made.submitted is not None:
-        show.result({"output": made.output, "blocks": made.blocks, "submitted": made.submitted}, as_json=json)
+        begun = {"output": made.output, "checkpoint": made.checkpoint, "blocks": made.blocks}
+        show.result({**begun, "submitted": made.submitted}, as_json=json)
         return
     alone = settings.executor == "local" and settings.workers == 1
     show.result({**_summary(made), "bytes of peak memory": round(peak()) if alone else None}, as_json=json)
@@ -59,6 +60,7 @@ def _summary(made: Prediction) -> dict[str, Any]:
     rate = made.voxels / made.seconds if made.voxels else 0.0
     return {
         "output": made.output,
+        "checkpoint": made.checkpoint,
         "blocks": made.blocks,
         "blocks done before": made.blocks_before,
         "voxels computed": made.voxels,

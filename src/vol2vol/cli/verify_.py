@@ -24,7 +24,7 @@ def _verify(
     sample: int = 8,
     seed: int = 0,
     tolerance: float = 0.0,
-    checkpoint: str = "last",
+    checkpoint: str = "auto",
     about: parse.About = parse.SAID,
     device: str = "auto",
     json: bool = False,
@@ -38,7 +38,7 @@ def _verify(
         sample: how many blocks.
         seed: which blocks.
         tolerance: largest difference, in stored values, that counts as equal; another device rounds otherwise.
-        checkpoint: which model of a run: last, best, or an epoch such as epoch-0005.
+        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         about: what files of volumes do not say.
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
         json: print the result as JSON.

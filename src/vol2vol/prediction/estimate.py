@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from vol2vol.checkpoints import checkpoint_name
 from vol2vol.geometry import Shape
 from vol2vol.nets import flops
 from vol2vol.prediction.job import Job, Request
@@ -28,7 +29,7 @@ def dry_run(
     input: str | Path,
     settings: PredictSettings | None = None,
     *,
-    which: str = "last",
+    which: str = "auto",
     output: str | Path = "output.zarr",
     **stated: Unpack[Stated],
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def _expected(job: Job) -> dict[str, Any]:
     plan = layout.passes[0].plan
     return {
         "input": job.source.path,
+        "checkpoint": checkpoint_name(job.request.model),
         "voxels": cost.voxels,
         "strategy": job.settings.strategy,
         "swept": plan_words(layout),

@@ -12,7 +12,8 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 import vol2vol
-from vol2vol.bundles import Bundle, find_bundle, load_bundle
+from vol2vol.bundles import Bundle, load_bundle
+from vol2vol.checkpoints import checkpoint_name, find_bundle
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
@@ -254,6 +255,7 @@ class Job:
         return {
             **self.record(),
             "input_name": Path(self.source.path).name,
+            "checkpoint": checkpoint_name(self.request.model),
             "layout": self.layout.to_dict(),
             "network": described["network"],
             "footprint": described["footprint"],

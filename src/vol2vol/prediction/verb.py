@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
+from vol2vol.checkpoints import checkpoint_name
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.prediction.finishing import create, finish
@@ -39,6 +40,8 @@ class Prediction:
     blocks_before: int
     """Blocks that were already done when this call began."""
     layout: Layout
+    checkpoint: str = ""
+    """Which model was taken: the name of a bundle's folder, of a run's with its role, such as `epoch-0005 (best)`."""
     submitted: str | None = None
     """How to watch the job array that was submitted instead of computing here."""
 
@@ -49,14 +52,14 @@ def predict(
     output: str | Path,
     settings: PredictSettings | None = None,
     *,
-    which: str = "last",
+    which: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
     **stated: Unpack[Stated],
 ) -> Prediction:
     """Translate a whole volume, block by block, and continue where an earlier call was killed.
 
-    `model` is a bundle or a run folder, of which `which` picks a checkpoint (`last`, `best`, `epoch-0005`). `stated`
+    `model` is a bundle or a run folder, of which `which` picks a checkpoint (see `find_bundle`). `stated`
     (`Stated`) describes an input whose file does not. Memory does not grow with the volume. With several workers a
     script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and nothing
     computed here. Raises `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if
@@ -86,6 +89,7 @@ def predict(
         blocks=len(blocks),
         blocks_before=len(blocks) - len(todo),
         layout=job.layout,
+        checkpoint=checkpoint_name(request.model),
         submitted=submitted,
     )
 

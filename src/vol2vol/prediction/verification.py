@@ -61,7 +61,7 @@ def verify(
     sample: int = 8,
     seed: int = 0,
     tolerance: float = 0.0,
-    which: str = "last",
+    which: str = "auto",
     device: str = "auto",
     **stated: Unpack[Stated],
 ) -> Verification:

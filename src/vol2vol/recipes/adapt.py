@@ -9,7 +9,8 @@ from typing import Any, Literal, Unpack
 from torch import Tensor
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, find_bundle, load_bundle, save_bundle
+from vol2vol.bundles import Bundle, load_bundle, save_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure
@@ -27,7 +28,7 @@ def adapt_statistics(
     out: str | Path,
     *,
     direction: Literal["forward", "backward"] = "forward",
-    which: str = "last",
+    which: str = "auto",
     patches: int = 64,
     intensity: bool = False,
     overwrite: bool = False,

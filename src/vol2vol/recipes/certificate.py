@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, find_bundle, load_bundle
+from vol2vol.bundles import Bundle, load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, one_line
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.recipes.evaluate import plain
@@ -72,7 +73,7 @@ def certify(
     volume: Volume | None = None,
     *,
     direction: Literal["forward", "backward"] = "forward",
-    which: str = "last",
+    which: str = "auto",
     footprint: Footprint | None = None,
     dims: int | None = None,
     channels: int | None = None,

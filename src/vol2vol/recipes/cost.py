@@ -18,7 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vol2vol import nets, plainyaml
-from vol2vol.bundles import find_bundle, load_bundle
+from vol2vol.bundles import load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.prediction.layout import Layout, floor
 from vol2vol.recipes.recipe import Recipe, load_recipe

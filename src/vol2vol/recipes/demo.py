@@ -184,7 +184,8 @@ def _planned(part: Part, assembly: Assembly, strategy: str) -> Result:
 
 def _predicted(out: Path, part: Part, planned: Result) -> Result:
     """Predict one volume and fill in its row: cost, distance from `exact`, distance from the known answer."""
-    from vol2vol.bundles import find_bundle, load_bundle
+    from vol2vol.bundles import load_bundle
+    from vol2vol.checkpoints import find_bundle
     from vol2vol.prediction import PredictSettings, predict, predicting
 
     tile = part.tiles[planned.strategy]

@@ -20,12 +20,13 @@ _MODEL = "model.yaml"
 """The file by which a bundle is known; `vol2vol.bundles` brings torch with it, which volumes do not need."""
 
 
-def load_model(path: str | Path, which: str = "last", *, device: str = "cpu") -> Bundle:
-    """Load a model, or one of a run (`last`, `best`, `epoch-0005`); nothing in its files is executed.
+def load_model(path: str | Path, which: str = "auto", *, device: str = "cpu") -> Bundle:
+    """Load a model, or one of a run (see `find_bundle`); nothing in its files is executed.
 
     Raises `NotFound` listing what there is, `Unreadable` where a file is damaged, `BadInput` where it does not fit.
     """
-    from vol2vol.bundles import find_bundle, load_bundle
+    from vol2vol.bundles import load_bundle
+    from vol2vol.checkpoints import find_bundle
 
     return load_bundle(find_bundle(path, which), device)
 
@@ -66,7 +67,8 @@ def _predicted(volume: Volume) -> dict[str, Any]:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    from vol2vol.bundles import describe_bundle, find_bundle
+    from vol2vol.bundles import describe_bundle
+    from vol2vol.checkpoints import find_bundle
     from vol2vol.recipes.cost import run_cost
 
     models = sorted(p.name for p in folder.glob("models/epoch-*") if (p / _MODEL).is_file())

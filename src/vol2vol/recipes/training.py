@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from torch import Tensor
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, find_bundle, load_bundle
+from vol2vol.bundles import Bundle, load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity, fixed
@@ -112,10 +113,7 @@ def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
 def _segmenters(settings: Recipe, channels: dict[str, int]) -> dict[str, Bundle]:
     """Open the segmenters that a cycleGAN is told to heed; they bring their domain's intensities."""
     named: dict[str, str] = {str(domain): path for domain, path in settings.cyclegan.segmenters.items()}
-    found = {
-        domain: load_bundle(find_bundle(path, "best" if (Path(path) / "models").is_dir() else "last"))
-        for domain, path in named.items()
-    }
+    found = {domain: load_bundle(find_bundle(path)) for domain, path in named.items()}
     for domain, bundle in found.items():
         net: Any = bundle.network("forward")
         if net.describe()["name"] != "segmenter" or (net.dims, net.in_channels) != (settings.dims, channels[domain]):

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from vol2vol.bundles import find_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.tasks import Judge, Task
@@ -78,6 +78,8 @@ def fit(
     """
     provenance = dict(provenance or {})
     provenance.setdefault("recipe", {"train": settings.model_dump(mode="json")})
+    if isinstance(task, Judge):
+        provenance["judged_by"] = task.criterion
     delivery = Delivery(
         intensity=intensity, channels=task.channels(), calibration=calibration or {}, provenance=provenance
     )
@@ -97,7 +99,7 @@ def fit(
             trainer.fit(loop)
     else:
         log.info("%s has its %d epochs: raise epochs to go on", folder.path, settings.epochs)
-    return FitResult(folder.path, find_bundle(folder.path), read_log(folder.log))
+    return FitResult(folder.path, find_bundle(folder.path, "last"), read_log(folder.log))
 
 
 def _save_memory(task: Task, wanted: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import isfinite, nan
 
-from vol2vol.bundles import describe_bundle, find_bundle, load_bundle
+from vol2vol.bundles import describe_bundle, load_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.prediction import Prediction, PredictSettings, predicting
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from vol2vol.bundles import find_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vol2vol.bundles import find_bundle
+from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.cycle import cycle_error, quantised
