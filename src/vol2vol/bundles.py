@@ -27,6 +27,7 @@ from vol2vol import nets
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.modelfile import MODEL, SCHEMA, Direction, read_model
+from vol2vol.volumes.addresses import local_path
 
 WEIGHTS = "weights.safetensors"
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
@@ -70,7 +71,7 @@ def save_bundle(
     Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
     `CannotWrite` where the disk refuses.
     """
-    path = Path(path)
+    path = local_path(path, "a model")
     _make_way(path, overwrite)
     directions = {d: networks[d] for d in DIRECTIONS if d in networks}
     meta: dict[str, Any] = {
@@ -164,7 +165,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     Raises `NotFound` where there is none, `Unreadable` where a file is damaged, `BadInput` where it
     belongs to another program or a newer version, or where weights and networks do not fit each other.
     """
-    path = Path(path)
+    path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
     digest = _hash(meta, weights)
     networks = {}
@@ -252,7 +253,7 @@ def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
 
 def describe_bundle(path: str | Path) -> dict[str, Any]:
     """Return what `model.yaml` says, with hash and number of weights, without building a network."""
-    path = Path(path)
+    path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
     count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["directions"]}
     return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}

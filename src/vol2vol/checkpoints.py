@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vol2vol.errors import BadInput, NotFound
 from vol2vol.modelfile import MODEL, read_model
+from vol2vol.volumes.addresses import local_path
 
 
 def find_bundle(path: str | Path, which: str | int = "auto") -> Path:
@@ -16,7 +17,7 @@ def find_bundle(path: str | Path, which: str | int = "auto") -> Path:
     `epoch-0005` or 5. `auto` is the best where its task judged every epoch on held-out data, as segmenters do, and
     otherwise the last. Raises `NotFound` listing what there is, `BadInput` where a bundle is to be picked from.
     """
-    path = Path(path)
+    path = local_path(path, "a model")
     if (path / MODEL).is_file():
         if which not in ("auto", "last"):
             raise BadInput(f"{path} is one model, not a run of several: leave out --checkpoint {which}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vol2vol.cli import parse, show
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
 from vol2vol.volumes import open_finished
+from vol2vol.volumes.addresses import local_path
 
 if TYPE_CHECKING:
     from vol2vol.metrics.comb import CombReport, CombRow
@@ -108,6 +108,7 @@ def _comb(row: CombRow) -> str:
 
 def _refuse_plot(path: str, *, overwrite: bool) -> None:
     """Raise, before anything is measured, unless a picture may be written to a path."""
+    local_path(path, "a picture")
     if not path.endswith(".png"):
         raise BadInput(f"--plot {path}: name a .png file")
     if os.path.lexists(path) and not overwrite:
@@ -119,6 +120,6 @@ def _plot(path: str, reports: list[Any]) -> None:
 
     rows = [row for report in reports for row in report.to_dict()["rows"] if "profile" in row]
     try:
-        Path(path).write_bytes(seam_profiles(rows))
+        local_path(path, "a picture").write_bytes(seam_profiles(rows))
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written ({error.strerror}): choose another place") from None

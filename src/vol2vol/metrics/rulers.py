@@ -16,6 +16,7 @@ from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.encoder import Encoder, Lesson, Trained
+from vol2vol.volumes.addresses import local_path
 
 SCHEMA = 1
 MODEL, WEIGHTS = "encoder.yaml", "weights.safetensors"
@@ -27,7 +28,7 @@ def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False)
     Raises `AlreadyExists` where something is in the way (with `overwrite`: where it is no encoder), `CannotWrite`
     where the disk refuses.
     """
-    path = Path(path)
+    path = local_path(path, "an encoder")
     if path.exists() and not (overwrite and (path / MODEL).is_file()):
         raise AlreadyExists(f"{path} exists: choose another name, or allow overwriting an encoder")
     lesson = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(trained.lesson).items()}
@@ -63,7 +64,7 @@ def load_encoder(path: str | Path) -> Trained:
     Raises `NotFound` where there is none, `Unreadable` where a file is damaged or changed since, `BadInput` where it
     belongs to another program or a newer version.
     """
-    path = Path(path)
+    path = local_path(path, "an encoder")
     for name in (MODEL, WEIGHTS):
         if not (path / name).is_file():
             raise NotFound(f"{path} is no encoder: it holds no {name}")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound, Unreadable, one_line
 from vol2vol.metrics.inception import InceptionV3
+from vol2vol.volumes.addresses import is_web, local_path
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 """As published; the name ends in the first digits of the file's SHA-256."""
@@ -41,7 +42,7 @@ def load_inception(weights: str | Path | None = None, *, cache: Path | None = No
     damaged, `BadInput` where it holds another network.
     """
     name = URL if weights is None else str(weights)
-    path = fetch(name, cache or cache_folder()) if "://" in name else Path(name)
+    path = fetch(name, cache or cache_folder()) if is_web(name) else local_path(name, "a file of weights")
     if not path.is_file():
         raise NotFound(f"InceptionV3 weights are not at {path}: download {URL} once and give --weights FILE")
     check_hash(path)

@@ -17,6 +17,7 @@ from vol2vol.prediction.layout import Cost, Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.volumes import Stated
+from vol2vol.volumes.addresses import address
 
 TRIAL = 2.0e9
 """Operations of the tile that is timed: some tenths of a second on one core."""
@@ -43,7 +44,7 @@ def dry_run(
     job = Job.open(Request.of(model, input, settings, which, **stated))
     said = _expected(job)
     if settings.executor == "slurm":
-        said["script"] = submission(job, str(output), said["blocks"]).text
+        said["script"] = submission(job, address(output), said["blocks"]).text
     return said
 
 

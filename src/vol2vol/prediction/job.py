@@ -26,6 +26,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
 from vol2vol.volumes import Stated, Volume, open_finished
+from vol2vol.volumes.addresses import absolute
 from vol2vol.volumes.ledger import Ledger, refuse_other
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,8 @@ class Request:
         cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **stated: Unpack[Stated]
     ) -> Request:
         """Find the bundle, and make local paths absolute so that other processes find them."""
-        where = str(input) if "://" in str(input) or not str(input) else str(Path(input).absolute())
         bundle = str(find_bundle(model, which).absolute())
-        return cls(model=bundle, input=where, settings=settings, stated=stated)
+        return cls(model=bundle, input=absolute(input), settings=settings, stated=stated)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

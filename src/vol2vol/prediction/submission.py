@@ -11,7 +11,7 @@ from pathlib import Path
 from vol2vol.errors import CannotWrite
 from vol2vol.executors import slurm
 from vol2vol.prediction.job import Job
-from vol2vol.volumes.store import is_remote
+from vol2vol.volumes.addresses import absolute
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,9 @@ class Submission:
 
 def submission(job: Job, output: str, left: int) -> Submission:
     """Return the batch script for the blocks that are left."""
-    where = output if is_remote(output) else str(Path(output).absolute())
     rows = len(job.layout.rows(job.layout.blocks(), job.settings.workers))
     array = slurm.Array(
-        command=[sys.executable, "-m", "vol2vol.cli", "work", where, "--requeue"],
+        command=[sys.executable, "-m", "vol2vol.cli", "work", absolute(output), "--requeue"],
         tasks=max(1, min(job.settings.workers, rows, left)),
         options=job.settings.sbatch,
         name=f"vol2vol-{_plain(output)}",

@@ -20,6 +20,7 @@ from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import compute
 from vol2vol.volumes import Stated
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input
 
@@ -67,7 +68,7 @@ def predict(
     """
     began = time.monotonic()
     request = Request.of(model, input, settings or PredictSettings(), which, **stated)
-    output = str(output)
+    output = address(output)
     before, job = begin(request, output, overwrite=overwrite)
     blocks = job.layout.blocks()
     done = {block_name(box) for box in blocks} if before == "complete" else set()

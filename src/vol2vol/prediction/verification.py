@@ -19,6 +19,7 @@ from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated, open_volume, outputs
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def verify(
     Differences up to `tolerance` stored values count as equal: another device rounds otherwise. Raises `BadInput`,
     `Mismatch`.
     """
-    output = str(output)
+    output = address(output)
     if sample < 1:
         raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
     if not 0 <= tolerance < inf:

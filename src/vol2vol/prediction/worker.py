@@ -19,6 +19,7 @@ from vol2vol.prediction.job import Job
 from vol2vol.prediction.portions import Block, Portion
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import make
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def work(
     died are taken over after `stale` seconds. Where `stop` is set the block under way is finished, and no other begun.
     Raises `WorkerLost` naming a block on which several workers failed.
     """
+    output = address(output)
     if finished(output):
         return 0, True
     life = None

@@ -14,6 +14,7 @@ from vol2vol.preparation.layout import Layout
 from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Crop
 from vol2vol.volumes import Stated, Volume, open_finished
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.outputs import refuse_input
 
 WORKERS = 2
@@ -38,7 +39,7 @@ def prepare_volume(
     """
     if workers < 1:
         raise BadInput(f"{workers} workers prepare nothing: give --workers 1 or more")
-    outputs = preparation.outputs(str(output))
+    outputs = preparation.outputs(address(output))
     for place in outputs.values():
         refuse_input(str(input), place)
     with _opened(input, preparation, level, stated) as volume:

@@ -27,6 +27,7 @@ from vol2vol.recipes.probe import Network, Probe, Spread, Unmoved, accepted, mea
 from vol2vol.recipes.scene import Scene
 from vol2vol.recipes.twin import measure_twin
 from vol2vol.volumes import Volume
+from vol2vol.volumes.addresses import local_path
 
 LARGEST = 1 << 17
 """Voxels of a region up to which tiles are compared in double precision."""
@@ -87,12 +88,12 @@ def certify(
     then a claim to be checked. Files of torch.export (.pt2) and models of bioimage.io are read with `trust` only, since
     reading them may execute what is in them. Raises `BadInput`, `NotFound`, `Unreadable`.
     """
-    if isinstance(network, str | Path) and is_foreign(Path(network)):
-        opened = open_foreign(Path(network), trust=trust)
+    if isinstance(network, str | Path) and is_foreign(local_path(network, "a model")):
+        opened = open_foreign(local_path(network, "a model"), trust=trust)
         dims, channels, size = dims or opened.dims, channels or opened.channels, size or opened.size
         network = opened.network
     elif isinstance(network, str | Path):
-        network = load_bundle(find_bundle(Path(network), which))
+        network = load_bundle(find_bundle(network, which))
     intensity, patch = None, None
     if isinstance(network, Bundle):
         intensity = network.intensity["source" if direction == "forward" else "target"]

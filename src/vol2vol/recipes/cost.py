@@ -28,6 +28,7 @@ from vol2vol.tasks.pool import ImagePool
 from vol2vol.training import read_log
 from vol2vol.training.run import Run
 from vol2vol.volumes import Volume
+from vol2vol.volumes.addresses import local_path
 
 
 def recipe_cost(recipe: str | Path | Recipe, channels: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def model_cost(path: str | Path) -> dict[str, Any]:
 
 def run_cost(path: str | Path) -> dict[str, Any]:
     """Return what a run's networks cost and what its log measured: seconds, memory, hours to each saved checkpoint."""
-    run = Run(Path(path))
+    run = Run(local_path(path, "a run"))
     rows = read_log(run.log) if run.log.is_file() else []
     saved = sorted(int(p.name[6:]) for p in run.path.glob("models/epoch-*") if p.name[6:].isdigit())
     if saved:
@@ -175,7 +176,7 @@ def cost(path: str | Path) -> dict[str, Any]:
 
     Raises `NotFound` listing the recipes where a path is none of them.
     """
-    folder = Path(path)
+    folder = local_path(path, "a run, a model or a recipe")
     if (folder / "recipe.yaml").is_file():
         return run_cost(folder)
     return model_cost(folder) if folder.is_dir() else recipe_cost(path)

@@ -18,6 +18,7 @@ from vol2vol.study import UNTRANSLATED, Result, read_results, write_report, writ
 from vol2vol.study.results import RESULTS
 from vol2vol.training.memory import peak_memory
 from vol2vol.volumes import open_volume
+from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
 MARKER = "demo.json"
@@ -82,7 +83,7 @@ def run_demo(out: Path, *, quick: bool = False, progress: Say | None = None) -> 
     goes on where it stopped; `quick` is smaller and shorter, to see that all works. `progress` is told each stage.
     Raises `AlreadyExists` where `out` holds something else, `Mismatch` where it was begun with another `quick`.
     """
-    out, demo, say = Path(out), QUICK if quick else FULL, progress or log.info
+    out, demo, say = local_path(out, "a demo"), QUICK if quick else FULL, progress or log.info
     _begin(out, quick)
     _make_volumes(out, demo.shape, say)
     for part in demo.parts:

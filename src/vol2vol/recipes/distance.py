@@ -21,6 +21,7 @@ from vol2vol.metrics.rulers import load_encoder, save_encoder
 from vol2vol.metrics.weights import load_inception
 from vol2vol.recipes.evaluate import plain
 from vol2vol.volumes import Volume
+from vol2vol.volumes.addresses import local_path
 
 DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 
@@ -59,7 +60,7 @@ def ruler(
         raise BadInput("--weights belong to --features inception: leave one of them out")
     if features != "encoder":
         trained = load_encoder(features)
-    elif keep is not None and Path(keep).exists():
+    elif keep is not None and local_path(keep, "an encoder").exists():
         raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {keep}")
     else:
         trained = train_encoder(target, Lesson(planes=(cutting.axis,), crop=min(Lesson.crop, cutting.size)))

@@ -11,6 +11,7 @@ import yaml
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.volumes import Stated, Volume, open_volume
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
     """Describe a volume, a bundle or the folder of a run or a study as plain data; raises what opening it would."""
     if not str(path):
         raise NotFound("the path is empty: name a volume, a model, a run or a study")
-    folder = Path(path)
+    folder = Path(address(path))
     if (folder / _MODEL).is_file():
         from vol2vol.bundles import describe_bundle
         from vol2vol.recipes.cost import model_cost

@@ -17,6 +17,7 @@ from vol2vol.preparation.job import Progress
 from vol2vol.preparation.verb import WORKERS
 from vol2vol.recipes.yamlfiles import Shelf, explain
 from vol2vol.volumes import Stated
+from vol2vol.volumes.addresses import address, is_remote
 
 SHELF = Shelf(what="recipe", folder="preparations", example="split.gap=16", verb="recipes mitoem")
 Told = str | Path | Mapping[str, Any] | Preparation
@@ -120,8 +121,8 @@ class _Place:
 
 def _place(input: str | Path, told: Preparation, level: int | None) -> _Place:
     """Find the input; a file of its own goes before a name that the recipe knows."""
-    name = str(input)
-    there = "://" in name or Path(name).exists()
+    name = address(input)
+    there = is_remote(name) or Path(name).exists()
     source = None if there else told.inputs.get(name)
     if source is not None:
         told = told.model_copy(update={"voxel_size": source.voxel_size, "unit": source.unit})

@@ -8,6 +8,7 @@ from typing import Literal
 from vol2vol import nets
 from vol2vol.bundles import save_bundle
 from vol2vol.intensity import fixed
+from vol2vol.volumes.addresses import local_path
 
 
 def import_reference(file: str | Path, out: str | Path, *, dims: Literal[2, 3], overwrite: bool = False) -> Path:
@@ -16,7 +17,7 @@ def import_reference(file: str | Path, out: str | Path, *, dims: Literal[2, 3], 
     Loads tensors only. Wrong shapes, missing and unexpected entries raise `BadInput`. The reference code reads
     value/255 and stores 255 times the raw tanh, clipped here where it wrapped around there.
     """
-    network = nets.load_reference(file, dims)
+    network = nets.load_reference(local_path(file, "a model"), dims)
     arguments = network.describe()["arguments"]
     values = fixed(0, 255, network=(0.0, 1.0))
     return save_bundle(

@@ -22,6 +22,7 @@ from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import Jitter, Labelled, LabelledPatches, Patches, UnpairedPatches
 from vol2vol.tasks import Batch, CycleGAN, Segment, Task
 from vol2vol.volumes import Stated, Volume
+from vol2vol.volumes.addresses import local_path
 
 if TYPE_CHECKING:
     from vol2vol.training import FitResult
@@ -50,7 +51,7 @@ def train(
     """
     from vol2vol.training import fit
 
-    settings = load_recipe(recipe, tuple(overrides))
+    settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
     volumes = open_domains(source, target, stated, target_voxel_size)
     prepared = (segmentation if settings.task == "segment" else translation)(settings, volumes)
     return fit(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, get_args
 
 import yaml
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.volumes.addresses import local_path
 
 LONGEST = 80
 """Letters of a wrong value that a message repeats."""
@@ -48,7 +48,7 @@ class Shelf:
         if name in children:
             chain = " extends ".join((*children, name))
             raise BadInput(f"{self.what} {name} extends itself: {chain}; correct one of them")
-        path = Path(name)
+        path = local_path(name, f"a {self.what}")
         file = path if path.is_file() else self._folder / f"{name}.yaml"
         if not file.is_file():
             near = get_close_matches(name, self.names(), n=1)

@@ -18,6 +18,7 @@ from vol2vol.study.pictures import Group
 from vol2vol.study.results import RESULTS, UNTRANSLATED, Result, read_results
 from vol2vol.study.sheets import Sheet, Shown, svg
 from vol2vol.volumes import Volume, open_volume
+from vol2vol.volumes.addresses import local_path
 
 REPORT = "report.html"
 SHORT = 2000
@@ -66,7 +67,7 @@ def write_report(folder: str | Path) -> Path:
     they name: it can be made again anywhere, without the networks. Raises `NotFound` for a missing file and `BadInput`
     for results without a prediction.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "a report")
     results = read_results(folder)
     found = pictures.groups(results)
     if not found:

@@ -28,6 +28,7 @@ from vol2vol.study.rows import ROWS, Row, read_rows
 from vol2vol.study.seam_table import near_table, seam_table
 from vol2vol.study.sheets import Sheet, Shown
 from vol2vol.study.tables import TABLES, Table, write_tables
+from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
 FIRST = 3
@@ -79,7 +80,7 @@ def write_study_report(folder: str | Path) -> Path:
     the volumes only for pictures: what is no longer there is not shown. Raises `NotFound` without a rows file and
     `BadInput` for an empty or a foreign one.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "a study")
     rows = read_rows(folder)
     if not rows:
         raise BadInput(f"{folder / ROWS} is empty: no trial is over yet")

@@ -29,6 +29,7 @@ from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, open_run, read_log
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import load_state
+from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger("vol2vol.training")
 
@@ -87,7 +88,7 @@ def fit(
     if isinstance(task, Judge) and held_out is None:
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
-    folder, trainer = Run(Path(run)), _trainer(settings, Path(run))
+    folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
     if getattr(rank_zero_only, "rank", 0) == 0:
         task.check(tuple(data[0]["source"].shape[1:]))
         open_run(folder.path, provenance["recipe"], overwrite=overwrite)

@@ -12,12 +12,10 @@ from typing import Any, Literal
 
 from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
 from vol2vol.volumes import n5, ome
+from vol2vol.volumes.addresses import is_remote, is_web, join, parent, within
 from vol2vol.volumes.axes import natural
 from vol2vol.volumes.store import (
     ChunkedArray,
-    is_remote,
-    join,
-    parent,
     read_json,
     read_key,
     stamp_keys,
@@ -110,7 +108,7 @@ def _in_group(group: Node, level: int) -> Found:
         return Found(group.location, node, node)
     if not 0 <= level < len(levels):
         raise BadInput(f"{group.location} has no level {level}: choose 0 to {len(levels) - 1}")
-    node_at = read_node(join(group.location, levels[level]))
+    node_at = read_node(within(group.location, str(levels[level]), f"{group.location}, level {level},"))
     if node_at is None or node_at.array is None:
         raise Unreadable(f"{group.location} names a level {levels[level]!r} that is not there: restore it")
     return Found(group.location, node_at, group, image, image["datasets"][level] if image else None)
@@ -141,7 +139,7 @@ def _with_image(node: Node) -> Found:
 
 def _only_array(group: Node) -> Node:
     names = _arrays_inside(group)
-    if len(names) == 1 and (node := read_node(join(group.location, names[0]))) is not None:
+    if len(names) == 1 and (node := read_node(within(group.location, names[0]))) is not None:
         return node
     example = names[0] if names else "0"
     inside = f"holds the arrays {', '.join(names[:8])}" if names else "is a group without a list of its arrays"
@@ -176,7 +174,7 @@ def _walk(folder: Path, name: str, depth: int = 0) -> Iterator[str]:
 def _stored(found: Found) -> Stored:
     """Open the array with what its own attributes and the image it belongs to say."""
     node, holder, image = found.node, found.holder, found.image
-    writable = node.kind != "n5" and not node.location.startswith("http")
+    writable = node.kind != "n5" and not is_web(node.location)
     own = {"store_data_equal_to_fill_value": True} if writable else {}
     array = ChunkedArray(node.location, {"driver": node.kind, "open": True, **own})
     axes, size, unit = _n5_meaning(found) if node.kind == "n5" else _zarr_meaning(found)

@@ -14,11 +14,11 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
 from vol2vol.volumes import hdf5, mrc, omezarr, slices, tiff, tiffout
+from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import user_unit
 from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.omezarr import Layout
 from vol2vol.volumes.stated import Stated
-from vol2vol.volumes.store import is_remote
 from vol2vol.volumes.stored import Stored
 from vol2vol.volumes.volume import Volume
 
@@ -30,7 +30,7 @@ VOLUME_FORMATS = (
     "folder of TIFF slices",
     "HDF5 (file.h5:/dataset)",
     "MRC",
-    "s3:// and http(s):// Zarr and N5",
+    "s3://, gs:// and http(s):// Zarr and N5",
 )
 
 MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
@@ -47,7 +47,7 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
 
     Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
     """
-    name = str(path)
+    name = address(path)
     stored = _open(name, level=level)
     again = functools.partial(open_volume, name, level=level, **stated)
     try:
@@ -166,7 +166,7 @@ def create_volume(
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
     """
-    name, kind = str(path), np.dtype(dtype).newbyteorder("=")
+    name, kind = address(path), np.dtype(dtype).newbyteorder("=")
     voxels: Shape = tuple(int(n) for n in shape)
     size, place = tuple(float(value) for value in voxel_size), tuple(float(value) for value in offset)
     _check_request(name, voxels, kind, size, place)
@@ -188,7 +188,7 @@ def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -
     if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)
         tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **about)
-    elif name.rstrip("/\\").lower().endswith(".zarr") and not name.startswith("http"):
+    elif name.rstrip("/\\").lower().endswith(".zarr") and not is_web(name):
         omezarr.clear_group(name, overwrite=overwrite)
         omezarr.create_group(name, layout, **about)
     else:

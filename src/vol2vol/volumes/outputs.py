@@ -15,11 +15,12 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import tiffout
+from vol2vol.volumes.addresses import is_remote, is_web
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.omezarr import clear_group, erase
 from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.pyramid import Level
-from vol2vol.volumes.store import delete_all, is_remote, list_keys
+from vol2vol.volumes.store import delete_all, list_keys
 from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def clear_output(output: str) -> None:
         tiffout.refuse_foreign(Path(output))
         Ledger.of(output).remove()
         tiffout.delete_tiff(Path(output))
-    elif output.rstrip("/").lower().endswith(".zarr") and not output.startswith("http"):
+    elif output.rstrip("/").lower().endswith(".zarr") and not is_web(output):
         clear_group(output, overwrite=True)
 
 
@@ -94,7 +95,7 @@ def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sha
 
 def refuse_input(input: str, output: str) -> None:
     """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
-    if not input or "://" in output or "://" in input:
+    if not input or is_remote(output) or is_remote(input):
         return
     there = Path(output).resolve()
     source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input)).resolve()

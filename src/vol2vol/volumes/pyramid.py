@@ -10,6 +10,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.chunked import Node, read_node
 from vol2vol.volumes.ome import multiscale, version_of
 from vol2vol.volumes.omezarr import Layout, write_group
@@ -93,7 +94,7 @@ def build_pyramid(path: str, levels: int | None = None) -> int:
     goes on until a level fits into one chunk. Memory: one shard and eight chunks. The list of levels is written last,
     so a reader never sees an unfinished one; starting again gives the same bytes.
     """
-    location = str(path)
+    location = address(path)
     made = coarser_levels(location, levels)
     list_levels(location, [])
     for level in made:

@@ -33,7 +33,9 @@ class Image:
     """tifffile's letters; `Q` where the file does not say."""
     dtype: np.dtype
     offset: int | None
-    """Where the voxels begin, where all of them lie in one run."""
+    """Where the voxels begin, where all of them lie in one run of the file that was opened."""
+    files: Sequence[Path]
+    """The files they lie in."""
 
     @property
     def leading(self) -> Shape:
@@ -56,7 +58,18 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> Image:
         kept = 0 if prod(shape) > prod(first.keyframe.shape) else len(shape) - len(first.keyframe.shape)
         shape, axes, offset = (len(alike), *shape[kept:]), "Q" + axes[kept:], None
     pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for one in alike for page in one.pages]
-    found = Image(pages=pages, keyframe=first.keyframe, shape=tuple(shape), axes=axes, dtype=first.dtype, offset=offset)
+    files = sorted({Path(page.parent.filehandle.path) for page in pages if page is not None})
+    if [file.name for file in files] != [path.name]:
+        offset = None  # tifffile counts it in the file of the page, which is another
+    found = Image(
+        pages=pages,
+        keyframe=first.keyframe,
+        shape=tuple(shape),
+        axes=axes,
+        dtype=first.dtype,
+        offset=offset,
+        files=files,
+    )
     if offset is None and prod(found.leading) != len(pages):
         raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
     return found

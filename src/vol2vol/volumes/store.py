@@ -1,7 +1,7 @@
 """Everything tensorstore opens: keys and chunked arrays in folders, on S3 and behind HTTP.
 
-A location is a local path or an `s3://bucket/key` or `http(s)://host/path` address. On S3 the endpoint comes from
-`AWS_ENDPOINT_URL`; where no credentials are configured, requests are anonymous.
+A location is a local path or an address (`addresses.py`). On S3 the endpoint comes from `AWS_ENDPOINT_URL`; where no
+credentials are configured, requests are anonymous. Google's storage finds its own credentials.
 """
 
 from __future__ import annotations
@@ -14,38 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
+from vol2vol.errors import CannotWrite, Unreadable, UserError, one_line
+from vol2vol.volumes.addresses import is_remote, is_web, join, kvstore
 from vol2vol.volumes.leftovers import empty_leftovers
 from vol2vol.volumes.stored import Slices
 
 CACHE_BYTES = 16 << 20
 """Shard indices and chunks kept by tensorstore, per process; it takes about four times as much memory to do so."""
-
-
-def is_remote(location: str) -> bool:
-    """Say whether a location is an address rather than a path."""
-    return location.startswith(("s3://", "http://", "https://"))
-
-
-def join(location: str, *parts: str) -> str:
-    """Return the location of something inside another one."""
-    inner = "/".join(part.strip("/") for part in parts if part.strip("/"))
-    if not inner:
-        return location
-    return f"{location.rstrip('/')}/{inner}" if is_remote(location) else str(Path(location) / inner)
-
-
-def parent(location: str) -> str:
-    """Return the location that holds this one, or "" at the top of a bucket or host."""
-    if is_remote(location):
-        above = location.rstrip("/").rpartition("/")[0]
-        return above if urlsplit(above).netloc else ""
-    above = str(Path(location).resolve().parent)
-    return "" if above == str(Path(location).resolve()) else above
 
 
 def context() -> Any:
@@ -67,45 +45,11 @@ def _context() -> tuple[int, Any]:
         "cache_pool": {"total_bytes_limit": CACHE_BYTES},
         "data_copy_concurrency": {"limit": threads},
         "file_io_concurrency": {"limit": 2 * threads},
+        "gcs_request_retries": retries,
         "http_request_retries": retries,
         "s3_request_retries": retries,
     }
     return os.getpid(), ts.Context(limits)
-
-
-def _kvstore(location: str) -> dict[str, Any]:
-    """Return the tensorstore specification of a location."""
-    if not is_remote(location):
-        if os.sep != "\\" and "\\" in str(Path(location).resolve()):  # tensorstore would take it for a separator
-            raise BadInput(f"{location} holds a backslash, which Zarr and N5 cannot have here: write / instead")
-        return {"driver": "file", "path": Path(location).resolve().as_posix().rstrip("/") + "/"}
-    if not location.startswith("s3://"):
-        address = urlsplit(location)
-        return {
-            "driver": "http",
-            "base_url": f"{address.scheme}://{address.netloc}",
-            "path": unquote(address.path).rstrip("/") + "/",
-        }
-    bucket, _, key = location.removeprefix("s3://").partition("/")
-    spec: dict[str, Any] = {"driver": "s3", "bucket": bucket, "path": key.strip("/") + "/" if key.strip("/") else ""}
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        spec["endpoint"] = endpoint.rstrip("/")
-        spec["aws_region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    if not _has_credentials():
-        spec["aws_credentials"] = {"type": "anonymous"}
-    return spec
-
-
-def _has_credentials() -> bool:
-    """Say whether AWS credentials are configured in the environment or the home folder."""
-    names = (
-        "AWS_ACCESS_KEY_ID",
-        "AWS_PROFILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-    )
-    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    return any(os.environ.get(name) for name in names) or file.is_file()
 
 
 def refusal(location: str, error: Exception, *, writing: bool = False) -> UserError:
@@ -126,7 +70,12 @@ def refusal(location: str, error: Exception, *, writing: bool = False) -> UserEr
 def _keys(location: str) -> Any:
     import tensorstore as ts
 
-    return ts.KvStore.open(_kvstore(location), context=context()).result()
+    try:
+        return ts.KvStore.open(kvstore(location), context=context()).result()
+    except UserError:
+        raise
+    except ValueError as error:
+        raise refusal(location, error) from error
 
 
 def read_key(location: str, key: str) -> bytes | None:
@@ -187,7 +136,7 @@ def _make_way(location: str, keys: Iterable[str]) -> None:
 
 
 def list_keys(location: str, prefix: str = "") -> list[str]:
-    """Return all keys below a location that start with a prefix, relative to it; S3 and local folders only."""
+    """Return all keys below a location that start with a prefix, relative to it; not behind HTTP."""
     import tensorstore as ts
 
     store = _keys(location)
@@ -201,10 +150,10 @@ def list_keys(location: str, prefix: str = "") -> list[str]:
 def stamp_keys(location: str, most: int = 20_000) -> str:
     """Return a digest that changes when keys below a location appear, vanish or are written anew.
 
-    Local: sizes and times of files. S3: versions of objects. Of more than `most` keys (a fiftieth of it on S3) an even
+    Local: sizes and times of files. Buckets: versions of objects. Of more than `most` keys (a fiftieth there) an even
     selection is looked at; nothing is known behind HTTP, or where a bucket may not be listed.
     """
-    if location.startswith("http"):
+    if is_web(location):
         return ""
     remote = is_remote(location)
     try:
@@ -262,7 +211,7 @@ class ChunkedArray:
         if writing:
             _make_way(location, ["zarr.json", ".zarray"])
         try:
-            self._array = ts.open({**spec, "kvstore": _kvstore(location)}, context=context()).result()
+            self._array = ts.open({**spec, "kvstore": kvstore(location)}, context=context()).result()
         except (ValueError, OSError) as error:
             raise refusal(location, error, writing=writing) from error
         self.shape = tuple(int(n) for n in self._array.domain.shape)

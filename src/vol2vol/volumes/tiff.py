@@ -18,6 +18,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
+from vol2vol.volumes.addresses import within
 from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.series import image_of
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
@@ -133,6 +134,8 @@ def open_tiff(path: Path) -> Stored:
     try:
         with _whole(path):
             root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
+            if root is not None:
+                _refuse_outside(path, root)
             series = file.series
             len(file.pages)
         image = image_of(path, series)
@@ -151,7 +154,7 @@ def open_tiff(path: Path) -> Stored:
         "unit": unit,
         "offset": ome.offset_from_xml(root, unit) if root is not None else {},
         "attrs": ome.attrs_from_xml(root) if root is not None else {},
-        "stamp": lambda: stamp([path]),
+        "stamp": lambda: stamp(image.files),
     }
     if image.offset is not None:
         file.close()
@@ -161,6 +164,15 @@ def open_tiff(path: Path) -> Stored:
     chunks = (1,) * len(image.leading) + reader.chunks
     read = _by_page(reader, image.leading)
     return Stored(dtype=image.dtype, chunks=chunks, read=read, close=file.close, **facts)
+
+
+def _refuse_outside(path: Path, root: Any) -> None:
+    """Raise `BadInput` where OME-XML names a file outside the folder of this one as a part of the image."""
+    for uuid in root.iter():
+        name = uuid.get("FileName", "") if str(uuid.tag).endswith("UUID") else ""
+        itself = uuid.text == root.get("UUID") or name.lower() == path.name.lower()
+        if name and not itself:
+            within(path.parent, name, path)
 
 
 @contextmanager

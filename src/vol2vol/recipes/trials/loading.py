@@ -13,6 +13,7 @@ from vol2vol.errors import BadInput
 from vol2vol.recipes.trials.picking import check_picks
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.yamlfiles import Shelf, explain
+from vol2vol.volumes.addresses import local_path
 
 SHELF = Shelf(what="study", folder="studies", example="translators.flat.seeds=[0,1]", verb="study phantom --print")
 
@@ -29,7 +30,7 @@ def load_study(name: str | Path | Study, overrides: tuple[str, ...] = (), data: 
     """
     told = name.model_dump(mode="json") if isinstance(name, Study) else SHELF.load(str(name))
     if data is not None:
-        told["data"] = str(Path(data).absolute())
+        told["data"] = str(local_path(data, "the folder of volumes").absolute())
     for override in overrides:
         SHELF.change(told, override)
     called = name.name if isinstance(name, Study) else name

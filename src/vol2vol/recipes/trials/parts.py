@@ -30,6 +30,7 @@ from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import answered
 from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
 from vol2vol.volumes import Volume, create_volume, open_finished
+from vol2vol.volumes.addresses import address, is_remote
 
 FOLDER = "domains"
 JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
@@ -193,7 +194,8 @@ def _for_masks(step: Crop | Resample) -> Crop | Resample:
 
 def located(study: Study, path: str) -> str:
     """Return where a domain's file lies; raise `NotFound`, naming the cure, where a local one is not there."""
-    if "://" in path:
+    path = address(path)
+    if is_remote(path):
         return path
     there = Path(study.data) / path
     if not Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", str(there))).exists():

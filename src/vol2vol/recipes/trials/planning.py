@@ -25,6 +25,7 @@ from vol2vol.recipes.trials.parts import Parts, check_data, check_patches, learn
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.recipes.trials.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
 from vol2vol.study.rows import ROWS, read_rows
+from vol2vol.volumes.addresses import local_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def plan_study(
     check_data(settings)
     check_patches(settings)
     check_trainings(settings)
-    rows = read_rows(out) if out is not None and (Path(out) / ROWS).is_file() else []
+    rows = read_rows(out) if out is not None and (local_path(out, "a study") / ROWS).is_file() else []
     done = {row.trial for row in rows if row.status == "done"}
     prices = dict(_prices(settings))
     first = checkpoint_trials(settings)

@@ -25,6 +25,7 @@ from vol2vol.recipes.trials.trials import PICKED, Trial, baseline_trials, checkp
 from vol2vol.study.conditions import reference
 from vol2vol.study.rows import ROWS, Row, append_row, read_rows, read_sums
 from vol2vol.training.run import write_text
+from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
 STUDY = "study.yaml"
@@ -67,7 +68,7 @@ def run_study(
     `key.sub=value` changes. Trials that are done are not done again, failed ones are; what fails, fails alone. Raises
     `NotFound` for missing volumes, `Mismatch` where the folder holds another study, `BadInput` for what does not fit.
     """
-    settings, out, say = load_study(study, tuple(overrides), data), Path(out), progress or log.info
+    settings, out, say = load_study(study, tuple(overrides), data), local_path(out, "a study"), progress or log.info
     check_data(settings)
     check_patches(settings)
     check_trainings(settings)

@@ -17,6 +17,7 @@ from vol2vol.recipes.trials.trials import baseline_trials, checkpoint_trials, pi
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.study.report import REPORT
 from vol2vol.study.rows import ROWS, read_rows
+from vol2vol.volumes.addresses import local_path
 
 
 def study_standing(folder: str | Path) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def study_standing(folder: str | Path) -> dict[str, Any]:
 
     Raises `Unreadable` where the study's own copy of its settings is damaged.
     """
-    folder = Path(folder)
+    folder = local_path(folder, "a study")
     study = _kept(folder / STUDY)
     rows = {row.trial: row for row in read_rows(folder)} if (folder / ROWS).is_file() else {}
     first = checkpoint_trials(study)
