@@ -10,7 +10,8 @@ import tyro
 
 from vol2vol.cli import parse, seams_, show
 from vol2vol.errors import BadInput
-from vol2vol.volumes import Volume, open_finished
+from vol2vol.volumes import Volume, open_together
+from vol2vol.volumes.opening import open_member
 
 
 def run(words: list[str]) -> None:
@@ -34,7 +35,8 @@ def run(words: list[str]) -> None:
 
 
 def _pair(first: str, second: str, about: parse.Metadata) -> tuple[Volume, Volume]:
-    return open_finished(first, **about.keywords()), open_finished(second, **about.keywords())
+    one, other = open_together([first, second], **about.keywords())
+    return one, other
 
 
 def _fidelity(
@@ -158,8 +160,8 @@ def _asked(choice: _Choice, by: _Near, about: parse.Metadata) -> dict[str, Any]:
     level, told = choice.level(), about.keywords()
     return {
         "threshold": level,
-        "validation": choice.validation and tuple(open_finished(path, **told) for path in choice.validation),
-        "seams": by.seams and open_finished(by.seams, **told),
+        "validation": choice.validation and tuple(open_member(path, **told) for path in choice.validation),
+        "seams": by.seams and open_member(by.seams, **told),
         "near": NEAR if by.near is None else by.near,
     }
 
@@ -200,7 +202,7 @@ def _distance(
     from vol2vol.metrics.patches import Cutting
     from vol2vol.recipes.distance import evaluate_distance, ruler
 
-    before, after, real = (open_finished(path, **about.keywords()) for path in (source, output, target))
+    before, after, real = open_together([source, output, target], **about.keywords())
     cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)
     by = ruler(features, real, cutting, weights=weights, keep=keep)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vol2vol.cli import parse, show
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
-from vol2vol.volumes import open_finished
+from vol2vol.volumes import open_together
 from vol2vol.volumes.addresses import local_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def seams(
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
-    opened = [open_finished(path, **about.keywords()) for path in (volume, source) if path is not None]
+    opened = open_together((path for path in (volume, source) if path is not None), **about.keywords())
     found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -52,6 +52,11 @@ class Request:
         """Find the bundle, and make local paths absolute so that other processes find them."""
         bundle = str(find_bundle(model, which).absolute())
         return cls(model=bundle, input=absolute(input), settings=settings, stated=stated)
+
+    def choosing(self, record: Mapping[str, Any]) -> Request:
+        """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
+        given: Any = {key: value for key, value in self.stated.items() if value is not None}
+        return replace(self, stated={**(record.get("chosen") or {}), **given})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -119,7 +124,7 @@ class Job:
     def continued(cls, request: Request, plan: dict[str, Any], output: str, *, device: str | None = None) -> Job:
         """Open the job of a ledger's plan; raise `Mismatch` unless the request means the same prediction."""
         Ledger.of(output).refuse_spoiled()
-        job = cls.open(request, Layout.from_dict(plan["layout"]), device=device)
+        job = cls.open(request.choosing(plan), Layout.from_dict(plan["layout"]), device=device)
         refuse_other(plan, job.record(), output)
         return replace(job, begun=plan["begun"])
 
@@ -244,6 +249,7 @@ class Job:
         """Return what decides every voxel of the output; also what a second start is compared with."""
         return {
             "version": vol2vol.__version__,
+            **({"chosen": dict(self.source.chosen)} if self.source.chosen else {}),
             "input": self.fingerprint,
             "model": self.bundle.hash,
             "settings": self.settings.model_dump(exclude=set(_NOT_BYTES)),

@@ -130,7 +130,7 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
-        job = Job.open(request, Layout.from_dict(made["layout"]))
+        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]))
         refuse_other(made, job.record(), output)
         ledger.remove()
         log.info("%s is complete: nothing to do", output)

@@ -115,7 +115,7 @@ def _reopened(
             f"(input {said['input_name']}, model {said['model'][:12]})"
         )
     settings = PredictSettings(**said["settings"], device=device)
-    request = Request.of(model, input, settings, which, **stated)
+    request = Request.of(model, input, settings, which, **stated).choosing(said)
     job = Job.open(request, Layout.from_dict(said["layout"]))
     now = job.record()
     if said["version"] != now["version"]:

@@ -44,7 +44,8 @@ def prepare_volume(
         refuse_input(str(input), place)
     with _opened(input, preparation, level, stated) as volume:
         asked = _first(volume, preparation)
-        record = {"version": vol2vol.__version__, "input": volume.fingerprint(), KEY: preparation.record()}
+        chosen = {"chosen": dict(volume.chosen)} if volume.chosen else {}
+        record = {"version": vol2vol.__version__, **chosen, "input": volume.fingerprint(), KEY: preparation.record()}
         records = {part: {**record, "part": part} for part in outputs}
         before = {part: {} if overwrite else found_before(outputs[part], records[part]) for part in outputs}
         steps = next((said["steps"] for said in before.values() if said), None)

@@ -11,7 +11,8 @@ from typing import Any, Unpack
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, fixed, measure
 from vol2vol.recipes.recipe import DataSettings
-from vol2vol.volumes import Stated, Volume, open_finished
+from vol2vol.volumes import Stated, Volume
+from vol2vol.volumes.opening import open_member, refuse_idle_time
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
@@ -19,19 +20,26 @@ Paths = str | Path | Sequence[str | Path]
 
 def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
     """Open one or more volumes; `stated` describes those whose files do not."""
+    volumes = _members(paths, stated)
+    refuse_idle_time(volumes, stated)
+    return volumes
+
+
+def _members(paths: Paths, stated: Stated) -> list[Volume]:
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
         raise BadInput("a domain needs at least one volume: name them after --source and --target")
-    return [open_finished(name, **stated) for name in names]
+    return [open_member(name, **stated) for name in names]
 
 
 def open_domains(
     source: Paths, target: Paths, stated: Stated, target_voxel_size: Sequence[float] | None
 ) -> dict[str, list[Volume]]:
     """Open the volumes of both domains; `target_voxel_size` is that of the target, where it differs."""
-    size = target_voxel_size or stated.get("voxel_size")
-    about: Stated = {**stated, "voxel_size": size}
-    return {"source": open_domain(source, **stated), "target": open_domain(target, **about)}
+    about: Stated = {**stated, "voxel_size": target_voxel_size or stated.get("voxel_size")}
+    volumes = {"source": _members(source, stated), "target": _members(target, about)}
+    refuse_idle_time([*volumes["source"], *volumes["target"]], stated)
+    return volumes
 
 
 def channels_of(domain: str, volumes: list[Volume]) -> int:

@@ -48,7 +48,8 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
         from vol2vol.recipes.trials.standing import study_standing
 
         return study_standing(folder)
-    volume = open_volume(path, **stated)
+    about: Stated = {**stated, "time": stated.get("time") or 0}
+    volume = open_volume(path, **about)
     found = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
         found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"

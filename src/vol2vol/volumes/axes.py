@@ -84,17 +84,20 @@ def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
 
 
 def settle_time(name: str, count: int, given: int | None) -> int:
-    """Return which of a volume's time points is meant, from 0; raise `BadInput` naming `--time` where it is open."""
-    if given is None and count > 1:
+    """Return which of a volume's time points is meant, from 0; of a single one, that, whichever is given.
+
+    Raises `BadInput` naming `--time` where it is open, or where there is none of this number.
+    """
+    if count == 1 and (given is None or given >= 0):
+        return 0
+    if given is None:
         raise BadInput(
             f"{name} has {count} time points: choose one with --time 0 to --time {count - 1}, "
             "or, where that axis is depth, say so with --axes"
         )
-    if given is not None and not 0 <= given < count:
-        if count == 1:
-            raise BadInput(f"{name} has one time point, 0, and no {given}: leave out --time")
+    if not 0 <= given < count:
         raise BadInput(f"{name} has {count} time points and no {given}: choose one with --time 0 to --time {count - 1}")
-    return given or 0
+    return given
 
 
 def _guess(name: str, axes: str, shape: Shape) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -47,14 +47,29 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
 
     Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
     """
+    volume = _volume(path, level, stated)
+    refuse_idle_time([volume], stated)
+    return volume
+
+
+def _volume(path: str | Path, level: int, stated: Stated) -> Volume:
+    """Open a volume; one with a single time point whichever is asked for."""
     name = address(path)
     stored = _open(name, level=level)
-    again = functools.partial(open_volume, name, level=level, **stated)
     try:
-        return Volume(stored, reopen=again, **stated)
+        return Volume(stored, reopen=functools.partial(_volume, name, level, stated), **stated)
     except BadInput:
         stored.close()
         raise
+
+
+def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
+    """Raise `BadInput` where a time point is asked for and no volume has several."""
+    time = stated.get("time") or 0
+    if time and all(volume.time_points == 1 for volume in volumes):
+        for volume in volumes:
+            volume.close()
+        raise BadInput(f"{volumes[0].path} has one time point, 0, and no {time}: leave out --time")
 
 
 def open_finished(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
@@ -62,11 +77,29 @@ def open_finished(path: str | Path, *, level: int = 0, **stated: Unpack[Stated])
 
     Raises also `Unreadable` where it says that writing it has not come to its end: what is missing would read as 0.
     """
-    volume = open_volume(path, level=level, **stated)
+    return _finished(open_volume(path, level=level, **stated))
+
+
+def open_together(paths: Iterable[str | Path], **stated: Unpack[Stated]) -> list[Volume]:
+    """Open volumes that are used together as `open_finished` does.
+
+    `time` picks from those that have several time points: a mask or a prediction of one goes with a movie.
+    """
+    volumes = [open_member(path, **stated) for path in paths]
+    refuse_idle_time(volumes, stated)
+    return volumes
+
+
+def open_member(path: str | Path, **stated: Unpack[Stated]) -> Volume:
+    """Open one of several volumes that are used together: with a single time point, it goes with any of another."""
+    return _finished(_volume(path, 0, stated))
+
+
+def _finished(volume: Volume) -> Volume:
     if verb := unfinished(volume):
         volume.close()
         raise Unreadable(
-            f"{path} is not finished: run the same vol2vol {verb} again, which continues it, and then this"
+            f"{volume.path} is not finished: run the same vol2vol {verb} again, which continues it, and then this"
         )
     return volume
 

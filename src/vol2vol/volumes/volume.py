@@ -106,6 +106,11 @@ class Volume:
         return "z" not in self.axes
 
     @property
+    def chosen(self) -> Stated:
+        """Which part of its file it is, as keywords of `open_volume`; nothing where it is all of it."""
+        return {"time": self.time} if self.time_points > 1 else {}
+
+    @property
     def chunks(self) -> Shape:
         """Voxels along Z, Y, X that are read at once."""
         return tuple(self._along(self._stored.chunks, axis) for axis in "zyx")

@@ -29,8 +29,9 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import answered
 from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
-from vol2vol.volumes import Volume, create_volume, open_finished
+from vol2vol.volumes import Stated, Volume, create_volume, open_together
 from vol2vol.volumes.addresses import address, is_remote
+from vol2vol.volumes.opening import open_member
 
 FOLDER = "domains"
 JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
@@ -159,7 +160,7 @@ def _phantom(about: Domain, look: str | None) -> Origin:
 
 def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Origin:
     """Return a file after the domain's steps; of a mask, those that say where voxels are."""
-    volume = open_finished(located(study, path), axes=about.axes, voxel_size=about.voxel_size, unit=about.unit)
+    volume = open_member(located(study, path), **_stated(about))
     steps: tuple[Step, ...] = about.steps
     if labels:
         steps = (Binarise(), *(_for_masks(step) for step in steps if isinstance(step, Crop | Resample)))
@@ -174,6 +175,10 @@ def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Or
         dtype=chain.dtype,
         voxel_size=chain.look.voxel_size,
     )
+
+
+def _stated(about: Domain) -> Stated:
+    return {"axes": about.axes, "voxel_size": about.voxel_size, "unit": about.unit, "time": about.time}
 
 
 def origin_of(volume: Volume) -> Origin:
@@ -214,8 +219,10 @@ def check_data(study: Study) -> None:
         for part in get_args(PartName):
             own = about.part(part)
             files += [path for path in (own.image, own.mask) if path]
-        for path in dict.fromkeys(files):
-            located(study, path)
+        there = [located(study, path) for path in dict.fromkeys(files)]
+        if there and about.time:
+            for volume in open_together(there, **_stated(about)):
+                volume.close()
         for part in get_args(PartName):
             Parts(study, Path()).shape(name, part)
             _check_shapes(study, name, part)

@@ -101,6 +101,8 @@ class Domain(Settings):
     voxel_size: tuple[float, float, float] | None = None
     """Z, Y, X, of files that do not say."""
     unit: str | None = None
+    time: int | None = None
+    """Which of several time points, from 0, of files that have them."""
 
     @field_validator("parts", mode="before")
     @classmethod
