@@ -21,7 +21,7 @@ from vol2vol.volumes.store import (
     stamp_keys,
     write_json,
 )
-from vol2vol.volumes.stored import Stored
+from vol2vol.volumes.stored import READ_ERRORS, Stored
 
 Kind = Literal["zarr3", "zarr", "n5"]
 FORMATS = {"zarr3": "Zarr 3", "zarr": "Zarr 2", "n5": "N5"}
@@ -78,7 +78,7 @@ def open_chunked(location: str, *, level: int) -> Stored | None:
         return None if found is None else _stored(found)
     except UserError:
         raise
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except READ_ERRORS as error:
         raise Unreadable(
             f"{location} has metadata that make no sense ({one_line(error, 300)}): correct its JSON files"
         ) from error

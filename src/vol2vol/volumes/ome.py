@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vol2vol.errors import Unreadable, one_line
+from vol2vol.files import parse_json
 from vol2vol.volumes.axes import convert, known_unit
 
 CREATOR = "_creator"
@@ -201,7 +202,7 @@ def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
     """Return the attributes kept in an OME-XML document by `xml_with_attrs`."""
     for note in root.iterfind(f"{{*}}StructuredAnnotations/*[@Namespace='{NAMESPACE}']"):
         try:
-            value = json.loads(note.findtext("{*}Value", "{}"))
+            value = parse_json(note.findtext("{*}Value", "{}"))
         except ValueError:
             value = None
         return value if isinstance(value, dict) else {}

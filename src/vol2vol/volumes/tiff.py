@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.errors import NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_regular
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome
 from vol2vol.volumes.addresses import within
@@ -113,6 +114,7 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
     import tifffile
 
+    check_regular(path)
     file = None
     try:
         file = tifffile.TiffFile(path)
@@ -132,19 +134,23 @@ def open_tiff(path: Path) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
     file = open_tags(path)
     try:
-        with _whole(path):
-            root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
-            if root is not None:
-                _refuse_outside(path, root)
-            series = file.series
-            len(file.pages)
-        image = image_of(path, series)
-        size, unit = size_of(file, root)
-    except READ_ERRORS as error:
+        return _stored(path, file)
+    except BaseException as error:
         file.close()
-        if isinstance(error, (BadInput, Unreadable)):
+        if isinstance(error, UserError) or not isinstance(error, READ_ERRORS):
             raise
         raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
+
+
+def _stored(path: Path, file: tifffile.TiffFile) -> Stored:
+    with _whole(path):
+        root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
+        if root is not None:
+            _refuse_outside(path, root)
+        series = file.series
+        len(file.pages)
+    image = image_of(path, series)
+    size, unit = size_of(file, root)
     facts: dict[str, Any] = {
         "path": str(path),
         "format": "OME-TIFF" if root is not None else "TIFF",
