@@ -16,7 +16,7 @@ from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import ome
-from vol2vol.volumes.chunked import read_node
+from vol2vol.volumes.nodes import read_node
 from vol2vol.volumes.store import (
     ChunkedArray,
     delete_all,

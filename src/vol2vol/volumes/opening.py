@@ -24,7 +24,7 @@ from vol2vol.volumes.stored import READ_ERRORS, Stored
 from vol2vol.volumes.volume import Volume
 
 VOLUME_FORMATS = (
-    "OME-Zarr 0.4 and 0.5",
+    "OME-Zarr 0.1 to 0.6",
     "Zarr 2 and 3",
     "N5",
     "TIFF",
