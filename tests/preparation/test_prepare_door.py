@@ -128,7 +128,7 @@ BAD = {
         ["constant.zarr is 7 throughout"],
     ),
     "range of NaN": (["odd.zarr", "out.zarr", "--dtype", "uint8", "--range", "minmax"], ["odd.zarr", "nan"]),
-    "channel": (["em.zarr", "out.zarr", "--channels", "1"], ["channel 1 is not there"]),
+    "channel": (["em.zarr", "out.zarr", "--channels", "1"], ["no channel '1', it has one channel, 0"]),
     "split too long": (["em.zarr", "out.zarr", "--split", "a=9,b=9"], ["a 9, b 9 voxels", "12 along z"]),
     "split of too much": (["em.zarr", "out.zarr", "--split", "a=0.9,b=0.9"], ["do not fit"]),
     "split of nothing": (["em.zarr", "out.zarr", "--split", "a=0.01,b=0.9"], ["do not fit", "a 0"]),

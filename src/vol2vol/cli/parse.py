@@ -37,11 +37,27 @@ class Metadata:
     """unit of the voxel size, such as nanometer."""
     time: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """which of several time points, counted from 0."""
+    channels: Annotated[str | None, tyro.conf.arg(metavar="C[,C...]")] = None
+    """which channels, by name or by number from 0, such as 0,2 or DAPI."""
+    pattern: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """which files of a folder of images are one stack: {z}, {c} and {t} stand for the numbers of plane, channel and
+    time point, * for anything, such as 'cell_z{z}_c{c}.tif'."""
+    image: Annotated[str | None, tyro.conf.arg(metavar="IMAGE")] = None
+    """which image of a TIFF that holds several, by name or by number from 0."""
 
     def keywords(self) -> Stated:
         """Return the keywords by which verbs take it."""
         size = show.numbers(self.voxel_size, "--voxel-size")
-        return {"axes": self.axes, "voxel_size": size, "unit": self.unit, "time": self.time}
+        channels = None if self.channels is None else [name.strip() for name in self.channels.split(",")]
+        return {
+            "axes": self.axes,
+            "voxel_size": size,
+            "unit": self.unit,
+            "time": self.time,
+            "channels": channels,
+            "pattern": self.pattern,
+            "image": self.image,
+        }
 
 
 About = tyro.conf.OmitArgPrefixes[Metadata]

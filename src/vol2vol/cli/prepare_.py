@@ -25,8 +25,6 @@ def run(words: list[str]) -> None:
 class Flags:
     """A recipe as flags; its steps are taken in the order in which they stand here."""
 
-    channels: parse.Text = None
-    """keep these channels, such as 0,2."""
     crop: parse.Text = None
     """content, or a box in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
     background: parse.Text = None
@@ -64,7 +62,6 @@ class Flags:
         """Return what the flags say as a recipe's data, for the schema to judge."""
         self._refuse_alone()
         steps = [
-            _step("channels", keep=_whole(self.channels, "--channels")),
             _step("crop", box=self.crop, background=_range(self.background, "--background"), margin=self.margin),
             _step("binarise", here=self.binarise, ids=_whole(self.ids, "--ids"), above=self.above),
             _step("resample", voxel_size=show.numbers(self.resample, "--resample"), method=self.method),

@@ -11,24 +11,25 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
-from vol2vol.files import check_regular
+from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, mrc, omezarr, slices, tiff, tiffout
+from vol2vol.volumes import hdf5, mrc, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.addresses import address, is_remote, is_web
-from vol2vol.volumes.axes import user_unit
+from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.omezarr import Layout
+from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated
-from vol2vol.volumes.stored import READ_ERRORS, Stored
+from vol2vol.volumes.stored import Stored
 from vol2vol.volumes.volume import Volume
 
 VOLUME_FORMATS = (
-    "OME-Zarr 0.1 to 0.6",
+    "OME-Zarr 0.4 and 0.5",
     "Zarr 2 and 3",
     "N5",
     "TIFF",
-    "folder of TIFF slices",
+    "PNG and JPEG",
+    "folder of TIFF, PNG or JPEG slices",
     "HDF5 (file.h5:/dataset)",
     "MRC",
     "s3://, gs:// and http(s):// Zarr and N5",
@@ -43,8 +44,9 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
 
     `axes` (letters of `tczyx` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
     metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `time` picks
-    one of several time points, from 0; `level` picks from a multiscale image. What `create_volume` made can be written
-    to as well.
+    one of several time points, from 0; `channels` some of the channels, `image` one image of a TIFF that holds several,
+    `pattern` the files of a folder; `level` picks from a multiscale image. What `create_volume` made can be written to
+    as well.
 
     Raises `NotFound`, `Unreadable`, and `BadInput` naming the flag that mends it.
     """
@@ -56,18 +58,15 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
 def _volume(path: str | Path, level: int, stated: Stated) -> Volume:
     """Open a volume; one with a single time point whichever is asked for."""
     name = address(path)
-    again = functools.partial(_volume, name, level, stated)
+    stored = _open(name, level, stated)
     try:
-        stored = _open(name, level=level)
-        try:
-            return Volume(stored, reopen=again, **stated)
-        except BaseException:
-            stored.close()
-            raise
-    except UserError:
+        if (channels := stated.get("channels")) is not None:
+            axes = settle_axes(name, stored.axes, stored.shape, stated.get("axes"))
+            stored = some_channels(stored, axes, channels)
+        return Volume(stored, reopen=functools.partial(_volume, name, level, stated), **stated)
+    except BadInput:
+        stored.close()
         raise
-    except (*READ_ERRORS, MemoryError) as error:
-        raise Unreadable(f"{name} cannot be opened ({one_line(error, 300)}): restore or re-save it") from error
 
 
 def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
@@ -117,39 +116,54 @@ def unfinished(volume: Volume) -> str:
     return next((verb for verb, how in said.items() if isinstance(how, dict) and how.get("complete") is False), "")
 
 
-def _open(name: str, *, level: int) -> Stored:
+def _open(name: str, level: int, stated: Stated) -> Stored:
     """Find the format of a path by its address, its suffix or what is inside."""
     if not name:
         raise NotFound("the path of a volume is empty: name a file, a folder or an address")
+    chosen: dict[str, Any] = {key: stated.get(key) for key in ("pattern", "image") if stated.get(key) is not None}
     if is_remote(name):
         stored = open_chunked(name, level=level)
         if stored is None:
             raise NotFound(f"{name} holds no Zarr or N5: check the address (and, for s3://, AWS_ENDPOINT_URL)")
-        return stored
+        return _as_it_is(stored, chosen)
     if named := hdf5.NAME.fullmatch(name):
         _exists(Path(named["file"]))
         if Path(named["file"]).is_file():
             _only_one(name, level)
-            return hdf5.open_hdf5(name)
+            return _as_it_is(hdf5.open_hdf5(name), chosen)
     path = Path(name)
     _exists(path)
     if path.is_dir():
         stored = open_chunked(name, level=level)
         if stored is not None:
-            return stored
+            return _as_it_is(stored, chosen)
         _only_one(name, level)
-        return slices.open_folder(path)
-    return _open_file(path, level)
+        pattern = chosen.pop("pattern", None)
+        return _as_it_is(slices.open_folder(path, pattern), chosen)
+    return _open_file(path, level, chosen, stated.get("axes"))
 
 
-def _open_file(path: Path, level: int) -> Stored:
+def _open_file(path: Path, level: int, chosen: dict[str, Any], axes: str | None) -> Stored:
     if path.suffix.lower() in mrc.SUFFIXES:
         _only_one(str(path), level)
-        return mrc.open_mrc(path)
-    if path.suffix.lower() in tiff.SUFFIXES or _starts(path) in tiffout.MAGIC:
+        return _as_it_is(mrc.open_mrc(path), chosen)
+    start = _starts(path)
+    if path.suffix.lower() in tiff.SUFFIXES or start in tiffout.MAGIC:
         _only_one(str(path), level)
-        return tiff.open_tiff(path)
+        return _as_it_is(tiff.open_tiff(path, image=chosen.pop("image", None), axes=axes), chosen)
+    if path.suffix.lower() in pictures.SUFFIXES or start.startswith(pictures.MAGIC):
+        _only_one(str(path), level)
+        return _as_it_is(pictures.open_picture(path), chosen)
     raise BadInput(f"{path} is in no format that can be read: convert it to one of {', '.join(VOLUME_FORMATS[:-1])}")
+
+
+def _as_it_is(stored: Stored, chosen: dict[str, Any]) -> Stored:
+    """Return an opened array; raise `BadInput` where the user chose something in it that its kind does not have."""
+    kinds = {"pattern": "a folder of images", "image": "a TIFF"}
+    for key in chosen:
+        stored.close()
+        raise BadInput(f"{stored.path} is not {kinds[key]}: leave out --{key}")
+    return stored
 
 
 def _starts(path: Path) -> bytes:
@@ -166,8 +180,7 @@ def _only_one(name: str, level: int) -> None:
 
 
 def _exists(path: Path) -> None:
-    """Raise `NotFound`, with the nearest names, unless something is at a path; `Unreadable` for pipes and devices."""
-    check_regular(path)
+    """Raise `NotFound`, with the nearest names in the same folder, unless there is something at a path."""
     try:
         if path.exists():
             return

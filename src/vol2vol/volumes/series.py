@@ -13,6 +13,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
+from vol2vol.volumes.ometiff import listed
 
 if TYPE_CHECKING:
     import tifffile
@@ -43,20 +44,27 @@ class Image:
         return self.shape[: len(self.shape) - len(self.keyframe.shape)]
 
 
-def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> Image:
+def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bool = False, ndim: int = 0) -> Image:
     """Return the image of a TIFF: its first series, or where there are several alike, all of them, one behind another.
 
-    Pyramids, masks, thumbnails and pictures of labels are left aside. Raises `BadInput` naming the first series that is
-    not like the first one, or where pages are missing between others.
+    Pyramids, masks, thumbnails and pictures of labels are left aside. Series that are images in their own right
+    (`named`: OME-TIFF) are stacked only where the user states as many axes (`ndim`) as the stack has. Raises `BadInput`
+    naming the images, the first series that is not like the first one, or where pages are missing between others.
     """
     first = series[0]
     alike = [first, *(one for one in series[1:] if not _extra(one, first))]
-    for number, one in enumerate(alike, start=1):
-        _same(path, number, one, first)
+    for one in alike:
+        _same(path, series.index(one), one, first)
     shape, axes, offset = tuple(first.shape), first.axes, first.dataoffset
     if len(alike) > 1:
         kept = 0 if prod(shape) > prod(first.keyframe.shape) else len(shape) - len(first.keyframe.shape)
         shape, axes, offset = (len(alike), *shape[kept:]), "Q" + axes[kept:], None
+        if named and ndim != len(shape):
+            stack = {2: "zyx", 3: "czyx", 4: "tczyx"}.get(len(shape) - 1, "zyx")
+            raise BadInput(
+                f"{path} holds {len(alike)} images of one shape, such as stage positions: choose one with --image, "
+                f"{listed(series)}; or, where they are the planes of one stack, give --axes {stack}"
+            )
     pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for one in alike for page in one.pages]
     files = sorted({Path(page.parent.filehandle.path) for page in pages if page is not None})
     if [file.name for file in files] != [path.name]:
@@ -91,7 +99,10 @@ def _same(path: Path, number: int, one: tifffile.TiffPageSeries, first: tifffile
     ):
         if now != was:
             says = "" if what.startswith("tiling") else f" ({now}, the first has {was})"
-            raise BadInput(f"{path}: its image {number} has another {what}{says}: re-save those you need as one stack")
+            raise BadInput(
+                f"{path}: its image {number} (counted from 0) has another {what}{says}: choose one with --image, such "
+                "as --image 0, or re-save those you need as one stack"
+            )
 
 
 def _packing(series: tifffile.TiffPageSeries) -> str:

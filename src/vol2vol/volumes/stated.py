@@ -17,3 +17,10 @@ class Stated(TypedDict, total=False):
     """Unit of length, such as `nanometer` or `um`."""
     time: int | None
     """Which of several time points, from 0."""
+    channels: Sequence[int | str] | None
+    """Which channels, in this order: names, or numbers from 0."""
+    pattern: str | None
+    """Which files of a folder are the planes of one stack, such as `cell_z{z}_c{c}.tif`: `{z}`, `{c}` and `{t}` stand
+    for the numbers of planes, channels and time points, `*` for anything."""
+    image: int | str | None
+    """Which image of a file that holds several (OME-TIFF): its name, or its number from 0."""

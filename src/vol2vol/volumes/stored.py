@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +13,15 @@ import numpy as np
 from vol2vol.geometry import Shape
 
 READ_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    LookupError,
     OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
     ValueError,
-    lzma.LZMAError,
+    RuntimeError,
+    LookupError,
+    EOFError,
     struct.error,
     zlib.error,
 )
-"""What the readers of damaged files raise, at open and at read: nonsense in a file becomes any of these in a library.
-
-Memory that runs out is none of them: a smaller box may be read.
-"""
+"""What the readers of damaged files raise."""
 
 Slices = tuple[slice, ...]
 
@@ -65,6 +54,8 @@ class Stored:
     """Whether only whole shards (or chunks) may be written."""
     levels: Sequence[Mapping[str, Any]] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    channel_names: Sequence[str] = ()
+    """One per channel; empty where the format does not say."""
     read: Callable[[Slices], np.ndarray]
     stamp: Callable[[], Any]
     """Plain data that changes when the stored array is changed by others, without reading it."""

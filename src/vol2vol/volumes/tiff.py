@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vol2vol.errors import NotFound, Unreadable, UserError, one_line
-from vol2vol.files import check_regular
+from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.geometry import Shape, ceil_div
-from vol2vol.volumes import ome
-from vol2vol.volumes.addresses import within
+from vol2vol.volumes import ome, ometiff
 from vol2vol.volumes.axes import known_unit
-from vol2vol.volumes.series import image_of
+from vol2vol.volumes.series import Image, image_of
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 from vol2vol.volumes.tiffout import store_attrs
 
@@ -114,7 +112,6 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
     import tifffile
 
-    check_regular(path)
     file = None
     try:
         file = tifffile.TiffFile(path)
@@ -130,55 +127,51 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     return file
 
 
-def open_tiff(path: Path) -> Stored:
-    """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip."""
+def open_tiff(path: Path, *, image: int | str | None = None, axes: str | None = None) -> Stored:
+    """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip.
+
+    Of several images, `image` chooses one by its name or its number from 0; with as many `axes` as they have together,
+    images of one shape are a stack.
+    """
     file = open_tags(path)
     try:
-        return _stored(path, file)
-    except BaseException as error:
+        with _whole(path):
+            root, series = ometiff.described(path, file, image, alone=axes is not None)
+            len(file.pages)
+        pages = image_of(path, series, named=root is not None, ndim=len((axes or "").strip()))
+        size, unit = size_of(file, root)
+    except READ_ERRORS as error:
         file.close()
-        if isinstance(error, UserError) or not isinstance(error, READ_ERRORS):
+        if isinstance(error, (BadInput, Unreadable)):
             raise
         raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
+    facts = _facts(path, root, pages, size, unit)
+    if pages.offset is not None:
+        file.close()
+        return _mapped(path, np.dtype(file.byteorder + pages.dtype.char), pages.offset, facts)
+    reader = SegmentReader(pages.pages, pages.keyframe)
+    weakref.finalize(reader, file.close)
+    chunks = (1,) * len(pages.leading) + reader.chunks
+    read = _by_page(reader, pages.leading)
+    return Stored(dtype=pages.dtype, chunks=chunks, read=read, close=file.close, **facts)
 
 
-def _stored(path: Path, file: tifffile.TiffFile) -> Stored:
-    with _whole(path):
-        root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
-        if root is not None:
-            _refuse_outside(path, root)
-        series = file.series
-        len(file.pages)
-    image = image_of(path, series)
-    size, unit = size_of(file, root)
-    facts: dict[str, Any] = {
+def _facts(path: Path, root: Any, pages: Image, size: dict[str, float], unit: str) -> dict[str, Any]:
+    """Return what is known of a TIFF's image without reading it, as keywords of `Stored`."""
+    letters = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in pages.axes)
+    count = pages.shape[letters.index("c")] if "c" in letters else 1
+    return {
         "path": str(path),
         "format": "OME-TIFF" if root is not None else "TIFF",
-        "shape": image.shape,
-        "axes": "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in image.axes),
+        "shape": pages.shape,
+        "axes": letters,
         "voxel_size": size,
         "unit": unit,
         "offset": ome.offset_from_xml(root, unit) if root is not None else {},
         "attrs": ome.attrs_from_xml(root) if root is not None else {},
-        "stamp": lambda: stamp(image.files),
+        "channel_names": ometiff.channel_names(root, pages.keyframe, count),
+        "stamp": lambda: stamp(pages.files),
     }
-    if image.offset is not None:
-        file.close()
-        return _mapped(path, np.dtype(file.byteorder + image.dtype.char), image.offset, facts)
-    reader = SegmentReader(image.pages, image.keyframe)
-    weakref.finalize(reader, file.close)
-    chunks = (1,) * len(image.leading) + reader.chunks
-    read = _by_page(reader, image.leading)
-    return Stored(dtype=image.dtype, chunks=chunks, read=read, close=file.close, **facts)
-
-
-def _refuse_outside(path: Path, root: Any) -> None:
-    """Raise `BadInput` where OME-XML names a file outside the folder of this one as a part of the image."""
-    for uuid in root.iter():
-        name = uuid.get("FileName", "") if str(uuid.tag).endswith("UUID") else ""
-        itself = uuid.text == root.get("UUID") or name.lower() == path.name.lower()
-        if name and not itself:
-            within(path.parent, name, path)
 
 
 @contextmanager
@@ -268,3 +261,9 @@ def size_of(file: tifffile.TiffFile, root: Any) -> tuple[dict[str, float], str]:
     if metadata.get("spacing"):
         size["z"] = abs(float(metadata["spacing"]))
     return {a: float(f"{value:.9g}") for a, value in size.items()}, unit
+
+
+def size_of_page(path: Path) -> tuple[dict[str, float], str]:
+    """Return the voxel size that the first page of a TIFF states, without its OME-XML."""
+    with open_tags(path) as file:
+        return size_of(file, None)

@@ -101,6 +101,11 @@ class Volume:
         return self.shape[0]
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """One name per channel, `red, green, blue` for colours; empty where the file does not say."""
+        return tuple(self._stored.channel_names)
+
+    @property
     def is_2d(self) -> bool:
         """Say whether it is stored without a z axis."""
         return "z" not in self.axes
@@ -229,6 +234,7 @@ class Volume:
             "format": self._stored.format,
             "shape": list(self.shape),
             "axes": self.axes,
+            "channels": list(self.channel_names),
             "dtype": str(self.dtype),
             "voxel_size": list(self.voxel_size),
             "unit": self.unit,
