@@ -311,5 +311,7 @@ def test_n5_written_by_tensorstore_with_channels(tmp_path):
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/a.n5/x/"}, "metadata": metadata}
     stack = np.random.default_rng(0).integers(-999, 999, (2, 11, 13, 17)).astype("i2")
     ts.open({**spec, "create": True}).result()[...] = stack.T
-    volume = open_volume(tmp_path / "a.n5" / "x", voxel_size=(1, 1, 1))
+    with pytest.raises(BadInput, match=r"names only some of its axes \(xy\?\?\) .* such as --axes xyzc"):
+        open_volume(tmp_path / "a.n5" / "x", voxel_size=(1, 1, 1))
+    volume = open_volume(tmp_path / "a.n5" / "x", axes="xyzc", voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(volume.read(WHOLE), stack)

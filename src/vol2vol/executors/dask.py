@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost, one_line
 from vol2vol.executors.local import FATAL, always
+from vol2vol.files import read_text
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -116,7 +118,7 @@ def _slurm_cluster(path: Path) -> Any:
     except ImportError:
         raise NotFound(f"a SLURM cluster for Dask needs the package dask-jobqueue: {CURE}") from None
     try:
-        arguments = yaml.safe_load(path.read_text())
+        arguments = plainyaml.load(read_text(path))
     except (OSError, yaml.YAMLError) as error:
         raise BadInput(
             f"{path} cannot be read ({one_line(error, 300)}): give a YAML file of SLURMCluster arguments"

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, one_line
+from vol2vol.files import read_text
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.encoder import Encoder, Lesson, Trained
 from vol2vol.volumes.addresses import local_path
@@ -95,7 +96,7 @@ def load_encoder(path: str | Path) -> Trained:
 
 def _meta(file: Path) -> dict[str, Any]:
     try:
-        meta = plainyaml.load(file.read_text(encoding="utf-8"))
+        meta = plainyaml.load(read_text(file))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise Unreadable(f"{file} is not YAML ({one_line(error, 120)}): train the encoder again") from None
     schema = meta.get("schema") if isinstance(meta, dict) else None

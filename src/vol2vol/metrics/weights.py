@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shutil
 import tempfile
@@ -13,11 +12,11 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlparse
 
-import torch
 from torch import Tensor
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound, Unreadable, one_line
 from vol2vol.metrics.inception import InceptionV3
+from vol2vol.nets.stored import load_tensors
 from vol2vol.volumes.addresses import is_web, local_path
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -100,10 +99,7 @@ def check_hash(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a state dict, without executing anything."""
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise Unreadable(f"{path} holds no weights ({one_line(error, 120)}): download {URL} again") from None
+    held = load_tensors(path, f"download {URL} again")
     if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
         raise BadInput(f"{path} holds no state dict: give the file of {URL}")
     return held

@@ -6,8 +6,6 @@ convolution, norm, inner block, transposed convolution and norm under fixed numb
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound
+from vol2vol.nets.stored import load_tensors
 from vol2vol.nets.unet import UNet
 
 _COUNTER = "num_batches_tracked"
@@ -29,13 +28,7 @@ def load_reference(path: str | Path, dims: int) -> UNet:
     path = Path(path)
     if not path.is_file():
         raise NotFound(f"{path} is not a file: give the .pth of one generator, such as latest_net_G_A.pth")
-    try:
-        with warnings.catch_warnings():  # torch warns of pickles of strangers before it refuses them
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as why:
-        raise Unreadable(f"{path} is not a PyTorch file of plain tensors: give the .pth of one generator") from why
-    return from_reference(state, dims)
+    return from_reference(load_tensors(path, "give the .pth of one generator"), dims)
 
 
 def from_reference(state: Mapping[str, Any], dims: int) -> UNet:

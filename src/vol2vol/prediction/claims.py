@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vol2vol.errors import UserError, WorkerLost
+from vol2vol.files import parse_json
 from vol2vol.volumes.ledger import Ledger
 from vol2vol.volumes.store import delete_keys, exchange_key, read_key, write_key
 
@@ -125,7 +126,7 @@ def _bytes(claim: dict[str, Any]) -> bytes:
 def _parse(text: bytes | None) -> dict[str, Any]:
     """Return a claim; a damaged one is nobody's."""
     try:
-        claim = json.loads(text or b"{}")
+        claim = parse_json(text or b"{}")
     except ValueError:
         return {}
     return claim if isinstance(claim, dict) and isinstance(claim.get("tries", 0), int) else {}

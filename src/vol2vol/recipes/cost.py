@@ -21,6 +21,7 @@ from vol2vol import nets, plainyaml
 from vol2vol.bundles import load_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, one_line
+from vol2vol.files import read_text
 from vol2vol.prediction.layout import Layout, floor
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.tasks import CycleGAN, Segment, Task
@@ -184,7 +185,7 @@ def cost(path: str | Path) -> dict[str, Any]:
 
 def _read_recipe(path: Path) -> Any:
     try:
-        return plainyaml.load(path.read_text(encoding="utf-8"))
+        return plainyaml.load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path} is not YAML: restore the file") from None
 

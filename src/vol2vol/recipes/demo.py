@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable
+from vol2vol.files import parse_json, read_text
 from vol2vol.geometry import Shape
 from vol2vol.metrics.fidelity import differences
 from vol2vol.study import UNTRANSLATED, Result, read_results, write_report, write_results
@@ -108,7 +109,7 @@ def _begin(out: Path, quick: bool) -> None:
     marker = out / MARKER
     try:
         if marker.is_file():
-            begun = json.loads(marker.read_text(encoding="utf-8"))
+            begun = parse_json(read_text(marker))
             if begun.get("quick") is not quick:
                 raise Mismatch(
                     f"{out} was begun {'with' if begun.get('quick') else 'without'} --quick: "

@@ -18,13 +18,17 @@ from typing import Any
 import torch
 import yaml
 
+from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.files import check_zip, read_bytes, real_path
 from vol2vol.geometry import Shape
 from vol2vol.recipes.probe import Network
 
 log = logging.getLogger(__name__)
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
 """What bioimage.io calls the description of a model."""
+WEIGHTS = 64 << 30
+"""Bytes of the largest file of weights."""
 CODE = (".pt", ".pth", ".onnx", ".ckpt")
 AXES = {"bcyx": 2, "bczyx": 3}
 
@@ -57,6 +61,7 @@ def open_foreign(path: Path, *, trust: bool) -> Foreign:
         )
     if not path.exists():
         raise NotFound(f"{path} does not exist")
+    check_zip(path)
     if not trust:
         raise BadInput(
             f"{path}: reading such a file may execute what is in it: add --trust if you know who made it "
@@ -133,7 +138,7 @@ def _described(path: Path) -> str | None:
 
 def _description(path: Path, name: str) -> Mapping[str, Any]:
     try:
-        said = yaml.safe_load(_member(path, name).decode("utf-8"))
+        said = plainyaml.load(_member(path, name).decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path}: {name} is not YAML: download it again") from None
     if not isinstance(said, dict) or not isinstance(said.get("weights"), dict | None):
@@ -153,11 +158,11 @@ def _member(path: Path, name: str) -> bytes:
             return file.read(str(inside))
     folder = path if path.is_dir() else path.parent
     found = folder / inside
-    if not found.resolve().is_relative_to(folder.resolve()):
+    if not real_path(found).is_relative_to(real_path(folder)):
         raise BadInput(f"{path} refers to {name}, a link that leads out of it: put the file itself there")
     if not found.is_file():
         raise NotFound(f"{path} lacks {name}: download it again")
-    return found.read_bytes()
+    return read_bytes(found, WEIGHTS)
 
 
 def _input(path: Path, said: Mapping[str, Any]) -> tuple[int, int, Shape | None]:

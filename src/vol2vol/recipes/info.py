@@ -10,6 +10,7 @@ import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.files import read_text
 from vol2vol.volumes import Stated, Volume, open_volume
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.opening import unfinished
@@ -83,7 +84,7 @@ def _run(folder: Path) -> dict[str, Any]:
     if models:
         found["model"] = describe_bundle(find_bundle(folder))
     try:
-        found["recipe"] = plainyaml.load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        found["recipe"] = plainyaml.load(read_text(folder / "recipe.yaml"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{folder / 'recipe.yaml'} is not YAML: restore the file") from None
     found["cost"] = run_cost(folder)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.files import read_text
 from vol2vol.volumes.addresses import local_path
 
 LONGEST = 80
@@ -55,7 +56,7 @@ class Shelf:
             hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(self.names())}"
             raise NotFound(f"{self.what} {name!r} is neither a file nor a shipped {self.what}: {hint}")
         try:
-            data = plainyaml.load(file.read_text(encoding="utf-8"))
+            data = plainyaml.load(read_text(path) if path.is_file() else file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise Unreadable(f"{self.what} {name} is not YAML: {one_line(error)}") from None
         if not isinstance(data, dict):

@@ -11,6 +11,7 @@ import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
+from vol2vol.files import read_text, real_path
 
 STUDY = "study.yaml"
 
@@ -31,15 +32,15 @@ def read_declared(folder: Path) -> Declared:
     """Read `study.yaml`; without one, a study is called as its folder. Raises `Unreadable`."""
     path = folder / STUDY
     if not path.is_file():
-        return Declared(name=folder.resolve().name)
+        return Declared(name=real_path(folder).name)
     try:
-        told = plainyaml.load(path.read_text(encoding="utf-8"))
+        told = plainyaml.load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Unreadable(f"{path} is damaged ({str(error).splitlines()[0]}): restore it, or start anew") from None
     told = told if isinstance(told, dict) else {}
     picks = [one for one in told.get("picks") or [] if isinstance(one, dict) and one.get("by")]
     return Declared(
-        name=str(told.get("name") or folder.resolve().name),
+        name=str(told.get("name") or real_path(folder).name),
         about=str(told.get("about") or ""),
         picks=[(str(one["by"]), bool(one.get("lowest", True))) for one in picks],
         lines=_lines(told),

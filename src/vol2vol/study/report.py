@@ -10,6 +10,7 @@ from typing import Any
 
 import vol2vol
 from vol2vol.errors import BadInput
+from vol2vol.files import real_path
 from vol2vol.plans import Plan
 from vol2vol.study import figures, pictures, planes, words
 from vol2vol.study.logs import Curves, read_curves
@@ -81,7 +82,7 @@ def _page(folder: Path, results: Sequence[Result], found: Sequence[Group]) -> st
     trainings = [_training(folder, run) for run in dict.fromkeys(r.run for r in results if r.run)]
     return render(
         "report.html",
-        folder=folder.resolve(),
+        folder=real_path(folder),
         source=_facts(folder, best.source),
         target=_facts(folder, best.target),
         answer=_facts(folder, best.answer),
@@ -138,7 +139,7 @@ def _facts(folder: Path, path: str) -> Facts | None:
     return Facts(
         path=path,
         name=path.rstrip("/").rpartition("/")[2],
-        absolute=str((folder / path).resolve()),
+        absolute=str(real_path(folder / path)),
         shape=words.sizes(volume.spatial),
         dtype=str(volume.dtype),
         voxel=f"{words.sizes(tuple(volume.voxel_size))} {unit}",

@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound, one_line
+from vol2vol.files import parse_json
 
 SCHEMA = 1
 ROWS = "rows.jsonl"
@@ -149,7 +150,7 @@ def _last_byte(path: Path) -> bytes:
 
 def _row(line: bytes, where: str) -> Row | None:
     try:
-        data: dict[str, Any] = json.loads(line)
+        data: dict[str, Any] = parse_json(line)
     except ValueError:
         return None
     schema = data.pop("schema", None) if isinstance(data, dict) else None

@@ -20,6 +20,7 @@ import yaml
 from vol2vol import plainyaml
 from vol2vol.bundles import plain
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.files import read_text
 
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
 """All that a run writes, and all that overwriting deletes."""
@@ -105,7 +106,7 @@ def _clear(path: Path) -> None:
 
 def _compare(run: Run, wanted: Mapping[str, Any]) -> None:
     try:
-        begun = dict(_leaves(plainyaml.load(run.recipe.read_text(encoding="utf-8"))))
+        begun = dict(_leaves(plainyaml.load(read_text(run.recipe))))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{run.recipe} is not YAML: restore it or allow overwriting the run") from None
     now = dict(_leaves(wanted))

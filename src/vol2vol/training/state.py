@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from vol2vol.errors import BadInput, CannotWrite, Unreadable, one_line
+from vol2vol.errors import BadInput, CannotWrite, one_line
+from vol2vol.nets.stored import load_tensors
 
 SCHEMA = 1
 
@@ -32,11 +32,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
-        cure = "allow overwriting to start again; its models still predict"
-        raise Unreadable(f"{path} is damaged ({one_line(error, 80)}): {cure}") from None
+    state = load_tensors(path, "allow overwriting to start again; its models still predict")
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path} is not a state this vol2vol reads: use the version that began the run")
     return state

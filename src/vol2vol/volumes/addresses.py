@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from vol2vol.errors import BadInput
+from vol2vol.files import real_path
 
 REMOTE = ("s3", "gs", "http", "https")
 """Schemes that tensorstore reads; all but http and https can be written to."""
@@ -98,8 +99,8 @@ def parent(location: str) -> str:
     if is_remote(location):
         above = location.rstrip("/").rpartition("/")[0]
         return above if urlsplit(above).netloc else ""
-    above = str(Path(location).resolve().parent)
-    return "" if above == str(Path(location).resolve()) else above
+    here = real_path(location)
+    return "" if here.parent == here else str(here.parent)
 
 
 def within(folder: str | Path, name: str, holder: str | Path = "") -> str:
@@ -125,9 +126,9 @@ def within(folder: str | Path, name: str, holder: str | Path = "") -> str:
 def kvstore(location: str) -> dict[str, Any]:
     """Return the tensorstore specification of a location; a folder's ends in a slash."""
     if not is_remote(location):
-        if os.sep != "\\" and "\\" in str(Path(location).resolve()):  # tensorstore would take it for a separator
+        if os.sep != "\\" and "\\" in str(real_path(location)):  # tensorstore would take it for a separator
             raise BadInput(f"{location} holds a backslash, which Zarr and N5 cannot have here: write / instead")
-        return {"driver": "file", "path": Path(location).resolve().as_posix().rstrip("/") + "/"}
+        return {"driver": "file", "path": real_path(location).as_posix().rstrip("/") + "/"}
     scheme, _, rest = address(location).partition("://")
     if scheme in ("http", "https"):
         parts = urlsplit(location)

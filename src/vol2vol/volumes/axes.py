@@ -78,7 +78,7 @@ def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
         raise BadInput(
             f"{name} cannot be read with axes {settled!r}: give --axes with y, x and, where there are, z and c"
         )
-    if given is not None and any(a not in "?t" and a != b for a, b in zip(axes, settled, strict=True)):
+    if given is not None and any(a not in "?*t" and a != b for a, b in zip(axes, settled, strict=True)):
         raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out --axes or correct the file")
     return settled
 
@@ -102,16 +102,23 @@ def settle_time(name: str, count: int, given: int | None) -> int:
 
 def _guess(name: str, axes: str, shape: Shape) -> str:
     """Fill in the axes a format does not name, where there is only one sensible reading."""
+    if "*" in axes:
+        raise BadInput(f"{name} has axes of other names than t, c, z, y, x ({axes}) and shape {shape}: give --axes")
     if set(axes) == {"?"}:
         coloured = len(shape) == 3 and shape[-1] <= 4 < min(shape[:2])
         if len(shape) in (2, 3) and not coloured:
             return "zyx"[-len(shape) :]
-        example = {3: "yxc", 4: "czyx", 5: "tczyx"}.get(len(shape), "zyx")
+        last = shape[-1] <= 4 < min(shape[:-1])
+        example = {3: "yxc", 4: "zyxc" if last else "czyx", 5: "tzyxc" if last else "tczyx"}.get(len(shape), "zyx")
         raise BadInput(f"{name} does not name its axes of shape {shape}: give --axes, such as --axes {example}")
     if axes.count("?") == 1 and "z" not in axes:
         return axes.replace("?", "z")
     if "?" in axes:
-        raise BadInput(f"{name} names only some of its axes ({axes}) of shape {shape}: give --axes")
+        left = iter([a for a in "zct" if a not in axes])
+        example = "".join(next(left, "?") if a == "?" else a for a in axes)
+        raise BadInput(
+            f"{name} names only some of its axes ({axes}) of shape {shape}: give --axes, such as --axes {example}"
+        )
     return axes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.files import parse_json
 from vol2vol.volumes.axes import known_unit
 from vol2vol.volumes.stored import Slices, Stored
 
@@ -34,7 +34,7 @@ def open_hdf5(name: str) -> Stored:
     try:
         data = _dataset(file, path, (parts["dataset"] or "").strip("/"))
         return _stored(file, path, data)
-    except (BadInput, NotFound):
+    except BaseException:
         file.close()
         raise
 
@@ -106,7 +106,7 @@ def _axes(data: Any, attrs: dict[str, Any]) -> str:
     tags = attrs.get("axistags")
     if isinstance(tags, str):
         try:
-            letters = "".join(axis["key"] for axis in json.loads(tags)["axes"]).lower()
+            letters = "".join(axis["key"] for axis in parse_json(tags)["axes"]).lower()
         except (ValueError, LookupError, TypeError):
             letters = ""
     else:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import Mismatch, Unreadable
+from vol2vol.files import parse_json
 from vol2vol.geometry import Box
 from vol2vol.volumes.store import delete_all, delete_keys, is_remote, list_keys, read_key, write_key
 
@@ -50,7 +51,7 @@ class Ledger:
         if text is None:
             return None
         try:
-            plan: dict[str, Any] = json.loads(text)
+            plan: dict[str, Any] = parse_json(text)
             sound = plan.pop("checksum") == zlib.crc32(_canonical(plan))
         except (ValueError, KeyError, AttributeError, TypeError):
             sound = False
@@ -81,7 +82,7 @@ class Ledger:
     def refuse_spoiled(self) -> None:
         """Raise `Mismatch` if this output was spoiled."""
         if (reason := read_key(self.folder, SPOILED)) is not None:
-            raise Mismatch(reason.decode())
+            raise Mismatch(reason.decode(errors="replace"))
 
     def done(self) -> set[str]:
         """Return the names of the blocks that are finished."""

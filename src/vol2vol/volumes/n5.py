@@ -1,56 +1,72 @@
-"""Voxel size and axes as N5 attributes give them, in the dialects of N5-viewer, OpenOrganelle and Paintera.
+"""What N5 attributes state of an array's space, in the dialects of the programs that write it.
 
-N5 counts dimensions from the fastest: its native axes are x, y, z, and lists follow that order unless noted.
+N5 counts dimensions from the fastest: its native axes are x, y, z.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vol2vol.volumes.axes import convert, known_unit
+from vol2vol.volumes.attributes import Dialect
+from vol2vol.volumes.calibration import Calibration
 
 RESERVED = ("dimensions", "blockSize", "dataType", "compression", "n5")
 
 
-def axes_of(attributes: Mapping[str, Any]) -> str:
-    """Return the axis letters of an N5 array in its own order; `xyz` by convention, `xyzc` and `xyzct` beyond."""
-    ndim = len(attributes["dimensions"])
-    named = attributes.get("axes")
-    if isinstance(named, list) and len(named) == ndim:
-        letters = "".join(str(axis)[:1].lower() for axis in named)
-        # Some writers list z first although the dimensions start with x.
-        reverse = letters.find("x") > letters.find("y")
-        known = {"x", "y"} <= set(letters) <= set("xyzct") and len(set(letters)) == ndim
-        return (letters[::-1] if reverse else letters) if known else "?" * ndim
-    return "xyzct"[:ndim]
+def default_axes(ndim: int) -> str:
+    """Return the axes of an N5 array that names none: x, y, z by convention; what lies beyond has to be asked."""
+    return "xyz"[:ndim] if ndim <= 3 else "xy" + "?" * (ndim - 2)
 
 
-def size_of(attributes: Mapping[str, Any], group: Mapping[str, Any]) -> tuple[dict[str, float], str]:
-    """Return the voxel size per axis letter and its unit, from the array's attributes and its group's.
+def statements(
+    attributes: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], name: str, ndim: int
+) -> list[Calibration]:
+    """Return what an N5 array and the groups above it (the nearest first) state of it; `name` is its last part.
 
-    In order of trust: `transform` (OpenOrganelle; names its axes), `pixelResolution` times `downsamplingFactors`
-    (N5-viewer), `resolution` with `units`.
+    Groups state the voxel size of the finest level; of a level whose factor is stated nowhere they say nothing.
     """
-    transform = attributes.get("transform")
-    if isinstance(transform, dict) and {"axes", "scale"} <= transform.keys():
-        units = transform.get("units") or [""] * len(transform["axes"])
-        return _combine(transform["axes"], transform["scale"], units)
-    factors = attributes.get("downsamplingFactors") or [1, 1, 1]
-    pixel = attributes.get("pixelResolution") or group.get("pixelResolution")
-    if isinstance(pixel, dict):
-        sizes = [a * b for a, b in zip(pixel.get("dimensions", ()), factors, strict=False)]
-        return _combine("xyz", sizes, [pixel.get("unit", "")] * 3)
-    if isinstance(pixel, list):
-        return _combine("xyz", [a * b for a, b in zip(pixel, factors, strict=False)], [""] * 3)
-    if isinstance(resolution := attributes.get("resolution"), list):
-        units = attributes.get("units") or [""] * len(resolution)
-        return _combine(axes_of(attributes), resolution, [units] * len(resolution) if isinstance(units, str) else units)
-    return {}, ""
+    dialect = Dialect(ndim=ndim, fastest_first=True)
+    factors = factors_of(attributes, groups, name)
+    axes = default_axes(ndim)
+    finest = {key: attributes[key] for key in ("pixelResolution", "affineTransform") if key in attributes}
+    level = {key: value for key, value in attributes.items() if key not in finest}
+    found = dialect.statements(level, "the array", axes=axes)
+    for around, above in (("the array", finest), *(("the group above", group) for group in groups)):
+        if factors is not None:
+            found += dialect.statements(above, around, axes=axes, factors=factors)
+        elif around == "the array":
+            found += dialect.statements(above, around, axes=axes)
+    for group in groups[:1]:
+        found += _listed(dialect, group, name)
+    return found
 
 
-def _combine(axes: Any, sizes: Any, units: Any) -> tuple[dict[str, float], str]:
-    words = {str(a)[:1].lower(): known_unit(str(unit)) for a, unit in zip(axes, units, strict=False)}
-    unit = words.get("x", "")
-    found = {str(a)[:1].lower(): float(size) for a, size in zip(axes, sizes, strict=False)}
-    return {a: convert(size, words[a], unit) for a, size in found.items() if a in "zyx" and size > 0}, unit
+def factors_of(
+    attributes: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], name: str
+) -> tuple[float, ...] | None:
+    """Return how many voxels of the finest level one of this level is long (x, y, z), None where it is not stated."""
+    own: Any = attributes.get("downsamplingFactors")
+    if _numbers(own):
+        return tuple(map(float, own))
+    level = re.fullmatch(r"s(\d+)", name)
+    number = int(level[1]) if level else 0
+    for group in groups:
+        for key in ("downsamplingFactors", "scales"):
+            listed = group.get(key)
+            if isinstance(listed, list) and number < len(listed) and _numbers(listed[number]):
+                return tuple(map(float, listed[number]))
+    return None if number else (1.0, 1.0, 1.0)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and 2 <= len(value) <= 3 and all(isinstance(v, int | float) and v > 0 for v in value)
+
+
+def _listed(dialect: Dialect, group: Mapping[str, Any], name: str) -> list[Calibration]:
+    """Return what the `multiscales` of OpenOrganelle say of a level, each with its own `transform`."""
+    images = group.get("multiscales")
+    datasets = images[0].get("datasets") if isinstance(images, list) and images and isinstance(images[0], dict) else ()
+    entries = [d for d in datasets or () if isinstance(d, dict) and d.get("path") == name]
+    return [one for entry in entries for one in dialect.statements(entry, "the group above")]

@@ -1,6 +1,6 @@
-"""OME metadata, read and written: NGFF multiscales of Zarr groups, and the OME-XML of TIFF files.
+"""OME metadata: the OME-XML of TIFF files, read and written, and the NGFF attributes of groups, written.
 
-Source: OME-NGFF 0.4 and 0.5 (ngff.openmicroscopy.org), OME schema 2016-06.
+NGFF is read by `ngff`. Source: OME-NGFF 0.4 and 0.5 (ngff.openmicroscopy.org), OME schema 2016-06.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vol2vol.errors import Unreadable, one_line
+from vol2vol.files import parse_json
 from vol2vol.volumes.axes import convert, known_unit
 
 CREATOR = "_creator"
@@ -31,91 +32,6 @@ SYMBOLS = {
 }
 NAMESPACE = "vol2vol"
 Size = dict[str, float]
-
-
-def multiscale(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the first multiscale image of a group's attributes (0.5 keeps it under `ome`), or None."""
-    ome = attributes.get("ome")
-    images = (ome if isinstance(ome, dict) else attributes).get("multiscales")
-    return images[0] if isinstance(images, list) and images and isinstance(images[0], dict) else None
-
-
-def version_of(attributes: Mapping[str, Any]) -> str:
-    """Return the OME-Zarr version of a multiscale group; it was optional before 0.5."""
-    ome = attributes.get("ome")
-    return str((ome if isinstance(ome, dict) else multiscale(attributes) or {}).get("version") or "0.4")
-
-
-def levels_of(image: Mapping[str, Any], axes: str) -> list[dict[str, Any]]:
-    """Return path and voxel size (z, y, x) of every level, as plain data."""
-    sizes = [scale_of(image, dataset, axes)[0] for dataset in image["datasets"]]
-    return [
-        {"path": dataset["path"], "voxel_size": [size.get(a, 1.0) for a in "zyx"]}
-        for dataset, size in zip(image["datasets"], sizes, strict=True)
-    ]
-
-
-def axes_of(image: Mapping[str, Any], ndim: int) -> str:
-    """Return the axis letters of a multiscale image; versions before 0.3 were always `tczyx`."""
-    axes = image.get("axes")
-    if not axes:
-        return "tczyx" if ndim == 5 else "?" * ndim
-    return "".join(_letter(axis) for axis in axes)
-
-
-def _letter(axis: Mapping[str, Any] | str) -> str:
-    if isinstance(axis, str):
-        return axis[:1].lower()
-    kind = str(axis.get("type") or "")
-    return {"channel": "c", "time": "t"}.get(kind, str(axis.get("name", "?"))[:1].lower())
-
-
-def scale_of(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) -> tuple[Size, str]:
-    """Return the voxel size of one level per axis letter, and its unit.
-
-    Scales of the image and of the level multiply.
-    """
-    units = {a: known_unit(_unit(axis)) for a, axis in zip(axes, image.get("axes") or (), strict=False) if a in "zyx"}
-    unit = units.get("x", "")
-    whole, level = (_scale(d, len(axes)) for d in (image, dataset))
-    if level is None:
-        return {}, ""
-    whole = whole or [1.0] * len(axes)
-    spatial = [i for i, a in enumerate(axes) if a in "zyx"]
-    size = {axes[i]: convert(whole[i] * level[i], units.get(axes[i], ""), unit) for i in spatial}
-    return size, unit
-
-
-def offset_of(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) -> Size:
-    """Return the place of the first voxel of one level per axis letter, in the unit of x.
-
-    Translations and scales of the level come first, then those of the image, each list in its order.
-    """
-    steps = [step for holder in (dataset, image) for step in holder.get("coordinateTransformations") or ()]
-    place = [0.0] * len(axes)
-    for step in steps:
-        values = step.get(step.get("type"))
-        if not isinstance(values, list) or len(values) != len(axes):
-            continue
-        if step["type"] == "scale":
-            place = [a * float(b) for a, b in zip(place, values, strict=True)]
-        elif step["type"] == "translation":
-            place = [a + float(b) for a, b in zip(place, values, strict=True)]
-    units = {a: known_unit(_unit(axis)) for a, axis in zip(axes, image.get("axes") or (), strict=False)}
-    found = {a: value for a, value in zip(axes, place, strict=True) if a in "zyx" and value}
-    return {a: convert(value, units.get(a, ""), units.get("x", "")) for a, value in found.items()}
-
-
-def _unit(axis: Mapping[str, Any] | str) -> str:
-    return "" if isinstance(axis, str) else str(axis.get("unit") or "")
-
-
-def _scale(holder: Mapping[str, Any], ndim: int) -> list[float] | None:
-    for transform in holder.get("coordinateTransformations") or ():
-        scale = transform.get("scale")
-        if transform.get("type") == "scale" and isinstance(scale, list) and len(scale) == ndim:
-            return [float(value) for value in scale]
-    return None
 
 
 def image_attributes(
@@ -157,6 +73,13 @@ def parse_xml(path: str, text: str) -> ElementTree.Element:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise Unreadable(f"{path}: its OME-XML is damaged ({one_line(error, 300)}): re-save the file") from error
+
+
+def keep_image(root: ElementTree.Element, number: int) -> None:
+    """Take all images but one out of an OME-XML document; all where there are not so many."""
+    for at, image in enumerate(root.findall("{*}Image")):
+        if at != number:
+            root.remove(image)
 
 
 def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:
@@ -201,7 +124,7 @@ def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
     """Return the attributes kept in an OME-XML document by `xml_with_attrs`."""
     for note in root.iterfind(f"{{*}}StructuredAnnotations/*[@Namespace='{NAMESPACE}']"):
         try:
-            value = json.loads(note.findtext("{*}Value", "{}"))
+            value = parse_json(note.findtext("{*}Value", "{}"))
         except ValueError:
             value = None
         return value if isinstance(value, dict) else {}

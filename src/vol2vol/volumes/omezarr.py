@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
+from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import ome
-from vol2vol.volumes.chunked import read_node
+from vol2vol.volumes.nodes import read_node
 from vol2vol.volumes.store import (
     ChunkedArray,
     delete_all,
@@ -182,7 +182,7 @@ def _said(location: str) -> bool:
     for key in _ROOT:
         text = read_key(location, key)
         try:
-            meta = json.loads(text or b"{}")
+            meta = parse_json(text or b"{}")
         except ValueError:
             return b'"vol2vol"' in (text or b"")
         attributes = (meta.get("attributes") if key == "zarr.json" else meta) if isinstance(meta, dict) else None

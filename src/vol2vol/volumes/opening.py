@@ -11,7 +11,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable
+from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
 from vol2vol.volumes import hdf5, mrc, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.addresses import address, is_remote, is_web
@@ -20,11 +21,11 @@ from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.omezarr import Layout
 from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated
-from vol2vol.volumes.stored import Stored
+from vol2vol.volumes.stored import READ_ERRORS, Stored
 from vol2vol.volumes.volume import Volume
 
 VOLUME_FORMATS = (
-    "OME-Zarr 0.4 and 0.5",
+    "OME-Zarr 0.1 to 0.6",
     "Zarr 2 and 3",
     "N5",
     "TIFF",
@@ -58,15 +59,21 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
 def _volume(path: str | Path, level: int, stated: Stated) -> Volume:
     """Open a volume; one with a single time point whichever is asked for."""
     name = address(path)
-    stored = _open(name, level, stated)
+    again = functools.partial(_volume, name, level, stated)
     try:
-        if (channels := stated.get("channels")) is not None:
-            axes = settle_axes(name, stored.axes, stored.shape, stated.get("axes"))
-            stored = some_channels(stored, axes, channels)
-        return Volume(stored, reopen=functools.partial(_volume, name, level, stated), **stated)
-    except BadInput:
-        stored.close()
+        stored = _open(name, level, stated)
+        try:
+            if (channels := stated.get("channels")) is not None:
+                axes = settle_axes(name, stored.axes, stored.shape, stated.get("axes"))
+                stored = some_channels(stored, axes, channels)
+            return Volume(stored, reopen=again, **stated)
+        except BaseException:
+            stored.close()
+            raise
+    except UserError:
         raise
+    except (*READ_ERRORS, MemoryError) as error:
+        raise Unreadable(f"{name} cannot be opened ({one_line(error, 300)}): restore or re-save it") from error
 
 
 def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
@@ -180,7 +187,8 @@ def _only_one(name: str, level: int) -> None:
 
 
 def _exists(path: Path) -> None:
-    """Raise `NotFound`, with the nearest names in the same folder, unless there is something at a path."""
+    """Raise `NotFound`, with the nearest names, unless something is at a path; `Unreadable` for pipes and devices."""
+    check_regular(path)
     try:
         if path.exists():
             return

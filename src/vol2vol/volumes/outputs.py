@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError, one_line
+from vol2vol.files import real_path
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import tiffout
 from vol2vol.volumes.addresses import is_remote, is_web
@@ -97,8 +98,8 @@ def refuse_input(input: str, output: str) -> None:
     """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
     if not input or is_remote(output) or is_remote(input):
         return
-    there = Path(output).resolve()
-    source = Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input)).resolve()
+    there = real_path(output)
+    source = real_path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input))
     if there == source:
         raise AlreadyExists(f"{output} is the input: choose another name for the output")
     if there in source.parents:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 from vol2vol.volumes.tiff import stamp
@@ -215,6 +216,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a PNG or JPEG without Pillow's bound on the number of pixels: `LARGEST` takes its place."""
     from PIL import Image
 
+    check_regular(path)
     with path.open("rb") as file:
         with _BOUND:  # the bound is one for the whole process
             before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import CannotWrite, Unreadable, UserError, one_line
+from vol2vol.files import parse_json
 from vol2vol.volumes.addresses import is_remote, is_web, join, kvstore
+from vol2vol.volumes.documents import SECONDS, read_document
 from vol2vol.volumes.leftovers import empty_leftovers
 from vol2vol.volumes.stored import Slices
 
@@ -36,7 +38,9 @@ def context() -> Any:
 
 @functools.cache
 def _context() -> tuple[int, Any]:
-    """Bound the cache and the threads, and give up on an unreachable host within seconds."""
+    """Bound the cache and the threads, and give up on a host that is unreachable or sends nothing."""
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", f"{SECONDS:.0f}")
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "10")
     import tensorstore as ts
 
     threads = max(2, min(8, os.cpu_count() or 1))
@@ -79,7 +83,9 @@ def _keys(location: str) -> Any:
 
 
 def read_key(location: str, key: str) -> bytes | None:
-    """Return what is stored under a key of a location, or None."""
+    """Return the document stored under a key of a location, or None; raise `Unreadable` for one that is endless."""
+    if is_web(location) or not is_remote(location):
+        return read_document(join(location, key))
     try:
         found = _keys(location).read(key).result()
     except (ValueError, OSError) as error:
@@ -93,7 +99,7 @@ def read_json(location: str, key: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise Unreadable(
             f"{join(location, key)} is not valid JSON ({one_line(error, 300)}): restore the file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +14,25 @@ import numpy as np
 from vol2vol.geometry import Shape
 
 READ_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
     EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
     struct.error,
     zlib.error,
 )
-"""What the readers of damaged files raise."""
+"""What the readers of damaged files raise, at open and at read: nonsense in a file becomes any of these in a library.
+
+Memory that runs out is none of them: a smaller box may be read.
+"""
 
 Slices = tuple[slice, ...]
 

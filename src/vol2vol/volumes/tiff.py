@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
+from vol2vol.errors import NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_regular
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome, ometiff
 from vol2vol.volumes.axes import known_unit
@@ -112,6 +113,7 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
     import tifffile
 
+    check_regular(path)
     file = None
     try:
         file = tifffile.TiffFile(path)
@@ -135,16 +137,20 @@ def open_tiff(path: Path, *, image: int | str | None = None, axes: str | None = 
     """
     file = open_tags(path)
     try:
-        with _whole(path):
-            root, series = ometiff.described(path, file, image, alone=axes is not None)
-            len(file.pages)
-        pages = image_of(path, series, named=root is not None, ndim=len((axes or "").strip()))
-        size, unit = size_of(file, root)
-    except READ_ERRORS as error:
+        return _stored(path, file, image, axes)
+    except BaseException as error:
         file.close()
-        if isinstance(error, (BadInput, Unreadable)):
+        if isinstance(error, UserError) or not isinstance(error, READ_ERRORS):
             raise
         raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
+
+
+def _stored(path: Path, file: tifffile.TiffFile, image: int | str | None, axes: str | None) -> Stored:
+    with _whole(path):
+        root, series = ometiff.described(path, file, image, alone=axes is not None)
+        len(file.pages)
+    pages = image_of(path, series, named=root is not None, ndim=len((axes or "").strip()))
+    size, unit = size_of(file, root)
     facts = _facts(path, root, pages, size, unit)
     if pages.offset is not None:
         file.close()

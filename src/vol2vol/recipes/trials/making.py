@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, UserError
+from vol2vol.files import parse_json, read_text
 from vol2vol.metrics.encoder import Lesson, train_encoder
 from vol2vol.metrics.features import Features, extract
 from vol2vol.metrics.overlap import curve
@@ -162,7 +163,7 @@ class Workshop:
         kept = run / "threshold.json"
         if kept.is_file():
             try:
-                return dict(json.loads(kept.read_text(encoding="utf-8")))
+                return dict(parse_json(read_text(kept)))
             except ValueError:
                 raise Unreadable(f"{kept} is damaged: remove it and run the study again") from None
         image, mask = self.parts.image(domain, "validate"), open_volume(self.parts.mask(domain, "validate"))

@@ -15,6 +15,7 @@ import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError, one_line
+from vol2vol.files import read_text
 from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
@@ -189,7 +190,7 @@ def _begun(out: Path, study: Study) -> Iterator[None]:
 def _compare(kept: Path, told: dict[str, Any]) -> None:
     """Raise `Mismatch`, naming the key, where a setting changed that rows already there depend on."""
     try:
-        begun = plainyaml.load(kept.read_text(encoding="utf-8"))
+        begun = plainyaml.load(read_text(kept))
     except (yaml.YAMLError, UnicodeDecodeError):
         begun = None
     if not isinstance(begun, dict):

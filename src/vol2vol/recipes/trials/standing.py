@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
+from vol2vol.files import read_text
 from vol2vol.recipes.trials.planning import picked_count
 from vol2vol.recipes.trials.run import STUDY, whole
 from vol2vol.recipes.trials.settings import Study
@@ -47,7 +48,7 @@ def study_standing(folder: str | Path) -> dict[str, Any]:
 
 def _kept(path: Path) -> Study:
     try:
-        return Study.model_validate(plainyaml.load(path.read_text(encoding="utf-8")))
+        return Study.model_validate(plainyaml.load(read_text(path)))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path} is not YAML: restore the file, or start the study in another folder") from None
     except ValidationError as error:

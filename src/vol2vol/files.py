@@ -1,0 +1,94 @@
+"""Files of strangers: only regular files are opened, and no more of them is read than an honest one holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from vol2vol.errors import NotFound, Unreadable
+
+DOCUMENT = 64 << 20
+"""Bytes of the longest JSON document that is read: consolidated metadata of many arrays take a few of them."""
+SETTINGS = 1 << 20
+"""Bytes of the longest YAML document: a model or a recipe takes some thousands, and reading more takes minutes."""
+EXPANSION, SLACK = 8, 64 << 20
+"""How many times its own size, and bytes beyond that, an archive may hold: weights and images hardly shrink."""
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise `Unreadable` where a pipe, a socket or a device lies: reading it may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # whoever opens it says what is wrong
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise Unreadable(f"{path} is a {kind}, not a file: write what it gives to a file and name that")
+
+
+def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
+    """Return what is in a regular file.
+
+    Raises `NotFound` where there is none, `Unreadable` where it may not be read, is no regular file or has more than
+    `most` bytes, before they are read.
+    """
+    check_regular(path)
+    try:
+        if os.stat(path).st_size > most:
+            raise Unreadable(f"{path} has {os.stat(path).st_size} bytes, at most {most} are read: restore the file")
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{path} does not exist") from None
+    except PermissionError:
+        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another place") from None
+    except Unreadable:
+        raise
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read ({error.strerror}): choose another file") from None
+    if len(data) > most:
+        raise Unreadable(f"{path} does not end after {most} bytes: restore the file")
+    return data
+
+
+def read_text(path: str | Path, most: int = SETTINGS) -> str:
+    """Return the text (UTF-8) of a regular file; raises what `read_bytes` does, `Unreadable` for other files."""
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path} is not a text in UTF-8 (byte {error.start}): restore the file") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON document says; raise `ValueError` where it cannot be read or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def real_path(path: str | Path) -> Path:
+    """Return the absolute path that links lead to; of a link that leads to itself, the link."""
+    return Path(os.path.realpath(path))
+
+
+def check_zip(path: str | Path) -> None:
+    """Raise `Unreadable` where a zip archive, as PyTorch writes too, says that it expands far beyond its own size.
+
+    What is no zip archive, or a damaged one, is left to its reader.
+    """
+    check_regular(path)
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as file:
+            held = sum(entry.file_size for entry in file.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return
+    size = os.stat(path).st_size
+    if held > EXPANSION * size + SLACK:
+        raise Unreadable(f"{path} has {size} bytes and would expand to {held}: get the file from its maker again")
