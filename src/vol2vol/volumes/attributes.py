@@ -6,12 +6,12 @@ PlantSeg and ilastik. Lists follow the order of the stored axes unless noted: th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vol2vol.errors import BadInput
+from vol2vol.files import parse_json
 from vol2vol.volumes.calibration import Calibration, lengths, letters
 
 NAMES = ("axes", "axis_names", "axisNames", "_ARRAY_DIMENSIONS")
@@ -83,7 +83,7 @@ class Dialect:
         tags = attributes.get("axistags")
         if isinstance(tags, str):
             try:
-                listed = json.loads(tags)["axes"]
+                listed = parse_json(tags)["axes"]
                 axes = letters(axis["key"] for axis in listed)
             except (ValueError, LookupError, TypeError):
                 return found

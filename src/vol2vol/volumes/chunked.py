@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError, one_line
-from vol2vol.volumes import n5, ngff, ome
+from vol2vol.volumes import n5, ngff, ome, spimdata
 from vol2vol.volumes.addresses import is_remote, is_web, within
 from vol2vol.volumes.attributes import Dialect, native
 from vol2vol.volumes.calibration import Calibration, agree, letters
@@ -143,6 +143,7 @@ def _calibration(found: Found, ndim: int) -> Calibration:
     if node.kind == "n5":
         of_image = [replace(one, axes=native(one.axes)) for one in of_image]
         stated = [*of_image, *n5.statements(node.attributes, groups, name_of(node.location), ndim)]
+        stated += _of_viewer(node, groups)
         whole = agree(found.name, stated, ndim)
         return whole if set(whole.axes) != {"?"} else replace(whole, axes=n5.default_axes(ndim))
     named = letters(node.array.get("dimension_names") or ())
@@ -155,3 +156,13 @@ def _calibration(found: Found, ndim: int) -> Calibration:
     if image and of_image and not of_image[0].voxel_size and dataset is image["datasets"][0]:
         stated += [one for one in [from_companion(found.holder)] if one]
     return agree(found.name, stated, ndim)
+
+
+def _of_viewer(node: Node, groups: list[Mapping[str, Any]]) -> list[Calibration]:
+    """Return what the XML beside an N5 container of BigDataViewer says of one of its arrays."""
+    view = spimdata.N5_LEVEL.fullmatch(node.location.replace("\\", "/").rstrip("/"))
+    factors = n5.factors_of(node.attributes, groups, name_of(node.location))
+    if view is None or factors is None or is_remote(node.location) or node.array is None:
+        return []
+    shape = [int(n) for n in node.array["dimensions"][::-1]]
+    return spimdata.calibrate(Path(view["container"]), int(view["setup"]), factors=factors, shape=shape)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
-from vol2vol.files import parse_json
-from vol2vol.volumes.axes import known_unit
+from vol2vol.volumes import imaris, spimdata
+from vol2vol.volumes.attributes import SIZES, UNITS, Dialect
+from vol2vol.volumes.calibration import Calibration, agree, letters
 from vol2vol.volumes.stored import Slices, Stored
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ims")
@@ -18,13 +19,16 @@ NAME = re.compile(r"(?P<file>.*?\.(?:h5|hdf5|hdf|he5|ims))(?::(?P<dataset>.*))?"
 """The first `.h5` that ends the name or is followed by a colon ends the file: `C:\\x.h5:/raw` has drive C."""
 
 
-def open_hdf5(name: str) -> Stored:
-    """Open the named array of a file, or its only one; raise `BadInput` or `NotFound` listing what there is."""
+def open_hdf5(name: str, *, level: int = 0) -> Stored:
+    """Open the named array of a file, or its only one; raise `BadInput` or `NotFound` listing what there is.
+
+    Files of Imaris and BigDataViewer have levels; of these a group can be named, too.
+    """
     import h5py
 
     parts = NAME.fullmatch(name)
     assert parts is not None, name
-    path = Path(parts["file"])
+    path, wanted = Path(parts["file"]), (parts["dataset"] or "").strip("/")
     try:
         file = h5py.File(path, "r")
     except PermissionError:
@@ -32,11 +36,46 @@ def open_hdf5(name: str) -> Stored:
     except OSError as error:
         raise Unreadable(f"{path} is not a readable HDF5 file ({one_line(error, 300)}): restore it") from error
     try:
-        data = _dataset(file, path, (parts["dataset"] or "").strip("/"))
+        if imaris.is_imaris(file, wanted):
+            return imaris.open_imaris(file, path, wanted, level)
+        view = _view(file, path, wanted, level)
+        data = _dataset(file, path, wanted) if view is None else view
+        if level and view is None:
+            raise BadInput(f"{path}:{data.name} is not a multiscale image and has no level {level}: leave out --level")
         return _stored(file, path, data)
     except BaseException:
         file.close()
         raise
+
+
+def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
+    """Return a level of the only image of a BigDataViewer container, or of the one that is named; None elsewhere."""
+    import h5py
+
+    views = [f"{time}/{setup}" for time in file for setup in _groups(file, time) if _is_view(file, f"{time}/{setup}")]
+    named = [view for view in views if view == wanted or (not wanted and len(views) == 1)]
+    if not views or (wanted and not named):
+        return None
+    if not named:
+        inside = ", ".join(f"/{view}" for view in views[:8]) + (" and more" if len(views) > 8 else "")
+        raise BadInput(f"{path} holds the images {inside}: name one, such as {path}:/{views[0]}")
+    levels = [int(key) for key in file[named[0]] if key.isdecimal()]
+    if level not in levels:
+        raise BadInput(f"{path}:/{named[0]} has no level {level}: choose 0 to {max(levels)}")
+    item = file.get(f"{named[0]}/{level}/cells")
+    if not isinstance(item, h5py.Dataset):
+        raise Unreadable(f"{path}:/{named[0]} lists a level {level} that is not there: restore it")
+    return item
+
+
+def _groups(file: Any, name: str) -> list[str]:
+    import h5py
+
+    return list(file[name]) if re.fullmatch(r"t\d{5,}", name) and isinstance(file.get(name), h5py.Group) else []
+
+
+def _is_view(file: Any, name: str) -> bool:
+    return bool(spimdata.CELLS.fullmatch(f"{name}/0/cells")) and f"{name}/0/cells" in file
 
 
 def _dataset(file: Any, path: Path, wanted: str) -> Any:
@@ -65,8 +104,7 @@ def _stored(file: Any, path: Path, data: Any) -> Stored:
     if data.dtype.kind not in "biuf":
         raise BadInput(f"{path}:{data.name} holds {data.dtype}: name an array of numbers")
     attrs = {key: _plain(value) for key, value in data.attrs.items()}
-    axes = _axes(data, attrs)
-    size, unit = _size(attrs, axes)
+    stated = agree(f"{path}:{data.name}", _statements(file, path, data, attrs), data.ndim)
     info = path.stat()
 
     def read(slices: Slices) -> np.ndarray:
@@ -77,15 +115,39 @@ def _stored(file: Any, path: Path, data: Any) -> Stored:
         format="HDF5",
         shape=data.shape,
         dtype=data.dtype,
-        axes=axes,
-        voxel_size=size,
-        unit=unit,
+        axes=stated.axes,
+        voxel_size=stated.voxel_size,
+        unit=stated.unit,
+        offset=stated.offset,
         chunks=data.chunks or (1,) * (data.ndim - 2) + data.shape[-2:],
         attrs=attrs,
         read=read,
         stamp=lambda: [data.name, info.st_size, info.st_mtime_ns],
         close=file.close,
     )
+
+
+def _statements(file: Any, path: Path, data: Any, attrs: dict[str, Any]) -> list[Calibration]:
+    """Return what the array, the groups around it and, for BigDataViewer, the XML beside the file state of it."""
+    labels = letters(dim.label for dim in data.dims)
+    dialect = Dialect(ndim=data.ndim, units={**UNITS, "resolution": "nanometer"})
+    named = dialect.statements(attrs, "the array")
+    axes = next((one.axes for one in named if one.axes), labels)
+    found = [
+        Calibration(source="its dimension labels", axes=labels),
+        *dialect.statements(attrs, "the array", axes=axes),
+    ]
+    if view := spimdata.CELLS.fullmatch(data.name.strip("/")):
+        factors = spimdata.factors_of(file, view["setup"], int(view["level"]))
+        cells = [Calibration(source="BigDataViewer", axes="zyx")]
+        if factors is not None:
+            cells += spimdata.calibrate(path, int(view["setup"]), factors=factors, shape=data.shape)
+        return [*cells, *found]
+    group = data.parent
+    while group.name != "/" and not any(key in group.attrs for key in SIZES):
+        group = group.parent
+    around = {key: _plain(value) for key, value in group.attrs.items() if key in (*SIZES, "offset", "unit", "units")}
+    return found + dialect.statements(around, f"the group {group.name}", axes=axes)
 
 
 def _plain(value: Any) -> Any:
@@ -99,36 +161,3 @@ def _plain(value: Any) -> Any:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, (str, int, float, bool)) or value is None
-
-
-def _axes(data: Any, attrs: dict[str, Any]) -> str:
-    """Return the axis letters from ilastik's `axistags` or HDF5's dimension labels."""
-    tags = attrs.get("axistags")
-    if isinstance(tags, str):
-        try:
-            letters = "".join(axis["key"] for axis in parse_json(tags)["axes"]).lower()
-        except (ValueError, LookupError, TypeError):
-            letters = ""
-    else:
-        letters = "".join((dim.label or "?")[:1].lower() for dim in data.dims)
-    good = len(letters) == data.ndim and len(set(letters)) == data.ndim and set(letters) <= set("tczyx")
-    return letters if good else "?" * data.ndim
-
-
-def _size(attrs: dict[str, Any], axes: str) -> tuple[dict[str, float], str]:
-    """Return the voxel size: `element_size_um` in micrometers, `resolution` in nanometers (CREMI) or its `unit`.
-
-    Both list the spatial axes in stored order.
-    """
-    order = [a for a in axes if a in "zyx"] if "?" not in axes else list("zyx")
-    for key, default in (("element_size_um", "micrometer"), ("resolution", "nanometer")):
-        values = attrs.get(key)
-        if isinstance(values, list) and len(values) == len(order) and all(_is_positive(v) for v in values):
-            named = known_unit(str(attrs.get("unit") or attrs.get("units") or ""))
-            unit = default if key == "element_size_um" else named or default
-            return dict(zip(order, map(float, values), strict=True)), unit
-    return {}, ""
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0

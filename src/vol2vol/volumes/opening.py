@@ -136,8 +136,7 @@ def _open(name: str, level: int, stated: Stated) -> Stored:
     if named := hdf5.NAME.fullmatch(name):
         _exists(Path(named["file"]))
         if Path(named["file"]).is_file():
-            _only_one(name, level)
-            return _as_it_is(hdf5.open_hdf5(name), chosen)
+            return _as_it_is(hdf5.open_hdf5(name, level=level), chosen)
     path = Path(name)
     _exists(path)
     if path.is_dir():
