@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError, one_line
-from vol2vol.volumes import n5, ngff, ome, spimdata
+from vol2vol.volumes import codecs, n5, ngff, ome, spimdata
 from vol2vol.volumes.addresses import is_remote, is_web, within
 from vol2vol.volumes.attributes import Dialect, native
 from vol2vol.volumes.calibration import Calibration, agree, letters
@@ -102,9 +102,10 @@ def _with_image(node: Node) -> Found:
 def _stored(found: Found) -> Stored:
     """Open the array with what its own attributes and the image it belongs to say."""
     node, holder, image = found.node, found.holder, found.image
-    writable = node.kind != "n5" and not is_web(node.location)
-    own = {"store_data_equal_to_fill_value": True} if writable else {}
-    array = ChunkedArray(node.location, {"driver": node.kind, "open": True, **own})
+    assert node.array is not None
+    mended = codecs.readable(node.location, node.kind, node.array)
+    writable = node.kind != "n5" and mended is None and not is_web(node.location)
+    array = _decoded(node, mended, writable=writable)
     stated = _calibration(found, len(array.shape))
     hidden = n5.RESERVED if node.kind == "n5" else ome.RESERVED
     attrs = {key: value for key, value in holder.attributes.items() if key not in hidden}
@@ -132,6 +133,19 @@ def _stored(found: Found) -> Stored:
         write=array.write if writable else None,
         set_attrs=set_attrs if writable else None,
     )
+
+
+def _decoded(node: Node, mended: dict[str, Any] | None, *, writable: bool) -> ChunkedArray:
+    """Open an array, by other metadata than its own where those are mended; name what of it cannot be read."""
+    assert node.array is not None
+    own = {"store_data_equal_to_fill_value": True} if writable else {}
+    assumed = {} if mended is None else {"metadata": mended, "assume_metadata": True}
+    try:
+        return ChunkedArray(node.location, {"driver": node.kind, "open": True, **own, **assumed})
+    except Unreadable as error:
+        if why := codecs.refused(node.kind, node.array):
+            raise Unreadable(f"{node.location} {why}") from error
+        raise
 
 
 def _calibration(found: Found, ndim: int) -> Calibration:
