@@ -39,6 +39,14 @@ def write_volume(path, array, *, voxel_size=(8, 8, 8), chunks=(16, 16, 16)):
     return path
 
 
+def done_blocks(output):
+    """The names of the blocks of an unfinished output that are marked as done."""
+    from vol2vol.volumes.ledger import Ledger
+
+    ledger = Ledger.of(str(output))
+    return ledger.marks(ledger.plan()["begun"]).done
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Bundles by number of dimensions."""

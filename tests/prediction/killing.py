@@ -17,17 +17,17 @@ import torch
 import tensorstore, safetensors.torch
 from vol2vol.errors import UserError
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.marks import Marks
 torch.set_num_threads(1)
 
 def dies_with(marks):
     """Be killed as soon as so many blocks of coarser levels are marked."""
-    mark = Ledger.mark
+    mark = Marks.mark
     def marked(self, *block):
         mark(self, *block)
-        if sum("-" in name for name in self.done()) >= marks:
+        if sum("-" in name for name in self.done) >= marks:
             os.kill(os.getpid(), signal.SIGKILL)
-    Ledger.mark = marked
+    Marks.mark = marked
 
 if __name__ == "__main__":
     print("ready", flush=True)

@@ -17,7 +17,7 @@ from vol2vol.intensity import fixed
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction import work as work_module
 from vol2vol.prediction.verification import verify
-from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.marks import Marks
 
 SETTINGS = {
     "swept": {},
@@ -318,17 +318,17 @@ def test_a_full_disk_is_named_and_the_rest_follows_when_there_is_room(models, lo
 
 def test_another_try_may_fail_before_it_reads_a_voxel(models, long, undisturbed, tmp_path, monkeypatch):
     """The ledger is behind the same network: that it cannot be listed is one failure among others."""
-    rows, done, failures = work_module.compute_rows, Ledger.done, iter([1, 2])
+    rows, refresh, failures = work_module.compute_rows, Marks.refresh, iter([1, 2])
 
     def fails(*what):
         for number, block in enumerate(rows(*what)):
             yield block
             if number == 1 and next(failures, None) == 1:
-                monkeypatch.setattr(Ledger, "done", unlisted)
+                monkeypatch.setattr(Marks, "refresh", unlisted)
                 raise Unreadable("the network is away")
 
     def unlisted(self):
-        monkeypatch.setattr(Ledger, "done", done)
+        monkeypatch.setattr(Marks, "refresh", refresh)
         raise Unreadable("the network is still away")
 
     monkeypatch.setattr(work_module, "compute_rows", fails)

@@ -194,15 +194,15 @@ RUN = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.volumes.ledger import Ledger
-mark, marks = Ledger.mark, []
+from vol2vol.volumes.marks import Marks
+mark, marks = Marks.mark, []
 def marked(self, *block):
     mark(self, *block)
     marks.append(block)
     if len(marks) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[4] == "killed":
-    Ledger.mark = marked
+    Marks.mark = marked
 predict(sys.argv[1], sys.argv[2], sys.argv[3], PredictSettings(tile="30"))
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_volume
+from conftest import done_blocks, write_volume
 from test_faults import same
 
 from vol2vol.prediction import PredictSettings, predict
@@ -96,7 +96,7 @@ def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, 
     number = printed.partition("job ")[2].partition(":")[0]
     assert number.isdigit(), printed
     ledger = Ledger.of(str(out))
-    wait_for(lambda: ledger.done() and all(at_work(ledger, f"slurm.{number}_{task}") for task in (0, 1)))
+    wait_for(lambda: done_blocks(out) and all(at_work(ledger, f"slurm.{number}_{task}") for task in (0, 1)))
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{number}_1"], check=True)
     wait_for(lambda: states(number)["1"] == "PENDING")
     assert states(number).get("0") != "PENDING"  # task 1 has the number of the array, but is not the array

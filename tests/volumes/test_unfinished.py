@@ -10,7 +10,7 @@ from vol2vol.geometry import Box
 from vol2vol.recipes.baselines import fit_baseline
 from vol2vol.recipes.info import info
 from vol2vol.volumes import create_volume, open_finished, open_volume
-from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.marks import Marks
 
 
 def begun(path, how, **said):
@@ -69,7 +69,7 @@ def test_the_same_command_mends_it(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "mark", stop)
+        patch.setattr(Marks, "mark", stop)
         with pytest.raises(KeyboardInterrupt):
             vol2vol.prepare(em, out, steps)
     with pytest.raises(Unreadable, match="not finished: run the same vol2vol prepare again"):

@@ -11,6 +11,7 @@ from vol2vol.prediction.portions import coarser
 from vol2vol.prediction.work import check_input
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import clear_output, how_made
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 
@@ -35,7 +36,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
     ).close()
 
 
-def finish(job: Job, output: str) -> None:
+def finish(job: Job, output: str, marks: Marks) -> None:
     """Write what follows the last block: which levels there are, the attributes; then remove the ledger.
 
     Raises `Mismatch` if the input has changed since the prediction was begun; the output never becomes complete then.
@@ -44,8 +45,9 @@ def finish(job: Job, output: str) -> None:
     ledger.check(job.begun)
     check_input(job, ledger)
     coarse = coarser(job, output)
-    needed = {block_name(box) for box in job.layout.blocks()} | {portion.name for portion in coarse}
-    missing = needed - ledger.done()
+    marks.refresh()
+    needed = {block_name(box) for box in job.layout.blocks()} | {b.name for portion in coarse for b in portion.blocks}
+    missing = needed - marks.done
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
     if coarse:
         list_levels(output, coarser_levels(output))

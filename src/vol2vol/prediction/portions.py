@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import product
+from typing import TypeVar
 
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.prediction.job import Job
 from vol2vol.volumes.ledger import Ledger, block_name
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import average_block, intact_coarser
 from vol2vol.volumes.pyramid import Level, coarser_levels
 
 log = logging.getLogger(__name__)
+Part = TypeVar("Part")
+SHARES = 16
+"""Portions per worker, at least: the last ones end at about the same time."""
+MOST = 256
+"""Rows or blocks in a portion: what a worker that is lost is waited for in vain, or what Dask hands over at once."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +59,31 @@ class Portion:
 
 
 def rows(job: Job, todo: Sequence[Box], workers: int) -> list[Portion]:
-    """Return rows of the prediction; single blocks are joined by fours while that leaves work for all workers."""
-    found = job.layout.rows(todo, workers)
-    if job.layout.sweep is None:
-        size = max(1, min(4, len(found) // (4 * workers)))
-        found = [list(chain.from_iterable(found[at : at + size])) for at in range(0, len(found), size)]
-    return [Portion(tuple(map(Block, row))) for row in found]
+    """Return rows of the prediction, short ones joined while that leaves work for all workers."""
+    return [
+        Portion(tuple(Block(box) for row in some for box in row))
+        for some in _joined(job.layout.rows(todo, workers), workers)
+    ]
 
 
-def coarser(job: Job, output: str) -> list[Portion]:
+def coarser(job: Job, output: str, workers: int = 1) -> list[Portion]:
     """Return the blocks of all coarser levels of an output, finer levels first; none where no pyramid is wanted."""
     if not job.settings.pyramid or not Ledger.of(output).inside:
         return []
     shape = job.layout.block
     found = []
     for level in coarser_levels(output):
-        for box in grid(Box.of(level.spatial), shape):
-            needs = frozenset(_below(job, level, box, shape))
-            found.append(Portion((Block(box, level.number),), level, needs))
+        for boxes in _joined(grid(Box.of(level.spatial), shape), workers):
+            needs = frozenset(name for box in boxes for name in _below(job, level, box, shape))
+            found.append(Portion(tuple(Block(box, level.number) for box in boxes), level, needs))
     return found
+
+
+def _joined(parts: Sequence[Part], workers: int) -> Iterator[Sequence[Part]]:
+    """Yield neighbouring parts together: what hands out work costs time for each portion, however small it is."""
+    size = 1 if workers == 1 else max(1, min(MOST, len(parts) // (SHARES * workers)))
+    for at in range(0, len(parts), size):
+        yield parts[at : at + size]
 
 
 def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
@@ -86,28 +99,53 @@ def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
         yield block_name(block, level.number - 1)
 
 
-def intact(output: str, coarse: Sequence[Portion]) -> set[str]:
+def intact(output: str, coarse: Sequence[Portion], marks: Marks) -> set[str]:
     """Return the names of the blocks of coarser levels that are done and sound; what is not is made again.
 
     So is what was made of a block that is not done any more: that may have been damaged when it was read. `coarse` has
     finer levels first.
     """
-    ledger = Ledger.of(output)
-    sound = intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks))
-    done = ledger.done()
+    sound = intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks), marks)
     for portion in coarse:
-        if portion.level is not None and portion.name in sound and not portion.needs <= done:
-            log.warning("%s: what block %s was made of is damaged: it is made again", output, portion.name)
-            portion.level.erase(output, portion.blocks[0].box)
-            ledger.unmark(portion.name)
-            sound.remove(portion.name)
-            done.remove(portion.name)
+        level, names = portion.level, sound & {block.name for block in portion.blocks}
+        if level is None or not names or portion.needs <= marks.done:
+            continue
+        log.warning("%s: what block %s was made of is damaged: it is made again", output, portion.name)
+        for block in (block for block in portion.blocks if block.name in names):
+            level.erase(output, block.box)
+            marks.unmark(block.name)
+        sound -= names
     return sound
 
 
-def average(job: Job, output: str, portion: Portion) -> Iterator[Block]:
-    """Make blocks of a coarser level from the level above and yield each when it is written and marked."""
+def average(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
+    """Make what is not done of a portion of a coarser level and yield each block when it is written and marked."""
     assert portion.level is not None
-    for block in portion.blocks:
-        average_block(output, portion.level, block.box, begun=job.begun)
+    for block in [block for block in portion.blocks if block.name not in marks.done]:
+        average_block(output, portion.level, block.box, marks, begun=job.begun)
         yield block
+
+
+class Waiting:
+    """Portions that wait for blocks; each is handed out once, when the last block that it needs is done."""
+
+    def __init__(self, portions: Sequence[Portion], done: Set[str]) -> None:
+        self._lacking: dict[int, int] = {}
+        self._waiters: dict[str, list[Portion]] = {}
+        self._ready: list[Portion] = []
+        for portion in portions:
+            lacking = portion.needs - done
+            self._lacking[id(portion)] = len(lacking)
+            for name in lacking:
+                self._waiters.setdefault(name, []).append(portion)
+            if not lacking:
+                self._ready.append(portion)
+
+    def ready(self, *done: str) -> list[Portion]:
+        """Return what has become ready now that these blocks are done, at first also what was from the beginning."""
+        for portion in (portion for name in done for portion in self._waiters.pop(name, ())):
+            self._lacking[id(portion)] -= 1
+            if not self._lacking[id(portion)]:
+                self._ready.append(portion)
+        now, self._ready = self._ready, []
+        return now

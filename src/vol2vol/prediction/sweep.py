@@ -12,11 +12,13 @@ nothing, the context little more than the encoder's share.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,13 +106,22 @@ def _portions(
             planes, channels, *(box.shape[axis] for axis in sweep.network_axes())
         )
 
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(portion, boxes[0])
+    reader = _reader(os.getpid())
+    coming = reader.submit(portion, boxes[0])
+    try:
         for following in boxes[1:]:
             now, coming = coming.result(), reader.submit(portion, following)
             yield now
         yield coming.result()
         raise AssertionError("the stream asks for more than its context")
+    finally:
+        wait([coming])
+
+
+@cache
+def _reader(process: int) -> ThreadPoolExecutor:
+    """Return the thread of this process that reads ahead, of which every row would else start one."""
+    return ThreadPoolExecutor(1, f"reader of {process}")
 
 
 def _cut(made: Iterator[np.ndarray], blocks: Sequence[Box], axis: int, at: int) -> Iterator[tuple[Box, np.ndarray]]:

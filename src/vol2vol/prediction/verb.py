@@ -22,6 +22,7 @@ from vol2vol.prediction.work import compute
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,9 @@ def predict(
     before, job = begin(request, output, overwrite=overwrite)
     blocks = job.layout.blocks()
     done = {block_name(box) for box in blocks} if before == "complete" else set()
+    marks = Ledger.of(output).marks(job.begun)
     if before == "begun":
-        done = intact(job, output, blocks)
+        done = intact(job, output, blocks, marks)
     todo = [box for box in blocks if block_name(box) not in done]
     voxels, submitted = 0, None
     if progress is not None:
@@ -82,7 +84,7 @@ def predict(
         Ledger.of(output).unclaim()
         submitted = submission(job, output, len(todo)).submit()
     elif before != "complete":
-        voxels = _carry_out(job, output, todo, len(done), progress)
+        voxels = _carry_out(job, output, todo, marks, progress)
     return Prediction(
         output=output,
         voxels=voxels,
@@ -95,14 +97,14 @@ def predict(
     )
 
 
-def _carry_out(job: Job, output: str, todo: Sequence[Box], done: int, progress: Progress | None) -> int:
+def _carry_out(job: Job, output: str, todo: Sequence[Box], marks: Marks, progress: Progress | None) -> int:
     """Compute what is left, finish the output and return how many voxels were computed."""
-    voxels = 0
-    for count, box in enumerate(compute(job, output, todo), start=1):
+    voxels, blocks = 0, len(job.layout.blocks())
+    for count, box in enumerate(compute(job, output, todo, marks), start=blocks - len(todo) + 1):
         voxels += box.size
         if progress is not None:
-            progress(done + count, done + len(todo), voxels)
-    finish(job, output)
+            progress(count, blocks, voxels)
+    finish(job, output, marks)
     return voxels
 
 

@@ -21,6 +21,7 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
+from vol2vol.volumes.marks import Marks
 
 log = logging.getLogger(__name__)
 READERS = 4
@@ -44,14 +45,14 @@ class Verification:
     """By block that differs: how."""
 
 
-def intact(job: Job, output: str, boxes: Sequence[Box]) -> set[str]:
+def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str]:
     """Return the names of the blocks that are done and sound; what is not is computed again.
 
     Costs some percent of what computing them costs.
     """
     held = job.channels * prod(job.layout.block) * job.dtype.itemsize
     readers = max(1, min(READERS, job.settings.budget() // (4 * held)))
-    return outputs.intact(output, boxes, origin=job.layout.region.start, readers=readers)
+    return outputs.intact(output, boxes, marks, origin=job.layout.region.start, readers=readers)
 
 
 def verify(
@@ -80,17 +81,14 @@ def verify(
         raise BadInput(f"tolerance {tolerance:g} is no difference between stored values: give --tolerance 0 or more")
     said = Ledger.of(output).plan()
     if said is not None:
-        job, blocks = Job.attach(output, device=device), _done_blocks(output, Layout.from_dict(said["layout"]))
+        job = Job.attach(output, device=device)
+        done = Ledger.of(output).marks(job.begun).done
+        blocks = [box for box in job.layout.blocks() if block_name(box) in done]
     else:
         job = _reopened(output, model, input, which=which, device=device, stated=stated)
         blocks = job.layout.blocks()
     chosen = sorted(random.Random(seed).sample(range(len(blocks)), min(sample, len(blocks))))
     return _compared(job, output, [blocks[i] for i in chosen], tolerance)
-
-
-def _done_blocks(output: str, layout: Layout) -> list[Box]:
-    done = Ledger.of(output).done()
-    return [box for box in layout.blocks() if block_name(box) in done]
 
 
 def _reopened(

@@ -8,10 +8,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from vol2vol.errors import CannotWrite, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction.devices import trim
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.portions import Block, Portion, average, coarser, intact, rows
+from vol2vol.prediction.portions import Block, Portion, Waiting, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
+from vol2vol.volumes.marks import Marks
 
 log = logging.getLogger(__name__)
 RETRIES = 2
@@ -38,23 +38,26 @@ _ALONE = threading.Lock()
 """One row at a time in a process: a Dask worker of several threads would trace networks in all of them at once."""
 
 
-def compute(job: Job, output: str, todo: Sequence[Box]) -> Iterator[Box]:
+def compute(job: Job, output: str, todo: Sequence[Box], marks: Marks) -> Iterator[Box]:
     """Compute blocks with the executor of the job's settings and yield each when it is written and marked."""
-    coarse = coarser(job, output)
-    done = Ledger.of(output).done() - {block_name(box) for box in todo}
-    done -= {portion.name for portion in coarse} - intact(output, coarse)
-    for block in _computed(job, output, todo, [portion for portion in coarse if portion.name not in done], done):
-        new = block.name not in done  # of a row that is repeated, those come again that were done the first time
+    coarse = coarser(job, output, job.settings.workers)
+    intact(output, coarse, marks)
+    done = set(marks.done)
+    lacking = [portion for portion in coarse if any(block.name not in done for block in portion.blocks)]
+    for block in _computed(job, output, todo, lacking, marks=marks, done=done):
+        new = block.name not in done  # of a portion that is repeated, those come again that were done the first time
         done.add(block.name)
         if new and not block.level:
             yield block.box
 
 
-def _computed(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], done: set[str]) -> Iterator[Block]:
+def _computed(
+    job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], *, marks: Marks, done: set[str]
+) -> Iterator[Block]:
     """Yield blocks, those of coarser levels too, as they are done; `done` is kept up to date by the caller."""
     settings = job.settings
     if settings.executor == "local" and settings.workers == 1:
-        return _here(job, output, todo, coarse)
+        return _here(job, output, todo, coarse, marks)
     remote = settings.scheduler is not None
     work = PortionWork(output, job.begun, settings.device, None if remote else _threads(settings.workers))
     portions = [*rows(job, todo, settings.workers), *coarse]
@@ -71,7 +74,7 @@ def _computed(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Porti
 
 
 def compute_rows(
-    job: Job, output: str, rows: Iterable[Sequence[Box]], coarse: Sequence[Portion] = ()
+    job: Job, output: str, rows: Iterable[Sequence[Box]], marks: Marks, coarse: Sequence[Portion] = ()
 ) -> Iterator[Block]:
     """Compute rows of blocks in this process and yield each block when it is written and marked as done.
 
@@ -82,13 +85,13 @@ def compute_rows(
     ledger = Ledger.of(output)
     looked = time.monotonic()
     with open_volume(output) as destination, ThreadPoolExecutor(1) as thread:
-        writer = _Writer(job, output, thread, coarse)
+        writer = _Writer(job, output, thread, marks, coarse)
         for row in rows:
             if time.monotonic() - looked > CHECK:
                 check_input(job, ledger)
                 looked = time.monotonic()
             for box, raw in job.predict_row(row):
-                writer.submit(_write, job, destination, ledger, box, raw)
+                writer.submit(box, raw, destination, ledger)
                 yield from writer.written(waiting=1)
         yield from writer.written(waiting=0)
 
@@ -96,16 +99,17 @@ def compute_rows(
 class _Writer:
     """Blocks that wait in the writer's thread, and coarser ones that follow them there."""
 
-    def __init__(self, job: Job, output: str, thread: ThreadPoolExecutor, coarse: Sequence[Portion]) -> None:
-        self.job, self.output, self.thread = job, output, thread
-        self.coarse, self.submitted = list(coarse), 0
-        self.done = Ledger.of(output).done() if coarse else set()
+    def __init__(
+        self, job: Job, output: str, thread: ThreadPoolExecutor, marks: Marks, coarse: Sequence[Portion]
+    ) -> None:
+        self.job, self.output, self.thread, self.marks = job, output, thread, marks
+        self.coarse, self.submitted = Waiting(coarse, marks.done), 0
         self.waiting: deque[Future[list[Block]]] = deque()
         self.following: deque[Future[list[Block]]] = deque()
         self._follow()
 
-    def submit(self, write: Callable[..., list[Block]], *arguments: Any) -> None:
-        self.waiting.append(self.thread.submit(write, *arguments))
+    def submit(self, box: Box, raw: np.ndarray, destination: Volume, ledger: Ledger) -> None:
+        self.waiting.append(self.thread.submit(self._write, box, raw, destination, ledger))
         self.submitted += 1
         if self.submitted % TRIM == 0:
             self.thread.submit(trim)
@@ -114,31 +118,27 @@ class _Writer:
         """Yield blocks that are done, until no more than so many wait; at the end, those of coarser levels too."""
         while len(self.waiting) > waiting or self._is_due(waiting):
             late = self.waiting if len(self.waiting) > waiting else self.following
-            for block in late.popleft().result():
-                self.done.add(block.name)
-                yield block
-            self._follow()
+            blocks = late.popleft().result()
+            yield from blocks
+            self._follow(*(block.name for block in blocks))
 
     def _is_due(self, waiting: int) -> bool:
         return bool(self.following) and (waiting == 0 or self.following[0].done())
 
-    def _follow(self) -> None:
-        for portion in [portion for portion in self.coarse if portion.needs <= self.done]:
-            self.coarse.remove(portion)
-            self.following.append(self.thread.submit(_averaged, self.job, self.output, portion))
+    def _follow(self, *done: str) -> None:
+        for portion in self.coarse.ready(*done):
+            self.following.append(self.thread.submit(self._average, portion))
 
+    def _average(self, portion: Portion) -> list[Block]:
+        return list(average(self.job, self.output, portion, self.marks))
 
-def _averaged(job: Job, output: str, portion: Portion) -> list[Block]:
-    return list(average(job, output, portion))
-
-
-def _write(job: Job, destination: Volume, ledger: Ledger, box: Box, raw: np.ndarray) -> list[Block]:
-    values = job.stored(raw)
-    ledger.check(job.begun)
-    destination.write(box.relative_to(job.layout.region.start), values)
-    destination.flush()
-    ledger.mark(block_name(box), checksum(values))
-    return [Block(box)]
+    def _write(self, box: Box, raw: np.ndarray, destination: Volume, ledger: Ledger) -> list[Block]:
+        values = self.job.stored(raw)
+        ledger.check(self.job.begun)
+        destination.write(box.relative_to(self.job.layout.region.start), values)
+        destination.flush()
+        self.marks.mark(block_name(box), checksum(values))
+        return [Block(box)]
 
 
 def check_input(job: Job, ledger: Ledger) -> None:
@@ -163,23 +163,23 @@ class PortionWork:
     def __call__(self, portion: Portion, place: int) -> Iterator[Block]:
         """Yield the blocks of a portion when they are on disk, those first that are already."""
         with _ALONE:
-            job = _attached(self, place)
-            done = Ledger.of(self.output).done()
-            yield from (block for block in portion.blocks if block.name in done)
-            yield from make(job, self.output, portion, done)
+            job, marks = _attached(self, place)
+            marks.refresh()
+            yield from [block for block in portion.blocks if block.name in marks.done]
+            yield from make(job, self.output, portion, marks)
 
 
-def make(job: Job, output: str, portion: Portion, done: Container[str]) -> Iterator[Block]:
+def make(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
     """Make what is not done of a portion in this process."""
-    left = [block for block in portion.blocks if block.name not in done]
+    left = [block for block in portion.blocks if block.name not in marks.done]
     if portion.level is None:
-        yield from compute_rows(job, output, job.layout.rows([block.box for block in left]))
+        yield from compute_rows(job, output, job.layout.rows([block.box for block in left]), marks)
     elif left:
-        yield from average(job, output, portion)
+        yield from average(job, output, portion, marks)
 
 
 @functools.lru_cache(maxsize=1)
-def _attached(work: PortionWork, place: int) -> Job:
+def _attached(work: PortionWork, place: int) -> tuple[Job, Marks]:
     import torch
 
     if work.threads is not None:
@@ -187,20 +187,22 @@ def _attached(work: PortionWork, place: int) -> Job:
     device = work.device
     if device in ("auto", "cuda") and torch.cuda.device_count() > 1:
         device = f"cuda:{place % torch.cuda.device_count()}"
-    return Job.attach(work.output, device=device)
+    job = Job.attach(work.output, device=device)
+    return job, Ledger.of(work.output).marks(job.begun)
 
 
-def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion]) -> Iterator[Block]:
+def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], marks: Marks) -> Iterator[Block]:
     """Compute in this process; after a failed read or write try the rest again, a bounded number of times."""
     left, tries = {block_name(box): box for box in todo}, 0
     above = {portion.name: portion for portion in coarse}
     while left or above:
         try:
-            done = Ledger.of(output).done() if tries else set()
-            left = {name: box for name, box in left.items() if name not in done}
-            above = {name: portion for name, portion in above.items() if name not in done}
+            if tries:
+                marks.refresh()
+                left = {name: box for name, box in left.items() if name not in marks.done}
+                above = {name: portion for name, portion in above.items() if name not in marks.done}
             rows = job.layout.rows(list(left.values()))
-            for block in compute_rows(job, output, rows, list(above.values())):
+            for block in compute_rows(job, output, rows, marks, list(above.values())):
                 (above if block.level else left).pop(block.name)
                 tries = 0
                 yield block

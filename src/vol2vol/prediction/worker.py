@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Iterator, Sequence
 
 from vol2vol.errors import Mismatch, Unreadable, UserError
 from vol2vol.executors.local import FATAL
@@ -16,11 +17,12 @@ from vol2vol.prediction import portions
 from vol2vol.prediction.claims import STALE, Claims
 from vol2vol.prediction.finishing import finish, finished
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.portions import Block, Portion
+from vol2vol.prediction.portions import Portion
 from vol2vol.prediction.verification import intact
 from vol2vol.prediction.work import make
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name
+from vol2vol.volumes.marks import Marks
 
 log = logging.getLogger(__name__)
 POLL = 2.0
@@ -71,36 +73,40 @@ class _Life:
 
     def __init__(self, job: Job, output: str, stop: threading.Event, claims: Claims) -> None:
         self.job, self.output, self.stop, self.claims = job, output, stop, claims
-        self.ledger, self.coarse = Ledger.of(output), portions.coarser(job, output)
+        self.ledger = Ledger.of(output)
+        self.marks = self.ledger.marks(job.begun)
+        tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT") or job.settings.workers)
+        self.coarse = portions.coarser(job, output, tasks)
+        self.left = _Left([*self._rows(tasks), *self.coarse], self.marks)
         self.own: set[str] = set()
         self.voxels = 0
 
     def live(self) -> None:
         """Claim and compute until nothing is left, then finish, unless another worker does."""
-        all_of_it = [*self._rows(), *self.coarse]
         while not self.stop.is_set():
-            done = self.ledger.done()
+            self.left.follow()
             self.ledger.check(self.job.begun)  # afterwards: whoever finishes takes away the plan, then the marks
-            left = [portion for portion in all_of_it if any(block.name not in done for block in portion.blocks)]
-            if not left:
+            if not self.left.portions:
                 if not self.claims.take(FINISH) or self._finish():
                     return
                 continue
-            possible = (portion for portion in left if portion.needs <= done)
-            portion = next((portion for portion in possible if self.claims.take(portion.name)), None)
-            if portion is None:
+            portion = next((portion for portion in self.left.possible() if self._take(portion)), None)
+            if portion is not None:
+                self._make(portion)
+            elif self.left.portions:
                 self.stop.wait(POLL)
-                continue
-            self._make(portion)
+
+    def _take(self, portion: Portion) -> bool:
+        """Claim a portion; whoever died on it after it had got on has not failed on the same block."""
+        return self.claims.take(portion.name, done=sum(block.name in self.marks.done for block in portion.blocks))
 
     def _make(self, portion: Portion) -> None:
         name = portion.name
-        done = self.ledger.done()  # anew: another may have finished it before it could be claimed
+        self.marks.refresh()  # anew: another may have finished it before it could be claimed
         try:
-            for block in make(self.job, self.output, portion, done):
+            for block in make(self.job, self.output, portion, self.marks):
                 self.own.add(block.name)
                 self.voxels += 0 if block.level else block.box.size
-                self.claims.advance(name)
                 if self.stop.is_set():
                     break
         except FATAL:
@@ -119,21 +125,54 @@ class _Life:
         if not self._sound():
             self.claims.release(FINISH)
             return False
-        finish(self.job, self.output)
+        finish(self.job, self.output, self.marks)
         return True
 
     def _sound(self) -> bool:
         """Say whether what others wrote, and what was made of it, is sound; what is not is no longer marked."""
         others = [box for box in self.job.layout.blocks() if block_name(box) not in self.own]
-        sound = len(intact(self.job, self.output, others)) + len(portions.intact(self.output, self.coarse))
-        return sound == len(others) + len(self.coarse)
+        sound = len(intact(self.job, self.output, others, self.marks))
+        sound += len(portions.intact(self.output, self.coarse, self.marks))
+        self.left.again()
+        return sound == len(others) + sum(len(portion.blocks) for portion in self.coarse)
 
-    def _rows(self) -> list[Portion]:
+    def _rows(self, tasks: int) -> list[Portion]:
         """Return the same rows in every worker, each beginning somewhere else."""
-        tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT") or self.job.settings.workers)
-        rows = self.job.layout.rows(self.job.layout.blocks(), tasks)
+        rows = portions.rows(self.job, self.job.layout.blocks(), tasks)
         first = int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0) * len(rows) // max(tasks, 1) % len(rows)
-        return [Portion(tuple(map(Block, row))) for row in rows[first:] + rows[:first]]
+        return rows[first:] + rows[:first]
+
+
+class _Left:
+    """The portions that are not done, kept up to date by what is marked and unmarked."""
+
+    def __init__(self, everything: Sequence[Portion], marks: Marks) -> None:
+        self._all, self._marks = everything, marks
+        self.portions: dict[str, Portion] = {}
+        self.again()
+
+    def again(self) -> None:
+        """Look at every portion."""
+        self._marks.refresh()
+        self.portions = {portion.name: portion for portion in self._all if self._lacks(portion)}
+
+    def follow(self) -> None:
+        """Leave out what has been done since the last look; begin again where something is not done any more."""
+        before = len(self._marks.done)
+        news = self._marks.refresh()
+        if len(self._marks.done) < before or news - self._marks.done:
+            self.again()
+
+    def possible(self) -> Iterator[Portion]:
+        """Yield what can be made now."""
+        for portion in list(self.portions.values()):
+            if not self._lacks(portion):
+                del self.portions[portion.name]
+            elif portion.needs <= self._marks.done:
+                yield portion
+
+    def _lacks(self, portion: Portion) -> bool:
+        return any(block.name not in self._marks.done for block in portion.blocks)
 
 
 def _owner() -> str:

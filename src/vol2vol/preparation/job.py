@@ -23,6 +23,7 @@ from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Binarise, Step
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import (
     average_block,
     check_store,
@@ -118,18 +119,19 @@ class Job:
         blocks = layout.blocks()
         done = {block_name(box) for box in blocks} if before.get("complete") else set()
         begun = "" if before.get("complete") else str(before.get("begun") or self._create(layout, overwrite=overwrite))
+        marks = Ledger.of(self.output).marks(begun)
         if before.get("begun"):
             self._check(layout)
-            done = intact(self.output, blocks, origin=(0, 0, 0), readers=READERS)
+            done = intact(self.output, blocks, marks, origin=(0, 0, 0), readers=READERS)
         todo, voxels = [box for box in blocks if block_name(box) not in done], 0
         if progress is not None:
             progress(len(done), len(blocks), 0)
         if begun:
-            for count, box in enumerate(self._compute(layout, todo, begun, workers), start=len(done) + 1):
+            for count, box in enumerate(self._compute(layout, todo, marks, begun, workers), start=len(done) + 1):
                 voxels += box.size
                 if progress is not None:
                     progress(count, len(blocks), voxels)
-            self._finish(layout, begun, workers)
+            self._finish(layout, marks, begun, workers)
         seconds = time.monotonic() - began
         return self._made(blocks=len(blocks), blocks_before=len(blocks) - len(todo), voxels=voxels, seconds=seconds)
 
@@ -168,7 +170,7 @@ class Job:
         look, sharded = self.chain.look, layout.shards is not None
         check_store(self.output, shape=look.shape, dtype=look.dtype, block=layout.block, sharded=sharded)
 
-    def _compute(self, layout: Layout, todo: Sequence[Box], begun: str, workers: int) -> Iterator[Box]:
+    def _compute(self, layout: Layout, todo: Sequence[Box], marks: Marks, begun: str, workers: int) -> Iterator[Box]:
         """Yield blocks when they are on disk and marked; each thread computes and writes one at a time."""
         ledger = Ledger.of(self.output)
         with open_volume(self.output) as stored:
@@ -178,7 +180,7 @@ class Job:
                 ledger.check(begun)
                 stored.write(box, values)
                 stored.flush()
-                ledger.mark(block_name(box), checksum(values))
+                marks.mark(block_name(box), checksum(values))
                 return box
 
             yield from _in_threads(write, todo, workers)
@@ -201,7 +203,7 @@ class Job:
             made[(slice(None), *part.relative_to(box.start).slices)] = self.chain.read(part)
         return made
 
-    def _finish(self, layout: Layout, begun: str, workers: int) -> None:
+    def _finish(self, layout: Layout, marks: Marks, begun: str, workers: int) -> None:
         """Write what follows the last block; raise `Mismatch` if the input has changed meanwhile."""
         ledger, volume = Ledger.of(self.output), self.chain.volume
         ledger.check(begun)
@@ -210,23 +212,26 @@ class Job:
                 f"{volume.path} was changed while it was read, so parts of {self.output} belong to the old and parts "
                 "to the new: start again with --overwrite"
             )
-        missing = {block_name(box) for box in layout.blocks()} - ledger.done()
+        missing = {block_name(box) for box in layout.blocks()} - marks.done
         assert not missing, f"{self.output} lacks blocks {sorted(missing)[:4]}"
         if self.preparation.pyramid and ledger.inside and (not self.chain.look.labels or self._of_two):
-            self._coarser(layout, begun, workers)
+            self._coarser(layout, marks, begun, workers)
         with open_volume(self.output) as made:
             made.set_attrs({KEY: {**self.provenance(), "complete": True}})
         ledger.remove()
 
-    def _coarser(self, layout: Layout, begun: str, workers: int) -> None:
+    def _coarser(self, layout: Layout, marks: Marks, begun: str, workers: int) -> None:
         """Write the coarser levels that are not done, each when the one above it is, then list them."""
         levels = coarser_levels(self.output)
         boxes = {level.number: grid(Box.of(level.spatial), layout.block) for level in levels}
-        done = intact_coarser(self.output, ((level, box) for level in levels for box in boxes[level.number]))
+        done = intact_coarser(self.output, ((level, box) for level in levels for box in boxes[level.number]), marks)
         for level in levels:
             level.create(self.output, open=True)
             todo = [box for box in boxes[level.number] if block_name(box, level.number) not in done]
-            deque(_in_threads(partial(average_block, self.output, level, begun=begun), todo, workers), maxlen=0)
+            deque(
+                _in_threads(partial(average_block, self.output, level, marks=marks, begun=begun), todo, workers),
+                maxlen=0,
+            )
         list_levels(self.output, levels)
 
     @property

@@ -1,8 +1,8 @@
 """What has been planned and which blocks of an output are done, so that a killed run continues.
 
     plan.json       written once, before the first voxel: input, settings, layout, and a checksum of itself
-    done/<block>    a mark per block, written after the block is flushed: the checksum of its voxels
-    claims/<row>    which worker of a job array computes what (`claims.py`)
+    done/<log>      a line per block, written after the block is flushed: the checksum of its voxels (`marks.py`)
+    claims/<item>   which worker of a job array computes what (`claims.py`)
     spoiled         why this prediction cannot be continued
 
 It lives inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or beside a TIFF (`<name>.vol2vol/`), on anything
@@ -13,6 +13,7 @@ the ledger is removed, the plan first: without it nothing is continued.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 import zlib
@@ -20,17 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import Mismatch, Unreadable
+from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.store import delete_all, delete_keys, is_remote, list_keys, read_key, write_key
 
 PLAN = "plan.json"
 SPOILED = "spoiled"
+FORMAT = 2
+"""Of ledgers; one of another format belongs to another version."""
 
 
 class Ledger:
-    """The plan and the done-marks of one output.
+    """The plan of one output, and the way to its marks.
 
     `where` is the output's path or URL; `inside` says whether the ledger is part of the output's own folder.
     """
@@ -39,6 +43,7 @@ class Ledger:
         self.output = where
         self.folder = f"{where.rstrip('/')}/.vol2vol" if inside else f"{where}.vol2vol"
         self.inside = inside
+        self._in_force: tuple[Any, ...] | None = None
 
     @classmethod
     def of(cls, output: str) -> Ledger:
@@ -57,22 +62,61 @@ class Ledger:
             sound = False
         if not sound:
             raise Unreadable(f"{self.folder}/{PLAN} is damaged: start again with --overwrite")
+        if plan.get("ledger") != FORMAT:
+            raise Unreadable(f"{self.output} was begun by another version of vol2vol: start again with --overwrite")
         return plan
 
-    def begin(self, plan: dict[str, Any]) -> str:
-        """Write the plan, from which a second start continues, and return the name of this beginning."""
-        plan = json.loads(json.dumps({**plan, "begun": uuid.uuid4().hex}))
+    def begin(self, plan: dict[str, Any], begun: str | None = None) -> str:
+        """Write the plan, from which a second start continues, and return the name of this beginning.
+
+        Blocks that are marked already have been marked under a name that is given here.
+        """
+        begun = begun or uuid.uuid4().hex
+        plan = json.loads(json.dumps({**plan, "begun": begun, "ledger": FORMAT}))
         text = json.dumps({**plan, "checksum": zlib.crc32(_canonical(plan))}, indent=1)
+        self._make_folder()
         write_key(self.folder, PLAN, text.encode())
-        return str(plan["begun"])
+        return begun
+
+    def marks(self, begun: str) -> Marks:
+        """Return the blocks that this beginning has done, those of other processes included."""
+        if os.path.exists(f"{self.folder}/{PLAN}"):
+            self._make_folder()  # a copy may lack it while it is empty
+        marks = Marks(self.folder, begun)
+        marks.refresh()
+        return marks
+
+    def _make_folder(self) -> None:
+        if is_remote(self.folder):
+            return
+        try:
+            os.makedirs(f"{self.folder}/done", exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"{self.folder} cannot be written ({error.strerror}): choose another place") from error
 
     def check(self, begun: str) -> None:
-        """Raise `Mismatch` unless the output still belongs to this beginning and can be continued."""
+        """Raise `Mismatch` unless the output still belongs to this beginning and can be continued.
+
+        Cheap while nothing has changed: locally, the plan is read again only where its file is another one.
+        """
+        here = (begun, *self._file()) if not is_remote(self.folder) else None
+        if here is not None and here == self._in_force:
+            return
+        self._in_force = None
         plan = self.plan()
         if plan is None or plan["begun"] != begun:
             what = "finished" if plan is None else "begun anew"
             raise Mismatch(f"{self.output} was {what} by another process meanwhile: nothing more is written to it")
         self.refuse_spoiled()
+        self._in_force = here
+
+    def _file(self) -> tuple[Any, ...]:
+        """Return what changes when the plan is written again or removed, or the output spoiled."""
+        try:
+            about = os.stat(f"{self.folder}/{PLAN}")
+        except OSError:
+            return (None,)
+        return about.st_ino, about.st_mtime_ns, about.st_size, os.path.lexists(f"{self.folder}/{SPOILED}")
 
     def spoil(self, reason: str) -> None:
         """Record that blocks may be wrong, so that nothing ever continues this output; raise `Mismatch`."""
@@ -84,27 +128,8 @@ class Ledger:
         if (reason := read_key(self.folder, SPOILED)) is not None:
             raise Mismatch(reason.decode(errors="replace"))
 
-    def done(self) -> set[str]:
-        """Return the names of the blocks that are finished."""
-        return {key.removeprefix("done/") for key in list_keys(self.folder, "done/") if not key.endswith(".__lock")}
-
-    def mark(self, block: str, checksum: int) -> None:
-        """Record that a block is on disk, and its voxels' checksum; call only after it was flushed."""
-        write_key(self.folder, f"done/{block}", b"%08x" % checksum)
-
-    def marked(self, block: str) -> int | None:
-        """Return the checksum in a block's mark, None where the mark is missing or damaged."""
-        try:
-            return int((read_key(self.folder, f"done/{block}") or b"").decode("ascii"), 16)
-        except ValueError:
-            return None
-
-    def unmark(self, block: str) -> None:
-        """Forget that a block was done."""
-        delete_keys(self.folder, f"done/{block}")
-
     def unclaim(self) -> None:
-        """Forget who computes what, and which rows were given up; those who work go on unharmed."""
+        """Forget who computes what, and what was given up; those who work go on unharmed."""
         delete_keys(self.folder, *list_keys(self.folder, "claims/"))
 
     def remove(self) -> None:

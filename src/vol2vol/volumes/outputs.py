@@ -18,6 +18,7 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import tiffout
 from vol2vol.volumes.addresses import is_remote, is_web
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
+from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.omezarr import clear_group, erase
 from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.pyramid import Level
@@ -111,56 +112,52 @@ def refuse_input(input: str, output: str) -> None:
         raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
 
 
-def intact(output: str, boxes: Sequence[Box], *, origin: Shape, readers: int) -> set[str]:
+def intact(output: str, boxes: Sequence[Box], marks: Marks, *, origin: Shape, readers: int) -> set[str]:
     """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
 
     `origin` is the voxel of `boxes` that is voxel zero of the output. Marks without their voxels (a machine that
     crashed, a truncated shard) are taken away, so that the block is computed again. Reads every block once.
     """
-    ledger = Ledger.of(output)
-    done = ledger.done()
-    marked = {block_name(box): box.relative_to(origin) for box in boxes if block_name(box) in done}
+    marks.refresh()
+    marked = {block_name(box): box.relative_to(origin) for box in boxes if block_name(box) in marks.done}
     with open_volume(output) as stored, ThreadPoolExecutor(readers) as pool:
-        sound = dict(
-            zip(marked, pool.map(lambda name: _sound(stored, ledger, name, marked[name]), marked), strict=True)
-        )
+        sound = dict(zip(marked, pool.map(lambda name: _sound(stored, marks, name, marked[name]), marked), strict=True))
         for name in [name for name in marked if not sound[name]]:
             log.warning("%s: block %s is damaged: it is computed again", output, name)
             erase(stored, marked[name])  # first: a mark without its voxels is found again, damage without a mark is not
-            ledger.unmark(name)
+            marks.unmark(name)
     return {name for name in marked if sound[name]}
 
 
-def _sound(stored: Volume, ledger: Ledger, name: str, box: Box) -> bool:
+def _sound(stored: Volume, marks: Marks, name: str, box: Box) -> bool:
     try:
-        return ledger.marked(name) == checksum(stored.read(box))
+        return marks.checksum(name) == checksum(stored.read(box))
     except Unreadable:
         return False
 
 
-def average_block(output: str, level: Level, box: Box, *, begun: str) -> None:
+def average_block(output: str, level: Level, box: Box, marks: Marks, *, begun: str) -> None:
     """Make a block of a coarser level from the level above, write it and mark it as done."""
-    ledger = Ledger.of(output)
-    values = level.average(output, box)
-    ledger.check(begun)
-    level.write(output, box, values)
-    ledger.mark(block_name(box, level.number), checksum(values))
+    values = level.average(output, box, begun)
+    Ledger.of(output).check(begun)
+    level.write(output, box, values, begun)
+    marks.mark(block_name(box, level.number), checksum(values))
 
 
-def intact_coarser(output: str, blocks: Iterable[tuple[Level, Box]]) -> set[str]:
+def intact_coarser(output: str, blocks: Iterable[tuple[Level, Box]], marks: Marks) -> set[str]:
     """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
-    ledger, sound = Ledger.of(output), set()
-    done = ledger.done()
+    sound = set()
+    marks.refresh()
     for level, box in blocks:
         name = block_name(box, level.number)
-        if name not in done:
+        if name not in marks.done:
             continue
-        if _sound_level(output, level, box, ledger.marked(name)):
+        if _sound_level(output, level, box, marks.checksum(name)):
             sound.add(name)
             continue
         log.warning("%s: block %s is damaged: it is made again", output, name)
         level.erase(output, box)
-        ledger.unmark(name)
+        marks.unmark(name)
     return sound
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -56,19 +57,23 @@ class Level:
         """Return a box of this level, `(C, *box.shape)`; raise `Unreadable` where that cannot be had."""
         return self._read(self._open(location, self.number), box)
 
-    def average(self, location: str, box: Box) -> np.ndarray:
-        """Return a box of this level, made of the level above chunk by chunk."""
+    def average(self, location: str, box: Box, begun: str = "") -> np.ndarray:
+        """Return a box of this level, made of the level above chunk by chunk.
+
+        `begun` names the beginning of the output that is written: its levels are opened once.
+        """
         made = np.empty((self.layout.shape[0], *box.shape), self.layout.dtype)
-        above = self._open(location, self.number - 1)
+        above = _opened(self, location, begun, -1) if begun else self._open(location, self.number - 1)
         for part in grid(box, self.layout.chunks):
             fine = self._read(above, self.finer(part))
             made[(slice(None), *part.relative_to(box.start).slices)] = mean(fine, self.step)
         return made
 
-    def write(self, location: str, box: Box, values: np.ndarray) -> None:
+    def write(self, location: str, box: Box, values: np.ndarray, begun: str = "") -> None:
         """Write whole shards of this level, which is created where it is not there."""
         channels = (slice(None),) * self.layout.channels
-        self.create(location, open=True).write(channels + box.slices, values if self.layout.channels else values[0])
+        array = _opened(self, location, begun, 0) if begun else self.create(location, open=True)
+        array.write(channels + box.slices, values if self.layout.channels else values[0])
 
     def erase(self, location: str, box: Box) -> None:
         """Delete the shards under a box of this level: damaged ones cannot be written over."""
@@ -84,6 +89,13 @@ class Level:
         except (ValueError, OSError) as error:
             raise refusal(array.location, error) from error
         return values if self.layout.channels else values[None]
+
+
+@lru_cache(maxsize=32)
+def _opened(level: Level, location: str, begun: str, step: int) -> ChunkedArray:
+    """Return an array that blocks of a level are read from (`step` -1, the level above) or written to (0)."""
+    assert begun, "only what one beginning writes stays what it is"
+    return level.create(location, open=True) if step == 0 else level._open(location, level.number - 1)
 
 
 def build_pyramid(path: str, levels: int | None = None) -> int:
