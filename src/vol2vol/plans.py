@@ -20,6 +20,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint, Shape, boxes, cover, round_up
+from vol2vol.schemas import FORBID, checked
 
 Window = Literal["flat", "linear", "gaussian", "distance"]
 Strategy = Literal["exact", "printed", "disjoint", "average", "blend"]
@@ -29,6 +30,8 @@ WINDOWS: tuple[str, ...] = get_args(Window)
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How to cut and rejoin; all fields in voxels of the volume, one entry per spatial axis."""
+
+    __pydantic_config__ = FORBID
 
     tile: Shape
     """What the network reads."""
@@ -42,6 +45,8 @@ class Plan:
     """Weight of a kept voxel where tiles overlap."""
 
     def __post_init__(self) -> None:
+        if len({len(part) for part in (self.tile, self.step, self.origin, *self.margin)}) != 1:
+            raise BadInput(f"a plan has as many axes in its margin, step and origin as in its tile, {self.tile}")
         if self.window not in WINDOWS:
             raise BadInput(f"window {self.window!r} is unknown: use one of {', '.join(WINDOWS)}")
         for axis, (kept, step) in enumerate(zip(self.kept, self.step, strict=True)):
@@ -113,10 +118,8 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """Read what `to_dict` wrote, also after a detour through JSON."""
-        shapes = {key: tuple(data[key]) for key in ("tile", "step", "origin")}
-        before, after = data["margin"]
-        return cls(**shapes, margin=(tuple(before), tuple(after)), window=data["window"])
+        """Read what `to_dict` wrote, also after a detour through JSON; raise `BadInput` where it makes no sense."""
+        return checked(cls, data, "plan")
 
 
 def _profile(window: Window, kept: int, overlap: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, res
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.reading import check_types, reader
+from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
@@ -115,7 +116,7 @@ class Job:
     @classmethod
     def attach(cls, output: str, *, device: str | None = None) -> Job:
         """Open the job that an output's ledger describes; raise `Mismatch` where input or model are not the same."""
-        plan = Ledger.of(output).plan()
+        plan = read_plan(output)
         if plan is None:
             raise Mismatch(f"{output} has nothing left to do: it was not begun, or it is complete")
         return cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
@@ -126,6 +127,8 @@ class Job:
         Ledger.of(output).refuse_spoiled()
         job = cls.open(request.choosing(plan), Layout.from_dict(plan["layout"]), device=device)
         refuse_other(plan, job.record(), output)
+        if job.layout.spatial != job.source.spatial:
+            raise Mismatch(f"{output} is planned for another shape than {job.source.path} has: give --overwrite")
         return replace(job, begun=plan["begun"])
 
     def source_changed(self) -> bool:

@@ -14,16 +14,20 @@ from typing import Any
 
 from torch import nn
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint, Shape, cover, grid
 from vol2vol.nets import flops, footprint, layers
 from vol2vol.nets.demand import operations
 from vol2vol.plans import Plan
 from vol2vol.prediction.sweep import Sweep
+from vol2vol.schemas import FORBID, checked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
     """One way over the volume."""
+
+    __pydantic_config__ = FORBID
 
     plan: Plan
     """Where tiles lie; for a sweep, whose result does not depend on tiles, its columns."""
@@ -37,6 +41,15 @@ class Pass:
     """Read and compute tile after tile, holding no more than one: where the memory has run out."""
 
     @property
+    def sound(self) -> bool:
+        """Say whether plan and sweep are those of a volume."""
+        axes = (0, 1, 2, None)
+        swept = self.sweep is None or (
+            self.sweep.axis in axes[:3] and self.sweep.planar == self.planar != self.sweep.axis and self.sweep.push > 0
+        )
+        return self.plan.dims == 3 and self.planes > 0 and self.planar in axes and swept
+
+    @property
     def seen(self) -> Shape:
         """The spatial shape of a tile as the network sees it."""
         return tuple(n for axis, n in enumerate(self.plan.tile) if axis != self.planar)
@@ -45,12 +58,6 @@ class Pass:
         """Return plain data."""
         sweep = None if self.sweep is None else asdict(self.sweep)
         return {"plan": self.plan.to_dict(), "planar": self.planar, "planes": self.planes, "sweep": sweep}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Pass:
-        """Read what `to_dict` wrote."""
-        sweep = Sweep(**data["sweep"]) if data["sweep"] else None
-        return cls(plan=Plan.from_dict(data["plan"]), planar=data["planar"], planes=data["planes"], sweep=sweep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,8 @@ class Cost:
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Passes over a region of a volume, and the blocks its output is written in."""
+
+    __pydantic_config__ = FORBID
 
     spatial: Shape
     """The whole volume, Z, Y, X."""
@@ -161,15 +170,18 @@ class Layout:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Layout:
-        """Read what `to_dict` wrote, also after a detour through JSON."""
-        return cls(
-            spatial=tuple(data["spatial"]),
-            region=Box(tuple(data["region"]["start"]), tuple(data["region"]["stop"])),
-            passes=tuple(Pass.from_dict(one) for one in data["passes"]),
-            block=tuple(data["block"]),
-            chunks=tuple(data["chunks"]),
-            memory=data["memory"],
-        )
+        """Read what `to_dict` wrote, also after a detour through JSON; raise `BadInput` where it makes no sense."""
+        layout = checked(cls, data, "layout")
+        layout._check()
+        return layout
+
+    def _check(self) -> None:
+        """Raise `BadInput` unless shapes, region and passes are those of one volume."""
+        sizes = (self.spatial, self.block, self.chunks)
+        three = all(len(size) == 3 and min(size) > 0 for size in sizes) and len(self.region.start) == 3
+        inside = three and self.region.size > 0 and Box.of(self.spatial).contains(self.region)
+        if not inside or not self.passes or not all(one.sound for one in self.passes):
+            raise BadInput("layout: its sizes, region and passes are not those of one volume")
 
 
 def floor(net: nn.Module) -> float:

@@ -27,6 +27,7 @@ import torch
 from vol2vol.geometry import Box, Footprint, Shape, round_up
 from vol2vol.prediction.engine import Engine, to_numpy
 from vol2vol.prediction.gather import Read
+from vol2vol.schemas import FORBID
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Sweep:
 
     `planar` is the axis across which planes are images of their own (they form the batch), None for a 3D network.
     """
+
+    __pydantic_config__ = FORBID
 
     axis: int
     push: int

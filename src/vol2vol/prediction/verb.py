@@ -15,6 +15,7 @@ from vol2vol.geometry import Box
 from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact
@@ -116,7 +117,7 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     refuse_input(request.input, output)
     _refuse_tiff_on_many_machines(request.settings, output)
     ledger = Ledger.of(output)
-    before = None if overwrite else ledger.plan()
+    before = None if overwrite else read_plan(output)
     if before is not None:
         job = Job.continued(request, before, output)
         if ledger.inside:  # some levels may be there already, and workers heed the plan
@@ -132,6 +133,7 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
+        check_record(made, output)
         job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]))
         refuse_other(made, job.record(), output)
         ledger.remove()

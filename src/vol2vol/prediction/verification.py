@@ -17,6 +17,7 @@ from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
@@ -79,7 +80,7 @@ def verify(
         raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
     if not 0 <= tolerance < inf:
         raise BadInput(f"tolerance {tolerance:g} is no difference between stored values: give --tolerance 0 or more")
-    said = Ledger.of(output).plan()
+    said = read_plan(output)
     if said is not None:
         job = Job.attach(output, device=device)
         done = Ledger.of(output).marks(job.begun).done
@@ -102,17 +103,18 @@ def _reopened(
 ) -> Job:
     """Open the job of a complete output from its attributes, the model and the input."""
     said = open_volume(output).attrs.get("vol2vol")
-    if not said or not {"settings", "layout", "model", "input"} <= said.keys():
+    if not isinstance(said, dict) or not {"settings", "layout", "model", "input"} <= said.keys():
         raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")
     if not said.get("complete"):
         raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
+    check_record(said, output)
     if model is None or input is None:
         missing = " and ".join(flag for flag, value in (("--model", model), ("--input", input)) if value is None)
         raise BadInput(
             f"{output} names its model and input only by hash: give {missing} "
-            f"(input {said['input_name']}, model {said['model'][:12]})"
+            f"(input {said.get('input_name')}, model {said['model'][:12]})"
         )
-    settings = PredictSettings(**said["settings"], device=device)
+    settings = PredictSettings(**{**said["settings"], "device": device})
     request = Request.of(model, input, settings, which, **stated).choosing(said)
     job = Job.open(request, Layout.from_dict(said["layout"]))
     now = job.record()

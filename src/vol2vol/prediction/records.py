@@ -1,0 +1,75 @@
+"""What an output and its ledger say of a prediction, checked before anything believes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
+
+from vol2vol.errors import BadInput, Mismatch, one_line
+from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.schemas import checked
+from vol2vol.volumes.ledger import Ledger
+
+
+class _Stated(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    axes: str | None = None
+    voxel_size: tuple[FiniteFloat, ...] | None = None
+    unit: str | None = None
+    time: NonNegativeInt | None = None
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    input: str
+    settings: PredictSettings
+    stated: _Stated
+
+
+class _Record(BaseModel):
+    """What decides every voxel of an output; later versions may add to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: str
+    input: str
+    model: str
+    settings: PredictSettings
+    layout: dict[str, Any]
+    chosen: _Stated | None = None
+
+
+class _Plan(_Record):
+    request: _Request
+    begun: str
+
+
+def read_plan(output: str) -> dict[str, Any] | None:
+    """Return the plan in an output's ledger, None where there is none.
+
+    Raises `Unreadable` where it is damaged, `Mismatch` where it makes no sense.
+    """
+    plan = Ledger.of(output).plan()
+    if plan is not None:
+        _check(_Plan, plan, output)
+    return plan
+
+
+def check_record(record: dict[str, Any], output: str) -> None:
+    """Raise `Mismatch` unless what a complete output says of itself makes sense."""
+    _check(_Record, record, output)
+
+
+def _check(kind: type[_Record], data: dict[str, Any], output: str) -> None:
+    try:
+        checked(kind, data, "its record")
+        Layout.from_dict(data["layout"])
+    except BadInput as error:
+        raise Mismatch(
+            f"{output} says in no readable way how it is made ({one_line(error, 300)}): start again with --overwrite"
+        ) from None
