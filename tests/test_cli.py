@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,9 +14,11 @@ import yaml
 
 import vol2vol
 from vol2vol.cli import VERBS, main
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 
 torch.set_num_threads(1)
+KINDS = ("seams", "fidelity", "structure", "overlap", "distance")
 TINY = (
     "data.patch=30",
     "data.calibration=2",
@@ -67,6 +70,74 @@ def test_help_describes_every_flag(capsys):
     for words in ("--strategy {exact,printed,disjoint,average,blend}", "seamless", "--roi", "--dry-run", "--raw"):
         assert words in said, words
     assert "--no-overwrite" not in said
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *(f"evaluate {kind}" for kind in KINDS)])
+def test_help_speaks_in_words(verb, capsys):
+    """No name of a field as a heading, no default that says nothing, no value called like its type twice."""
+    if verb == "evaluate":
+        return
+    assert main([*verb.split(), "--help"]) == 0
+    out = capsys.readouterr().out
+    headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert not [line for line in headings if re.fullmatch(r"\w+ options:", line)]
+    assert "arguments:" in headings or " [options]" in out
+    for words in ("default: None", "default: False", "default: )", "default: ''", "{None", "PATH PATH", " . ", ". ("):
+        assert words not in out.replace(" ...", ""), words
+    for flag in re.findall(r"^  --no-[^\n]*\n?[^\n]*", out, re.MULTILINE):
+        assert "do not " in flag
+    usage = out.splitlines()[0]
+    assert len(set(re.findall(r"[A-Z]{2,}", usage))) == len(re.findall(r"[A-Z]{2,}", usage))
+
+
+OVERRIDES = ("train.epochs=2", "data.patch=30")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*OVERRIDES, "--source", "a", "b", "--target", "c", "--out", "d"),
+        ("--source", "a", "b", OVERRIDES[0], "--target", "c", OVERRIDES[1], "--out", "d"),
+        ("--source", "a", "b", *OVERRIDES, "--target", "c", "--out", "d"),
+        ("--source", "a", "b", "--out", "d", "--target", "c", *OVERRIDES),
+        ("--overwrite", *OVERRIDES, "--source", "a", "b", "--out", "d", "--target", "c"),
+    ],
+)
+def test_changes_to_a_recipe_are_taken_wherever_they_stand(words, monkeypatch):
+    asked = {}
+
+    def train(recipe, source, target, out, *, overrides, **_):
+        asked.update(source=source, target=target, out=out, overrides=set(overrides))
+        raise BadInput("enough")
+
+    monkeypatch.setattr("vol2vol.cli.train_.train", train)
+    assert main(["train", *words]) == 2
+    assert asked == {"source": ("a", "b"), "target": ("c",), "out": "d", "overrides": set(OVERRIDES)}
+
+
+def test_values_of_options_and_files_are_no_changes(tmp_path, monkeypatch):
+    """What stands right after an option is its value, and a file may have an equals sign in its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "day=1.tif").write_text("")
+    asked = {}
+
+    def train(recipe, source, target, out, *, overrides, **_):
+        asked.update(source=source, out=out, overrides=overrides)
+        raise BadInput("enough")
+
+    monkeypatch.setattr("vol2vol.cli.train_.train", train)
+    words = ["--source", "a", "day=1.tif", "seed=2", "--target", "b", "--out", "lr=0.1"]
+    assert main(["train", *words]) == 2
+    assert asked == {"source": ("a", "day=1.tif"), "out": "lr=0.1", "overrides": ("seed=2",)}
+
+    def prepare(input, output, recipe, *, overrides, **_):
+        asked.update(recipe=recipe, overrides=overrides, output=output)
+        raise BadInput("enough")
+
+    monkeypatch.setattr("vol2vol.cli.prepare_.prepare", prepare)
+    assert main(["prepare", "in.zarr", "split.gap=4", "out.zarr", "--split", "train=0.8,test=0.2"]) == 2
+    assert asked["recipe"]["split"]["parts"] == {"train": 0.8, "test": 0.2}
+    assert (asked["overrides"], asked["output"]) == (("split.gap=4",), "out.zarr")
 
 
 def test_version(capsys):
@@ -148,8 +219,9 @@ def test_info_on_a_run_and_a_model(job, capsys):
 
 
 def test_the_same_training_again_is_finished(job, capsys):
-    words = ["train", *TINY, "--recipe", "small-2d", "--source", job / "rat.tif", "--target", job / "human 1.tif"]
-    words += ["--out", job / "run", "--voxel-size", "5,5,5", "--json"]
+    words = ["train", *TINY, "--recipe", "small-2d", "--source", job / "rat.tif", "--target"]
+    words += [job / "human 1.tif", job / "human 2.tif", "--out", job / "run", "--json"]
+    words += ["--voxel-size", "5,5,5", "--target-voxel-size", "50,4.6,4.6", "--unit", "nm"]
     made = json.loads(run(capsys, *words))
     assert made["model"].endswith("epoch-0001")
 
@@ -256,7 +328,9 @@ def test_messages_are_one_line_in_an_ascii_locale():
     words = [sys.executable, "-m", "vol2vol.cli", "info"]
     made = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
     assert made.returncode == 2
-    assert made.stderr == "vol2vol: Missing from vol2vol info: PATH any of them. (required): see vol2vol info --help\n"
+    assert made.stderr.startswith("vol2vol: Missing from vol2vol info: PATH a volume, a model, or the folder of a run")
+    assert made.stderr.endswith(": see vol2vol info --help\n")
+    assert made.stderr.count("\n") == 1
 
 
 def test_without_a_terminal_there_is_no_progress_bar(job, tmp_path):

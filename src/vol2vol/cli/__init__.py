@@ -1,8 +1,9 @@
 """The command line: one file per verb, each a thin door to the Python interface.
 
 A verb's file is imported when the verb is called, so `vol2vol --help` answers at once. A mistake of the user ends in
-one line on standard error and exit code 2; an interruption in exit code 130. Any other exception is a bug of vol2vol:
-one line that names it and the file with its traceback, and exit code 70.
+one line on standard error and exit code 2; a signal that stops a verb in 128 and its number: 130 after Ctrl-C, 143
+after SIGTERM. Any other exception is a bug of vol2vol: one line that names it and the file with its traceback, and exit
+code 70.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import traceback
 from importlib import import_module
 
 from vol2vol import __version__
+from vol2vol.cli.signals import farewell, stopping
 from vol2vol.errors import UserError, one_line
 
 VERBS = {
@@ -51,12 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
     _set_up_output()
     _share_cores()
     try:
-        import_module(f"vol2vol.cli.{verb}_").run(words[1:])
+        with stopping():
+            import_module(f"vol2vol.cli.{verb}_").run(words[1:])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
-    except KeyboardInterrupt:
-        print("vol2vol: stopped; the same command continues where it was", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        said, code = farewell(verb, stopped)
+        print(f"vol2vol: {said}", file=sys.stderr)
+        return code
     except UserError as error:
         return _fail(str(error))
     except (OSError, MemoryError) as error:

@@ -28,18 +28,18 @@ def _adapt(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Measure a model's normalisation anew on a volume of another domain (AdaBN); weights stay as they are.
+    """Re-measure the statistics of a model's normalisation on another domain (AdaBN); weights stay as they are.
 
     Args:
-        model: a model bundle, or a run folder.
+        model: a model, or the folder of a run.
         volume: a volume of the other domain; no labels are needed.
-        out: the folder of the new model.
+        out: folder of the new model.
         direction: which of the model's networks reads the volume.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        patches: how many patches, spread over the volume, are measured.
-        intensity: also measure how stored values enter the network.
-        about: what files of volumes do not say.
-        overwrite: replace an existing model.
+        patches: number of patches, spread over the volume, that are measured.
+        intensity: also re-measure the intensity normalisation.
+        about: metadata missing from the volume files.
+        overwrite: replace a model that exists.
         json: print the result as JSON.
     """
     bundle = adapt_statistics(

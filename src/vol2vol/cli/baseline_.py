@@ -18,8 +18,8 @@ def run(words: list[str]) -> None:
 def _baseline(
     kind: Annotated[Literal["identity", "meanstd", "histogram", "spectrum"], tyro.conf.Positional],
     *,
-    source: tuple[str, ...],
-    target: tuple[str, ...],
+    source: parse.Paths,
+    target: parse.Paths,
     out: str,
     dims: Literal[2, 3] = 2,
     radius: int | None = None,
@@ -35,12 +35,12 @@ def _baseline(
             one filter that gives the target's power spectrum).
         source: one or more volumes of the source domain.
         target: one or more volumes of the target domain.
-        out: the folder of the new model.
-        dims: 2 for a filter that sees planes, 3 for one that sees volumes; look-ups are the same in both.
-        radius: how far the filter reaches, in voxels; 12 in planes, 8 in volumes.
-        about: what files of volumes do not say.
-        target_voxel_size: that of the target's volumes, where it differs.
-        overwrite: replace an existing model.
+        out: folder of the new model.
+        dims: for spectrum, 2 filters plane by plane, 3 filters volumes; the others are the same in both.
+        radius: reach of the filter of spectrum in voxels; 12 in planes, 8 in volumes unless given.
+        about: metadata missing from the volume files.
+        target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
+        overwrite: replace a model that exists.
         json: print the result as JSON.
     """
     size = show.numbers(target_voxel_size, "--target-voxel-size")

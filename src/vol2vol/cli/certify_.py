@@ -28,13 +28,13 @@ def _certify(
     """Measure whether a model's tiles can be stitched without seams, and say why not; exit code 1 where not.
 
     Args:
-        model: a model bundle, a run folder, a .pt2 file of torch.export or a model of bioimage.io (folder or zip).
-        volume: what the compared tiles show; noise where it is left out.
-        direction: which of the model's networks.
+        model: a model, the folder of a run, a .pt2 file of torch.export or a model of bioimage.io (folder or zip).
+        volume: volume from which the compared tiles are taken; noise where it is left out.
+        direction: which of the model's networks is measured.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        trust: read a .pt2 file or a model of bioimage.io, which may execute what is in it.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        trust: read a .pt2 file or a model of bioimage.io, although reading may execute what is in it.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.recipes import certify
 

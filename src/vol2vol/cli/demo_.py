@@ -17,8 +17,8 @@ def _demo(*, out: str = "demo", quick: bool = False, json: bool = False) -> None
     """Make two phantom volumes, train in 2D and 3D, predict nine ways and write a report; about three minutes.
 
     Args:
-        out: the folder for everything; started again, the demo continues.
-        quick: smaller and shorter, to see that everything works.
+        out: folder of the demo; the same command continues a demo that was stopped or killed.
+        quick: make it smaller and shorter, to see that everything works.
         json: print the result as JSON.
     """
     report = run_demo(Path(out), quick=quick)

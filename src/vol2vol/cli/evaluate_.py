@@ -24,7 +24,7 @@ def run(words: list[str]) -> None:
         "distance": _distance,
     }
     if not words or words[0] in ("-h", "--help"):
-        print("usage: vol2vol evaluate KIND ...\n\nJudge stored volumes.\n")
+        print("usage: vol2vol evaluate KIND ...\n\nMeasure the quality of stored volumes.\n")
         for name, verb in kinds.items():
             print(f"  {name:9} {(verb.__doc__ or '').splitlines()[0]}")
         print("\nvol2vol evaluate KIND --help says more about one.")
@@ -50,11 +50,11 @@ def _fidelity(
     """Compare a volume with the known truth: PSNR, SSIM, Pearson, LNCC.
 
     Args:
-        volume: an output.
-        truth: what it should be, of the same shape.
+        volume: an output, to be compared.
+        truth: the known truth, of the same shape.
         data_range: span of grey values for PSNR and SSIM, such as 4095 for 12 bits; the truth's maximum minus minimum.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_fidelity
 
@@ -66,9 +66,9 @@ class _Choice:
     """From which probability on a voxel is foreground."""
 
     threshold: parse.Text = None
-    """probability from which on a voxel is foreground (0.5), or best: the highest IoU on this very mask."""
+    """probability from which a voxel is foreground (0.5 unless given), or best: the one of highest IoU on this mask."""
     validation: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="PREDICTION MASK")] = None
-    """another prediction and its mask, on which the threshold of highest IoU is chosen instead."""
+    """choose the threshold of highest IoU on another prediction and its mask instead."""
 
     def level(self) -> float | Literal["best"]:
         """Return the threshold that was told."""
@@ -87,9 +87,9 @@ class _Near:
     """Which seams."""
 
     seams: Annotated[str | None, tyro.conf.arg(metavar="TRANSLATED")] = None
-    """the translated volume that was segmented: what overlap loses near its seams."""
+    """the translated volume that was segmented, whose tiling is read from its metadata."""
     near: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None
-    """with --seams, voxels on either side of a seam that count as near it (8)."""
+    """with --seams, voxels on either side of a seam that count as near it (8 unless given)."""
 
 
 _TOLD, _NOWHERE = _Choice(), _Near()
@@ -102,13 +102,13 @@ def _structure(
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
-    """Ask how much of a source's structure an output keeps: LNCC, correlation of gradients, NMI.
+    """Measure how much of a source's structure an output keeps: LNCC, correlation of gradients, NMI.
 
     Args:
         source: the volume before translation.
         output: its translation, of the same shape.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.recipes.evaluate import evaluate_structure
 
@@ -130,16 +130,19 @@ def _overlap(
     """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects found and counted.
 
     Args:
-        prediction: probabilities (floats in 0..1, uint8 or uint16 up to the type's largest) or a mask, no numbers of
-            objects.
+        prediction: probabilities (floats from 0 to 1, or uint8 or uint16 from 0 to the largest value of the type) or
+            a mask, not an instance-label image.
         mask: the truth, foreground where it is not 0.
-        choice: the threshold.
-        by: the seams.
-        instances: what an object is, on both sides: what hangs together, or parted at its necks.
-        depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2).
-        least: minimum object size in voxels, on both sides; a tenth of the median true object.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        choice: threshold above which a voxel is foreground.
+        by: what overlap loses near seams.
+        instances: objects are connected components, or components split at narrow necks (watershed), in prediction
+            and mask alike.
+        depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2 unless
+            given).
+        least: minimum object size in voxels, in prediction and mask alike; a tenth of the median true object unless
+            given.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.metrics.watershed import Parting
     from vol2vol.recipes.evaluate import evaluate_overlap
@@ -185,19 +188,19 @@ def _distance(
     """Measure how far an output is from a target domain: FID and KID.
 
     Args:
-        source: the volume before translation: the ceiling.
+        source: the volume before translation; its distance is the upper bound.
         output: its translation.
-        target: a volume of the target domain; its two halves are the floor.
-        features: inception, encoder (trains one on the target, minutes), or the folder of a trained encoder.
+        target: a volume of the target domain; the distance of its two halves is the lower bound.
+        features: inception, encoder (trained on the target within minutes), or the folder of a trained encoder.
         weights: file of the Inception weights, where they cannot be downloaded.
-        keep: with --features encoder, the folder to write it to; it becomes the --features of other outputs.
-        patches: how many patches of each volume, at most.
-        size: voxels along the side of a patch.
-        plane: the plane patches lie in.
-        layout: patches anywhere, or side by side on a grid.
-        resamples: draws of the intervals; 0 leaves intervals out.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        keep: with --features encoder, the folder to save the encoder in, to be given as --features for other outputs.
+        patches: largest number of patches taken from each volume.
+        size: side of a patch in voxels.
+        plane: plane in which the patches lie.
+        layout: patches at random places, or side by side on a grid.
+        resamples: bootstrap samples of the confidence intervals; 0 leaves the intervals out.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.metrics.patches import Cutting
     from vol2vol.recipes.distance import evaluate_distance, ruler

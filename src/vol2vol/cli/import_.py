@@ -23,13 +23,13 @@ def _import(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Make a model bundle of a generator trained with the public reference code; nothing in the file is executed.
+    """Make a model of a generator trained with the public reference code; nothing in the file is executed.
 
     Args:
         file: a state dictionary such as latest_net_G_A.pth.
-        out: the folder of the new model.
-        dims: 2 for slices, 3 for volumes.
-        overwrite: replace an existing model.
+        out: folder of the new model.
+        dims: 2 for a network of slices, 3 for one of volumes.
+        overwrite: replace a model that exists.
         json: print the result as JSON.
     """
     bundle = import_reference(file, out, dims=dims, overwrite=overwrite)

@@ -21,12 +21,12 @@ def _info(
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
-    """Say what a volume, a model bundle, a run folder or a study folder is, and how far it has come.
+    """Describe a volume, a model, a run or a study, and how far it has come.
 
     Args:
-        path: any of them.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        path: a volume, a model, or the folder of a run or a study.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     found: dict[str, Any] = info(path, **about.keywords())
     show.result(found, as_json=json)

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial, wraps
+from inspect import signature
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vol2vol.cli import show
+from vol2vol.cli.help import help_of
 from vol2vol.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,17 +25,18 @@ Stored = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
+Paths = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH ...")]
 Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a volume's file does not say of it."""
+    """Metadata that is missing from a volume's file."""
 
     axes: Axes = None
-    """axes, such as zyx or cyx."""
+    """order of the array's axes, such as zyx or cyx."""
     voxel_size: VoxelSize = None
-    """voxel size: Z,Y,X (or Y,X for an image)."""
+    """voxel size; Y,X for an image."""
     unit: Text = None
     """unit of the voxel size, such as nanometer."""
     time: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -64,6 +68,8 @@ About = tyro.conf.OmitArgPrefixes[Metadata]
 SAID = Metadata()
 """The file says it all."""
 
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[\w*-]+)*=")
+"""How a change to a recipe begins, wherever it stands among the words."""
 _RULE = re.compile(r"\A.*\n *-{3,} *$|^(?:[╭╰]|│\s*─{3}).*$|^ *-{3,} *$", re.MULTILINE)
 """Lines of the parser's box that say nothing: its heading and its rules, drawn in ASCII where that is the locale."""
 _NOISE = (
@@ -77,25 +83,46 @@ _BESIDE = ("For full helptext", "Argument helptext")
 
 def call(verb: Callable[..., None], words: Sequence[str], name: str) -> None:
     """Parse the words after a verb's name and call its function; raise `BadInput` for words that do not fit."""
+    if {"-h", "--help"} & set(words):
+        print(help_of(verb, name))
+        return
+    words, overrides = _parted(verb, words)
     said = StringIO()
     try:
         with redirect_stderr(said):
             parsed: Any = tyro.cli(
-                _later(verb), args=words, prog=f"vol2vol {name}", config=(tyro.conf.FlagCreatePairsOff,)
+                _later(verb, overrides), args=words, prog=f"vol2vol {name}", config=(tyro.conf.FlagCreatePairsOff,)
             )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
+    except SystemExit:
         raise BadInput(f"{_one_line(said.getvalue())}: see vol2vol {name} --help") from None
     parsed()
 
 
-def _later(verb: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def _parted(verb: Callable[..., None], words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without changes to a recipe, and these, of a verb that takes them.
+
+    They may stand anywhere, also after an option that takes several values; the word right after an option is its
+    value, and what names a file is a file.
+    """
+    if "overrides" not in signature(verb).parameters:
+        return list(words), []
+    kept: list[str] = []
+    overrides: list[str] = []
+    for before, word in zip(("", *words), words, strict=False):
+        change = _OVERRIDE.match(word) and not before.startswith("--") and not Path(word).exists()
+        (overrides if change else kept).append(word)
+    return kept, overrides
+
+
+def _later(verb: Callable[..., None], overrides: Sequence[str]) -> Callable[..., Callable[[], None]]:
     """Make a verb return its call instead of doing it, so that its own messages are not taken for the parser's."""
 
     @wraps(verb)
     def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return partial(verb, *args, **kwargs)
+        bound = signature(verb).bind(*args, **kwargs)
+        if overrides:
+            bound.arguments["overrides"] = (*overrides, *bound.arguments.get("overrides", ()))
+        return partial(verb, *bound.args, **bound.kwargs)
 
     return bind
 

@@ -29,16 +29,16 @@ def _predict(
     dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
     json: bool = False,
 ) -> None:
-    """Translate a volume of any size; the same command continues a prediction that was killed.
+    """Translate a volume of any size; the same command continues a prediction that was stopped or killed.
 
     Args:
-        model: a model bundle, or a run folder.
+        model: a model, or the folder of a run.
         input: OME-Zarr, Zarr, N5, TIFF, folder of slices, HDF5 (file.h5:/dataset), MRC, or s3:// and http(s):// Zarr.
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif.
-        settings: how to predict.
+        settings: settings of the prediction.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        about: what files of volumes do not say.
-        overwrite: replace an existing output.
+        about: metadata missing from the volume files.
+        overwrite: replace an output that exists.
         dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
         json: print the result as JSON.
     """

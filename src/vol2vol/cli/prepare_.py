@@ -28,9 +28,9 @@ class Flags:
     crop: parse.Text = None
     """content, or a box in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
     background: parse.Text = None
-    """for content, LOW:HIGH, the values that are not; default 0:0."""
+    """with --crop content, the values of background, LOW:HIGH (0:0 unless given)."""
     margin: Number = None
-    """for content, voxels of background to keep on each side."""
+    """with --crop content, voxels of background to keep on each side."""
     binarise: bool = False
     """make a mask, 1 where the value is not 0."""
     ids: parse.Text = None
@@ -38,25 +38,26 @@ class Flags:
     above: Value = None
     """make a mask, 1 where the value is greater."""
     resample: parse.VoxelSize = None
-    """bring it to this voxel size, in its own unit."""
+    """resample to this voxel size, in the unit of the input."""
     method: parse.Text = None
-    """how to resample: cubic, linear, area, nearest, majority; default majority for masks, else cubic."""
+    """with --resample, the method: cubic, linear, area, nearest or majority (majority for masks, else cubic)."""
     dtype: parse.Text = None
-    """store as uint8, uint16, uint32, int16 or float32."""
+    """convert to uint8, uint16, uint32, int16 or float32."""
     range: parse.Text = None
-    """with dtype, the values that become its ends: LOW:HIGH, type, minmax, percentile; keep changes none."""
+    """with --dtype, the values that become the ends of the type: LOW:HIGH, type, minmax or percentile; keep changes no
+    value."""
     split: parse.Text = None
-    """several outputs, [AXIS:]NAME=SIZE,... in voxels (z:train=400,test=100) or shares (train=0.8,test=0.2)."""
+    """write several outputs, [AXIS:]NAME=SIZE,... in voxels (z:train=400,test=100) or shares (train=0.8,test=0.2)."""
     gap: Number = None
-    """voxels between the parts of a split."""
+    """with --split, voxels left out between the parts."""
     mask: bool = False
-    """the input is a mask or holds the numbers of objects: its values are never mixed."""
+    """the input is a mask or an instance-label image: its values are never averaged."""
     chunks: parse.VoxelSize = None
-    """chunks of an OME-Zarr."""
+    """chunk size of an OME-Zarr output."""
     shards: parse.VoxelSize = None
-    """shards of an OME-Zarr 0.5, multiples of the chunks."""
+    """shard size of an OME-Zarr 0.5 output, a multiple of the chunk size."""
     ome_version: Literal["0.5", "0.4"] | None = None
-    """OME-Zarr version of the output."""
+    """OME-Zarr version of the output (0.5 unless given)."""
 
     def recipe(self) -> dict[str, Any]:
         """Return what the flags say as a recipe's data, for the schema to judge."""
@@ -106,18 +107,18 @@ def _prepare(
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """Crop, resample, binarise, convert or split a volume of any size; the same command continues after a kill.
+    """Crop, resample, binarise, convert or split a volume of any size; the same command continues after a stop.
 
     Args:
         input: any volume that can be read, s3:// included, or the name of one that the recipe knows.
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif; with a split NAME-PART.zarr.
-        overrides: changes to the recipe, such as split.gap=16.
-        flags: a recipe as flags; its steps are taken in this order.
+        overrides: changes to the recipe, such as split.gap=16; they may stand anywhere.
+        flags: steps, taken in this order (instead of --recipe).
         recipe: a shipped recipe (mitoem, openorganelle, ...) or a YAML file, with steps in any order.
-        about: what files of volumes do not say.
-        level: level of a multiscale input.
+        about: metadata missing from the volume files.
+        level: resolution level of a multiscale input, 0 being the finest.
         workers: blocks computed at once, each in a thread; memory grows with it.
-        overwrite: replace an existing output.
+        overwrite: replace an output that exists.
         dry_run: print steps, shapes, voxel sizes, bytes and memory; read and write nothing.
         json: print the result as JSON.
     """

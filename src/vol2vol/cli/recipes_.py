@@ -26,8 +26,8 @@ def _recipes(
 
     Args:
         name: a recipe to print.
-        overrides: changes to it, such as train.epochs=20.
-        json: print as JSON.
+        overrides: changes to the recipe, such as train.epochs=20.
+        json: print the result as JSON.
     """
     if name is None:
         show.result({**list_preparations(), **list_recipes()}, as_json=json)

@@ -30,20 +30,20 @@ def seams(
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
-    """Test where tiles meet against the planes between, per axis.
+    """Test for seams: compare the planes where tiles meet with the planes between, per axis.
 
     Args:
-        volume: a stitched volume; one that vol2vol predicted says itself how it was tiled.
-        source: the volume it was translated from, whose own steps are then discounted.
-        step: distance between tiles in voxels, where the volume does not say.
-        origin: where the first tile starts, with --step.
-        overlap: voxels that tiles share and in which they are averaged or blended, with --step.
-        period: after how many voxels the network repeats, with --step; planes in its phase are compared.
-        blind: look for regular seams of any tile size.
-        plot: write the statistic by phase of the grid as a picture (.png).
-        overwrite: replace a picture that is there.
-        about: what files of volumes do not say.
-        json: print as JSON.
+        volume: a stitched volume; the tiling of one written by vol2vol is read from its metadata.
+        source: the volume it was translated from; steps that the source has, too, are then discounted.
+        step: distance between tiles in voxels, where the metadata do not state it.
+        origin: with --step, the voxel at which the first tile starts.
+        overlap: with --step, voxels that neighbouring tiles share and in which they are averaged or blended.
+        period: with --step, the network's period (total stride) in voxels; planes in its phase are compared.
+        blind: look for regular seams of any tile size, without knowing the tiling.
+        plot: write a plot of the statistic against the phase of the grid (.png).
+        overwrite: replace a plot that exists.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
     """
     from vol2vol.recipes.seams import evaluate_seams, seam_sentence
 

@@ -32,11 +32,11 @@ def _study(
 
     Args:
         name: a shipped study or a YAML file; without one, the shipped ones are listed.
-        overrides: changes to it, such as translators.flat.seeds=[0,1].
-        out: the folder for everything; started again, the study goes on.
-        data: the folder that the study's volumes lie in.
+        overrides: changes to the study, such as translators.flat.seeds=[0,1]; they may stand anywhere.
+        out: folder of the study; the same command continues a study that was stopped or killed.
+        data: folder in which the study's volumes lie.
         print_: print the study in full instead of running it: copy it to a file to make your own.
-        dry_run: say what would be done and about what it would cost.
+        dry_run: print what would be done and about how long it would take; compute nothing.
         json: print the result as JSON.
     """
     if name is None:

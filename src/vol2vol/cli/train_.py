@@ -18,8 +18,8 @@ def run(words: list[str]) -> None:
 def _train(
     overrides: parse.Overrides = (),
     *,
-    source: tuple[str, ...],
-    target: tuple[str, ...],
+    source: parse.Paths,
+    target: parse.Paths,
     out: str,
     recipe: str = "small-2d",
     about: parse.About = parse.SAID,
@@ -29,19 +29,23 @@ def _train(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Train a translation between two unpaired sets of volumes, or a segmenter; started again, it goes on.
+    """Train a translation between two unpaired sets of volumes, or a segmenter on volumes and their masks.
+
+    Ctrl-C, SIGTERM and SIGUSR1 save the state after the step under way; the same command continues from there. What
+    changes no result, such as train.checkpoint_every, may be changed on the way.
 
     Args:
-        overrides: changes to the recipe, such as train.epochs=20 data.patch=190.
+        overrides: changes to the recipe, such as train.epochs=20 data.patch=190; they may stand anywhere.
         source: one or more volumes of the source domain.
-        target: one or more volumes of the target domain, of any size and number; for a segmenter, the sources' masks.
-        out: the run folder.
+        target: one or more volumes of the target domain, of any size and number; for a segmenter, the masks of the
+            sources in the same order.
+        out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
-        about: what files of volumes do not say.
-        target_voxel_size: that of the target's volumes, where it differs.
-        devices: GPUs, or processes on a CPU; short for train.devices=N.
-        strategy: Lightning strategy; short for train.strategy=NAME.
-        overwrite: replace an existing run.
+        about: metadata missing from the volume files.
+        target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
+        devices: number of GPUs, or of processes on a CPU; short for train.devices=N.
+        strategy: how devices share the work, by its name in Lightning; short for train.strategy=NAME.
+        overwrite: replace a run that exists.
         json: print the result as JSON.
     """
     short = {"train.devices": devices, "train.strategy": strategy}

@@ -32,14 +32,14 @@ def _verify(
     """Compute a random sample of a prediction's blocks again and compare; exit code 1 where voxels differ.
 
     Args:
-        output: a prediction, complete or under way.
-        model: the bundle or run it was made with (an unfinished prediction knows).
-        input: the volume it was made from (an unfinished prediction knows).
-        sample: how many blocks.
-        seed: which blocks.
-        tolerance: largest difference, in stored values, that counts as equal; another device rounds otherwise.
+        output: a prediction, complete or unfinished.
+        model: the model or run it was made with; an unfinished prediction states it.
+        input: the volume it was made from; an unfinished prediction states it.
+        sample: number of blocks.
+        seed: seed of the random choice of blocks.
+        tolerance: largest difference in stored values that counts as equal; another device rounds differently.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        about: what files of volumes do not say.
+        about: metadata missing from the volume files.
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
         json: print the result as JSON.
     """

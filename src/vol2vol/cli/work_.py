@@ -29,9 +29,9 @@ def _work(
     the block under way is finished, no other is begun, and the exit code is 0.
 
     Args:
-        output: the output of a prediction that was begun.
-        device: cpu, cuda, cuda:1, mps or auto; as told to predict where it is not given.
-        requeue: when told to stop with work left, give the SLURM job back to the queue.
+        output: output of a prediction that was begun.
+        device: cpu, cuda, cuda:1, mps or auto; unless given, that of the prediction.
+        requeue: when a signal stops it with work left, give the SLURM job back to the queue.
         json: print the result as JSON.
     """
     stop = stop_on_signals()

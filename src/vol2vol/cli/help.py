@@ -1,0 +1,87 @@
+"""The help of a verb, written from what its parser knows: arguments, options by purpose, defaults in words."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from argparse import Action
+from collections.abc import Callable, Iterator
+from textwrap import wrap
+from typing import Any
+
+import tyro
+
+COLUMN = 26
+"""Letters before the description of an option."""
+_DEFAULT = re.compile(r"\s*\(default: (.*?)\)$", re.DOTALL)
+_REQUIRED = " (required)"
+_UNSAID = ("None", "False", "True", "", "''")
+"""Defaults that a description says, or that need no word."""
+
+
+def parser_of(verb: Callable[..., Any], name: str) -> Any:
+    """Return the parser of a verb's arguments."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parser: Any = tyro.extras.get_parser(verb, prog=f"vol2vol {name}", config=(tyro.conf.FlagCreatePairsOff,))
+    return parser
+
+
+def help_of(verb: Callable[..., Any], name: str) -> str:
+    """Return the help of a verb: usage, what it does, its arguments, then its options in groups."""
+    parser, width = parser_of(verb, name), min(shutil.get_terminal_size().columns, 100)
+    groups = {group.title or "": group for group in parser._action_groups}
+    positional = groups.pop("positional arguments", None)
+    arguments = list(positional._group_actions) if positional else []
+    usage = " ".join([f"usage: vol2vol {name}", *(_values(action) for action in arguments), "[options]"])
+    lines = [usage, "", *_wrapped(parser.description or "", width)]
+    if arguments:
+        lines += ["", "arguments:", *(line for action in arguments for line in _entry(action, width))]
+    for title, group in groups.items():
+        heading = group.description.strip().rstrip(".") if group.description else title
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        if actions:
+            lines += ["", f"{heading}:", *(line for action in actions for line in _entry(action, width))]
+    return "\n".join(lines)
+
+
+def _entry(action: Action, width: int) -> Iterator[str]:
+    """Yield the lines of one argument: its name and values, then what it is for."""
+    name = " ".join([*action.option_strings[:1], _values(action)]).strip()
+    lines = _wrapped(_description(action), width - COLUMN)
+    if len(name) + 4 > COLUMN:
+        yield f"  {name}"
+    else:
+        yield f"  {name:{COLUMN - 2}}{lines.pop(0) if lines else ''}".rstrip()
+    yield from (" " * COLUMN + line for line in lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return lines that break at spaces only, so that flags and names stay whole."""
+    return wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
+def _values(action: Action) -> str:
+    """Return how an argument's values are called; `PATH ...` where there may be several."""
+    metavar = action.dest.upper() if action.metavar == "PATH" and not action.option_strings else action.metavar
+    words = " ".join(metavar) if isinstance(metavar, tuple) else metavar or ""
+    words = words.replace("{None}|", "").replace("{None,", "{")
+    several = re.fullmatch(r"\[(\S+) \[\1 \.\.\.\]\]", words)
+    return f"{several[1]} ..." if several else words
+
+
+def _description(action: Action) -> str:
+    """Return what an argument is for, and what it is where it is not given."""
+    text = " ".join((action.help or "").split())
+    required, default = text.endswith(_REQUIRED), _DEFAULT.search(text)
+    text = _DEFAULT.sub("", text).removesuffix(_REQUIRED).rstrip(".")
+    if text[1:2].islower():
+        text = text[:1].lower() + text[1:]
+    if any(option.startswith("--no-") for option in action.option_strings):
+        text = f"do not {text}"
+    if required and action.option_strings:
+        return f"{text} (required)"
+    if default is not None and default[1] not in _UNSAID:
+        return f"{text} (default: {default[1]})"
+    return text
