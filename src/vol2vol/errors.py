@@ -42,6 +42,17 @@ class WorkerLost(UserError, RuntimeError):
     """A process that was killed, or failed, again and again on the same piece of work."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked for a stop and what was done is saved; says where, and what the same command does.
+
+    It is a `KeyboardInterrupt`, so that nothing that handles errors takes it for one.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = int(signal)
+
+
 LINE = 2000
 """Letters of a line on the terminal; what is longer is cut in its middle."""
 _BLANK = {"MemoryError": "the memory ran out", "RecursionError": "it is nested too deeply"}

@@ -125,7 +125,7 @@ def test_a_killed_process_continues_the_same_curve(tmp_path):
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert len(state(run)["rows"]) == 2
+    assert len(state(run)["rows"]) in (2, 3)  # the log is written first
     resumed = train(run, task=poolless(), epochs=6, checkpoint_every=2)
     undisturbed = train(tmp_path / "calm", task=poolless(), epochs=6, checkpoint_every=2)
     assert timeless(resumed.log) == timeless(undisturbed.log)
@@ -201,7 +201,7 @@ def test_a_damaged_state_is_named(tmp_path):
     whole = (run / "checkpoints" / "last.ckpt").read_bytes()
     for keep in (0, 100, len(whole) // 2):
         (run / "checkpoints" / "last.ckpt").write_bytes(whole[:keep])
-        with pytest.raises(Unreadable, match=r"last\.ckpt is damaged"):
+        with pytest.raises(Unreadable, match=r"last\.ckpt is not a PyTorch file of plain tensors"):
             train(run, epochs=2)
 
 
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_checkp
     run = tmp_path / "run"
     with pytest.raises(
         UserError,
-        match=r"generators is nan in epoch 2, step 3; the checkpoint of epoch 1 is kept: use a lower lr",
+        match=r"generators is nan in epoch 2, step 3; the checkpoint of epoch 1 is kept: use a lower train.lr",
     ) as caught:
         train(run, data=Broken())
     assert "\n" not in str(caught.value)
@@ -345,7 +345,7 @@ def test_the_learning_rate_is_logged_and_used(tmp_path):
 def test_steps_come_from_the_data_unless_told(tmp_path):
     result = train(tmp_path / "run", epochs=1, steps_per_epoch=None, batch_size=2)
     assert result.log[0]["step"] == 3
-    with pytest.raises(BadInput, match="6 patches do not fill a step of 7: set steps_per_epoch"):
+    with pytest.raises(BadInput, match=r"6 patches do not fill a step of 7: set train\.steps_per_epoch"):
         train(tmp_path / "other", epochs=1, steps_per_epoch=None, batch_size=7)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from vol2vol.checkpoints import find_bundle
-from vol2vol.errors import BadInput, one_line
+from vol2vol.errors import BadInput, Mismatch, Stopped, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.tasks import Judge, Task
 from vol2vol.training.loop import HeldOut, Loop
@@ -29,6 +28,7 @@ from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, open_run, read_log
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import load_state
+from vol2vol.training.stopping import StopSignals
 from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger("vol2vol.training")
@@ -61,13 +61,15 @@ def fit(
 ) -> FitResult:
     """Train a task and leave a run's folder; started again with the same arguments, go on where it stopped.
 
+    SIGINT, SIGTERM and SIGUSR1 save the state after the step under way and raise `Stopped`.
+
     `data[i]` is a dictionary of float32 patches `source` and `target` (C, [Z,] Y, X) in the network's range, decided
     by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
     and `intensity` go into the bundles (see `Delivery`). `held_out` gives tasks that judge (`tasks.Judge`) the batches
-    they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings
-    under `train`, the task's beside them) is stored and must be the same on a second start, but for more
-    `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come. `progress`
-    shows a bar, by default on terminals.
+    they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings under `train`, the task's
+    beside them) is stored and must be the same on a second start, but for what changes no number (`run.FREE`) and more
+    `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come.
+    `provenance["volumes"]` must be the same, too. `progress` shows a bar, by default on terminals.
 
     On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
     one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
@@ -89,13 +91,16 @@ def fit(
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
     folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
+    state = None if overwrite else load_state(folder.state)
     if getattr(rank_zero_only, "rank", 0) == 0:
         task.check(tuple(data[0]["source"].shape[1:]))
+        _refuse_other_volumes(folder, state, provenance.get("volumes"))
         open_run(folder.path, provenance["recipe"], overwrite=overwrite)
-    if overwrite or _finished(folder) < settings.epochs:
-        reporter = Reporter(settings.epochs, bar=progress)
-        loop = Loop(task, data, settings, run=folder, delivery=delivery, reporter=reporter, held_out=held_out)
-        with _quiet(), _interruptible(), torch.random.fork_rng(range(torch.cuda.device_count())):
+    if state is None or len(state["rows"]) < settings.epochs:
+        reporter, stop = Reporter(settings.epochs, bar=progress), StopSignals()
+        parts: dict[str, Any] = {"run": folder, "delivery": delivery, "reporter": reporter, "held_out": held_out}
+        loop = Loop(task, data, settings, **parts, state=state, stop=stop)
+        with _quiet(), _interruptible(loop), torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
             trainer.fit(loop)
     else:
@@ -112,9 +117,21 @@ def _save_memory(task: Task, wanted: bool) -> None:
             log.warning("gradient_checkpointing has no effect on the %s network", direction)
 
 
-def _finished(folder: Run) -> int:
-    state = load_state(folder.state)
-    return len(state["rows"]) if state else 0
+def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, volumes: Mapping[str, Any] | None) -> None:
+    """Raise `Mismatch`, naming the domain, where a run would go on with other volumes than it was trained on."""
+    before = (state or {}).get("volumes") or volumes or {}
+    for domain, now in (volumes or {}).items():
+        if before[domain] != now:
+            names = [", ".join(fact["name"] for fact in facts) for facts in (before[domain], now)]
+            told = names if names[0] != names[1] else [_shapes(facts) for facts in (before[domain], now)]
+            raise Mismatch(
+                f"{folder.path} was trained on the {domain} volumes {told[0]}, now they are {told[1]}: name the same "
+                "ones in the same order, choose another folder or allow overwriting"
+            )
+
+
+def _shapes(facts: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(" ".join(map(str, fact.values())) for fact in facts)
 
 
 def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
@@ -147,19 +164,18 @@ def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let an interrupt stay an interrupt: Lightning would exit the process and leave it deaf to the next one."""
-    on_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stopped:
-        if isinstance(stopped.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if on_main_thread:
-            signal.signal(signal.SIGINT, handler)
+def _interruptible(loop: Loop) -> Iterator[None]:
+    """Let an interrupt stay an interrupt, and say what is saved: Lightning would exit the process."""
+    with loop.stop:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            cause = error.__context__ if isinstance(error, SystemExit) else error
+            if isinstance(cause, Stopped):
+                raise cause from None
+            if isinstance(cause, KeyboardInterrupt):
+                raise Stopped(loop.standing(), loop.stop.received or signal.SIGINT) from None
+            raise
 
 
 @contextmanager

@@ -6,18 +6,19 @@ Lightning gives devices, precision and processes. What is logged, kept and resum
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite, nan
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import distributed, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from vol2vol.errors import BadInput, UserError
+from vol2vol.errors import Stopped, UserError
 from vol2vol.tasks import Batch, Judge, Task, Turn
 from vol2vol.training.average import Average
 from vol2vol.training.memory import Watch
@@ -26,45 +27,27 @@ from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, write_log, write_text
 from vol2vol.training.schedules import rate
 from vol2vol.training.settings import TrainSettings
-from vol2vol.training.state import load_state, save_state
+from vol2vol.training.state import random_state, save_state, set_random_state
+from vol2vol.training.steps import loader_of, share_of
+from vol2vol.training.stopping import StopSignals, standing
 
 log = logging.getLogger("vol2vol.training")
 
 EXTRA = "_extra_state"
 """How torch calls what a module keeps beside tensors: here the pools, which differ from process to process."""
 
+FRESH: Mapping[str, Any] = {"steps": 0, "sums": {}, "seconds": 0.0, "memory": 0.0}
+"""What is kept of the epoch under way, where none of it is done: steps, sums of every term, seconds, bytes."""
+
 HeldOut = Callable[[], Iterable[Batch]]
 """Returns the same batches, unseen by training, every time."""
 
 
-class Epochs(Dataset):
-    """A data set asked for (epoch, item): reading processes need no other word about the epoch."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, item = key
-        if hasattr(self.data, "set_epoch"):
-            self.data.set_epoch(epoch)
-        return self.data[item]
-
-
-class Share(Sampler):
-    """The items of one process: of w processes, process r takes items i*w + r, so that w steps make one large one."""
-
-    def __init__(self, count: int, rank: int, world: int) -> None:
-        self.count, self.rank, self.world, self.epoch = count, rank, world, 0
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, i * self.world + self.rank) for i in range(self.count))
-
-    def __len__(self) -> int:
-        return self.count
-
-
 class Loop(lightning.LightningModule):
-    """Train a task: one Adam per player, one log row per epoch, checkpoints in between."""
+    """Train a task: one Adam per player, one log row per epoch, checkpoints in between.
+
+    The full state is saved after every epoch, every `save_minutes` within one, and when a signal asks for a stop.
+    """
 
     def __init__(
         self,
@@ -76,6 +59,8 @@ class Loop(lightning.LightningModule):
         delivery: Delivery,
         reporter: Reporter,
         held_out: HeldOut | None = None,
+        state: Mapping[str, Any] | None = None,
+        stop: StopSignals | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -85,6 +70,9 @@ class Loop(lightning.LightningModule):
         self.rows: list[Row] = []
         self.best: tuple[int, float] | None = None
         self.saved = 0
+        self.kept: tuple[int, int] | None = None
+        self.stop = stop or StopSignals()
+        self._state, self._part = state, dict(FRESH)
         self._events: Any = None
         self._watch: Watch
 
@@ -100,32 +88,23 @@ class Loop(lightning.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return this process's share of every step's patches."""
-        s, world = self.settings, self.trainer.world_size
-        steps = s.steps_per_epoch or len(self.data) // (s.batch_size * world)
-        if steps < 1:
-            raise BadInput(
-                f"{len(self.data)} patches do not fill a step of {s.batch_size * world}: set steps_per_epoch"
-            )
-        self.share = Share(steps * s.batch_size, self.global_rank, world)
-        self.share.epoch = self.done
-        workers: dict[str, Any] = {}
-        if s.num_workers:  # spawned, not forked: readers of large volumes hold threads
-            workers = {"num_workers": s.num_workers, "persistent_workers": True, "multiprocessing_context": "spawn"}
-        return DataLoader(
-            Epochs(self.data),
-            batch_size=s.batch_size,
-            sampler=self.share,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),
-            **workers,
-        )
+        self.share = share_of(self.data, self.settings, self.global_rank, self.trainer.world_size)
+        self.share.epoch, self.share.skip = self.done, self._part["steps"] * self.settings.batch_size
+        return loader_of(self.data, self.settings, self.share, pin_memory=self.device.type == "cuda")
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(self.share) // self.settings.batch_size
 
     def on_fit_start(self) -> None:
         """Go on from the last full state, if there is one; the log forgets what came after it."""
-        state = load_state(self.run.state)
-        if state is not None:
-            self._restore(state)
-            log.info("%s: going on after epoch %d", self.run.path, self.done)
+        self.stop.install()
+        if self._state is not None:
+            self._restore(self._state)
+            self._state = None
+            steps = f", step {self._part['steps']} of the next" if self._part["steps"] else ""
+            log.info("%s: going on after epoch %d%s", self.run.path, self.done, steps)
         self.trainer.fit_loop.max_epochs = 0 if self._over() else self.settings.epochs - self.done
         if self.trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
@@ -136,16 +115,17 @@ class Loop(lightning.LightningModule):
     def on_train_start(self) -> None:
         """Start the clock."""
         if self.trainer.is_global_zero:
-            self.reporter.start(self.done, len(self.share) // self.settings.batch_size)
+            self.reporter.start(self.done, self.steps, self._part["steps"])
+        self._saved_at = monotonic()
 
     def on_train_epoch_start(self) -> None:
-        """Set this epoch's learning rate and begin its sums."""
+        """Set this epoch's learning rate and begin its sums, or go on with those of an epoch that was stopped."""
         self._lr = self._next_lr()
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self._lr
         self.share.epoch = self.done
-        self._sums: dict[str, float] = {}
+        self._steps, self._sums = int(self._part["steps"]), dict(self._part["sums"])
         self._began, self._watch = perf_counter(), Watch(self.device)
 
     def _next_lr(self) -> float:
@@ -157,18 +137,37 @@ class Loop(lightning.LightningModule):
         """Say whether training has ended before its last epoch."""
         return bool(self.rows) and self._next_lr() < self.settings.lr_stop
 
-    def training_step(self, batch: Batch, index: int) -> None:
+    def training_step(self, batch: Batch, _: int) -> None:
         """Play every turn of the task and step its player."""
         for turn in self.task.turns(batch):
-            self._count(turn, index)
+            self._count(turn)
             optimizer = self._optimizer(turn.player)
             optimizer.zero_grad()
             self.manual_backward(turn.loss)
             optimizer.step()
         if self.average is not None:
             self.average.update(self.task.networks())
+        self._steps += 1
         if self.trainer.is_global_zero:
             self.reporter.step()
+        if self._steps < self.steps:  # after the last one, the end of the epoch does it
+            waited = monotonic() - self._saved_at
+            if self._any(waited > 60 * self.settings.save_minutes or self.stop.received is not None):
+                self._save()
+                self._stop_if_asked()
+
+    def _any(self, wanted: bool) -> bool:
+        """Say whether any of the processes wants it; all of them get the same answer."""
+        return self.trainer.strategy.reduce_boolean_decision(wanted, all=False)
+
+    def _stop_if_asked(self) -> None:
+        """Raise `Stopped` in all processes where a signal has reached one of them."""
+        if self._any(self.stop.received is not None):
+            raise Stopped(self.standing(), self.stop.received or signal.SIGTERM)
+
+    def standing(self) -> str:
+        """Return, in a sentence, how far training is saved and what the same command does."""
+        return f"{self.run.path}: {standing(self.kept, self.settings.epochs, self.steps)}"
 
     def _optimizer(self, player: str) -> LightningOptimizer:
         """Return a player's optimiser as Lightning wraps it for precision; its state lies in `trainer.optimizers`."""
@@ -176,37 +175,39 @@ class Loop(lightning.LightningModule):
         every = wrapped if isinstance(wrapped, list) else [wrapped]
         return every[list(self.task.players).index(player)]
 
-    def _count(self, turn: Turn, index: int) -> None:
+    def _count(self, turn: Turn) -> None:
         """Add a turn's terms, averaged over processes, to the epoch's; stop every process where one is not finite."""
         values = torch.stack([turn.loss.detach().float(), *(term.float() for term in turn.log.values())])
         if self.trainer.world_size > 1:
             values = self.trainer.strategy.reduce(values, reduce_op="mean")
         loss, *terms = values.tolist()
         if not isfinite(loss):
-            self._refuse(f"the loss of the {turn.player} is {loss} in epoch {self.done + 1}, step {index + 1}")
+            self._refuse(f"the loss of the {turn.player} is {loss} in epoch {self.done + 1}, step {self._steps + 1}")
         for name, value in zip(turn.log, terms, strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def _refuse(self, what: str) -> None:
         """Stop with what is not finite, and what is left."""
         kept = f"the checkpoint of epoch {self.saved} is kept" if self.saved else "there is no checkpoint yet"
-        raise UserError(f"{what}; {kept}: use a lower lr, precision bf16-mixed or 32, or look for NaN in the data")
+        cure = "use a lower train.lr or another train.precision in a new run, or look for NaN in the data"
+        raise UserError(f"{what}; {kept}: {cure}")
 
     def on_train_epoch_end(self) -> None:
-        """Write the epoch's row, and a checkpoint where one is due."""
-        steps = len(self.share) // self.settings.batch_size
-        means = {name: total / steps for name, total in self._sums.items()} | self._judged()
-        spent = {"seconds": round(perf_counter() - self._began, 3), "memory": float(self._watch.stop())}
-        count = self.done + 1
-        self.rows.append({"epoch": count, "step": count * steps, "lr": self._lr, **means, **spent})
+        """Write the epoch's row, the state, and a model where one is due."""
+        means = {name: total / self.steps for name, total in self._sums.items()} | self._judged()
+        spent = self._spent()
+        self._watch.stop()
+        self._part = dict(FRESH)
+        self._steps, count = 0, self.done + 1
+        self.rows.append({"epoch": count, "step": count * self.steps, "lr": self._lr, **means, **spent})
         if self.trainer.is_global_zero:
             write_log(self.run.log, self.rows)
             for name, value in {"lr": self._lr, **means}.items():
                 self._events.add_scalar(name, value, count)
             self.reporter.epoch(count, {name: means[name] for name in self.task.players if name in means})
         over = self._over()
-        if count % self.settings.checkpoint_every == 0 or count == self.settings.epochs or over:
-            self._checkpoint()
+        self._save(model=count % self.settings.checkpoint_every == 0 or count == self.settings.epochs or over)
+        self._stop_if_asked()
         if over:
             log.info(
                 "%s: ends after epoch %d, the learning rate is below %g", self.run.path, count, self.settings.lr_stop
@@ -228,28 +229,35 @@ class Loop(lightning.LightningModule):
         """Return the networks that checkpoints hold."""
         return self.average.networks() if self.average is not None else self.task.networks()
 
-    def _checkpoint(self) -> None:
-        """Write bundle, mark of the best and full state, in this order: the state vouches for the others."""
+    def _spent(self) -> dict[str, float]:
+        """Return the seconds that this epoch has taken so far, and the most memory it held."""
+        seconds = self._part["seconds"] + perf_counter() - self._began
+        return {"seconds": round(seconds, 3), "memory": max(self._part["memory"], float(self._watch.most))}
+
+    def _save(self, *, model: bool = False) -> None:
+        """Write the full state; before it, where a model is due, bundle and mark of the best: the state vouches."""
         weights = [w for player in self.task.players.values() for w in player.parameters()]
         if not all(torch.isfinite(w).all() for w in weights):
-            self.rows.pop()
-            self._refuse(f"weights are not finite after epoch {self.done + 1}")
-        private = {"random": _random_state(), "pools": _extra_state(self.task)}
+            where = f"in epoch {self.done + 1}" if self._steps else f"after epoch {self.done}"
+            self._refuse(f"weights are not finite {where}")
+        private = {"random": random_state(), "pools": _extra_state(self.task)}
         ranks = [private] * self.trainer.world_size
         if self.trainer.world_size > 1:
             distributed.all_gather_object(ranks, private)
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and model:
             deliver(self.run, self.done, self._networks(), self.delivery)
             value = self.rows[-1][self.task.criterion]
             if self.best is None or value < self.best[1]:
                 self.best = (self.done, value)
             write_text(self.run.best, self.run.model(self.best[0]).name + "\n")
-            save_state(self.run.state, self._state(ranks))
+        self.saved = self.done if model else self.saved
+        if self.trainer.is_global_zero:
+            save_state(self.run.state, self._full_state(ranks))
             self._events.flush()
-        self.saved = self.done
+        self.kept, self._saved_at = (self.done, self._steps), monotonic()
         self.trainer.strategy.barrier()
 
-    def _state(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
+    def _full_state(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
         shared = {name: value for name, value in self.task.state_dict().items() if not name.endswith(EXTRA)}
         return {
             "task": shared,
@@ -259,9 +267,12 @@ class Loop(lightning.LightningModule):
             "ranks": ranks,
             "rows": self.rows,
             "best": self.best,
+            "saved": self.saved,
+            "part": {"steps": self._steps, "sums": self._sums, **self._spent()} if self._steps else dict(FRESH),
+            "volumes": self.delivery.provenance.get("volumes"),
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> None:
         private = state["ranks"][self.global_rank]
         self.task.load_state_dict(state["task"] | private["pools"])
         if self.average is not None:
@@ -271,8 +282,9 @@ class Loop(lightning.LightningModule):
         self.trainer.precision_plugin.load_state_dict(state["precision"])
         self.rows = [{**row, "memory": row.get("memory", nan)} for row in state["rows"]]
         self.best = tuple(state["best"]) if state["best"] else None
-        self.saved = self.done
-        _set_random_state(private["random"])
+        self.saved, self._part = state["saved"], dict(state["part"])
+        self.kept = (self.done, self._part["steps"])
+        set_random_state(private["random"])
 
     def teardown(self, stage: str) -> None:
         """Leave terminal and event file in order, also after an error."""
@@ -286,14 +298,3 @@ class Loop(lightning.LightningModule):
 def _extra_state(task: Task) -> dict[str, Any]:
     """Return what of a task's state differs from process to process: its pools."""
     return {name: value for name, value in task.state_dict().items() if name.endswith(EXTRA)}
-
-
-def _random_state() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

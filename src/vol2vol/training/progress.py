@@ -22,9 +22,9 @@ class Reporter:
         self._done = self._ahead = 0
         self._began = perf_counter()
 
-    def start(self, epoch: int, steps: int) -> None:
-        """Begin at an epoch (finished so far), with so many steps each."""
-        self._began, self._done, self._ahead = perf_counter(), 0, (self.epochs - epoch) * steps
+    def start(self, epoch: int, steps: int, done: int = 0) -> None:
+        """Begin at an epoch (finished so far), with so many steps each, of which some are done in the next one."""
+        self._began, self._done, self._ahead = perf_counter(), 0, (self.epochs - epoch) * steps - done
         if self.bar:
             columns = (
                 TextColumn("{task.description}"),
@@ -36,7 +36,9 @@ class Reporter:
             )
             self._progress = Progress(*columns, console=Console(stderr=True))
             total = self.epochs * steps
-            self._progress.add_task(f"epoch {epoch}/{self.epochs}", total=total, completed=epoch * steps, rate=0.0)
+            self._progress.add_task(
+                f"epoch {epoch}/{self.epochs}", total=total, completed=epoch * steps + done, rate=0.0
+            )
             self._progress.start()
 
     @property

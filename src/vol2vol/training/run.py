@@ -24,7 +24,10 @@ from vol2vol.files import read_text
 
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
 """All that a run writes, and all that overwriting deletes."""
-FREE = ("train.num_workers",)
+FREE = (
+    *("name", "about", "train.num_workers", "train.checkpoint_every", "train.save_minutes"),
+    "train.gradient_checkpointing",
+)
 """Keys of a recipe that change no number and may differ on a second start."""
 
 Row = dict[str, float]

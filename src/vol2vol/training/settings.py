@@ -52,7 +52,10 @@ class TrainSettings(BaseModel):
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the generators' weights that checkpoints hold, such as 0.999; 0 for none."""
     checkpoint_every: int = Field(default=5, ge=1)
-    """Epochs between checkpoints; the last epoch always has one."""
+    """Epochs between models that are kept to predict with; the last epoch always has one."""
+    save_minutes: float = Field(default=10.0, gt=0)
+    """Minutes within an epoch after which the state, from which a stopped training continues, is saved again; it is
+    saved after every epoch in any case."""
     seed: int = Field(default=0, ge=0)
     """Start of every random stream; on a CPU equal seeds give equal logs."""
     devices: int = Field(default=1, ge=1)

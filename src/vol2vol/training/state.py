@@ -11,7 +11,7 @@ import torch
 from vol2vol.errors import BadInput, CannotWrite, one_line
 from vol2vol.nets.stored import load_tensors
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -19,10 +19,13 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         torch.save({"schema": SCHEMA, **state}, partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise CannotWrite(f"{path} cannot be written ({one_line(error, 300)}): free space and start again") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -36,3 +39,16 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path} is not a state this vol2vol reads: use the version that began the run")
     return state
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of torch's random numbers in this process."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` returned; that of GPUs only where there are as many."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

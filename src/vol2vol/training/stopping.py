@@ -1,0 +1,69 @@
+"""Stopping by a signal: SIGINT (Ctrl-C), SIGTERM and SIGUSR1 ask for a stop, which training grants after a step."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+log = logging.getLogger("vol2vol.training")
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopSignals:
+    """Remembers the first signal that asked for a stop; a second SIGINT raises `KeyboardInterrupt` at once.
+
+    Signals are handled between `install` and the end of the context, and only where Python allows it: on the main
+    thread. Whatever handled them before does so again afterwards.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def install(self) -> None:
+        """Handle the signals from now on; called once other libraries have set their own handlers."""
+        for number in self._before:
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received is None:
+            self.received = signal.Signals(number)
+            log.info("%s: the state is saved after this step, then training stops", self.received.name)
+
+
+def standing(saved: tuple[int, int] | None, epochs: int, steps: int) -> str:
+    """Say how far a stopped training is saved: (epochs, steps of the next), None where nothing is."""
+    if saved is None:
+        return "stopped before anything was saved; the same command begins again"
+    if saved[0] == epochs:
+        return "stopped after its last epoch; nothing is left to do"
+    where = (
+        f"epoch {saved[0] + 1} of {epochs}, step {saved[1]} of {steps}" if saved[1] else f"epoch {saved[0]} of {epochs}"
+    )
+    return f"stopped; the state after {where} is saved, the same command continues there"
+
+
+def outlive_signals(_: int = 0) -> None:
+    """Let a process that reads patches survive signals sent to the whole group; the training process ends it.
+
+    SIGINT and SIGUSR1 are ignored, the first SIGTERM too; a second SIGTERM ends it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
