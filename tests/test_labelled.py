@@ -22,6 +22,8 @@ class Memory:
     array: np.ndarray
     voxel_size: tuple[float, float, float] = (8.0, 8.0, 8.0)
     path: str = "ein Ordner/image.tif"
+    unit: str = "nanometer"
+    placed: bool = False
 
     shape = property(lambda self: self.array.shape)
     spatial = property(lambda self: self.array.shape[1:])

@@ -14,6 +14,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.metrics.bootstrap import Blockwise, Combine
 from vol2vol.volumes import Volume
+from vol2vol.volumes.places import same_voxels, warn_apart
 
 BLOCK = (64, 128, 128)
 """Voxels of a block of a volume."""
@@ -71,18 +72,17 @@ class Measure:
 
 
 def alike(first: Volume, second: Volume) -> None:
-    """Raise `BadInput`, naming both, unless two volumes have the same shape and voxel size."""
+    """Raise `BadInput`, naming both, unless two volumes have the same shape and voxel size; warn of other places."""
     if first.shape != second.shape:
         raise BadInput(
             f"{first.path} has shape {first.shape} and {second.path} {second.shape}: compare volumes of one shape"
         )
-    if not np.allclose(first.voxel_size, second.voxel_size, rtol=RELATIVE, atol=0) or (
-        first.unit and second.unit and first.unit != second.unit
-    ):
+    if not same_voxels(first, second, RELATIVE):
         sizes = [f"{v.voxel_size} {v.unit}".strip() for v in (first, second)]
         raise BadInput(
             f"{first.path} has voxels of {sizes[0]} and {second.path} of {sizes[1]}: resample one or give --voxel-size"
         )
+    warn_apart(first, second)
 
 
 def blocks_of(volume: Volume, block: Shape | None = None) -> list[Box]:

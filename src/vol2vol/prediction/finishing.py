@@ -29,6 +29,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
         dtype=job.dtype,
         voxel_size=job.source.voxel_size,
         unit=job.source.unit,
+        offset=job.place,
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,

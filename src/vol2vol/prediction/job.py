@@ -160,6 +160,12 @@ class Job:
         """Channels of the output."""
         return int(self.bundle.meta["channels"][self.domains[1]])
 
+    @property
+    def place(self) -> tuple[float, ...] | None:
+        """Z, Y, X of the centre of the output's first voxel; None where nothing says where the input lies."""
+        whole = self.settings.roi is None and not self.source.placed
+        return None if whole else self.source.place_of(self.layout.region)
+
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
 

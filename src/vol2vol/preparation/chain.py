@@ -14,6 +14,7 @@ from vol2vol.intensity.streaming import percentile_values, tally
 from vol2vol.preparation.content import find_content
 from vol2vol.preparation.steps import Convert, Crop, Look, Step
 from vol2vol.volumes import Volume
+from vol2vol.volumes.axes import tidy
 
 PERCENTILES = (0.1, 99.9)
 
@@ -67,6 +68,15 @@ class Chain:
     def dtype(self) -> np.dtype:
         """Type of the result."""
         return self.look.dtype
+
+    @property
+    def place(self) -> tuple[float, ...] | None:
+        """Z, Y, X of the centre of the first voxel, in the volume's unit; None where nothing says where that lies."""
+        volume, look = self.volume, self.look
+        if not volume.placed and not any(look.origin):
+            return None
+        corners = (o - v / 2 + a for o, v, a in zip(volume.offset, volume.voxel_size, look.origin, strict=True))
+        return tuple(tidy(corner + v / 2) for corner, v in zip(corners, look.voxel_size, strict=True))
 
     @property
     def chunks(self) -> Shape:

@@ -159,6 +159,7 @@ class Job:
             dtype=look.dtype,
             voxel_size=look.voxel_size,
             unit=self.chain.volume.unit,
+            offset=self.chain.place,
             chunks=layout.chunks,
             shards=layout.shards,
             version=self.preparation.ome_version,

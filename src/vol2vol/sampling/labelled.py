@@ -15,6 +15,7 @@ from vol2vol.intensity import Intensity
 from vol2vol.sampling.jitter import HALF, Jitter
 from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
 from vol2vol.volumes import Volume
+from vol2vol.volumes.places import same_voxels, warn_apart
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
 _LABELLED = 4
@@ -27,11 +28,12 @@ class Labelled:
     def __init__(self, image: Volume, mask: Volume, intensity: Intensity, part: Box | None = None) -> None:
         if image.spatial != mask.spatial:
             raise BadInput(f"{mask.path} has {mask.spatial} voxels, its image {image.path} {image.spatial}: crop one")
-        if not np.allclose(image.voxel_size, mask.voxel_size, rtol=ISOTROPIC):
+        if not same_voxels(image, mask, ISOTROPIC):
             raise BadInput(
                 f"{mask.path} has voxels of {tuple(mask.voxel_size)}, its image {image.path} "
                 f"{tuple(image.voxel_size)}: resample one, or give the voxel size"
             )
+        warn_apart(image, mask)
         self.image, self.mask, self.intensity = image, mask, intensity
         self.part = part or Box.of(image.spatial)
         self.path, self.voxel_size = image.path, image.voxel_size

@@ -57,7 +57,12 @@ def convert(value: float, unit: str, into: str) -> float:
     """Convert a length between two units; unknown units leave it as it is."""
     if unit == into or not unit or not into:
         return value
-    return float(f"{value * METRES[unit] / METRES[into]:.12g}")
+    return tidy(value * METRES[unit] / METRES[into])
+
+
+def tidy(value: float) -> float:
+    """Return a length without the last digits, in which arithmetic leaves its traces: 0.3, not 0.30000000000000004."""
+    return float(f"{value:.12g}")
 
 
 def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:

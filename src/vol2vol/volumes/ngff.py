@@ -82,7 +82,15 @@ def calibrate(name: str, image: Mapping[str, Any], dataset: Mapping[str, Any], n
     place, _ = lengths(
         {a: float(shift[row]) for a, row in zip(stored, order, strict=True) if size.get(a, 0) > 0}, units
     )
-    return Calibration(source=source, axes=stored, voxel_size=size, offset=place, unit=unit)
+    placed = _moves([*own_steps, *further])
+    return Calibration(source=source, axes=stored, voxel_size=size, offset=place if placed else {}, unit=unit)
+
+
+def _moves(step: Any) -> bool:
+    """Say whether a transformation, or any inside it, states a place, be it 0."""
+    if isinstance(step, list):
+        return any(map(_moves, step))
+    return isinstance(step, dict) and (step.get("type") in ("translation", "affine") or _moves([*step.values()]))
 
 
 def _system(

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from vol2vol.errors import Unreadable, one_line
 from vol2vol.files import parse_json
-from vol2vol.volumes.axes import convert, known_unit
+from vol2vol.volumes.axes import convert, known_unit, tidy
 
 CREATOR = "_creator"
 """Attribute of a group that names the program that made it."""
@@ -40,21 +40,21 @@ def image_attributes(
     unit: str,
     scales: Sequence[Sequence[float]],
     *,
-    offset: Sequence[float] = (0.0, 0.0, 0.0),
+    offset: Sequence[float] | None,
     channels: bool,
 ) -> dict[str, Any]:
     """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x).
 
-    `offset` is the place of the first voxel of level "0". The centre of a coarse voxel lies half a voxel difference
-    behind that of a fine one, hence the translations.
+    `offset` is the place of the first voxel of level "0", None where it is not known. The centre of a coarse voxel lies
+    half a voxel difference behind that of a fine one, hence the translations.
     """
     axes: list[dict[str, str]] = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
     lead = [{"name": "c", "type": "channel"}] if channels else []
     datasets = []
     for level, scale in enumerate(scales):
-        shift = [o + (a - b) / 2 for o, a, b in zip(offset, scale, scales[0], strict=True)]
+        shift = [tidy(o + (a - b) / 2) for o, a, b in zip(offset or (0.0,) * 3, scale, scales[0], strict=True)]
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * channels + list(scale)}]
-        if any(shift):
+        if any(shift) or offset is not None:
             steps.append({"type": "translation", "translation": [0.0] * channels + shift})
         datasets.append({"path": str(level), "coordinateTransformations": steps})
     image: dict[str, Any] = {"name": name, "axes": lead + axes, "datasets": datasets}
@@ -105,7 +105,7 @@ def offset_from_xml(root: ElementTree.Element, into: str) -> Size:
         text, symbol = plane.get(f"Position{axis.upper()}"), plane.get(f"Position{axis.upper()}Unit", "")
         if text and (known_unit(symbol) or symbol == SYMBOLS[into]):
             place[axis] = convert(float(text), known_unit(symbol), into)
-    return {axis: value for axis, value in place.items() if isfinite(value) and value}
+    return {axis: value for axis, value in place.items() if isfinite(value)}
 
 
 def place_in_xml(root: ElementTree.Element, offset: Sequence[float], unit: str) -> None:

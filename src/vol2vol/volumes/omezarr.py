@@ -121,7 +121,7 @@ def create_group(
     *,
     voxel_size: Sequence[float],
     unit: str,
-    offset: Sequence[float],
+    offset: Sequence[float] | None,
     attrs: Mapping[str, Any],
 ) -> None:
     """Create an OME-Zarr image with an empty level "0"; nothing may be there yet."""
@@ -135,12 +135,13 @@ def write_group(
     *,
     unit: str,
     scales: Sequence[Sequence[float]],
-    offset: Sequence[float],
+    offset: Sequence[float] | None,
     attrs: Mapping[str, Any],
 ) -> None:
     """Write the metadata of an image with one voxel size (z, y, x) per level, in one atomic write.
 
-    `offset` (z, y, x, in `unit`) is the place of the centre of the finest level's first voxel.
+    `offset` (z, y, x, in `unit`) is the place of the centre of the finest level's first voxel, None where it is not
+    known.
     """
     name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     image = ome.image_attributes(layout.version, name, unit, scales, offset=offset, channels=layout.channels)

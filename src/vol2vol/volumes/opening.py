@@ -209,7 +209,7 @@ def create_volume(
     dtype: Any,
     voxel_size: Sequence[float],
     unit: str,
-    offset: Sequence[float] = (0.0, 0.0, 0.0),
+    offset: Sequence[float] | None = None,
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     version: str = "0.5",
@@ -221,15 +221,15 @@ def create_volume(
 
     `shape` is (C, Z, Y, X); `voxel_size`, `chunks` and `shards` are (z, y, x). With shards, a whole shard is written at
     once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit` may
-    be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel. `attrs` is
-    plain data stored with the volume. Voxels that are never written read as `fill` (0 in a TIFF). `overwrite` replaces
-    what vol2vol wrote, and nothing else.
+    be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel, None where
+    it is not known. `attrs` is plain data stored with the volume. Voxels that are never written read as `fill` (0 in a
+    TIFF). `overwrite` replaces what vol2vol wrote, and nothing else.
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
     """
     name, kind = address(path), np.dtype(dtype).newbyteorder("=")
     voxels: Shape = tuple(int(n) for n in shape)
-    size, place = tuple(float(value) for value in voxel_size), tuple(float(value) for value in offset)
+    size, place = _floats(voxel_size), None if offset is None else _floats(offset)
     _check_request(name, voxels, kind, size, place)
     about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
     layout = Layout(
@@ -242,6 +242,10 @@ def create_volume(
     )
     _create(name, layout, overwrite, about)
     return open_volume(name, voxel_size=size, unit=unit or None)
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
 
 
 def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -> None:
@@ -261,12 +265,14 @@ def is_tiff(path: str) -> bool:
     return Path(path).suffix.lower() in tiff.SUFFIXES and not is_remote(path)
 
 
-def _check_request(name: str, shape: Shape, dtype: np.dtype, size: Sequence[float], offset: Sequence[float]) -> None:
+def _check_request(
+    name: str, shape: Shape, dtype: np.dtype, size: Sequence[float], offset: Sequence[float] | None
+) -> None:
     if len(shape) != 4 or min(shape) < 1 or dtype.kind not in "iuf":
         raise BadInput(f"{name}: no volume can have shape {shape} and type {dtype}: give C,Z,Y,X and numbers")
     if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
         raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
-    if len(offset) != 3 or not all(isfinite(value) for value in offset):
+    if offset is not None and (len(offset) != 3 or not all(isfinite(value) for value in offset)):
         raise BadInput(f"{name}: offset {offset} must be three finite numbers, Z,Y,X")
 
 

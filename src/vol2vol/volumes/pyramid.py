@@ -134,7 +134,8 @@ def list_levels(location: str, levels: Sequence[Level]) -> None:
     """Let an image say that it has these levels beside its finest."""
     group = _group(location)
     with open_volume(location) as finest:
-        layout, unit, offset = _finest(finest, group), finest.unit, finest.offset
+        layout, unit = _finest(finest, group), finest.unit
+        offset = finest.offset if finest.placed else None
         scales = [tuple(finest.voxel_size), *(level.voxel_size for level in levels)]
     attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales")}
     write_group(location, layout, unit=unit, scales=scales, offset=offset, attrs=attrs)

@@ -85,7 +85,7 @@ def create_tiff(
     dtype: np.dtype,
     voxel_size: Sequence[float],
     unit: str,
-    offset: Sequence[float] = (0.0, 0.0, 0.0),
+    offset: Sequence[float] | None = None,
     attrs: Mapping[str, Any],
 ) -> None:
     """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), its disk space taken at once.
@@ -100,7 +100,7 @@ def create_tiff(
         raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
     size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
     units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
-    place = [list(offset)] if any(offset) else []
+    place = [] if offset is None else [list(offset)]
     about = json.dumps([shape, dtype.name, list(voxel_size), unit, *place, dict(attrs)], sort_keys=True)
     metadata = {"axes": "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about)), **size, **units}
     nbytes = prod(shape) * dtype.itemsize
@@ -110,7 +110,7 @@ def create_tiff(
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
         tifffile.imwrite(partial, shape=shape, dtype=dtype, metadata=metadata, software=MAKER, **options)
-        if attrs or any(offset):
+        if attrs or offset is not None:
             _store(partial, attrs, offset, unit)
         _take_space(partial)
         os.replace(partial, path)
@@ -147,11 +147,11 @@ def store_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
     _store(path, attrs)
 
 
-def _store(path: Path, attrs: Mapping[str, Any], offset: Sequence[float] = (), unit: str = "") -> None:
+def _store(path: Path, attrs: Mapping[str, Any], offset: Sequence[float] | None = None, unit: str = "") -> None:
     import tifffile
 
     with tifffile.TiffFile(path, mode="r+") as file:
         root = ome.parse_xml(str(path), file.ome_metadata or "")
-        if any(offset):
+        if offset is not None:
             ome.place_in_xml(root, offset, unit)
         file.pages.first.tags["ImageDescription"].overwrite(ome.xml_with_attrs(root, attrs).encode(), dtype="s")

@@ -19,6 +19,7 @@ from vol2vol.volumes.axes import (
     settle_axes,
     settle_time,
     settle_voxel_size,
+    tidy,
     to_czyx,
     user_unit,
 )
@@ -62,7 +63,7 @@ class Volume:
         self.voxel_size = settle_voxel_size(stored.path, self.axes, found, voxel_size)
         place = {a: convert(value, found_unit, self.unit) for a, value in stored.offset.items()}
         self.offset = tuple(place.get(axis, 0.0) for axis in "zyx")
-        """Z, Y, X of the centre of the first voxel, in `unit`; 0 where the file does not say."""
+        """Z, Y, X of the centre of the first voxel, in `unit`; 0 where it is not stated."""
         self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
         kind = np.dtype(np.uint8) if stored.dtype.kind == "b" else stored.dtype
         self.dtype: np.dtype = kind.newbyteorder("=")
@@ -94,6 +95,15 @@ class Volume:
     def spatial(self) -> Shape:
         """Voxels along Z, Y, X."""
         return self.shape[1:]
+
+    @property
+    def placed(self) -> bool:
+        """Say whether its file states where it lies."""
+        return bool(self._stored.offset)
+
+    def place_of(self, box: Box) -> tuple[float, ...]:
+        """Return Z, Y, X of the centre of a box's first voxel, in `unit`."""
+        return tuple(tidy(o + a * v) for o, a, v in zip(self.offset, box.start, self.voxel_size, strict=True))
 
     @property
     def channels(self) -> int:
@@ -238,7 +248,7 @@ class Volume:
             "dtype": str(self.dtype),
             "voxel_size": list(self.voxel_size),
             "unit": self.unit,
-            "offset": list(self.offset),
+            "offset": list(self.offset) if self.placed else None,
             "time_points": self.time_points,
             "chunks": list(self.chunks),
             "shards": list(self.shards) if self._stored.shards else None,

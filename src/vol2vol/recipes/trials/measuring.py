@@ -23,7 +23,7 @@ from vol2vol.recipes.distance import DISTANCES, Ruler, interval_over_cubes
 from vol2vol.recipes.seams import evaluate_seams, seam_sentence
 from vol2vol.recipes.trials.findings import Findings
 from vol2vol.recipes.trials.making import Model, Workshop
-from vol2vol.recipes.trials.parts import origin_of, write_part
+from vol2vol.recipes.trials.origins import origin_of, write_part
 from vol2vol.recipes.trials.shifting import disagreement
 from vol2vol.recipes.trials.trials import Trial
 from vol2vol.volumes import open_volume

@@ -7,50 +7,32 @@ Crops of files are read and written block by block; phantoms are made; truths ar
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from scipy import ndimage
 
-from vol2vol.errors import BadInput, CannotWrite, NotFound
-from vol2vol.geometry import Box, Shape, ceil_div, grid
+from vol2vol.errors import BadInput, NotFound
+from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.patches import Cutting
 from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of
-from vol2vol.phantoms.noise import key, white
 from vol2vol.phantoms.writing import VOXEL_SIZE
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import answered
-from vol2vol.recipes.trials.settings import Degraded, Domain, PartName, Study
-from vol2vol.volumes import Stated, Volume, create_volume, open_together
+from vol2vol.recipes.trials.origins import Origin, degraded, origin_of, write_part
+from vol2vol.recipes.trials.settings import Domain, PartName, Study
+from vol2vol.volumes import Stated, open_together
 from vol2vol.volumes.addresses import address, is_remote
 from vol2vol.volumes.opening import open_member
 
 FOLDER = "domains"
 JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
 """Parts that segmenters look at; translators, which learn from the part `look`, need no mask."""
-BLOCK = (64, 256, 256)
-"""Voxels that are read and written in one go."""
-Read = Callable[[Box], np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Something that can be read by boxes of a whole domain."""
-
-    read: Read
-    spatial: Shape
-    channels: int
-    dtype: np.dtype
-    voxel_size: Sequence[float]
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +105,7 @@ def _image(study: Study, domain: str, part: PartName) -> Origin:
         origin = _phantom(about, about.phantom.look)
     else:
         origin = _file(study, about, about.part(part).image)
-    return origin if about.degraded is None else _degraded(origin, about.degraded)
+    return origin if about.degraded is None else degraded(origin, about.degraded)
 
 
 def _mask(study: Study, domain: str, part: PartName) -> Origin:
@@ -174,23 +156,12 @@ def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Or
         channels=chain.shape[0],
         dtype=chain.dtype,
         voxel_size=chain.look.voxel_size,
+        offset=chain.place,
     )
 
 
 def _stated(about: Domain) -> Stated:
     return {"axes": about.axes, "voxel_size": about.voxel_size, "unit": about.unit, "time": about.time}
-
-
-def origin_of(volume: Volume) -> Origin:
-    """Return an open volume as something to write parts of."""
-    return Origin(
-        read=volume.read,
-        spatial=volume.spatial,
-        channels=volume.channels,
-        dtype=volume.dtype,
-        voxel_size=volume.voxel_size,
-        unit=volume.unit,
-    )
 
 
 def _for_masks(step: Crop | Resample) -> Crop | Resample:
@@ -256,43 +227,3 @@ def _check_shapes(study: Study, domain: str, part: PartName) -> None:
     for path, other in others:
         if other.spatial != image.spatial:
             raise BadInput(f"{path} has {other.spatial} voxels, its image {own.image} {image.spatial}: crop one")
-
-
-def _degraded(origin: Origin, how: Degraded) -> Origin:
-    """Return an origin blurred, scaled and noisy; a voxel's noise depends on its place alone."""
-    reach = tuple(0 if n == 1 else int(4 * how.blur + 0.5) for n in origin.spatial)
-    sigma = tuple(how.blur * (n > 1) for n in origin.spatial)
-
-    def read(box: Box) -> np.ndarray:
-        around = box.grow(reach, reach) & Box.of(origin.spatial)
-        wide = origin.read(around).astype(np.float32)
-        channels = [ndimage.gaussian_filter(one, sigma, mode="mirror") for one in wide]
-        grey = np.stack(channels)[(slice(None), *box.relative_to(around.start).slices)] * how.gain + how.offset
-        grey += how.noise * white(key("degraded"), box)
-        if origin.dtype.kind == "f":
-            return grey.astype(origin.dtype)
-        limits = np.iinfo(origin.dtype)
-        return np.clip(np.rint(grey), limits.min, limits.max).astype(origin.dtype)
-
-    return replace(origin, read=read)
-
-
-def write_part(path: Path, origin: Origin, box: Box) -> None:
-    """Write a box of something as a volume, whole or not at all."""
-    part = path.with_name(f".{path.stem}.part.zarr")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise CannotWrite(f"{path.parent} cannot be written: {error.strerror or error}") from error
-    with create_volume(
-        str(part),
-        shape=(origin.channels, *box.shape),
-        dtype=origin.dtype,
-        voxel_size=origin.voxel_size,
-        unit=origin.unit,
-    ) as volume:
-        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards, BLOCK, box.shape, strict=True))
-        for one in grid(Box.of(box.shape), block):
-            volume.write(one, np.ascontiguousarray(origin.read(one.shift(box.start)), origin.dtype))
-    os.replace(part, path)

@@ -15,7 +15,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.recipes.trials.parts import BLOCK, origin_of, write_part
+from vol2vol.recipes.trials.origins import BLOCK, origin_of, write_part
 from vol2vol.volumes import Volume, open_volume
 
 LARGEST = 384

@@ -1,0 +1,35 @@
+"""Two volumes that are used voxel by voxel: whether their voxels have one size and lie at one place."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+from vol2vol.volumes.axes import convert
+from vol2vol.volumes.volume import Volume
+
+log = logging.getLogger(__name__)
+
+
+def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:
+    """Say whether two volumes have one voxel size, whatever the units it is stated in, to a share of it."""
+    other = (convert(value, second.unit, first.unit) for value in second.voxel_size)
+    return all(abs(a - b) <= tolerance * max(a, b) for a, b in zip(first.voxel_size, other, strict=True))
+
+
+def warn_apart(first: Volume, second: Volume) -> None:
+    """Warn, once, where two volumes state places that are more than half a voxel apart, whatever they hold."""
+    if not (first.placed and second.placed) or bool(first.unit) != bool(second.unit):
+        return
+    other = tuple(convert(value, second.unit, first.unit) for value in second.offset)
+    if any(abs(a - b) > v / 2 for a, b, v in zip(first.offset, other, first.voxel_size, strict=True)):
+        _warn(f"{first.path} lies at {_words(first)} and {second.path} at {_words(second)}: is it the same tissue?")
+
+
+def _words(volume: Volume) -> str:
+    return f"{','.join(f'{value:g}' for value in volume.offset)} {volume.unit}".strip()
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    log.warning("%s", text)
