@@ -104,12 +104,87 @@ def test_a_renamed_file_that_is_its_own_set_is_read(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "b.ome.tif")[:, 0], IMAGES[0])
 
 
-def test_a_member_whose_description_lies_elsewhere_names_it(tmp_path):
-    text = '<OME xmlns="o" UUID="urn:uuid:1"><BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:2"/></OME>'
-    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGES[0], photometric="minisblack", description=text, metadata=None)
-    with pytest.raises(BadInput, match=r"one file of a set that set\.companion\.ome describes.*--axes"):
-        open_volume(tmp_path / "a.ome.tif", voxel_size=(1, 1, 1))
-    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", voxel_size=(1, 1, 1), axes="zyx")[0], IMAGES[0])
+SPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def elsewhere(name):
+    return f'<OME xmlns="{SPACE}" UUID="urn:uuid:1"><BinaryOnly MetadataFile="{name}" UUID="urn:uuid:2"/></OME>'
+
+
+def image(number, files, size_z=2):
+    """Return one image of an OME-XML whose planes lie in files of `size_z` planes."""
+    data = "".join(
+        f'<TiffData FirstZ="{z}" FirstC="{c}" FirstT="0" IFD="{z}" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{name}</UUID></TiffData>'
+        for c, name in enumerate(files)
+        for z in range(size_z)
+    )
+    sizes = f'SizeX="24" SizeY="20" SizeZ="{size_z}" SizeC="{len(files)}" SizeT="1" PhysicalSizeX="0.5"'
+    sizes += ' PhysicalSizeY="0.5" PhysicalSizeZ="2"'
+    pixels = f'<Pixels ID="Pixels:{number}" DimensionOrder="XYZCT" Type="uint16" {sizes}>{data}</Pixels>'
+    return f'<Image ID="Image:{number}" Name="Position {number}">{pixels}</Image>'
+
+
+def companion(folder, *images, name="set.companion.ome"):
+    (folder / name).write_text(f'<OME xmlns="{SPACE}" UUID="urn:uuid:2">{"".join(images)}</OME>')
+    return folder / name
+
+
+def members(folder, names, description="set.companion.ome"):
+    for name, array in zip(names, IMAGES, strict=False):
+        tifffile.imwrite(
+            folder / name, array, photometric="minisblack", description=elsewhere(description), metadata=None
+        )
+
+
+def test_a_member_is_read_by_the_companion_of_its_folder(tmp_path):
+    members(tmp_path, ["c0.ome.tif", "c1.ome.tif"])
+    with pytest.raises(BadInput, match=r"a set that set\.companion\.ome describes, which is not there.*--axes"):
+        open_volume(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1))
+    alone = read(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1), axes="zyx")
+    np.testing.assert_array_equal(alone[0], IMAGES[0])
+    path = companion(tmp_path, image(0, ["c0.ome.tif", "c1.ome.tif"]))
+    for name in ("c0.ome.tif", "c1.ome.tif", path.name):
+        with open_volume(tmp_path / name) as volume:
+            assert (volume.shape, volume.voxel_size, volume.unit) == ((2, 2, 20, 24), (2, 0.5, 0.5), "micrometer")
+            np.testing.assert_array_equal(volume.read(Box.of(volume.spatial)), IMAGES[:2])
+    (tmp_path / "c1.ome.tif").unlink()
+    for name in ("c0.ome.tif", path.name):
+        with pytest.raises(Unreadable, match=r"c1\.ome\.tif is missing"):
+            open_volume(tmp_path / name)
+    (tmp_path / "c0.ome.tif").unlink()
+    with pytest.raises(Unreadable, match=r"describes c0\.ome\.tif, which is missing"):
+        open_volume(path)
+
+
+def test_of_images_in_files_of_their_own_that_of_the_named_file_is_read(tmp_path):
+    members(tmp_path, ["p0.ome.tif", "p1.ome.tif"])
+    path = companion(tmp_path, image(0, ["p0.ome.tif"]), image(1, ["p1.ome.tif"]))
+    np.testing.assert_array_equal(read(tmp_path / "p1.ome.tif")[0], IMAGES[1])
+    np.testing.assert_array_equal(read(tmp_path / "p1.ome.tif", image="Position 0")[0], IMAGES[0])
+    with pytest.raises(BadInput, match=r"holds 2 images .*--image, 0 \(Position 0\), 1 \(Position 1\)"):
+        open_volume(path)
+    np.testing.assert_array_equal(read(path, image=1)[0], IMAGES[1])
+
+
+def test_a_member_is_read_by_the_tiff_that_describes_it(tmp_path):
+    members(tmp_path, ["a.ome.tif", "b.ome.tif"], "first.ome.tif")
+    text = f'<OME xmlns="{SPACE}" UUID="urn:uuid:first">{image(0, ["first.ome.tif", "b.ome.tif"])}</OME>'
+    tifffile.imwrite(tmp_path / "first.ome.tif", IMAGES[2], photometric="minisblack", description=text, metadata=None)
+    np.testing.assert_array_equal(read(tmp_path / "b.ome.tif"), IMAGES[[2, 1]])
+    members(tmp_path, ["a.ome.tif", "first.ome.tif"], "b.ome.tif")
+    with pytest.raises(BadInput, match="one file of a set"):  # two files that name each other
+        open_volume(tmp_path / "b.ome.tif")
+
+
+def test_a_description_outside_the_folder_is_refused(tmp_path):
+    (tmp_path / "inner").mkdir()
+    companion(tmp_path, image(0, ["a.ome.tif"]))
+    members(tmp_path / "inner", ["a.ome.tif"], "../set.companion.ome")
+    with pytest.raises(BadInput, match="lies outside its folder"):
+        open_volume(tmp_path / "inner/a.ome.tif")
+    alone = read(tmp_path / "inner/a.ome.tif", axes="zyx", voxel_size=(1, 1, 1))
+    np.testing.assert_array_equal(alone[0], IMAGES[0])
 
 
 def test_channels_by_name_and_number(tmp_path):

@@ -86,7 +86,7 @@ def from_companion(image: Node) -> Calibration | None:
         if text is None or inner not in names:
             return None
         root = ome.parse_xml(join(container.location, "OME", "METADATA.ome.xml"), text.decode(errors="replace"))
-        ome.keep_image(root, names.index(inner))
+        root = ome.only_image(root, names.index(inner))
         size, unit = ome.size_from_xml(root)
         offset = ome.offset_from_xml(root, unit)
         return Calibration(source="OME/METADATA.ome.xml", voxel_size=size, offset=offset, unit=unit)

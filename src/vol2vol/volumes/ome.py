@@ -75,11 +75,12 @@ def parse_xml(path: str, text: str) -> ElementTree.Element:
         raise Unreadable(f"{path}: its OME-XML is damaged ({one_line(error, 300)}): re-save the file") from error
 
 
-def keep_image(root: ElementTree.Element, number: int) -> None:
-    """Take all images but one out of an OME-XML document; all where there are not so many."""
-    for at, image in enumerate(root.findall("{*}Image")):
-        if at != number:
-            root.remove(image)
+def only_image(root: ElementTree.Element, number: int) -> ElementTree.Element:
+    """Return an OME-XML document with one of its images, and all that concerns no image."""
+    images = root.findall("{*}Image")
+    kept = ElementTree.Element(root.tag, root.attrib)
+    kept.extend(e for e in root if e not in images or (number < len(images) and e is images[number]))
+    return kept
 
 
 def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:

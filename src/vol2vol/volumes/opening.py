@@ -14,7 +14,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, mrc, omezarr, pictures, slices, tiff, tiffout
+from vol2vol.volumes import hdf5, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.chunked import open_chunked
@@ -154,7 +154,8 @@ def _open_file(path: Path, level: int, chosen: dict[str, Any], axes: str | None)
         _only_one(str(path), level)
         return _as_it_is(mrc.open_mrc(path), chosen)
     start = _starts(path)
-    if path.suffix.lower() in tiff.SUFFIXES or start in tiffout.MAGIC:
+    companion = path.name.lower().endswith(ometiff.COMPANIONS)
+    if path.suffix.lower() in tiff.SUFFIXES or start in tiffout.MAGIC or companion:
         _only_one(str(path), level)
         return _as_it_is(tiff.open_tiff(path, image=chosen.pop("image", None), axes=axes), chosen)
     if path.suffix.lower() in pictures.SUFFIXES or start.startswith(pictures.MAGIC):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vol2vol.errors import NotFound, Unreadable, UserError, one_line
-from vol2vol.files import check_regular
+from vol2vol.files import DOCUMENT, check_regular, read_text
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.volumes import ome, ometiff
 from vol2vol.volumes.axes import known_unit
@@ -109,14 +109,17 @@ class SegmentReader:
         return data, tables
 
 
-def open_tags(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none."""
+def open_tags(path: Path, description: str | None = None) -> tifffile.TiffFile:
+    """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none.
+
+    `description` is its OME-XML where that lies in another file.
+    """
     import tifffile
 
     check_regular(path)
     file = None
     try:
-        file = tifffile.TiffFile(path)
+        file = tifffile.TiffFile(path, omexml=description)
         file.pages.first  # noqa: B018  a file without a page fails here
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
@@ -129,20 +132,32 @@ def open_tags(path: Path) -> tifffile.TiffFile:
     return file
 
 
-def open_tiff(path: Path, *, image: int | str | None = None, axes: str | None = None) -> Stored:
+def open_tiff(
+    path: Path, *, image: int | str | None = None, axes: str | None = None, companion: Path | None = None
+) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip.
 
     Of several images, `image` chooses one by its name or its number from 0; with as many `axes` as they have together,
-    images of one shape are a stack.
+    images of one shape are a stack. A file of a set is read by its `companion`, or the TIFF of its folder, that
+    describes the set.
     """
-    file = open_tags(path)
+    if path.name.lower().endswith(ometiff.COMPANIONS):
+        companion, holder = path, ometiff.member_of(path)
+    else:
+        holder = path
+    other = companion if companion and companion.suffix.lower() not in SUFFIXES else None
+    file = open_tags(holder, read_text(other, DOCUMENT) if other else None)
     try:
-        return _stored(path, file, image, axes)
+        other = None if companion else ometiff.elsewhere(path, file, alone=axes is not None)
+        if other is None:
+            return _stored(path, file, image, axes)
     except BaseException as error:
         file.close()
         if isinstance(error, UserError) or not isinstance(error, READ_ERRORS):
             raise
         raise Unreadable(f"{path} is not a readable TIFF ({one_line(error, 300)}): restore or re-save it") from error
+    file.close()
+    return open_tiff(other if other.suffix.lower() in SUFFIXES else path, image=image, axes=axes, companion=other)
 
 
 def _stored(path: Path, file: tifffile.TiffFile, image: int | str | None, axes: str | None) -> Stored:
