@@ -17,6 +17,8 @@ import os
 import shutil
 import uuid
 import zlib
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,11 +135,18 @@ class Ledger:
         delete_keys(self.folder, *list_keys(self.folder, "claims/"))
 
     def remove(self) -> None:
-        """Delete the plan, then the marks, and the folder itself where there is one."""
+        """Delete the plan, then the rest of what is written here, and the folder itself unless it holds more."""
         delete_keys(self.folder, PLAN)
-        delete_all(self.folder)
-        if not is_remote(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if is_remote(self.folder):
+            delete_all(self.folder)
+            return
+        for name in ("done", "claims"):
+            shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
+        for name in (f"{PLAN}.__lock", SPOILED, f"{SPOILED}.__lock"):
+            with suppress(OSError):
+                Path(self.folder, name).unlink(missing_ok=True)
+        with suppress(OSError):
+            os.rmdir(self.folder)
 
 
 def checksum(values: np.ndarray) -> int:

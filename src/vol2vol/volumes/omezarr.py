@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ MARK = {ome.CREATOR: {"name": "vol2vol"}}
 """Attribute of every image made here."""
 _PLAN = ".vol2vol/plan.json"
 _ROOT = ("zarr.json", ".zattrs")
-_BARE = re.compile(r"0/(zarr\.json|\.zarray)?(\.__lock)?")
+_LEFT = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
+"""What a creation that was killed at its first write leaves behind, and nothing else."""
+_BEGUN = re.compile(r"(zarr\.json|\.zattrs|\.zgroup|0/(zarr\.json|\.zarray)?|\.vol2vol/(plan\.json|done/)?)(\.__lock)?")
+"""What one leaves behind that was killed before its plan was written."""
 _PART = re.compile(
     r"(zarr\.json|\.zgroup|\.zattrs|\.zmetadata"
     r"|\.vol2vol/(plan\.json|spoiled|(done|claims)/[^/]*)?"
@@ -124,9 +128,12 @@ def create_group(
     offset: Sequence[float] | None,
     attrs: Mapping[str, Any],
 ) -> None:
-    """Create an OME-Zarr image with an empty level "0"; nothing may be there yet."""
-    ChunkedArray(join(location, "0"), layout.spec())
+    """Create an OME-Zarr image with an empty level "0"; nothing may be there yet.
+
+    What says that vol2vol made it is written first: an array without it is somebody else's.
+    """
     write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK})
+    ChunkedArray(join(location, "0"), layout.spec())
 
 
 def write_group(
@@ -157,25 +164,58 @@ def write_group(
 def refuse_foreign(location: str) -> None:
     """Raise `AlreadyExists`, naming what is in the way, unless all that is at a location was written by vol2vol."""
     cure = "choose another name or remove it yourself"
-    if not is_remote(location) and (Path(location).is_symlink() or Path(location).is_file()):
-        raise AlreadyExists(f"{location} is a link or a file and not part of a Zarr image: {cure}")
-    keys = list_keys(location) if is_remote(location) else _local(Path(location))
+    keys = contents(location)
     if strangers := sorted(key for key in keys if not _PART.fullmatch(key)):
         raise AlreadyExists(f"{location} holds {strangers[0]}, which is not part of an image of vol2vol: {cure}")
-    if keys and not (_said(location) or _PLAN in keys or all(_BARE.fullmatch(key) for key in keys)):
+    if keys and not (_said(location) or _PLAN in keys or _is_left(location, keys)):
         raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
 
 
+def clear_begun(location: str, *, ours: bool) -> None:
+    """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
+
+    Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
+    """
+    keys = contents(location)
+    if not keys:
+        return
+    if not _is_left(location, keys) and not (ours and all(_BEGUN.fullmatch(key) for key in keys)):
+        raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
+    clear_group(location, overwrite=True)
+
+
+def contents(location: str) -> list[str]:
+    """Return what lies at a location at any depth: keys; locally also what is no plain file, and empty folders.
+
+    Raises `AlreadyExists` where something that is no folder lies there.
+    """
+    if is_remote(location):
+        return list_keys(location)
+    if not os.path.lexists(location):
+        return []
+    if Path(location).is_symlink() or not Path(location).is_dir():
+        raise AlreadyExists(f"{location} is no folder: choose another name or remove it yourself")
+    return _local(Path(location))
+
+
 def _local(folder: Path) -> list[str]:
-    """Return what lies in a folder at any depth: files, links and, ending in a slash, empty folders."""
+    """Return files, empty folders (ending in a slash) and what is neither file nor folder (followed by a remark)."""
     found = []
     for here, folders, names in os.walk(folder):
         inside = Path(here).relative_to(folder)
-        found += [(inside / name).as_posix() for name in names]
-        found += [(inside / name).as_posix() for name in folders if Path(here, name).is_symlink()]
+        for name in (*names, *(name for name in folders if Path(here, name).is_symlink())):
+            plain = S_ISREG(os.lstat(Path(here, name)).st_mode)
+            found.append((inside / name).as_posix() + ("" if plain else " (no plain file)"))
         if not folders and not names and inside.parts:
             found.append(f"{inside.as_posix()}/")
     return found
+
+
+def _is_left(location: str, keys: Sequence[str]) -> bool:
+    """Say whether all there is was left by a creation of vol2vol that was killed at its first write."""
+    if is_remote(location) or not all(_LEFT.fullmatch(key) for key in keys):
+        return False
+    return all(not (text := Path(location, key).read_bytes()) or b'"vol2vol"' in text for key in keys)
 
 
 def _said(location: str) -> bool:
@@ -225,12 +265,12 @@ def clear_group(location: str, *, overwrite: bool) -> None:
 
 
 def _top_level(location: str) -> set[str]:
-    """Return the names directly inside a location; a file counts as itself."""
+    """Return the names directly inside a location; a file or a link counts as itself."""
     if is_remote(location):
         return {key.partition("/")[0] for key in list_keys(location)}
     if not os.path.lexists(location):
         return set()
-    if not Path(location).is_dir():
+    if Path(location).is_symlink() or not Path(location).is_dir():
         return {Path(location).name}
     return set(os.listdir(location))
 

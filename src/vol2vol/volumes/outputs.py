@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,31 @@ from vol2vol.volumes import tiffout
 from vol2vol.volumes.addresses import is_remote, is_web
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.omezarr import clear_group, erase
+from vol2vol.volumes.nodes import read_node
+from vol2vol.volumes.omezarr import clear_begun, clear_group, erase
 from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.pyramid import Level
-from vol2vol.volumes.store import delete_all, list_keys
 from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
-_METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", "plan.json"}
 
 
 def how_made(output: str, key: str = "vol2vol") -> dict[str, Any]:
-    """Return how an output says it was made, nothing where there is no output or it does not say."""
+    """Return how an output says it was made, nothing where there is no output or it does not say.
+
+    An OME-Zarr says so before its array is there.
+    """
     try:
-        with open_volume(output) as made:
-            said = made.attrs.get(key, {})
+        attrs: Mapping[str, Any] = {}
+        if not is_tiff(output):
+            node = read_node(output)
+            attrs = node.attributes if node is not None else {}
+        elif Path(output).exists():
+            with open_volume(output) as made:
+                attrs = made.attrs
     except (NotFound, UserError):
         return {}
+    said = attrs.get(key, {})
     return said if isinstance(said, dict) else {}
 
 
@@ -44,23 +52,14 @@ def make_room(output: str, *, ours: bool) -> None:
 
     Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
     """
-    if is_remote(output):
-        keys = list_keys(output)
-    elif Path(output).is_dir() and not Path(output).is_symlink():
-        keys = [str(path.relative_to(output)) for path in Path(output).rglob("*") if path.is_file()]
-    elif Path(output).exists():
-        keys = [] if ours else ["a file"]
-    else:
-        return
-    bare = {key.removesuffix(".__lock").rpartition("/")[2] for key in keys} <= _METADATA
-    first = all(key.startswith(("0/", ".vol2vol/")) or "/" not in key for key in keys)
-    unsaid = {"zarr.json", ".zattrs", ".zgroup"}.isdisjoint(keys)
-    if keys and not (bare and first and (ours or unsaid)):
-        raise AlreadyExists(f"{output} exists and was not begun by this command: choose another name or --overwrite")
-    if not is_remote(output):
-        shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
-    elif keys:
-        delete_all(output)
+    if not is_tiff(output):
+        clear_begun(output, ours=ours)
+    elif os.path.lexists(output):
+        if not ours or not Path(output).is_file() or Path(output).is_symlink():
+            raise AlreadyExists(
+                f"{output} exists and was not begun by this command: choose another name or --overwrite"
+            )
+        tiffout.delete_tiff(Path(output))
 
 
 def clear_output(output: str) -> None:
