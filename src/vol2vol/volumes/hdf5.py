@@ -12,7 +12,9 @@ from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.volumes import imaris, spimdata
 from vol2vol.volumes.attributes import SIZES, UNITS, Dialect
 from vol2vol.volumes.calibration import Calibration, agree, letters
+from vol2vol.volumes.hdf5parts import source, walk
 from vol2vol.volumes.stored import Slices, Stored
+from vol2vol.volumes.tiff import stamp
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ims")
 NAME = re.compile(r"(?P<file>.*?\.(?:h5|hdf5|hdf|he5|ims))(?::(?P<dataset>.*))?", re.IGNORECASE | re.DOTALL)
@@ -62,7 +64,7 @@ def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
     levels = [int(key) for key in file[named[0]] if key.isdecimal()]
     if level not in levels:
         raise BadInput(f"{path}:/{named[0]} has no level {level}: choose 0 to {max(levels)}")
-    item = file.get(f"{named[0]}/{level}/cells")
+    item = walk(file, path, f"{named[0]}/{level}/cells")
     if not isinstance(item, h5py.Dataset):
         raise Unreadable(f"{path}:/{named[0]} lists a level {level} that is not there: restore it")
     return item
@@ -88,7 +90,7 @@ def _dataset(file: Any, path: Path, wanted: str) -> Any:
         if isinstance(item, h5py.Dataset) and item.ndim >= 2:
             found.append(key)
 
-    if wanted and isinstance(item := file.get(wanted), h5py.Dataset):
+    if wanted and isinstance(item := walk(file, path, wanted), h5py.Dataset):
         return item
     file.visititems(note)
     inside = ", ".join(f"/{key}" for key in found[:8]) or "none"
@@ -103,18 +105,20 @@ def _dataset(file: Any, path: Path, wanted: str) -> Any:
 def _stored(file: Any, path: Path, data: Any) -> Stored:
     if data.dtype.kind not in "biuf":
         raise BadInput(f"{path}:{data.name} holds {data.dtype}: name an array of numbers")
+    voxels, others = source(data, path)
+    kind = _meant(data)
     attrs = {key: _plain(value) for key, value in data.attrs.items()}
     stated = agree(f"{path}:{data.name}", _statements(file, path, data, attrs), data.ndim)
     info = path.stat()
 
     def read(slices: Slices) -> np.ndarray:
-        return data[slices]
+        return np.asarray(voxels[slices]).view(kind)
 
     return Stored(
         path=f"{path}:{data.name}",
         format="HDF5",
         shape=data.shape,
-        dtype=data.dtype,
+        dtype=kind,
         axes=stated.axes,
         voxel_size=stated.voxel_size,
         unit=stated.unit,
@@ -122,9 +126,16 @@ def _stored(file: Any, path: Path, data: Any) -> Stored:
         chunks=data.chunks or (1,) * (data.ndim - 2) + data.shape[-2:],
         attrs=attrs,
         read=read,
-        stamp=lambda: [data.name, info.st_size, info.st_mtime_ns],
+        stamp=lambda: [data.name, info.st_size, info.st_mtime_ns, *stamp(others)],
         close=file.close,
     )
+
+
+def _meant(data: Any) -> np.dtype:
+    """Return the type that values mean: BigDataViewer keeps uint16 in its HDF5 as the bits of int16."""
+    stored: np.dtype = data.dtype
+    keeps_bits = spimdata.CELLS.fullmatch(data.name.strip("/")) and (stored.kind, stored.itemsize) == ("i", 2)
+    return np.dtype(stored.str.replace("i", "u")) if keeps_bits else stored
 
 
 def _statements(file: Any, path: Path, data: Any, attrs: dict[str, Any]) -> list[Calibration]:

@@ -16,6 +16,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
 from vol2vol.volumes.calibration import lengths
+from vol2vol.volumes.hdf5parts import source
 from vol2vol.volumes.stored import Slices, Stored
 
 _PART = re.compile(
@@ -120,6 +121,8 @@ def _array(group: Any, time: int, channel: int, path: Path) -> tuple[Any, Shape]
     holder = group[f"TimePoint {time}/Channel {channel}"]
     data, shape = holder["Data"], _shape(holder.attrs, "ImageSize")
     where = f"{path}:{holder.name}"
+    if source(data, path)[1]:
+        raise BadInput(f"{where} keeps its voxels in another file, which Imaris never does: save it again as one file")
     if shape is None:
         raise BadInput(f"{where} does not state its ImageSizeX, Y and Z, without which padding is part of the image")
     if data.ndim != 3 or any(n > padded for n, padded in zip(shape, data.shape, strict=True)):
