@@ -15,7 +15,7 @@ from vol2vol.volumes.addresses import is_remote, is_web, within
 from vol2vol.volumes.attributes import Dialect, native
 from vol2vol.volumes.calibration import Calibration, agree, letters
 from vol2vol.volumes.containers import from_companion, only_node
-from vol2vol.volumes.nodes import Node, above, merge_attributes, n5_levels, name_of, read_node
+from vol2vol.volumes.nodes import Node, above, merge_attributes, n5_levels, name_of, read_group, read_node
 from vol2vol.volumes.store import ChunkedArray, read_key, stamp_keys
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 
@@ -51,9 +51,7 @@ def open_chunked(location: str, *, level: int) -> Stored | None:
 
 
 def _find(location: str, level: int) -> Found | None:
-    node = read_node(location)
-    if node is None and not is_remote(location) and any(".n5" in part for part in Path(location).parts):
-        node = Node(location, "n5", None, {})
+    node = read_node(location) if is_remote(location) else read_group(location)
     if node is None:
         return None
     return _in_group(node, level) if node.array is None else _array(node, level)
@@ -174,9 +172,9 @@ def _calibration(found: Found, ndim: int) -> Calibration:
 
 def _of_viewer(node: Node, groups: list[Mapping[str, Any]]) -> list[Calibration]:
     """Return what the XML beside an N5 container of BigDataViewer says of one of its arrays."""
-    view = spimdata.N5_LEVEL.fullmatch(node.location.replace("\\", "/").rstrip("/"))
+    view = spimdata.N5_LEVEL.fullmatch(Path(node.location).resolve().as_posix())
     factors = n5.factors_of(node.attributes, groups, name_of(node.location))
-    if view is None or factors is None or is_remote(node.location) or node.array is None:
+    if is_remote(node.location) or view is None or factors is None or node.array is None:
         return []
     shape = [int(n) for n in node.array["dimensions"][::-1]]
     return spimdata.calibrate(Path(view["container"]), int(view["setup"]), factors=factors, shape=shape)

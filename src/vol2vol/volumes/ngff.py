@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.volumes.calibration import Calibration, lengths, letters
 
 VERSIONS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
@@ -44,7 +44,7 @@ def refuse_unknown(name: str, attributes: Mapping[str, Any]) -> None:
     spelt = _SPELLING.fullmatch(version := version_of(attributes))
     if spelt is None or spelt[1] not in VERSIONS:
         raise BadInput(
-            f"{name} is OME-Zarr {version}; versions {VERSIONS[0]} to {VERSIONS[-1]} can be read: "
+            f"{name} is OME-Zarr {one_line(version, 40)}; versions {VERSIONS[0]} to {VERSIONS[-1]} can be read: "
             "convert it to one of them, or name an array inside a group without this version"
         )
 

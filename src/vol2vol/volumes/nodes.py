@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vol2vol.errors import Unreadable
 from vol2vol.volumes.addresses import is_remote, join, parent
 from vol2vol.volumes.store import read_json, read_key, write_json
 
@@ -43,13 +45,29 @@ def read_node(location: str) -> Node | None:
 
 
 def above(location: str, most: int = 3) -> Iterator[Node]:
-    """Yield the groups that hold a location, the nearest first, until there is none."""
+    """Yield the groups that hold a location, the nearest first, until there is none.
+
+    A bucket or server that does not let the groups be read, or answers with something else, has none.
+    """
     for _ in range(most):
         location = parent(location)
-        node = read_node(location) if location else None
+        try:
+            node = read_group(location) if location else None
+        except Unreadable:
+            if not is_remote(location):
+                raise
+            return
         if node is None:
             return
         yield node
+
+
+def read_group(location: str) -> Node | None:
+    """Return the group or array at a location; a folder inside an N5 container is a group without a file saying so."""
+    node = read_node(location)
+    if node is None and re.search(r"\.n5[/\\]", location):
+        return Node(location, "n5", None, {})
+    return node
 
 
 def name_of(location: str) -> str:
@@ -60,7 +78,7 @@ def name_of(location: str) -> str:
 def n5_levels(location: str) -> Iterator[str]:
     """Yield s0, s1, ... as far as an N5 group has them."""
     number = 0
-    while (node := read_node(join(location, f"s{number}"))) is not None and node.array is not None:
+    while (node := read_node(join(location, f"s{number}"))) and node.kind == "n5" and node.array is not None:
         yield f"s{number}"
         number += 1
 

@@ -31,7 +31,7 @@ VOLUME_FORMATS = (
     "TIFF",
     "PNG and JPEG",
     "folder of TIFF, PNG or JPEG slices",
-    "HDF5 (file.h5:/dataset)",
+    "HDF5 (file.h5:/dataset), Imaris and BigDataViewer",
     "MRC",
     "s3://, gs:// and http(s):// Zarr and N5",
 )

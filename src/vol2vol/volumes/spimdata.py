@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vol2vol.errors import BadInput, UserError
-from vol2vol.files import DOCUMENT, read_bytes
+from vol2vol.files import DOCUMENT, check_regular, read_bytes
 from vol2vol.volumes import ome
 from vol2vol.volumes.calibration import Calibration, lengths
 
@@ -31,16 +31,23 @@ def beside(container: Path) -> tuple[str, ElementTree.Element] | None:
     own = [container.with_suffix(".xml"), folder / f"{container.name}.xml"]
     others = sorted(islice(folder.glob("*.xml"), _MOST))
     for path in [p for p in own if p.is_file()] + [p for p in others if p not in own]:
-        try:
-            text = read_bytes(path, DOCUMENT)
-        except UserError:
+        if not _starts(path):
             continue
-        if b"<SpimData" not in text[:4096]:
-            continue
+        text = read_bytes(path, DOCUMENT)
         root = ome.parse_xml(str(path), text.decode(errors="replace"))
         if container.name in _named(root):
             return str(path), root
     return None
+
+
+def _starts(path: Path) -> bool:
+    """Say whether a file begins as an XML of BigDataViewer does."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return b"<SpimData" in file.read(4096)
+    except (UserError, OSError):
+        return False
 
 
 def _named(root: ElementTree.Element) -> set[str]:
