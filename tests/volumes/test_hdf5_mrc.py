@@ -136,7 +136,7 @@ def test_an_mrc_with_more_than_its_voxels_says_so(tmp_path, caplog, recwarn):
         file.write(b"more")
     volume = open_volume(tmp_path / "a.mrc")
     np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[0], STACK)
-    assert "a.mrc: MRC file is 4 bytes larger than expected" in caplog.text
+    assert "a.mrc is an odd MRC file: it has 4 bytes more than its header counts" in caplog.text
     assert not recwarn.list
 
 

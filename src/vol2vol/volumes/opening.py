@@ -150,10 +150,10 @@ def _open(name: str, level: int, stated: Stated) -> Stored:
 
 
 def _open_file(path: Path, level: int, chosen: dict[str, Any], axes: str | None) -> Stored:
-    if path.suffix.lower() in mrc.SUFFIXES:
+    start = _starts(path)
+    if path.suffix.lower() in mrc.SUFFIXES and start not in tiffout.MAGIC:
         _only_one(str(path), level)
         return _as_it_is(mrc.open_mrc(path), chosen)
-    start = _starts(path)
     companion = path.name.lower().endswith(ometiff.COMPANIONS)
     if path.suffix.lower() in tiff.SUFFIXES or start in tiffout.MAGIC or companion:
         _only_one(str(path), level)
