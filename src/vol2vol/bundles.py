@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -25,10 +26,12 @@ from torch import Tensor, isfinite, nn, uint8
 
 from vol2vol import nets
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_regular
 from vol2vol.intensity import Intensity
 from vol2vol.modelfile import MODEL, SCHEMA, Direction, read_model
 from vol2vol.volumes.addresses import local_path
 
+log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 DOMAINS = ("source", "target")
@@ -52,6 +55,29 @@ class Bundle:
         if direction not in self.networks:
             raise BadInput(f"the model has no direction {direction!r}: it has {', '.join(self.networks)}")
         return self.networks[direction]
+
+
+def request_of(**facts: Any) -> str:
+    """Return a digest of what a model is made from, by which the same request is known again."""
+    return hashlib.sha256(json.dumps(plain(facts), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def already_made(path: str | Path, request: str, *, overwrite: bool) -> Path | None:
+    """Return the whole model that the same request (`request_of`) has made there, None where the place is free.
+
+    Raises `AlreadyExists` for whatever else is in the way. Called before anything is computed.
+    """
+    path = local_path(path, "a model")
+    if not overwrite and (path / MODEL).is_file():
+        try:
+            made = describe_bundle(path)["provenance"].get("request") == request
+        except UserError:
+            made = False
+        if made:
+            log.info("%s is there already, made from the same: nothing to do", path)
+            return path
+    _make_way(path, overwrite)
+    return None
 
 
 def save_bundle(
@@ -192,6 +218,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     file = path / WEIGHTS
     if not file.is_file():
         raise NotFound(f"{path} is not a whole model: it holds no {WEIGHTS}")
+    check_regular(file)
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:

@@ -15,12 +15,14 @@ DOCUMENT = 64 << 20
 """Bytes of the longest JSON document that is read: consolidated metadata of many arrays take a few of them."""
 SETTINGS = 1 << 20
 """Bytes of the longest YAML document: a model or a recipe takes some thousands, and reading more takes minutes."""
+NO_PERMISSION = "no permission to read: change the permissions or choose another place"
+"""What is said of a file that is whole, as far as one knows, and may not be read."""
 EXPANSION, SLACK = 8, 64 << 20
 """How many times its own size, and bytes beyond that, an archive may hold: weights and images hardly shrink."""
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise `Unreadable` where a pipe, a socket or a device lies: reading it may never end."""
+    """Raise `Unreadable` where a pipe, a socket or a device lies, which may never end, and what may not be read."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -28,6 +30,8 @@ def check_regular(path: str | Path) -> None:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
         raise Unreadable(f"{path} is a {kind}, not a file: write what it gives to a file and name that")
+    if not os.access(path, os.R_OK):
+        raise Unreadable(f"{path}: {NO_PERMISSION}")
 
 
 def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
@@ -45,7 +49,7 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{path} does not exist") from None
     except PermissionError:
-        raise Unreadable(f"{path}: no permission to read: change the permissions or choose another place") from None
+        raise Unreadable(f"{path}: {NO_PERMISSION}") from None
     except Unreadable:
         raise
     except OSError as error:

@@ -248,5 +248,6 @@ def test_what_cannot_be_fitted_is_said(pair, tmp_path, capsys):
     words = ["baseline", "histogram", "--source", str(pair[0]), "--target", str(pair[1]), "--out", str(tmp_path / "m")]
     assert main([*words, "--json"]) == 0
     assert '"baseline": "histogram"' in capsys.readouterr().out
+    words[1] = "meanstd"
     assert main(words) == 2
     assert "exists" in capsys.readouterr().err

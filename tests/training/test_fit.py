@@ -154,7 +154,7 @@ def test_more_epochs_go_on_and_a_finished_run_is_left_alone(tmp_path, caplog):
     before = (run / "checkpoints" / "last.ckpt").read_bytes()
     with caplog.at_level(logging.INFO, "vol2vol"):
         train(run, epochs=1)
-    assert "raise epochs to go on" in caplog.text
+    assert "raise train.epochs to continue" in caplog.text
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
     longer = train(run, epochs=3)
     assert timeless(longer.log) == timeless(train(tmp_path / "calm", epochs=3).log)

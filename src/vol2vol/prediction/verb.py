@@ -12,6 +12,7 @@ from typing import Literal, Unpack
 from vol2vol.checkpoints import checkpoint_name
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
+from vol2vol.locks import writing
 from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.job import Job, Request
 from vol2vol.prediction.layout import Layout
@@ -71,21 +72,22 @@ def predict(
     began = time.monotonic()
     request = Request.of(model, input, settings or PredictSettings(), which, **stated)
     output = address(output)
-    before, job = begin(request, output, overwrite=overwrite)
-    blocks = job.layout.blocks()
-    done = {block_name(box) for box in blocks} if before == "complete" else set()
-    marks = Ledger.of(output).marks(job.begun)
-    if before == "begun":
-        done = intact(job, output, blocks, marks)
-    todo = [box for box in blocks if block_name(box) not in done]
-    voxels, submitted = 0, None
-    if progress is not None:
-        progress(len(done), len(blocks), 0)
-    if before != "complete" and job.settings.executor == "slurm":
-        Ledger.of(output).unclaim()
-        submitted = submission(job, output, len(todo)).submit()
-    elif before != "complete":
-        voxels = _carry_out(job, output, todo, marks, progress)
+    with writing(output):
+        before, job = begin(request, output, overwrite=overwrite)
+        blocks = job.layout.blocks()
+        done = {block_name(box) for box in blocks} if before == "complete" else set()
+        marks = Ledger.of(output).marks(job.begun)
+        if before == "begun":
+            done = intact(job, output, blocks, marks)
+        todo = [box for box in blocks if block_name(box) not in done]
+        voxels, submitted = 0, None
+        if progress is not None:
+            progress(len(done), len(blocks), 0)
+        if before != "complete" and job.settings.executor == "slurm":
+            Ledger.of(output).unclaim()
+            submitted = submission(job, output, len(todo)).submit()
+        elif before != "complete":
+            voxels = _carry_out(job, output, todo, marks, progress)
     return Prediction(
         output=output,
         voxels=voxels,

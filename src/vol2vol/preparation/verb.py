@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import vol2vol
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
+from vol2vol.locks import writing
 from vol2vol.preparation.chain import Chain, answered
 from vol2vol.preparation.job import KEY, Job, Prepared, Progress, found_before
 from vol2vol.preparation.layout import Layout
@@ -42,7 +43,7 @@ def prepare_volume(
     outputs = preparation.outputs(address(output))
     for place in outputs.values():
         refuse_input(str(input), place)
-    with _opened(input, preparation, level, stated) as volume:
+    with writing(*outputs.values()), _opened(input, preparation, level, stated) as volume:
         asked = _first(volume, preparation)
         chosen = {"chosen": dict(volume.chosen)} if volume.chosen else {}
         record = {"version": vol2vol.__version__, **chosen, "input": volume.fingerprint(), KEY: preparation.record()}

@@ -9,11 +9,12 @@ from typing import Any, Literal, Unpack
 from torch import Tensor
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, load_bundle, save_bundle
+from vol2vol.bundles import Bundle, already_made, load_bundle, request_of, save_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure
+from vol2vol.locks import writing
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
 from vol2vol.sampling import Patches
 from vol2vol.volumes import Stated, Volume
@@ -47,22 +48,27 @@ def adapt_statistics(
     domain = "source" if direction == "forward" else "target"
     if channels_of("the", opened) != (needed := bundle.meta["channels"][domain]):
         raise BadInput(f"{opened[0].path} has {opened[0].channels} channels, the model reads {needed}: convert it")
-    values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
-    network = nets.remeasurable(bundle.network(direction))
-    nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
     facts = [volume_facts(volume) for volume in opened]
-    statistics = {name: part.get("statistics", "") for name, part in bundle.meta["directions"].items()}
-    statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
-    adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
-    return save_bundle(
-        out,
-        {**bundle.networks, direction: network.eval()},
-        {**bundle.intensity, domain: values},
-        channels=bundle.meta["channels"],
-        statistics=statistics,
-        provenance={**bundle.meta["provenance"], "adapted": adapted},
-        overwrite=overwrite,
-    )
+    told = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
+    request = request_of(model=bundle.hash, direction=direction, **told)
+    with writing(out):
+        if (there := already_made(out, request, overwrite=overwrite)) is not None:
+            return there
+        values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
+        network = nets.remeasurable(bundle.network(direction))
+        nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
+        statistics = {name: part.get("statistics", "") for name, part in bundle.meta["directions"].items()}
+        statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
+        adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
+        return save_bundle(
+            out,
+            {**bundle.networks, direction: network.eval()},
+            {**bundle.intensity, domain: values},
+            channels=bundle.meta["channels"],
+            statistics=statistics,
+            provenance={**bundle.meta["provenance"], "adapted": adapted, "request": request},
+            overwrite=overwrite,
+        )
 
 
 def _measured(trained: Intensity, volumes: list[Volume]) -> Intensity:

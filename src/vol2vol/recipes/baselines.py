@@ -21,9 +21,10 @@ import torch
 from torch import nn
 
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
+from vol2vol.bundles import already_made, request_of, save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Histogram, Intensity, histograms
+from vol2vol.locks import writing
 from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
 from vol2vol.recipes.spectra import matching_filter, radial_power
 from vol2vol.sampling import Patches
@@ -65,22 +66,30 @@ def fit_baseline(
         raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
     volumes = open_domains(source, target, stated, target_voxel_size)
     reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
+    prints = {domain: [volume.fingerprint() for volume in opened] for domain, opened in volumes.items()}
+    facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
+    request = request_of(kind=kind, dims=dims, reach=reach if kind == "spectrum" else None, volumes=prints)
+    with writing(out):
+        if (there := already_made(out, request, overwrite=overwrite)) is not None:
+            return there
+        provenance = {"baseline": kind, "volumes": facts, "request": request}
+        return save_bundle(out, **_fitted(kind, volumes, dims, reach), provenance=provenance, overwrite=overwrite)
+
+
+def _fitted(kind: str, volumes: dict[str, list[Volume]], dims: int, reach: int) -> dict[str, Any]:
+    """Measure the volumes and return what a bundle holds: both directions' networks, intensities, channels."""
     found = {domain: histograms(opened) for domain, opened in volumes.items()}
     _check(kind, volumes, found)
     networks = {
         direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
         for direction, (a, b) in {"forward": ("source", "target"), "backward": ("target", "source")}.items()
     }
-    facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
-    return save_bundle(
-        out,
-        networks,
-        {domain: stored_values(tables) for domain, tables in found.items()},
-        channels={domain: len(tables) for domain, tables in found.items()},
-        statistics=dict.fromkeys(networks, "none: nothing is normalised"),
-        provenance={"baseline": kind, "volumes": facts},
-        overwrite=overwrite,
-    )
+    return {
+        "networks": networks,
+        "intensity": {domain: stored_values(tables) for domain, tables in found.items()},
+        "channels": {domain: len(tables) for domain, tables in found.items()},
+        "statistics": dict.fromkeys(networks, "none: nothing is normalised"),
+    }
 
 
 def stored_values(tables: Sequence[Histogram]) -> Intensity:

@@ -21,6 +21,7 @@ from torch import Tensor
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Mismatch, Stopped, one_line
 from vol2vol.intensity import Intensity
+from vol2vol.locks import writing
 from vol2vol.tasks import Judge, Task
 from vol2vol.training.loop import HeldOut, Loop
 from vol2vol.training.models import Delivery
@@ -91,20 +92,23 @@ def fit(
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
     folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
-    state = None if overwrite else load_state(folder.state)
-    if getattr(rank_zero_only, "rank", 0) == 0:
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    if first:
         task.check(tuple(data[0]["source"].shape[1:]))
-        _refuse_other_volumes(folder, state, provenance.get("volumes"))
-        open_run(folder.path, provenance["recipe"], overwrite=overwrite)
-    if state is None or len(state["rows"]) < settings.epochs:
-        reporter, stop = Reporter(settings.epochs, bar=progress), StopSignals()
-        parts: dict[str, Any] = {"run": folder, "delivery": delivery, "reporter": reporter, "held_out": held_out}
-        loop = Loop(task, data, settings, **parts, state=state, stop=stop)
-        with _quiet(), _interruptible(loop), torch.random.fork_rng(range(torch.cuda.device_count())):
-            torch.manual_seed(settings.seed)
-            trainer.fit(loop)
-    else:
-        log.info("%s has its %d epochs: raise epochs to go on", folder.path, settings.epochs)
+    with writing(*[folder.path] * first):
+        state = None if overwrite else load_state(folder.state)
+        if first:
+            _refuse_other_volumes(folder, state, provenance.get("volumes"))
+            open_run(folder.path, provenance["recipe"], overwrite=overwrite)
+        if state is None or len(state["rows"]) < settings.epochs:
+            reporter, stop = Reporter(settings.epochs, bar=progress), StopSignals()
+            parts: dict[str, Any] = {"run": folder, "delivery": delivery, "reporter": reporter, "held_out": held_out}
+            loop = Loop(task, data, settings, **parts, state=state, stop=stop)
+            with _quiet(), _interruptible(loop), torch.random.fork_rng(range(torch.cuda.device_count())):
+                torch.manual_seed(settings.seed)
+                trainer.fit(loop)
+        else:
+            log.info("%s has its %d epochs: raise train.epochs to continue", folder.path, settings.epochs)
     return FitResult(folder.path, find_bundle(folder.path, "last"), read_log(folder.log))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import yaml
 from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError, one_line
 from vol2vol.files import read_text
+from vol2vol.locks import writing
 from vol2vol.recipes.trials.doing import do
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.making import FAILURES, Workshop, check_masks
@@ -170,16 +170,11 @@ def _begun(out: Path, study: Study) -> Iterator[None]:
         if out.exists() and not kept.is_file() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
             raise AlreadyExists(f"{out} exists and is not a study: choose another folder")
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
     except UserError:
         raise
     except OSError as error:
         raise CannotWrite(f"{out} cannot be written: {error.strerror or error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AlreadyExists(f"{out} is at work in another process: wait for it, or choose another folder") from None
+    with writing(out):
         told = study.model_dump(mode="json")
         if kept.is_file():
             _compare(kept, told)
