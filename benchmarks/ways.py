@@ -17,6 +17,7 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.prediction import Job, PredictSettings, Request, predict
 from vol2vol.prediction.sweep import swept
+from vol2vol.protocol import between
 from vol2vol.volumes import Volume, create_volume, open_volume
 
 WIDTH = 16
@@ -44,7 +45,7 @@ def setting(folder: Path, dims: int, shape: tuple[int, int, int]) -> tuple[Path,
     if not model.exists():
         grey = fixed(0, 255)
         both = {"source": grey, "target": grey}
-        save_bundle(model, {"forward": network(dims)}, both, channels={"source": 1, "target": 1})
+        save_bundle(model, between({"forward": network(dims)}), both, channels={"source": 1, "target": 1})
     if path.exists():
         return model, path
     block = (min(64, shape[0]), *(min(256, n) for n in shape[1:]))

@@ -24,6 +24,7 @@ from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
+from vol2vol.protocol import between
 from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
@@ -31,9 +32,9 @@ SHAPE = (6, 40, 44)
 TINY = (
     "data.patch=30",
     "data.calibration=2",
-    "cyclegan.loss_region=full",
-    "cyclegan.generator.arguments={levels: 2, width: 4}",
-    "cyclegan.critic.arguments={width: 4, n_layers: 1}",
+    "task.loss_region=full",
+    "task.generator.arguments={levels: 2, width: 4}",
+    "task.critic.arguments={width: 4, n_layers: 1}",
     "train.epochs=1",
     "train.steps_per_epoch=1",
 )
@@ -64,7 +65,9 @@ def bundle(path, dims, *, channels=1):
         nets.calibrate(net, [torch.randn(2, channels, *(30,) * dims)])
         directions[name] = net.eval()
     values = {"source": fixed(0, 255), "target": fixed(0, 255)}
-    save_bundle(path, directions, values, channels={"source": channels, "target": channels}, provenance={"patch": 30})
+    save_bundle(
+        path, between(directions), values, channels={"source": channels, "target": channels}, provenance={"patch": 30}
+    )
 
 
 class Trap:
@@ -425,7 +428,7 @@ TRAININGS = {
     "unknown recipe": ({"recipe": "smal-2d"}, [], ["smal-2d", "did you mean small-2d"]),
     "no such recipe": ({"recipe": "zzz"}, [], ["zzz", "shipped are"]),
     "misspelt key": ({"recipe": "typo.yaml"}, [], ["train.epoch is not a key", "did you mean epochs"]),
-    "misspelt key below": ({"recipe": "deep.yaml"}, [], ["cyclegan.generator.nam", "did you mean name"]),
+    "misspelt key below": ({"recipe": "deep.yaml"}, [], ["task.generator.nam", "did you mean name"]),
     "value of another kind": ({"recipe": "value.yaml"}, [], ["value.yaml", "many"]),
     "negative rate": ({"recipe": "negative.yaml"}, [], ["train.lr", "greater than 0"]),
     "unknown network": ({"recipe": "network.yaml"}, [], ["unett", "unet"]),
@@ -452,7 +455,7 @@ TRAININGS = {
     "patch too small": ({}, ["data.patch=4"], ["patch 4 x 4 does not fit", "the smallest that works is"]),
     "no patch would fit": (
         {},
-        ["data.patch=158", "cyclegan.generator.arguments.levels=4", "cyclegan.loss_region=certain"],
+        ["data.patch=158", "task.generator.arguments.levels=4", "task.loss_region=certain"],
         ["(40, 44)", "(158, 158)", "the smallest that work", "(142, 142)", "fewer levels", "loss_region=full"],
     ),
     "patch of three in 2D": ({}, ["data.patch=[4, 30, 30]"], ["data.patch", "2D"]),
@@ -476,7 +479,7 @@ TRAININGS = {
         ["data.intensity=fixed", "data.low=0", "data.high=255", "train.steps_per_epoch=200"],
         ["nan.zarr", "NaN", "replace"],
     ),
-    "channels differ": ({"source": "rgb.zarr"}, ["cyclegan.lambda_identity=0.5"], ["channels"]),
+    "channels differ": ({"source": "rgb.zarr"}, ["task.lambda_identity=0.5"], ["channels"]),
     "run exists as a file": ({"out": "notes.txt"}, [], ["notes.txt exists and is not a run"]),
     "run exists as something else": ({"out": "words"}, [], ["words exists and is not a run"]),
     "run exists as something else, loudly": ({"out": "words"}, ["--overwrite"], ["words exists and is not a run"]),
@@ -537,7 +540,7 @@ def test_a_size_said_senselessly_may_be_given(world, monkeypatch):
 
 @pytest.mark.parametrize("patch", [4, 62])
 def test_the_patch_that_is_advised_trains(patch, world, capsys):
-    small = ("cyclegan.loss_region=certain", "cyclegan.ssim_cycle=0", "cyclegan.ssim_forward=0")
+    small = ("task.loss_region=certain", "task.ssim_cycle=0", "task.ssim_forward=0")
     assert main(train(world, world / "advised", *small, f"data.patch={patch}")) == 2
     advised = int(re.findall(r"\d+", capsys.readouterr().err)[-1])
     assert main(train(world, world / "advised", *small, f"data.patch={advised}")) == 0

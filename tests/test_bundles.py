@@ -12,11 +12,12 @@ from vol2vol.bundles import describe_bundle, load_bundle, save_bundle
 from vol2vol.checkpoints import checkpoint_name, find_bundle
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable
 from vol2vol.intensity import Intensity
+from vol2vol.protocol import between
 
 INTENSITY = {"source": Intensity(low=(0.0,), high=(255.0,)), "target": Intensity(low=(-3.0,), high=(900.5,))}
 CHANNELS = {"source": 1, "target": 1}
 
-BOMB = "schema: 1\na: &a [x, x]\n" + "\n".join(
+BOMB = "schema: 2\na: &a [x, x]\n" + "\n".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
@@ -28,7 +29,7 @@ def unet(seed=0, **arguments):
 
 def save(path, networks=None, **more):
     networks = {"forward": unet(1), "backward": unet(2)} if networks is None else networks
-    return save_bundle(path, networks, INTENSITY, channels=CHANNELS, **more)
+    return save_bundle(path, between(networks), INTENSITY, channels=CHANNELS, **more)
 
 
 def change(path, edit):
@@ -49,9 +50,9 @@ def test_a_bundle_comes_back_as_it_was_saved(tmp_path):
         provenance={"recipe": {"patch": (22, 22)}, "epoch": 3},
     )
     bundle = load_bundle(path)
-    assert list(bundle.networks) == ["forward", "backward"]
+    assert list(bundle.translations) == ["forward", "backward"]
     for direction, net in networks.items():
-        loaded = bundle.networks[direction]
+        loaded = bundle.network(direction)
         assert not loaded.training
         assert all(not p.requires_grad for p in loaded.parameters())
         assert torch.equal(loaded(x), net.eval()(x))
@@ -59,16 +60,16 @@ def test_a_bundle_comes_back_as_it_was_saved(tmp_path):
     assert bundle.meta["provenance"]["epoch"] == 3
     assert bundle.meta["provenance"]["recipe"] == {"patch": [22, 22]}
     assert bundle.meta["provenance"]["versions"]["torch"] == str(torch.__version__)
-    assert bundle.meta["directions"]["forward"]["statistics"] == "running mean"
+    assert bundle.meta["translations"]["forward"]["statistics"] == "running mean"
     footprint = nets.footprint(networks["forward"])
-    assert bundle.meta["directions"]["forward"]["footprint"]["period"] == list(footprint.period)
+    assert bundle.meta["translations"]["forward"]["footprint"]["period"] == list(footprint.period)
     assert [p.name for p in path.parent.iterdir()] == ["modell ä"]
     json.dumps(describe_bundle(path))
 
 
 def test_one_direction_is_enough_and_the_other_is_named_as_missing(tmp_path):
     bundle = load_bundle(save(tmp_path / "m", {"backward": unet()}))
-    assert bundle.network("backward") is bundle.networks["backward"]
+    assert bundle.network("backward") is bundle.translations["backward"].network
     with pytest.raises(BadInput, match="no direction 'forward': it has backward"):
         bundle.network("forward")
 
@@ -83,10 +84,10 @@ def test_the_hash_follows_what_decides_the_output_and_nothing_else(tmp_path):
         next(networks["forward"].parameters()).view(-1)[0] += 1e-3
     assert load_bundle(save(tmp_path / "c", networks)).hash != first
     shutil.copytree(tmp_path / "a", tmp_path / "d")
-    change(tmp_path / "d", lambda meta: meta["intensity"]["target"].update(high=[901.0]))
+    change(tmp_path / "d", lambda meta: meta["domains"]["target"]["intensity"].update(high=[901.0]))
     assert load_bundle(tmp_path / "d").hash != first
     shutil.copytree(tmp_path / "a", tmp_path / "e")
-    change(tmp_path / "e", lambda m: m["directions"]["forward"]["network"]["arguments"].update(final="none"))
+    change(tmp_path / "e", lambda m: m["translations"]["forward"]["network"]["arguments"].update(final="none"))
     assert load_bundle(tmp_path / "e").hash != first
 
 
@@ -171,11 +172,12 @@ def test_truncated_weights_are_unreadable_wherever_they_end(tmp_path):
         ("just words", BadInput, "not written by vol2vol"),
         ("", BadInput, "not written by vol2vol"),
         ("a: !!python/object/apply:os.system ['true']", Unreadable, "not YAML"),
-        ("schema: 1", BadInput, "directions: field required"),
-        ("schema: 2", BadInput, "schema 2, this vol2vol reads up to 1: update vol2vol"),
+        ("schema: 2", BadInput, "translations: field required"),
+        ("schema: 1", BadInput, "schema 1 of an older vol2vol, this one reads 2: train the model again"),
+        ("schema: 3", BadInput, "schema 3, this vol2vol reads 2: update vol2vol"),
         ("schema: one", BadInput, "schema 'one'"),
         (f"schema: {'x' * 9999}", BadInput, "schema 'x{79}, this"),
-        (f"schema: 1\ndirections: {{{'x' * 999}: 1}}", BadInput, "directions.x{109}: "),
+        (f"schema: 2\ntranslations: {{{'x' * 999}: 1}}", BadInput, "translations.x{107}: "),
         (BOMB, Unreadable, r"not YAML \(its aliases make more than"),
     ],
 )
@@ -191,38 +193,41 @@ def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda m: m["directions"]["forward"]["network"].update(name="unett"), "unett"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(bogus=1), "bogus"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(width=4), "has shape"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels=3), "is missing|has shape"),
-        (lambda m: m["directions"].pop("backward"), "belong to no direction"),
-        (lambda m: m["directions"].update(sideways=m["directions"]["forward"]), "sideways"),
-        (lambda m: m["intensity"].pop("target"), "intensity"),
-        (lambda m: m["intensity"]["target"].update(high=[-10.0]), "intensity"),
-        (lambda m: m["intensity"]["target"].update(colour="red"), "colour"),
-        (lambda m: m["directions"]["forward"].pop("network"), "network"),
-        (lambda m: m["directions"]["forward"].pop("footprint"), r"forward\.footprint: field required"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(width=10**12), "width is 10+: .*at most"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels=10**6), "at most"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(width=60_000), "has shape"),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels=257), "at most 256"),
+        (lambda m: m["translations"]["forward"]["network"].update(name="unett"), "unett"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(bogus=1), "bogus"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(width=4), "has shape"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(levels=3), "is missing|has shape"),
+        (lambda m: m["translations"].pop("backward"), "belong to no translation"),
+        (lambda m: m["translations"].update(sideways=m["translations"]["forward"]), "sideways"),
+        (lambda m: m["domains"]["target"].pop("intensity"), "intensity"),
+        (lambda m: m["domains"]["target"]["intensity"].update(high=[-10.0]), "intensity"),
+        (lambda m: m["domains"]["target"]["intensity"].update(colour="red"), "colour"),
+        (lambda m: m["translations"]["forward"].pop("network"), "network"),
+        (lambda m: m["translations"]["forward"].pop("footprint"), r"forward\.footprint: field required"),
         (
-            lambda m: m["directions"]["forward"]["network"]["arguments"].update(
+            lambda m: m["translations"]["forward"]["network"]["arguments"].update(width=10**12),
+            "width is 10+: .*at most",
+        ),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(levels=10**6), "at most"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(width=60_000), "has shape"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(levels=257), "at most 256"),
+        (
+            lambda m: m["translations"]["forward"]["network"]["arguments"].update(
                 width=60_000, levels=60, max_multiplier=60_000
             ),
             "cannot be built",
         ),
-        (lambda m: m["directions"]["forward"]["network"]["arguments"].update(levels="many"), "levels is 'many'"),
+        (lambda m: m["translations"]["forward"]["network"]["arguments"].update(levels="many"), "levels is 'many'"),
         (
-            lambda m: m["directions"]["forward"]["network"].update(
+            lambda m: m["translations"]["forward"]["network"].update(
                 name="lookup", arguments={"dims": 2, "knots": 10**12}
             ),
             "segments is 9+: .*at most",
         ),
-        (lambda m: m.update(channels={}), "channels"),
-        (lambda m: m.update(channels={"source": 1}), "channels"),
-        (lambda m: m["channels"].update(source=0), r"channels\.source"),
-        (lambda m: m["channels"].update(target=3), "target has 3 channels, the backward network reads 1"),
+        (lambda m: m.update(domains={}), "domains"),
+        (lambda m: m["domains"].pop("source"), "names the domain source, which the model does not have"),
+        (lambda m: m["domains"]["source"].update(channels=0), r"domains\.source\.channels"),
+        (lambda m: m["domains"]["target"].update(channels=3), "target has 3 channels, the backward network reads 1"),
         (lambda m: m["provenance"].update(patch="wide"), r"provenance\.patch"),
     ],
 )
@@ -316,4 +321,4 @@ def test_describe_bundle_counts_weights_without_building(tmp_path, monkeypatch):
     monkeypatch.setattr(nets, "build", None)
     said = describe_bundle(path)
     assert said["weights"]["forward"] >= nets.count_parameters(unet()) if nets.build else said["weights"]["forward"] > 0
-    assert said["directions"]["forward"]["network"]["name"] == "unet"
+    assert said["translations"]["forward"]["network"]["name"] == "unet"

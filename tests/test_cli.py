@@ -22,9 +22,9 @@ KINDS = ("seams", "fidelity", "structure", "overlap", "distance")
 TINY = (
     "data.patch=30",
     "data.calibration=2",
-    "cyclegan.loss_region=full",
-    "cyclegan.generator.arguments={levels: 2, width: 4}",
-    "cyclegan.critic.arguments={width: 4, n_layers: 1}",
+    "task.loss_region=full",
+    "task.generator.arguments={levels: 2, width: 4}",
+    "task.critic.arguments={width: 4, n_layers: 1}",
     "train.epochs=1",
     "train.steps_per_epoch=1",
 )

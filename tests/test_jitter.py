@@ -6,13 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
-from test_labelled import Memory
+from test_aligned import Memory, labelled, patches
 
 from vol2vol.intensity import fixed
-from vol2vol.sampling import Jitter, Labelled, LabelledPatches
+from vol2vol.sampling import Jitter
 from vol2vol.sampling.jitter import RIM, SMALLER
 
 GREY = fixed(0, 255)
+
+
 SOFT = RIM + 7
 """Voxels around a pasted thing that may have changed: its rim, and the corners of the Gaussian it fades by."""
 
@@ -97,8 +99,8 @@ def test_nothing_is_pasted_from_what_is_held_out():
     grey[..., 60:] = 250
     mask = np.zeros_like(grey)
     mask[..., 10:14, 10:50], mask[..., 20:30, 62:78] = 1, 1
-    learnt, _ = Labelled(Memory(grey), Memory(mask), GREY).split(0.25, (1, 20, 20))
-    data = LabelledPatches([learnt], (20, 20), jitter=Jitter(paste=1.0))
+    learnt, _ = labelled(Memory(grey), Memory(mask), GREY).split(0.25, (1, 20, 20))
+    data = patches([learnt], (20, 20), jitter=Jitter(paste=1.0))
     items = [data[i] for i in range(40)]
     assert max(item["source"].max() for item in items) < 0, "the bright part is held out"
     assert len({float(item["target"].sum()) for item in items}) > 5

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed, measure
-from vol2vol.sampling import Patches, UnpairedPatches
+from vol2vol.sampling import Alone, Patches, PatchSets
 from vol2vol.volumes import create_volume, open_volume
 
 RAW = fixed(0, 65535, network=(0.0, 65535.0))
@@ -46,6 +46,10 @@ class Memory:
         return self.array[:, *box.slices].copy()
 
 
+def unpaired(source, target):
+    return PatchSets([Alone("source", source, 0), Alone("target", target, 1)])
+
+
 def numbered(shape, first=0):
     """Every voxel holds its own number."""
     return (np.arange(np.prod(shape), dtype=np.int64) + first).reshape(shape).astype(np.uint16)
@@ -68,7 +72,7 @@ def is_crop(patch, array, across=None):
 def test_items_are_pure_functions_of_seed_epoch_and_index():
     def build(seed=0):
         source = Patches([Memory(noisy((1, 9, 20, 21)))], fixed(0, 255), (8, 8), seed=seed)
-        return UnpairedPatches(source, Patches([Memory(noisy((1, 5, 30, 17), 1))], fixed(0, 255), (8, 8), seed=seed))
+        return unpaired(source, Patches([Memory(noisy((1, 5, 30, 17), 1))], fixed(0, 255), (8, 8), seed=seed))
 
     first, second = build(), build()
     for index in (5, 0, 3, 3, 10**6):
@@ -85,7 +89,7 @@ def test_items_are_pure_functions_of_seed_epoch_and_index():
 def test_both_domains_are_drawn_on_their_own():
     volume = Memory(noisy((1, 9, 40, 40)))
     both = Patches([volume], fixed(0, 255), (8, 8))
-    pairs = UnpairedPatches(both, both)
+    pairs = unpaired(both, both)
     assert not any(torch.equal(pairs[i]["source"], pairs[i]["target"]) for i in range(20))
 
 
@@ -126,8 +130,8 @@ def test_volumes_are_drawn_in_proportion_to_their_voxels():
 def test_domains_may_differ_in_everything():
     source = Patches([Memory(noisy((1, 1, 50, 60)))], fixed(0, 255), (16, 16))
     files = [Memory(noisy((3, 4, 20, 90), 1)), Memory(noisy((3, 7, 33, 16), 2))]
-    pairs = UnpairedPatches(source, Patches(files, measure(files), (16, 16)))
-    assert len(pairs) == max(len(source), len(pairs.target))
+    pairs = unpaired(source, Patches(files, measure(files), (16, 16)))
+    assert len(pairs) == max(len(source), *(len(group) for group in pairs.groups))
     item = pairs[0]
     assert item["source"].shape == (1, 16, 16)
     assert item["target"].shape == (3, 16, 16)
@@ -235,7 +239,7 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
     with create_volume(path, shape=(1, 8, 32, 32), dtype="uint8", voxel_size=(1, 1, 1), unit="nanometer") as volume:
         volume.write(Box.of(volume.spatial), noisy((1, 8, 32, 32)))
     patches = Patches([open_volume(path)], fixed(0, 255), (8, 8))
-    pairs = UnpairedPatches(patches, patches)
+    pairs = unpaired(patches, patches)
     loaded = list(DataLoader(pairs, batch_size=4, sampler=range(8), num_workers=1, multiprocessing_context="spawn"))
     here = list(DataLoader(pickle.loads(pickle.dumps(pairs)), batch_size=4, sampler=range(8)))
     torch.testing.assert_close(loaded, here, rtol=0, atol=0)

@@ -14,14 +14,14 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.cli import VERBS, main
 from vol2vol.cli.signals import CONTINUES, farewell
 from vol2vol.errors import Stopped
-from vol2vol.sampling import LabelledPatches, UnpairedPatches
+from vol2vol.sampling import PatchSets
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 torch.set_num_threads(1)
 LONGER = ("train.epochs=2", "train.steps_per_epoch=3")
 SEGMENTER = (
     *("--recipe", "small-segment-2d", "data.patch=30", "data.labels.held_out_patches=2", "data.labels.foreground=0"),
-    *("data.calibration=2", "segment.network.arguments={levels: 2, width: 2}", "train.batch_size=1", "train.ema=0"),
+    *("data.calibration=2", "task.network.arguments={levels: 2, width: 2}", "train.batch_size=1", "train.ema=0"),
 )
 
 
@@ -55,8 +55,8 @@ LIVE = []
 @pytest.mark.parametrize(
     ("words", "data", "name", "step"),
     [
-        ((*TINY, *LONGER, "--target", "human.tif"), UnpairedPatches, "SIGINT", 1),
-        ((*SEGMENTER, *LONGER, "--target", "mask.tif"), LabelledPatches, "SIGTERM", 2),
+        ((*TINY, *LONGER, "--target", "human.tif"), PatchSets, "SIGINT", 1),
+        ((*SEGMENTER, *LONGER, "--target", "mask.tif"), PatchSets, "SIGTERM", 2),
     ],
     ids=["translation", "segmenter"],
 )

@@ -1,7 +1,8 @@
 """Model bundles: the folder in which training leaves a model and prediction finds it.
 
-A bundle holds `weights.safetensors` (keys `forward.*` and `backward.*`; one direction alone is allowed) and
-`model.yaml` (networks, footprints, statistics, intensities, provenance). Nothing in it is executed on load.
+A bundle holds `weights.safetensors` (keys `TRANSLATION.*`) and `model.yaml` (per translation: network, footprint,
+statistics, the domains it reads and makes; per domain: channels and intensity; provenance). Nothing in it is executed
+on load.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +26,52 @@ from torch import Tensor, isfinite, nn, uint8
 from vol2vol import nets
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import check_regular
-from vol2vol.intensity import Intensity
-from vol2vol.modelfile import MODEL, SCHEMA, Direction, read_model
+from vol2vol.intensity import Intensity, SideBySide
+from vol2vol.modelfile import MODEL, SCHEMA, plain, read_model, versions
+from vol2vol.protocol import OnePass, Translation
 from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
-DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
-DOMAINS = ("source", "target")
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A trained model in memory, ready to predict."""
 
-    networks: dict[str, nn.Module]
-    """Per direction (`forward`: source to target), in evaluation mode, float32."""
+    translations: dict[str, Translation]
+    """By name; networks in evaluation mode, float32."""
     intensity: dict[str, Intensity]
-    """Stored values to network range and back, for `source` and `target`."""
+    """Per domain, stored values to network range and back."""
     meta: dict[str, Any]
     """What `model.yaml` says."""
     hash: str
     """SHA-256 of the weights and of what else decides the output; equal hashes predict equal volumes."""
 
-    def network(self, direction: str) -> nn.Module:
-        """Return one direction's network; raise `BadInput` naming those there are."""
-        if direction not in self.networks:
-            raise BadInput(f"the model has no direction {direction!r}: it has {', '.join(self.networks)}")
-        return self.networks[direction]
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many channels each domain has."""
+        return {name: int(domain["channels"]) for name, domain in self.meta["domains"].items()}
+
+    def width(self, domains: Iterable[str]) -> int:
+        """Return how many channels some domains have side by side."""
+        return sum(self.channels[name] for name in domains)
+
+    def translation(self, name: str) -> Translation:
+        """Return a translation by name; raise `BadInput` naming those there are."""
+        if name not in self.translations:
+            raise BadInput(f"the model has no direction {name!r}: it has {', '.join(self.translations)}")
+        return self.translations[name]
+
+    def network(self, name: str) -> nn.Module:
+        """Return the network of a translation; raise `BadInput` naming those there are."""
+        return self.translation(name).network
+
+    def maps(self, domains: Sequence[str]) -> Intensity | SideBySide:
+        """Return how the stored values of some domains, side by side along channels, enter and leave a network."""
+        if len(domains) == 1:
+            return self.intensity[domains[0]]
+        return SideBySide(tuple((self.channels[name], self.intensity[name]) for name in domains))
 
 
 def request_of(**facts: Any) -> str:
@@ -82,7 +99,7 @@ def already_made(path: str | Path, request: str, *, overwrite: bool) -> Path | N
 
 def save_bundle(
     path: str | Path,
-    networks: Mapping[str, nn.Module],
+    translations: Mapping[str, Translation],
     intensity: Mapping[str, Intensity],
     *,
     channels: Mapping[str, int],
@@ -92,25 +109,27 @@ def save_bundle(
 ) -> Path:
     """Write a bundle to a folder, whole or not at all.
 
-    `statistics` says per direction, in words, how the normalisation's numbers were obtained; `channels` counts
-    those of `source` and `target`; `provenance` is plain data (recipe, epoch), to which versions are added.
+    `statistics` says per translation, in words, how the normalisation's numbers were obtained; `channels` counts
+    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added.
     Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
     `CannotWrite` where the disk refuses.
     """
     path = local_path(path, "a model")
     _make_way(path, overwrite)
-    directions = {d: networks[d] for d in DIRECTIONS if d in networks}
     meta: dict[str, Any] = {
         "schema": SCHEMA,
-        "directions": {d: _describe(net, (statistics or {}).get(d)) for d, net in directions.items()},
-        "intensity": {domain: intensity[domain].to_dict() for domain in DOMAINS},
-        "channels": dict(channels),
-        "provenance": {**(provenance or {}), **_versions()},
+        "translations": {
+            name: _describe(translation, (statistics or {}).get(name)) for name, translation in translations.items()
+        },
+        "domains": {
+            domain: {"channels": count, "intensity": intensity[domain].to_dict()} for domain, count in channels.items()
+        },
+        "provenance": {**(provenance or {}), **versions()},
     }
     weights = {
-        f"{direction}.{name}": tensor.detach().cpu().contiguous()
-        for direction, network in directions.items()
-        for name, tensor in network.state_dict().items()
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, translation in translations.items()
+        for key, tensor in translation.network.state_dict().items()
     }
     _write(path, weights, meta)
     return path
@@ -137,11 +156,13 @@ def _write(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -
         ) from None
 
 
-def _describe(network: Any, statistics: str | None) -> dict[str, Any]:
+def _describe(translation: Translation, statistics: str | None) -> dict[str, Any]:
+    network: Any = translation.network
     return {
         "network": network.describe(),
         "footprint": asdict(nets.footprint(network)),
         "statistics": statistics or "as in the weights",
+        **translation.to_dict(),
     }
 
 
@@ -162,29 +183,6 @@ def _make_way(path: Path, overwrite: bool) -> None:
         raise AlreadyExists(f"{path} holds {strangers[0]}, which is no part of a model: {cure}")
 
 
-def plain(value: Any) -> Any:
-    """Return data as YAML's safe dumper and JSON understand it: tuples become lists, paths strings."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _versions() -> dict[str, Any]:
-    versions = {"vol2vol": version("vol2vol"), "torch": version("torch"), "python": platform.python_version()}
-    return {"versions": versions, "git": _git_hash(Path(__file__).parents[2] / ".git")}
-
-
-def _git_hash(folder: Path) -> str | None:
-    """Return the commit of the checkout this package runs from, None where it is installed."""
-    try:
-        head = (folder / "HEAD").read_text().strip()
-        return (folder / head[5:]).read_text().strip() if head.startswith("ref: ") else head
-    except OSError:
-        return None
-
-
 def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     """Load a bundle; safe on files from strangers.
 
@@ -194,24 +192,29 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
     digest = _hash(meta, weights)
-    networks = {}
-    for direction, described in meta["directions"].items():
+    translations = {}
+    for direction, described in meta["translations"].items():
         with torch.device("meta"):  # shapes alone: absurd arguments take no memory
             shapes = _build(path, direction, described["network"]).state_dict()
         tensors = _take(path, direction, shapes, weights)
         network = _build(path, direction, described["network"])
         network.load_state_dict(tensors)
-        _check_channels(path, direction, network, meta["channels"])
-        networks[direction] = network.eval().requires_grad_(False).to(device)
+        _check_channels(path, direction, network, meta)
+        translations[direction] = Translation(
+            network=network.eval().requires_grad_(False).to(device),
+            reads=tuple(described["reads"]),
+            makes=tuple(described["makes"]),
+            applied=OnePass(**described["applied"]),
+        )
     if weights:
-        raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no direction, such as {min(weights)!r}")
+        raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no translation, such as {min(weights)!r}")
     try:
-        intensity = {domain: Intensity.from_dict(meta["intensity"][domain]) for domain in DOMAINS}
+        intensity = {name: Intensity.from_dict(domain["intensity"]) for name, domain in meta["domains"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path / MODEL}: the intensity cannot be read ({one_line(error, 300)}): train or import the model again"
         ) from None
-    return Bundle(networks, intensity, meta, digest)
+    return Bundle(translations, intensity, meta, digest)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -254,12 +257,13 @@ def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dic
     return found
 
 
-def _check_channels(path: Path, direction: str, network: Any, channels: Mapping[str, int]) -> None:
-    """Raise `BadInput` unless the network reads as many channels as the model says its domain has."""
-    domain = "source" if direction == "forward" else "target"
-    if network.in_channels != channels[domain]:
+def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]) -> None:
+    """Raise `BadInput` unless the network reads as many channels as the model says its domains have."""
+    reads = meta["translations"][name]["reads"]
+    stated = sum(meta["domains"][domain]["channels"] for domain in reads)
+    if network.in_channels != stated:
         raise BadInput(
-            f"{path / MODEL}: the {domain} has {channels[domain]} channels, the {direction} network reads "
+            f"{path / MODEL}: the {' and '.join(reads)} has {stated} channels, the {name} network reads "
             f"{network.in_channels}: restore it or train the model again"
         )
 
@@ -267,8 +271,11 @@ def _check_channels(path: Path, direction: str, network: Any, channels: Mapping[
 def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
     """Return a SHA-256 of everything that decides the output, and of nothing else."""
     decisive = {
-        "networks": {direction: part["network"] for direction, part in meta["directions"].items()},
-        "intensity": meta["intensity"],
+        "translations": {
+            name: {key: part[key] for key in ("network", "reads", "makes", "applied")}
+            for name, part in meta["translations"].items()
+        },
+        "domains": meta["domains"],
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode())
     for name in sorted(weights):
@@ -282,5 +289,5 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
     """Return what `model.yaml` says, with hash and number of weights, without building a network."""
     path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
-    count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["directions"]}
+    count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["translations"]}
     return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.files import read_text
 
-SCHEMA = 1
+SCHEMA = 2
 MODEL = "model.yaml"
-Direction = Literal["forward", "backward"]
-Domain = Literal["source", "target"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""Of a domain or a translation: what a person types after --direction or --data."""
 Count = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
@@ -24,9 +27,21 @@ class _Network(BaseModel):
     arguments: dict[str, Any]
 
 
-class _Direction(BaseModel):
+class _Applied(BaseModel):
+    name: Literal["one-pass"]
+
+
+class _Translation(BaseModel):
     network: _Network
     footprint: dict[str, Any]
+    reads: list[Name] = Field(min_length=1)
+    makes: list[Name] = Field(min_length=1)
+    applied: _Applied
+
+
+class _Domain(BaseModel):
+    channels: Count
+    intensity: dict[str, Any]
 
 
 class _Provenance(BaseModel):
@@ -38,10 +53,17 @@ class _Provenance(BaseModel):
 class _Model(BaseModel):
     """What a `model.yaml` must hold."""
 
-    directions: dict[Direction, _Direction] = Field(min_length=1)
-    intensity: dict[Domain, dict[str, Any]] = Field(min_length=2)
-    channels: dict[Domain, Count] = Field(min_length=2)
+    translations: dict[Name, _Translation] = Field(min_length=1)
+    domains: dict[Name, _Domain] = Field(min_length=1)
     provenance: _Provenance
+
+    @model_validator(mode="after")
+    def _domains_are_known(self) -> _Model:
+        for name, translation in self.translations.items():
+            for domain in (*translation.reads, *translation.makes):
+                if domain not in self.domains:
+                    raise ValueError(f"translation {name} names the domain {domain}, which the model does not have")
+        return self
 
 
 def read_model(folder: Path) -> dict[str, Any]:
@@ -62,11 +84,39 @@ def read_model(folder: Path) -> dict[str, Any]:
     schema = meta["schema"]
     if not isinstance(schema, int) or schema > SCHEMA:
         said = repr(schema)[:80]
-        raise BadInput(f"{file} has schema {said}, this vol2vol reads up to {SCHEMA}: update vol2vol")
+        raise BadInput(f"{file} has schema {said}, this vol2vol reads {SCHEMA}: update vol2vol")
+    if schema < SCHEMA:
+        raise BadInput(
+            f"{file} has schema {schema} of an older vol2vol, this one reads {SCHEMA}: train the model again"
+        )
     try:
         _Model.model_validate(meta)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))[:120]
+        where = ".".join(map(str, first["loc"]))[:120] or "domains"
         raise BadInput(f"{file}: {where}: {first['msg'].lower()}: restore it or train the model again") from None
     return meta
+
+
+def plain(value: Any) -> Any:
+    """Return data as YAML's safe dumper and JSON understand it: tuples become lists, paths strings."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions that make a model, and the commit of this checkout."""
+    installed = {"vol2vol": version("vol2vol"), "torch": version("torch"), "python": platform.python_version()}
+    return {"versions": installed, "git": _git_hash(Path(__file__).parents[2] / ".git")}
+
+
+def _git_hash(folder: Path) -> str | None:
+    """Return the commit of the checkout this package runs from, None where it is installed."""
+    try:
+        head = (folder / "HEAD").read_text().strip()
+        return (folder / head[5:]).read_text().strip() if head.startswith("ref: ") else head
+    except OSError:
+        return None

@@ -216,9 +216,10 @@ class Overlap:
     """Voxels shared by neighbouring kept parts; by default 32, less for small tiles."""
     window: Window = "linear"
 
-    def of(self, tile: Shape) -> tuple[int, int]:
-        """Return halo and overlap for a tile."""
-        halo = min(16, min(tile) // 8) if self.halo is None else self.halo
+    def of(self, tile: Shape, footprint: Footprint) -> tuple[int, int]:
+        """Return halo and overlap for a tile; the halo is at least what the network cuts off its tiles."""
+        cut = max(max(side) for side in footprint.trim)
+        halo = max(cut, min(16, min(tile) // 8)) if self.halo is None else self.halo
         return halo, min(32, min(tile) // 4) if self.overlap is None else self.overlap
 
 
@@ -226,9 +227,9 @@ WAYS: dict[Strategy, Way] = {
     "exact": Way(make=lambda foot, tile, _: exact(foot, tile), network="cropped", seamless=True),
     "printed": Way(make=lambda foot, tile, _: printed(foot, tile), network="cropped", seamless=True),
     "disjoint": Way(make=lambda foot, tile, _: disjoint(foot, tile), network="full", seamless=False),
-    "average": Way(make=lambda foot, tile, o: average(foot, tile, *o.of(tile)), network="padded", seamless=False),
+    "average": Way(make=lambda foot, tile, o: average(foot, tile, *o.of(tile, foot)), network="padded", seamless=False),
     "blend": Way(
-        make=lambda foot, tile, o: blend(foot, tile, o.window, halo=o.of(tile)[0], overlap=o.of(tile)[1]),
+        make=lambda foot, tile, o: blend(foot, tile, o.window, halo=o.of(tile, foot)[0], overlap=o.of(tile, foot)[1]),
         network="padded",
         seamless=False,
     ),
@@ -240,6 +241,8 @@ def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, win
     footprint.check(tile)
     if halo < 0 or overlap < 0:
         raise BadInput(f"halo {halo} and overlap {overlap} must not be negative")
+    if (cut := max(max(side) for side in footprint.trim)) > halo:
+        raise BadInput(f"halo {halo} is less than the {cut} voxels that the network cuts off a tile: use {cut} or more")
     margin = (halo,) * len(tile)
     step = tuple(t - 2 * halo - overlap for t in tile)
     if min(step) < 1:

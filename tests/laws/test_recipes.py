@@ -15,6 +15,7 @@ import torch
 from vol2vol import nets
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
+from vol2vol.protocol import networks
 from vol2vol.recipes import list_recipes, load_recipe, train
 from vol2vol.tasks import CycleGAN
 from vol2vol.training import read_log
@@ -23,8 +24,8 @@ from vol2vol.volumes import create_volume, open_volume
 torch.set_num_threads(1)
 RECIPES = list_recipes()
 ONE_STEP = ("train.epochs=1", "train.steps_per_epoch=1", "data.calibration=1", "train.num_workers=0")
-NARROW = ("cyclegan.generator.arguments.width=2", "cyclegan.critic.arguments.width=2", "train.precision=32")
-SEGMENT = ("segment.network.arguments.width=4", "data.labels.held_out_patches=1", "train.precision=32")
+NARROW = ("task.generator.arguments.width=2", "task.critic.arguments.width=2", "train.precision=32")
+SEGMENT = ("task.network.arguments.width=4", "data.labels.held_out_patches=1", "train.precision=32")
 PARAMETERS = {2: (16.65, 2.76), 3: (66.60, 11.05)}
 """Millions in a generator and a critic of the reference code."""
 
@@ -32,7 +33,7 @@ PARAMETERS = {2: (16.65, 2.76), 3: (66.60, 11.05)}
 def shrunk(name):
     """Return the overrides with which one step of a recipe takes seconds."""
     recipe = load_recipe(name)
-    if recipe.task == "segment":
+    if recipe.task.name == "segment":
         smaller = {"segment-real-2d": ("data.patch=108",)}.get(name, ("data.patch=60",) if recipe.dims == 3 else ())
         return (*ONE_STEP, *SEGMENT, *smaller)
     if name.startswith("small"):
@@ -75,10 +76,10 @@ def test_the_papers_grid_is_shipped():
         recipe = load_recipe(name)
         assert recipe.dims == (2 if "2d" in name else 3)
         assert recipe.patch == ((158 if "158" in name else 190),) * recipe.dims
-        assert recipe.cyclegan.lambda_identity == (0 if "noidentity" in name else 0.5)
-        assert recipe.cyclegan.generator.arguments["levels"] == 5
-        assert recipe.cyclegan.generator.arguments["norm"] == "tracked"
-        assert (recipe.cyclegan.ssim_cycle, recipe.cyclegan.ssim_forward) == (1.0, 0.01)
+        assert recipe.task.lambda_identity == (0 if "noidentity" in name else 0.5)
+        assert recipe.task.generator.arguments["levels"] == 5
+        assert recipe.task.generator.arguments["norm"] == "tracked"
+        assert (recipe.task.ssim_cycle, recipe.task.ssim_forward) == (1.0, 0.01)
         assert (recipe.train.lr, recipe.train.betas, recipe.train.checkpoint_every) == (2e-4, (0.5, 0.999), 5)
         assert recipe.train.epochs == (200 if name in ("paper-2d", "paper-3d") else 100)
         schedule = recipe.train.schedule
@@ -89,9 +90,9 @@ def test_the_papers_grid_is_shipped():
 def test_the_papers_networks_at_full_size(name):
     recipe = load_recipe(name)
     with torch.device("meta"):
-        task = CycleGAN(recipe.cyclegan, dims=recipe.dims, channels={"source": 1, "target": 1})
+        task = CycleGAN(recipe.task, dims=recipe.dims, channels={"source": 1, "target": 1})
     task.check(recipe.patch)
-    generators = task.networks()
+    generators = networks(task.translations())
     assert set(generators) == {"forward", "backward"}
     for network in generators.values():
         foot = nets.footprint(network)
@@ -111,14 +112,15 @@ def _millions(module):
 def test_builds_trains_a_step_and_predicts_a_block(name, volumes, tmp_path):
     recipe = load_recipe(name, shrunk(name))
     source, target = (volumes[recipe.dims, domain] for domain in ("source", "target"))
-    if recipe.task == "segment":
+    if recipe.task.learns_masks:
         target = volumes[recipe.dims, "mask"]
+    target = target if any(need.name == "target" and not need.optional for need in recipe.task.needs()) else None
     made = train(recipe, source, target, tmp_path / "run", progress=False)
     (row,) = read_log(made.run / "log.csv")
     assert row["step"] == 1
     assert all(np.isfinite(value) for value in row.values())
-    if recipe.task == "cyclegan":
-        assert ("identity_forward" in row) == (recipe.cyclegan.lambda_identity > 0)
+    if recipe.task.name == "cyclegan":
+        assert ("identity_forward" in row) == (recipe.task.lambda_identity > 0)
     settings = PredictSettings(roi="0:2,3:20,:16", raw=True)
     done = predict(made.run, source, tmp_path / "out.zarr", settings)
     assert done.voxels == 2 * 17 * 16

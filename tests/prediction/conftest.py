@@ -7,6 +7,7 @@ import torch
 from vol2vol import nets
 from vol2vol.bundles import save_bundle
 from vol2vol.intensity import fixed
+from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 
 torch.set_num_threads(1)
@@ -55,7 +56,9 @@ def models(tmp_path_factory):
     for dims in (2, 3):
         both = {"forward": network(dims), "backward": network(dims, seed=1)}
         one = {"source": 1, "target": 1}
-        save_bundle(folder / f"{dims}d", both, {"source": grey, "target": grey}, channels=one, provenance={"patch": 30})
+        save_bundle(
+            folder / f"{dims}d", between(both), {"source": grey, "target": grey}, channels=one, provenance={"patch": 30}
+        )
     return {dims: folder / f"{dims}d" for dims in (2, 3)}
 
 

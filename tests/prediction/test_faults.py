@@ -17,6 +17,7 @@ from vol2vol.intensity import fixed
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction import work as work_module
 from vol2vol.prediction.verification import verify
+from vol2vol.protocol import between
 from vol2vol.volumes.marks import Marks
 
 SETTINGS = {
@@ -272,7 +273,7 @@ def test_a_model_that_is_exchanged_is_refused(models, long, tmp_path):
     shutil.copytree(models[3], tmp_path / "model")
     out = begin(tmp_path / "model", long, tmp_path / "out.zarr")
     shutil.rmtree(tmp_path / "model")
-    save_bundle(tmp_path / "model", both, grey, channels={"source": 1, "target": 1}, provenance={"patch": 30})
+    save_bundle(tmp_path / "model", between(both), grey, channels={"source": 1, "target": 1}, provenance={"patch": 30})
     with pytest.raises(Mismatch, match="another model"):
         predict(tmp_path / "model", long, out)
 

@@ -20,6 +20,7 @@ from vol2vol.prediction.job import Request
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.verb import begin
+from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 from vol2vol.volumes.ledger import Ledger, _canonical
 
@@ -33,7 +34,7 @@ def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     network = nets.build("unet", dims=2, width=4, levels=2, norm="tracked")
     intensity = {domain: Intensity(low=(0.0,), high=(255.0,)) for domain in ("source", "target")}
-    save_bundle(folder / "model", {"forward": network}, intensity, channels={"source": 1, "target": 1})
+    save_bundle(folder / "model", between({"forward": network}), intensity, channels={"source": 1, "target": 1})
     source = create_volume(
         folder / "a.zarr", shape=(1, *SHAPE), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(2, 40, 40)
     )

@@ -16,6 +16,7 @@ from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint
 from vol2vol.intensity import fixed
+from vol2vol.protocol import between
 from vol2vol.recipes import certify
 from vol2vol.recipes.mismatch import PLACES, dice, measure_smallest, measure_typical, typical_tile
 from vol2vol.volumes import create_volume, open_volume
@@ -322,7 +323,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certify this")
     grey, one = fixed(0, 255), {"source": 1, "target": 1}
     both = {"forward": unet(), "backward": unet("instance")}
-    save_bundle(folder / "model", both, {"source": grey, "target": grey}, channels=one, provenance={"patch": 30})
+    save_bundle(
+        folder / "model", between(both), {"source": grey, "target": grey}, channels=one, provenance={"patch": 30}
+    )
     array = np.random.default_rng(0).integers(0, 256, (1, 4, 130, 134), dtype=np.uint8)
     array[..., 30:] //= 2
     volume = create_volume(folder / "in.zarr", shape=array.shape, dtype="uint8", voxel_size=(8, 8, 8), unit="nanometer")

@@ -25,11 +25,11 @@ torch.set_num_threads(1)
 TINY = (
     "data.patch=94",
     "data.calibration=1",
-    "cyclegan.generator.arguments.width=2",
-    "cyclegan.generator.arguments.levels=3",
-    "cyclegan.critic.arguments.width=2",
-    "cyclegan.critic.arguments.n_layers=1",
-    "cyclegan.pool=2",
+    "task.generator.arguments.width=2",
+    "task.generator.arguments.levels=3",
+    "task.critic.arguments.width=2",
+    "task.critic.arguments.n_layers=1",
+    "task.pool=2",
     "train.epochs=2",
     "train.steps_per_epoch=2",
     "train.checkpoint_every=1",
@@ -54,9 +54,9 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["small-2d", "small-segment-2d"])
 def test_a_step_is_counted_without_being_taken(name):
-    overrides = TINY if name == "small-2d" else ("data.patch=76", "segment.network.arguments.width=2")
+    overrides = TINY if name == "small-2d" else ("data.patch=76", "task.network.arguments.width=2")
     recipe = load_recipe(name, overrides)
-    kind, chosen = (CycleGAN, recipe.cyclegan) if recipe.task == "cyclegan" else (Segment, recipe.segment)
+    kind, chosen = (CycleGAN, recipe.task) if recipe.task.name == "cyclegan" else (Segment, recipe.task)
     task = kind(chosen, dims=recipe.dims)
     before = {key: value.clone() for key, value in task.state_dict().items() if torch.is_tensor(value)}
     counted = step_operations(task, recipe.patch, 2)
@@ -75,7 +75,7 @@ def test_a_step_is_counted_without_being_taken(name):
 
 def test_a_recipe_says_its_weights_and_operations():
     found = recipe_cost("paper-2d")
-    net = nets.build("unet", dims=2, **load_recipe("paper-2d").cyclegan.generator.arguments)
+    net = nets.build("unet", dims=2, **load_recipe("paper-2d").task.generator.arguments)
     assert found["weights per direction"]["forward"] == sum(w.numel() for w in net.parameters())
     assert found["weights"]["generators"] == 2 * found["weights per direction"]["forward"]
     foot = nets.footprint(net)

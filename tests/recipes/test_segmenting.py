@@ -14,7 +14,7 @@ from vol2vol.geometry import Box
 from vol2vol.phantoms import write_pair
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes import adapt_statistics, load_recipe, train
-from vol2vol.recipes.training import segmentation
+from vol2vol.recipes.training import prepare
 from vol2vol.tasks import Segment
 from vol2vol.volumes import create_volume, open_volume
 
@@ -25,7 +25,7 @@ TINY = (
     "data.patch=76",
     "data.labels.held_out=0.3",
     "data.labels.held_out_patches=6",
-    "segment.network.arguments.width=4",
+    "task.network.arguments.width=4",
     "train.epochs=2",
     "train.steps_per_epoch=2",
     "train.batch_size=2",
@@ -52,18 +52,18 @@ def run(phantom, out, *overrides, recipe="small-segment-2d"):
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_five_models_are_recipes(name):
     recipe = load_recipe(f"segment-{name}")
-    assert (recipe.segment.loss, recipe.segment.choice) == PAPER[name]
-    assert (recipe.task, recipe.dims, recipe.patch) == ("segment", 3, (140,) * 3)
+    assert (recipe.task.loss, recipe.task.choice) == PAPER[name]
+    assert (recipe.task.name, recipe.dims, recipe.patch) == ("segment", 3, (140,) * 3)
     t = recipe.train
     assert (t.lr, t.lr_stop, t.epochs, t.schedule.name) == (4e-4, 1e-8, 100, "plateau")
     assert (t.schedule.factor, t.schedule.patience, recipe.data.labels.foreground) == (0.5, 5, 0.02)
-    task = Segment(recipe.segment, dims=recipe.dims)
+    task = Segment(recipe.task, dims=recipe.dims)
     task.check(recipe.patch)
     assert task.segmenter.describe()["arguments"]["width"] == 32
 
 
 def test_it_learns_to_find_mitochondria(phantom, tmp_path):
-    changes = ("train.epochs=5", "train.steps_per_epoch=15", "train.batch_size=4", "segment.network.arguments.width=8")
+    changes = ("train.epochs=5", "train.steps_per_epoch=15", "train.batch_size=4", "task.network.arguments.width=8")
     made = run(phantom, tmp_path / "run", *changes, "train.checkpoint_every=5", "train.ema=0.9", "train.lr=2e-3")
     assert made.log[-1]["segmenter"] < 0.9 * made.log[0]["segmenter"]
     settings = PredictSettings(pyramid=False)
@@ -92,7 +92,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(phantom, tmp_path):
     whole = run(phantom, tmp_path / "whole", "train.epochs=3")
     run(phantom, tmp_path / "part", "train.epochs=1", "train.schedule.name=constant")
     recipe = yaml.safe_load((tmp_path / "part" / "recipe.yaml").read_text())
-    assert recipe["task"] == "segment"
+    assert recipe["task"]["name"] == "segment"
     part = run(phantom, tmp_path / "part", "train.epochs=3", "train.schedule.name=constant")
     again = run(phantom, tmp_path / "again", "train.epochs=3", "train.schedule.name=constant")
     assert len(whole.log) == 3
@@ -110,7 +110,7 @@ def test_it_stops_where_the_learning_rate_has_become_too_small(phantom, tmp_path
 
 
 def test_the_best_checkpoint_is_the_one_held_out_blocks_prefer(phantom, tmp_path):
-    made = run(phantom, tmp_path / "run", "train.epochs=3", "segment.choice=mse", "train.lr=0.02")
+    made = run(phantom, tmp_path / "run", "train.epochs=3", "task.choice=mse", "train.lr=0.02")
     best = min(made.log, key=lambda row: row["mse"])
     assert find_bundle(made.run, "best").name == f"epoch-{int(best['epoch']):04d}"
     assert find_bundle(made.run) == find_bundle(made.run, "best")
@@ -126,7 +126,7 @@ def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
         "--target",
         str(phantom["source_mito"]),
     ]
-    changes = [*TINY, "data.patch=20", "segment.network.arguments.levels=2", "data.labels.held_out_patches=16"]
+    changes = [*TINY, "data.patch=20", "task.network.arguments.levels=2", "data.labels.held_out_patches=16"]
     assert main(["train", *words, "--out", str(tmp_path / "run"), *changes, "train.epochs=1", "--json"]) == 0
     assert "epoch-0001" in capsys.readouterr().out
     assert (
@@ -147,17 +147,17 @@ def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
 
 def test_a_translation_heeds_the_targets_segmenter_and_takes_its_intensities(phantom, tmp_path):
     judge = run(phantom, tmp_path / "judge").run
-    heeds = f"cyclegan.segmenters.target={judge}"
-    small = ("data.patch=94", "data.calibration=2", "cyclegan.generator.arguments={levels: 2, width: 2}",
-             "cyclegan.critic.arguments.width=2", *(o for o in TINY if o.startswith("train.")))  # fmt: skip
+    heeds = f"task.segmenters.target={judge}"
+    small = ("data.patch=94", "data.calibration=2", "task.generator.arguments={levels: 2, width: 2}",
+             "task.critic.arguments.width=2", *(o for o in TINY if o.startswith("train.")))  # fmt: skip
     pair = (phantom["target"], phantom["source"])
     made = train("small-2d", *pair, tmp_path / "run", overrides=(*small, heeds), progress=False)
     assert float(made.log[-1]["segmentation_target"]) > 0
     bundle, seen = load_bundle(find_bundle(made.run)), load_bundle(find_bundle(judge))
     assert bundle.intensity["target"] == seen.intensity["source"]
-    assert set(bundle.networks) == {"forward", "backward"}
-    with pytest.raises(BadInput, match=r"target .*run is no 2D segmenter of 1 channels: train one"):
-        train("small-2d", *pair, tmp_path / "no", overrides=(*small, f"cyclegan.segmenters.target={made.run}"))
+    assert set(bundle.translations) == {"forward", "backward"}
+    with pytest.raises(BadInput, match=r"target .*run is not a 2D segmenter of 1 channels: train one"):
+        train("small-2d", *pair, tmp_path / "no", overrides=(*small, f"task.segmenters.target={made.run}"))
 
 
 def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(phantom, tmp_path, capsys):
@@ -175,7 +175,7 @@ def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(pha
     assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
     assert not torch.allclose(old.down[0][1].mean, new.down[0][1].mean)
     assert not nets.tile_dependent(new)
-    assert "dark er.zarr" in adapted.meta["directions"]["forward"]["statistics"]
+    assert "dark er.zarr" in adapted.meta["translations"]["forward"]["statistics"]
     home = load_bundle(adapt_statistics(tmp_path / "run", phantom["source"], tmp_path / "home"))
 
     def found(bundle, path):
@@ -211,7 +211,7 @@ def test_no_mask_is_both_learnt_and_judged_by(tmp_path, zoom):
     changes = (f"data.labels.jitter={{zoom: {zoom}}}", "data.intensity=fixed", "data.low=0", "data.high=299")
     settings = load_recipe("small-segment-2d", (*TINY, "data.labels.held_out=0.2", *changes))
     opened = {d: [open_volume(tmp_path / f"{n}.zarr")] for d, n in (("source", "image"), ("target", "mask"))}
-    prepared = segmentation(settings, opened)
+    prepared = prepare(settings, opened)
     certain = (..., *[slice(20, -20)] * 2)
     learnt = [(prepared.data[i]["source"][certain].max().item() + 1) / 2 * 299 for i in range(150)]
     judged = [(part["source"][certain].min().item() + 1) / 2 * 299 for part in prepared.held_out()]
@@ -219,9 +219,9 @@ def test_no_mask_is_both_learnt_and_judged_by(tmp_path, zoom):
 
 
 def test_what_does_not_fit_is_one_line(phantom, tmp_path):
-    with pytest.raises(BadInput, match="one mask for each"):
+    with pytest.raises(BadInput, match="give one for each, in the same order"):
         train("small-segment-2d", [phantom["source"]] * 2, phantom["source_mito"], tmp_path / "r")
     with pytest.raises(BadInput, match="try 76 or 80"):
         run(phantom, tmp_path / "r", "data.patch=78")
-    with pytest.raises(BadInput, match=r"segment\.los is not a key: did you mean loss"):
-        load_recipe("small-segment-2d", ("segment.los=dice",))
+    with pytest.raises(BadInput, match=r"task\.los is not a key: did you mean loss"):
+        load_recipe("small-segment-2d", ("task.los=dice",))

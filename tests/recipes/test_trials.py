@@ -50,12 +50,12 @@ translators:
     recipe: small-3d
     overrides:
       - data.patch=22
-      - cyclegan.generator.arguments.levels=1
+      - task.generator.arguments.levels=1
       - data.calibration=2
-      - cyclegan.generator.arguments.width=2
-      - cyclegan.critic.arguments.width=2
-      - cyclegan.critic.arguments.n_layers=1
-      - cyclegan.ssim_cycle=0
+      - task.generator.arguments.width=2
+      - task.critic.arguments.width=2
+      - task.critic.arguments.n_layers=1
+      - task.ssim_cycle=0
       - train.epochs=2
       - train.steps_per_epoch=1
       - train.checkpoint_every=1
@@ -68,7 +68,7 @@ segmenters:
       - data.labels.held_out_patches=2
       - data.labels.foreground=0
       - data.calibration=2
-      - segment.network.arguments.width=2
+      - task.network.arguments.width=2
       - train.epochs=1
       - train.steps_per_epoch=2
       - train.batch_size=1
@@ -439,11 +439,11 @@ def test_a_translator_heeds_the_segmenter_of_its_target_alone(tiny, ran, tmp_pat
         shop.translator("deep", 0, ("rat", "human"))
     runs = folder / "runs"
     heeded = [change for change in told["deep-seed0"] if "segmenters" in change]
-    assert heeded == [f'cyclegan.segmenters.target="{find_bundle(runs / "human" / "unet-seed0", "best")}"']
+    assert heeded == [f'task.segmenters.target="{find_bundle(runs / "human" / "unet-seed0", "best")}"']
     with pytest.raises(MemoryError):
         shop.translator("deep", 0, ("human", "rat"))
     assert [change for change in told["deep-seed0"] if "segmenters" in change] == [
-        f'cyclegan.segmenters.target="{find_bundle(runs / "rat" / "unet-seed0", "best")}"'
+        f'task.segmenters.target="{find_bundle(runs / "rat" / "unet-seed0", "best")}"'
     ]
     with pytest.raises(BadInput, match="there is no segmenter 'vnet'"):
         load_study(tiny, ("translators.deep.heeds=vnet",))
@@ -544,7 +544,7 @@ def test_what_does_not_fit_is_one_line_before_anything_is_done(tmp_path, changes
 
 
 def test_missing_and_empty_masks(tmp_path):
-    small = "[data.patch=36, segment.network.arguments.levels=1]"
+    small = "[data.patch=36, task.network.arguments.levels=1]"
     segmenter = f"segmenters={{unet: {{recipe: small-segment-2d, overrides: {small}}}}}"
     with pytest.raises(BadInput, match=r"domains\.a has no mask"):
         run_study(image_study(tmp_path), tmp_path / "out", data=tmp_path, overrides=(segmenter,))
@@ -653,7 +653,7 @@ def test_unknown_studies_and_keys_name_what_is_near():
         load_study("phantom", ("translators.flat.recpe=3",))
     with pytest.raises(BadInput, match="there is no domain 'mouse'"):
         load_study("phantom", ("pairs=[[rat, mouse]]",))
-    with pytest.raises(BadInput, match="a recipe of task segment, not cyclegan"):
+    with pytest.raises(BadInput, match="a recipe of task segment cannot be one of the translators"):
         load_study("phantom", ("translators.flat.recipe=small-segment-2d",))
 
 

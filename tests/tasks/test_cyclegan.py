@@ -6,6 +6,7 @@ from torch import nn
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
+from vol2vol.protocol import networks
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings
 
 SMALL = {
@@ -58,7 +59,7 @@ def by_hand(monkeypatch):
         queue = iter([Affine(2, 1), Affine(0.25, 0), Affine(3, -1), Affine(-1, 0)])
         monkeypatch.setattr(nets, "build", lambda *_, **__: next(queue))
         settings = {"pool": 0, "ssim_cycle": 0, "ssim_forward": 0, **settings}
-        return CycleGAN(CycleGANSettings(**settings), segmenters=segmenters)
+        return CycleGAN(CycleGANSettings(**settings), models=segmenters)
 
     return make
 
@@ -128,7 +129,7 @@ def test_structural_similarity_is_added_to_the_cycle_and_weighs_little_forward(b
 def test_identity_switched_off_saves_its_passes_and_weighs_in_units_of_the_cycle(by_hand):
     task = by_hand(lambda_identity=0)
     calls = []
-    task.networks()["forward"].register_forward_hook(lambda *_: calls.append(1))
+    networks(task.translations())["forward"].register_forward_hook(lambda *_: calls.append(1))
     totals, log = play(task, CONSTANT)
     assert len(calls) == 2
     assert not any(name.startswith("identity") for name in log)
@@ -166,7 +167,7 @@ def test_what_a_segmenter_sees_shall_survive_the_way_there_and_back(by_hand):
 def test_patches_must_leave_a_segmenter_something_to_see():
     def with_segmenter(dims=2):
         seen = nets.frozen(nets.build("segmenter", dims=dims, levels=3, width=2, norm="none"))
-        return CycleGAN(CycleGANSettings(**SMALL), dims=dims, segmenters={"target": seen})
+        return CycleGAN(CycleGANSettings(**SMALL), dims=dims, models={"target": seen})
 
     task = with_segmenter()
     task.check((46, 46))
@@ -221,7 +222,7 @@ def test_certain_losses_do_not_depend_on_the_border():
     large = batch(54)
     inner = {d: p[..., 12:-12, 12:-12] for d, p in large.items()}
     _, log = play(task, inner)
-    g, f = task.networks().values()
+    g, f = networks(task.translations()).values()
     x, y = large["source"], large["target"]
     centre = (..., slice(26, 28), slice(26, 28))
     assert log["cycle_source"] == pytest.approx((f(g(x)) - x)[centre].abs().mean().item(), rel=1e-4)
@@ -272,7 +273,7 @@ def test_a_patch_that_leaves_nothing_is_refused_with_the_smallest_that_works():
 
 def test_checkpointing_in_the_generators_changes_no_gradient():
     plain, saving = small(), small()
-    for net in saving.networks().values():
+    for net in networks(saving.translations()).values():
         net.gradient_checkpointing = True
     totals = [play(task, batch(), learn=True)[0] for task in (plain, saving)]
     assert totals[0] == totals[1]
@@ -289,7 +290,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_random_state_alone()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not all(torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True))
-    g, f = a.networks().values()
+    g, f = networks(a.translations()).values()
     assert not torch.equal(next(g.parameters()), next(f.parameters()))
 
 

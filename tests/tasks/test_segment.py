@@ -5,6 +5,7 @@ import torch
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
+from vol2vol.protocol import networks
 from vol2vol.tasks import Judge, NetworkSettings, Segment, SegmentSettings
 
 torch.set_num_threads(1)
@@ -76,7 +77,7 @@ def test_judging_leaves_mode_and_statistics_alone():
     assert task.criterion == "mse"
     task.train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    task.judge(task.networks(), [batch()])
+    task.judge(networks(task.translations()), [batch()])
     assert task.segmenter.training
     torch.testing.assert_close(dict(task.state_dict()), before, rtol=0, atol=0)
 

@@ -14,6 +14,7 @@ from vol2vol import nets
 from vol2vol.bundles import load_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.protocol import between
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
 from vol2vol.training import TrainSettings, read_log
 
@@ -280,9 +281,9 @@ def test_checkpoints_hold_the_average_and_calibrated_statistics_and_training_doe
         saved["averaged"]["average"][weight.replace("generators", "averaged")],
     )
     assert not torch.equal(now, mean)
-    net = load_bundle(averaged.last_bundle).networks["forward"]
+    net = load_bundle(averaged.last_bundle).network("forward")
     assert torch.equal(net.encoder[0].conv.weight, mean)
-    assert torch.equal(load_bundle(plain.last_bundle).networks["forward"].encoder[0].conv.weight, now)
+    assert torch.equal(load_bundle(plain.last_bundle).network("forward").encoder[0].conv.weight, now)
     assert not nets.tile_dependent(net)
     trained = {k: v for k, v in saved["averaged"]["task"].items() if k.endswith(".calibrated")}
     assert trained
@@ -328,7 +329,7 @@ def test_calibrated_networks_need_patches(tmp_path):
     plain = NetworkSettings(name="unet", arguments={"levels": 2, "width": 4, "norm": "tracked"})
     result = train(tmp_path / "run", epochs=1, calibrated={}, task={"generator": plain})
     meta = load_bundle(result.last_bundle).meta
-    assert "running mean" in meta["directions"]["forward"]["statistics"]
+    assert "running mean" in meta["translations"]["forward"]["statistics"]
 
 
 def test_gradient_checkpointing_gives_the_same_log(whole, tmp_path):
@@ -414,7 +415,7 @@ def test_it_learns_what_the_target_looks_like(tmp_path):
 
     task = {"ssim_cycle": 0.1, "lambda_identity": 0.0, "lambda_cycle": 1.0}
     result = train(tmp_path / "run", task=task, data=Stripes(), epochs=3, steps_per_epoch=50, lr=2e-3)
-    net = load_bundle(result.last_bundle).networks["forward"]
+    net = load_bundle(result.last_bundle).network("forward")
     x = torch.stack([Stripes()[i]["source"] for i in range(4)])
     assert float(x.mean()) < -0.4
     assert float(net(x)[..., 6:-6, 6:-6].mean()) > 0.25
@@ -436,8 +437,8 @@ class Regression(torch.nn.Module):
         loss = (self.net(batch["source"]) - batch["target"]).square().mean()
         yield Turn("network", loss, {"squares": loss.detach()})
 
-    def networks(self):
-        return {"forward": self.net}
+    def translations(self):
+        return between({"forward": self.net})
 
     def channels(self):
         return {"source": 1, "target": 1}
@@ -466,7 +467,7 @@ def test_any_task_can_be_trained(tmp_path):
         progress=False,
     )
     assert result.log[-1]["squares"] < result.log[0]["squares"]
-    assert list(load_bundle(result.last_bundle).networks) == ["forward"]
+    assert list(load_bundle(result.last_bundle).translations) == ["forward"]
 
 
 def test_settings_refuse_typos_and_nonsense():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -20,7 +20,7 @@ def _adapt(
     volume: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VOLUME")],
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     *,
-    direction: Literal["forward", "backward"] = "forward",
+    direction: str = "forward",
     checkpoint: str = "auto",
     patches: int = 64,
     intensity: bool = False,

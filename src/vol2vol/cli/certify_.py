@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
@@ -19,7 +19,7 @@ def _certify(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     volume: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[VOLUME]")] = None,
     *,
-    direction: Literal["forward", "backward"] = "forward",
+    direction: str = "forward",
     checkpoint: str = "auto",
     trust: bool = False,
     about: parse.About = parse.SAID,

@@ -26,6 +26,7 @@ Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
 Paths = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH ...")]
+Domains = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")]
 Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[KEY=VALUE ...]")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from vol2vol.cli import parse, show
+from vol2vol.errors import BadInput
 from vol2vol.recipes import train
 
 
@@ -19,7 +20,8 @@ def _train(
     overrides: parse.Overrides = (),
     *,
     source: parse.Paths,
-    target: parse.Paths,
+    target: parse.Paths = (),
+    data: parse.Domains = (),
     out: str,
     recipe: str = "small-2d",
     about: parse.About = parse.SAID,
@@ -29,16 +31,15 @@ def _train(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Train a translation between two unpaired sets of volumes, or a segmenter on volumes and their masks.
+    """Train a translation, a segmenter or a denoiser on volumes of any size.
 
-    Ctrl-C, SIGTERM and SIGUSR1 save the state after the step under way; the same command continues from there. What
-    changes no result, such as train.checkpoint_every, may be changed on the way.
+    Ctrl-C, SIGTERM and SIGUSR1 save the state after the step under way; the same command continues from there.
 
     Args:
         overrides: changes to the recipe, such as train.epochs=20 data.patch=190; they may stand anywhere.
         source: one or more volumes of the source domain.
-        target: one or more volumes of the target domain, of any size and number; for a segmenter, the masks of the
-            sources in the same order.
+        target: volumes of the target domain; masks and other targets at the place of the source: one for each source.
+        data: volumes of another domain that the task needs; give it once for each volume.
         out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
@@ -52,5 +53,16 @@ def _train(
     changes = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
     size = show.numbers(target_voxel_size, "--target-voxel-size")
     how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "overwrite": overwrite}
-    made = train(recipe, source, target, out, overrides=changes, **how)
+    made = train(recipe, source, target, out, data=_domains(data), overrides=changes, **how)
     show.result({"run": made.run, "model": made.last_bundle}, as_json=json)
+
+
+def _domains(words: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the paths of every domain from words such as nuclei=a.tif."""
+    domains: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not (name and equals and path):
+            raise BadInput(f"--data {word} is not NAME=PATH, such as nuclei=a.tif")
+        domains.setdefault(name, []).append(path)
+    return domains

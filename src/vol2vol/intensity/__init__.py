@@ -3,8 +3,8 @@
 Never measured per tile, which would be a seam.
 """
 
-from vol2vol.intensity.affine import METHODS, Intensity, Method, fixed
+from vol2vol.intensity.affine import METHODS, Intensity, Method, SideBySide, fixed
 from vol2vol.intensity.measuring import Histogram, histograms, measure
 from vol2vol.intensity.streaming import Readable
 
-__all__ = ["METHODS", "Histogram", "Intensity", "Method", "Readable", "fixed", "histograms", "measure"]
+__all__ = ["METHODS", "Histogram", "Intensity", "Method", "Readable", "SideBySide", "fixed", "histograms", "measure"]

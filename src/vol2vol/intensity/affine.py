@@ -110,6 +110,37 @@ class Intensity:
         return np.array(self.low).reshape(shape), np.array(self.high).reshape(shape)
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """The maps of several domains whose channels lie one after another: what each has of `Intensity`, for all."""
+
+    parts: tuple[tuple[int, Intensity], ...]
+    """Channels and map of every domain, in their order."""
+
+    def to_network(self, array: np.ndarray) -> np.ndarray:
+        """Return stored values `(C, ...)` as float32 in the network's range, each domain by its own map."""
+        return np.concatenate([part.to_network(values) for part, values in self._split(array)])
+
+    def from_network(self, array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
+        """Return the network's output `(C, ...)` as stored values, each domain by its own map."""
+        return np.concatenate([part.from_network(values, dtype) for part, values in self._split(array)])
+
+    @property
+    def network(self) -> tuple[float, float]:
+        """The range that holds those of all domains."""
+        ranges = [part.network for _, part in self.parts]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    @property
+    def high(self) -> tuple[float, ...]:
+        """Stored values that are the upper ends of the network's range."""
+        return tuple(value for _, part in self.parts for value in part.high)
+
+    def _split(self, array: np.ndarray) -> list[tuple[Intensity, np.ndarray]]:
+        ends = np.cumsum([count for count, _ in self.parts])[:-1]
+        return [(part, values) for (_, part), values in zip(self.parts, np.split(array, ends), strict=True)]
+
+
 def beyond_float32(stored: np.ndarray) -> bool:
     """Say whether stored values lie beyond 2^24, where the network's float32 no longer holds every whole number."""
     wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32

@@ -65,6 +65,8 @@ def finished(output: str) -> bool:
 def _warn_range(job: Job) -> None:
     if job.settings.raw or job.dtype.kind == "f":
         return
-    top = max(job.bundle.intensity[job.domains[1]].high)
+    made = job.translation.makes
+    top = max(job.bundle.maps(made).high)
     if top > np.iinfo(job.dtype).max:
-        log.warning("the %s domain reaches %g, more than %s holds: give --dtype uint16", job.domains[1], top, job.dtype)
+        what = " and ".join(made)
+        log.warning("the %s domain reaches %g, more than %s holds: give --dtype uint16", what, top, job.dtype)

@@ -26,6 +26,7 @@ from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
+from vol2vol.protocol import Translation
 from vol2vol.volumes import Stated, Volume, open_finished
 from vol2vol.volumes.addresses import absolute
 from vol2vol.volumes.ledger import Ledger, refuse_other
@@ -144,9 +145,9 @@ class Job:
         return self.request.settings
 
     @property
-    def domains(self) -> tuple[str, str]:
-        """Which domain is read and which is made."""
-        return ("source", "target") if self.settings.direction == "forward" else ("target", "source")
+    def translation(self) -> Translation:
+        """What is applied: its network, the domains it reads and makes."""
+        return self.bundle.translation(self.settings.direction)
 
     @property
     def dtype(self) -> np.dtype:
@@ -158,7 +159,7 @@ class Job:
     @property
     def channels(self) -> int:
         """Channels of the output."""
-        return int(self.bundle.meta["channels"][self.domains[1]])
+        return self.bundle.width(self.translation.makes)
 
     @property
     def place(self) -> tuple[float, ...] | None:
@@ -232,11 +233,11 @@ class Job:
         """Return the network's output in stored values, unless it is wanted raw."""
         if self.settings.raw:
             return raw
-        return self.bundle.intensity[self.domains[1]].from_network(raw, self.dtype)
+        return self.bundle.maps(self.translation.makes).from_network(raw, self.dtype)
 
     @functools.cached_property
     def _read(self) -> Read:
-        return reader(self.source, self.bundle.intensity[self.domains[0]])
+        return reader(self.source, self.bundle.maps(self.translation.reads))
 
     def _one(self, one: Pass, box: Box, read: Read) -> np.ndarray:
         """Return what one pass makes of a block."""
@@ -266,7 +267,7 @@ class Job:
 
     def provenance(self) -> dict[str, Any]:
         """Return how the output is made, for its attributes."""
-        described = self.bundle.meta["directions"][self.settings.direction]
+        described = self.bundle.meta["translations"][self.settings.direction]
         return {
             **self.record(),
             "input_name": Path(self.source.path).name,
@@ -291,7 +292,7 @@ def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["
 
 
 def _check_channels(bundle: Bundle, source: Volume, direction: str) -> None:
-    needed = bundle.meta["channels"]["source" if direction == "forward" else "target"]
+    needed = bundle.width(bundle.translation(direction).reads)
     if source.channels != needed:
         raise BadInput(
             f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"

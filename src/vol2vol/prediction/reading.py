@@ -8,7 +8,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, reflect
-from vol2vol.intensity import Intensity
+from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.intensity.affine import beyond_float32
 from vol2vol.prediction.gather import Read
 from vol2vol.prediction.settings import PredictSettings
@@ -24,7 +24,7 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
         raise BadInput(f"{source.path} holds {dtype}, in which no output is written: give --dtype uint16 or another")
 
 
-def reader(source: Volume, intensity: Intensity) -> Read:
+def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
     """Return what reads a box of a volume into the network's range, mirrored outside the volume.
 
     It raises `BadInput`, naming the first voxel of the box, where one is not finite, and warns once of values that

@@ -36,8 +36,8 @@ class PredictSettings(BaseModel):
     """exact: seamless tile-and-stitch; printed: as in the paper (63/63); average; blend; disjoint (has seams)."""
     assembly: Assembly = "auto"
     """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: what the model is."""
-    direction: Literal["forward", "backward"] = "forward"
-    """forward: source to target; backward: target to source."""
+    direction: str = "forward"
+    """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
     tile: str = "auto"
     """Voxels the network reads per axis: one number, or Z,Y,X; auto sweeps exact plans plane by plane, in columns as
     wide as the memory allows, and takes the size the model was trained on for the others."""

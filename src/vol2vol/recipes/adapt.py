@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def adapt_statistics(
     volumes: Paths,
     out: str | Path,
     *,
-    direction: Literal["forward", "backward"] = "forward",
+    direction: str = "forward",
     which: str = "auto",
     patches: int = 64,
     intensity: bool = False,
@@ -45,8 +46,11 @@ def adapt_statistics(
         raise BadInput(f"{patches} patches measure nothing: give --patches 1 or more")
     bundle = load_bundle(find_bundle(model, which))
     opened = open_domain(volumes, **stated)
-    domain = "source" if direction == "forward" else "target"
-    if channels_of("the", opened) != (needed := bundle.meta["channels"][domain]):
+    translation = bundle.translation(direction)
+    if len(translation.reads) > 1:
+        raise BadInput(f"{direction} reads {' and '.join(translation.reads)}: only models of one input can be adapted")
+    [domain] = translation.reads
+    if channels_of("the", opened) != (needed := bundle.channels[domain]):
         raise BadInput(f"{opened[0].path} has {opened[0].channels} channels, the model reads {needed}: convert it")
     facts = [volume_facts(volume) for volume in opened]
     told = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
@@ -55,16 +59,16 @@ def adapt_statistics(
         if (there := already_made(out, request, overwrite=overwrite)) is not None:
             return there
         values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
-        network = nets.remeasurable(bundle.network(direction))
+        network = nets.remeasurable(translation.network)
         nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
-        statistics = {name: part.get("statistics", "") for name, part in bundle.meta["directions"].items()}
+        statistics = {name: part.get("statistics", "") for name, part in bundle.meta["translations"].items()}
         statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
         adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
         return save_bundle(
             out,
-            {**bundle.networks, direction: network.eval()},
+            {**bundle.translations, direction: replace(translation, network=network.eval())},
             {**bundle.intensity, domain: values},
-            channels=bundle.meta["channels"],
+            channels=bundle.channels,
             statistics=statistics,
             provenance={**bundle.meta["provenance"], "adapted": adapted, "request": request},
             overwrite=overwrite,

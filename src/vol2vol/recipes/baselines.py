@@ -25,6 +25,7 @@ from vol2vol.bundles import already_made, request_of, save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Histogram, Intensity, histograms
 from vol2vol.locks import writing
+from vol2vol.protocol import PAIR, between
 from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
 from vol2vol.recipes.spectra import matching_filter, radial_power
 from vol2vol.sampling import Patches
@@ -64,7 +65,7 @@ def fit_baseline(
     """
     if kind not in KINDS:
         raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
-    volumes = open_domains(source, target, stated, target_voxel_size)
+    volumes = open_domains({"source": source, "target": target}, stated, target_voxel_size)
     reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
     prints = {domain: [volume.fingerprint() for volume in opened] for domain, opened in volumes.items()}
     facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
@@ -81,11 +82,11 @@ def _fitted(kind: str, volumes: dict[str, list[Volume]], dims: int, reach: int) 
     found = {domain: histograms(opened) for domain, opened in volumes.items()}
     _check(kind, volumes, found)
     networks = {
-        direction: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
-        for direction, (a, b) in {"forward": ("source", "target"), "backward": ("target", "source")}.items()
+        name: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
+        for name, (a, b) in PAIR.items()
     }
     return {
-        "networks": networks,
+        "translations": between(networks),
         "intensity": {domain: stored_values(tables) for domain, tables in found.items()},
         "channels": {domain: len(tables) for domain, tables in found.items()},
         "statistics": dict.fromkeys(networks, "none: nothing is normalised"),

@@ -73,7 +73,7 @@ def certify(
     network: Bundle | Network | str | Path,
     volume: Volume | None = None,
     *,
-    direction: Literal["forward", "backward"] = "forward",
+    direction: str = "forward",
     which: str = "auto",
     footprint: Footprint | None = None,
     dims: int | None = None,
@@ -96,7 +96,7 @@ def certify(
         network = load_bundle(find_bundle(network, which))
     intensity, patch = None, None
     if isinstance(network, Bundle):
-        intensity = network.intensity["source" if direction == "forward" else "target"]
+        intensity = network.maps(network.translation(direction).reads)
         patch = network.meta["provenance"].get("patch")
         network = network.network(direction)
     if isinstance(network, nn.Module) and hasattr(network, "describe"):

@@ -23,8 +23,9 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.files import read_text
 from vol2vol.prediction.layout import Layout, floor
+from vol2vol.protocol import networks
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.tasks import CycleGAN, Segment, Task
+from vol2vol.tasks import Task, build
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.training import read_log
 from vol2vol.training.run import Run
@@ -42,24 +43,22 @@ def recipe_cost(recipe: str | Path | Recipe, channels: Mapping[str, int] | None 
     return _task_cost(checked_task(settings, channels), settings)
 
 
-def checked_task(settings: Recipe, channels: Mapping[str, int] | None = None) -> CycleGAN | Segment:
-    """Return what a recipe trains; raise `BadInput` where its networks or losses cannot work on its patches."""
-    task = _task(settings, channels)
+def checked_task(settings: Recipe, channels: Mapping[str, int] | None = None) -> Task:
+    """Return what a recipe trains; raise `BadInput` where its networks or losses cannot work on its patches.
+
+    Trained models that the task would ask are left out.
+    """
+    task = build(settings.task, dims=settings.dims, channels=channels)
     task.check(settings.patch)
     return task
 
 
-def _task(settings: Recipe, channels: Mapping[str, int] | None) -> CycleGAN | Segment:
-    if settings.task == "segment":
-        return Segment(settings.segment, dims=settings.dims, channels=channels)
-    return CycleGAN(settings.cyclegan, dims=settings.dims, channels=channels)
-
-
-def _task_cost(task: CycleGAN | Segment, settings: Recipe) -> dict[str, Any]:
+def _task_cost(task: Task, settings: Recipe) -> dict[str, Any]:
+    predicting = networks(task.translations())
     return {
         "weights": {name: _weights(player) for name, player in task.players.items()},
-        "weights per direction": {name: _weights(net) for name, net in task.networks().items()},
-        "operations per voxel": {name: round(floor(net)) for name, net in task.networks().items()},
+        "weights per direction": {name: _weights(net) for name, net in predicting.items()},
+        "operations per voxel": {name: round(floor(net)) for name, net in predicting.items()},
         "operations per step": step_operations(task, settings.patch, settings.train.batch_size),
     }
 
@@ -71,7 +70,8 @@ def step_operations(task: Task, patch: tuple[int, ...], batch: int = 1) -> int:
     computes activations twice, is not counted.
     """
     played: Any = copy.deepcopy(task)
-    for network in played.networks().values():
+    for translation in played.translations().values():
+        network: Any = translation.network
         if hasattr(network, "gradient_checkpointing"):
             network.gradient_checkpointing = False
     for module in played.modules():
@@ -94,12 +94,16 @@ def model_cost(path: str | Path) -> dict[str, Any]:
     bundle = load_bundle(find_bundle(path))
     found = {
         "weights per direction": {
-            d: sum(t.numel() for t in n.state_dict().values()) for d, n in bundle.networks.items()
+            d: sum(t.numel() for t in n.state_dict().values()) for d, n in networks(bundle.translations).items()
         },
-        "operations per voxel": {d: round(floor(network)) for d, network in bundle.networks.items()},
+        "operations per voxel": {d: round(floor(network)) for d, network in networks(bundle.translations).items()},
     }
     recipe = _recipe_of(bundle.meta["provenance"])
-    return {**_task_cost(_task(recipe, bundle.meta["channels"]), recipe), **found} if recipe else found
+    return {**_task_cost(_untrained(recipe, bundle.channels), recipe), **found} if recipe else found
+
+
+def _untrained(recipe: Recipe, channels: Mapping[str, int] | None = None) -> Task:
+    return build(recipe.task, dims=recipe.dims, channels=channels)
 
 
 def run_cost(path: str | Path) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def run_cost(path: str | Path) -> dict[str, Any]:
         costs = model_cost(run.path)
     else:
         recipe = _recipe_of({"recipe": _read_recipe(run.recipe)})
-        costs = _task_cost(_task(recipe, None), recipe) if recipe else {}
+        costs = _task_cost(_untrained(recipe), recipe) if recipe else {}
     hours = {epoch: sum(row["seconds"] for row in rows if row["epoch"] <= epoch) / 3600 for epoch in saved}
     seconds = sum(row["seconds"] for row in rows)
     steps = int(rows[-1]["step"]) if rows else 0
@@ -168,7 +172,7 @@ def _network_of(provenance: Mapping[str, Any]) -> dict[str, Any] | None:
     recipe = _recipe_of(provenance)
     if recipe is None:
         return None
-    chosen = recipe.segment.network if recipe.task == "segment" else recipe.cyclegan.generator
+    chosen = recipe.task.predicts
     return {"name": chosen.name, "arguments": {**chosen.arguments, "dims": recipe.dims}}
 
 

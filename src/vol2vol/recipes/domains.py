@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, fixed, measure
-from vol2vol.recipes.recipe import DataSettings
+from vol2vol.protocol import Need
+from vol2vol.sampling import DataSettings
+from vol2vol.sampling.aligned import AS_IT_IS
 from vol2vol.volumes import Stated, Volume
 from vol2vol.volumes.opening import open_member, refuse_idle_time
 
@@ -33,12 +35,12 @@ def _members(paths: Paths, stated: Stated) -> list[Volume]:
 
 
 def open_domains(
-    source: Paths, target: Paths, stated: Stated, target_voxel_size: Sequence[float] | None
+    paths: Mapping[str, Paths], stated: Stated, target_voxel_size: Sequence[float] | None
 ) -> dict[str, list[Volume]]:
-    """Open the volumes of both domains; `target_voxel_size` is that of the target, where it differs."""
+    """Open the volumes of every domain; `target_voxel_size` is that of the target, where it differs."""
     about: Stated = {**stated, "voxel_size": target_voxel_size or stated.get("voxel_size")}
-    volumes = {"source": _members(source, stated), "target": _members(target, about)}
-    refuse_idle_time([*volumes["source"], *volumes["target"]], stated)
+    volumes = {name: _members(given, about if name == "target" else stated) for name, given in paths.items()}
+    refuse_idle_time([volume for opened in volumes.values() for volume in opened], stated)
     return volumes
 
 
@@ -52,6 +54,16 @@ def channels_of(domain: str, volumes: list[Volume]) -> int:
                 f"{volume.channels}; convert one of them"
             )
     return first.channels
+
+
+def intensity_for(need: Need, data: DataSettings, volumes: list[Volume]) -> Intensity:
+    """Return how the stored values of a domain become the network's range, and back where a network makes it.
+
+    Images are measured; a mask is a probability, stored as 0 to 255; labels stay the numbers they are.
+    """
+    if need.kind == "mask":
+        return fixed(0, 255, network=(0.0, 1.0))
+    return intensity_of(data, volumes) if need.kind == "image" else AS_IT_IS
 
 
 def intensity_of(data: DataSettings, volumes: list[Volume]) -> Intensity:

@@ -1,6 +1,6 @@
 """The schema of a recipe and its loader: presets shipped with the package, or a file of one's own.
 
-vol2vol train --recipe small-2d ... train.epochs=3 cyclegan.generator.arguments.width=8
+vol2vol train --recipe small-2d ... train.epochs=3 task.generator.arguments.width=8
 """
 
 from __future__ import annotations
@@ -8,54 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.recipes.yamlfiles import Shelf, explain
-from vol2vol.sampling import Jitter
-from vol2vol.tasks import CycleGANSettings, SegmentSettings
+from vol2vol.sampling import DataSettings
+from vol2vol.tasks import AnyTask, CycleGANSettings
 from vol2vol.training.settings import TrainSettings
-
-
-class LabelSettings(BaseModel):
-    """Which patches are drawn from images with masks, and which part of them is kept for judging."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    foreground: float = Field(default=0.02, ge=0, lt=1)
-    """Least share of a patch's voxels inside the mask."""
-    held_out: float = Field(default=0.2, gt=0, lt=1)
-    """Share of every volume, at the end of its longest axis, that training never sees."""
-    held_out_patches: int = Field(default=16, ge=1)
-    """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
-    jitter: Jitter = Jitter()
-    """Random changes of a patch's intensities."""
-
-
-class DataSettings(BaseModel):
-    """Which patches are drawn, and how stored values become the network's range."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    patch: int | tuple[int, int] | tuple[int, int, int] = 190
-    """Voxels per axis of a patch: one number, or one per axis (Z, Y, X)."""
-    planes: tuple[Literal["z", "y", "x"], ...] = ("z",)
-    """For 2D networks: the axes across which planes are drawn; more than z needs isotropic voxels."""
-    background: float = Field(5.0, ge=0, lt=100)
-    """Patches below this percentile of variance over the whole data set are drawn again."""
-    augment: bool = True
-    """Flip patches, and turn them by right angles in planes whose voxels are isotropic."""
-    intensity: Literal["percentile", "meanstd", "minmax", "fixed"] = "percentile"
-    """How the stored values of each domain are mapped to the network's range, over the whole volume."""
-    low: float | None = None
-    """With intensity fixed: the stored value that becomes the lower end."""
-    high: float | None = None
-    """With intensity fixed: the stored value that becomes the upper end."""
-    calibration: int = Field(64, ge=1)
-    """Patches, spread over the whole source volume, from which the statistics of normalisation are taken."""
-    labels: LabelSettings = LabelSettings()
-    """For the task segment, whose target is the mask of its source."""
 
 
 class Recipe(BaseModel):
@@ -71,12 +31,8 @@ class Recipe(BaseModel):
     """2: planes of a volume, or images; 3: volumes."""
     data: DataSettings = DataSettings()
     """Patches and intensities."""
-    task: Literal["cyclegan", "segment"] = "cyclegan"
-    """The training objective; the section of its name below says more, the others are not looked at."""
-    cyclegan: CycleGANSettings = CycleGANSettings()
-    """Networks and losses of the cycleGAN."""
-    segment: SegmentSettings = SegmentSettings()
-    """Network, loss and choice of checkpoint of a segmentation."""
+    task: AnyTask = CycleGANSettings()
+    """The training objective, by its `name`, with its networks and losses."""
     train: TrainSettings = TrainSettings()
     """Optimisation, checkpoints, devices."""
 

@@ -10,6 +10,7 @@ from vol2vol import nets
 from vol2vol.bundles import already_made, request_of, save_bundle
 from vol2vol.intensity import fixed
 from vol2vol.locks import writing
+from vol2vol.protocol import between
 from vol2vol.volumes.addresses import local_path
 
 
@@ -29,7 +30,7 @@ def import_reference(file: str | Path, out: str | Path, *, dims: Literal[2, 3], 
         values = fixed(0, 255, network=(0.0, 1.0))
         return save_bundle(
             out,
-            {"forward": network},
+            between({"forward": network}),
             {"source": values, "target": values},
             channels={"source": arguments["in_channels"], "target": arguments["out_channels"]},
             statistics={"forward": "running averages of the reference code's training"},

@@ -22,11 +22,11 @@ def check_patch(task: Task, settings: Recipe, volumes: Sequence[Volume]) -> None
     room = tuple(map(min, *(sizes for _, sizes in sections), patch))
     if room == patch and _works(task, patch):
         return
-    footprint = nets.footprint(task.networks()["forward"])
+    footprint = nets.footprint(next(iter(task.translations().values())).network)
     smallest = footprint.minimum
     while not _works(task, smallest):
         smallest = tuple(map(sum, zip(smallest, footprint.period, strict=True)))
-    full = ", or cyclegan.loss_region=full" if settings.cyclegan.loss_region == "certain" else ""
+    full = ", or task.loss_region=full" if getattr(settings.task, "loss_region", "full") == "certain" else ""
     for path, sizes in sections:
         if any(n < s for n, s in zip(sizes, smallest, strict=True)):
             raise BadInput(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
-from vol2vol.intensity import Intensity
+from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.phantoms.noise import smooth, white
 from vol2vol.volumes import Volume
 
@@ -25,7 +25,7 @@ class Scene:
     dims: int
     channels: int
     volume: Volume | None = None
-    intensity: Intensity | None = None
+    intensity: Intensity | SideBySide | None = None
     """Stored values to the network's range; None for networks that take stored values, and noise in -1..1."""
 
     def __post_init__(self) -> None:

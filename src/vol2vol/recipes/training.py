@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,13 +14,13 @@ from vol2vol import nets
 from vol2vol.bundles import Bundle, load_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
-from vol2vol.intensity import Intensity, fixed
-from vol2vol.recipes.domains import Paths, channels_of, intensity_of, open_domains, volume_facts
+from vol2vol.intensity import Intensity
+from vol2vol.protocol import aligned, check_domains
+from vol2vol.recipes.domains import Paths, channels_of, intensity_for, open_domains, volume_facts
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.room import check_patch
-from vol2vol.sampling import Jitter, Labelled, LabelledPatches, Patches, UnpairedPatches
-from vol2vol.tasks import Batch, CycleGAN, Segment, Task
+from vol2vol.sampling import PatchSets, dataset
+from vol2vol.tasks import Batch, Judge, Task, build
 from vol2vol.volumes import Stated, Volume
 from vol2vol.volumes.addresses import local_path
 
@@ -31,29 +31,32 @@ if TYPE_CHECKING:
 def train(
     recipe: str | Path | Recipe,
     source: Paths,
-    target: Paths,
+    target: Paths | None,
     out: str | Path,
     *,
+    data: Mapping[str, Paths] | None = None,
     overrides: Sequence[str] = (),
     target_voxel_size: Sequence[float] | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     **stated: Unpack[Stated],
 ) -> FitResult:
-    """Train a translation between two unpaired sets of volumes, or a segmenter, and return the run.
+    """Train what a recipe says on volumes, and return the run.
 
-    `source` and `target` name one or more volumes each; sizes and numbers may differ. Where the recipe's task is
-    `segment`, each target is the mask of its source: as many, in the same order and of the same shapes. `overrides` are
-    `key.sub=value` changes to the recipe. `stated` (`Stated`) describes volumes whose files do not;
-    `target_voxel_size` that of the target, where it differs. The same call continues a run that was killed. Memory:
-    weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises `UserError`s that
-    name what does not fit. Long because it names and explains every option.
+    `source` and `target` name one or more volumes each, `data` those of other domains by name. What the task draws at
+    one place (an image and its mask) must be as many volumes, in the same order and of the same shapes; what it draws
+    apart may differ in size and number. `overrides` are `key.sub=value` changes to the recipe. `stated` (`Stated`)
+    describes volumes whose files do not; `target_voxel_size` that of the target, where it differs. The same call
+    continues a run that was killed. Memory: weights, one batch of patches and the chunks they touch; it does not grow
+    with the volumes. Raises `UserError`s that name what does not fit. Long because it names and explains every option.
     """
     from vol2vol.training import fit
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
-    volumes = open_domains(source, target, stated, target_voxel_size)
-    prepared = (segmentation if settings.task == "segment" else translation)(settings, volumes)
+    paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
+    check_domains(settings.task.needs(), paths)
+    volumes = open_domains(paths, stated, target_voxel_size)
+    prepared = prepare(settings, volumes)
     return fit(
         prepared.task,
         prepared.data,
@@ -83,126 +86,55 @@ class Prepared:
     held_out: Callable[[], Iterable[Batch]] | None = None
 
 
-def translation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
-    """Prepare a cycleGAN between two unpaired domains."""
-    channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
-    segmenters = _segmenters(settings, channels)
-    task = CycleGAN(
-        settings.cyclegan,
-        dims=settings.dims,
-        channels=channels,
-        segmenters={domain: nets.frozen(bundle.network("forward")) for domain, bundle in segmenters.items()},
+def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]]) -> Prepared:
+    """Build a recipe's task, measure the domains' intensities and lay out the patches."""
+    needs = [need for need in settings.task.needs() if need.name in volumes]
+    channels = {domain: channels_of(domain, opened) for domain, opened in volumes.items()}
+    models = _models(settings, channels)
+    networks = {domain: nets.frozen(bundle.network("forward")) for domain, bundle in models.items()}
+    task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
+    alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
+    if alone:
+        check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
+    else:
+        task.check(settings.patch)
+    intensity = {
+        need.name: models[need.name].intensity["source"]
+        if need.name in models
+        else intensity_for(need, settings.data, volumes[need.name])
+        for need in needs
+    }
+    patches, held_out = dataset(
+        needs,
+        volumes,
+        intensity,
+        settings.data,
+        patch=settings.patch,
+        context=task.context(),
+        judged=isinstance(task, Judge),
         seed=settings.train.seed,
     )
-    check_patch(task, settings, [volume for found in volumes.values() for volume in found])
-    intensity = {
-        domain: segmenters[domain].intensity["source"] if domain in segmenters else intensity_of(settings.data, found)
-        for domain, found in volumes.items()
+    calibration = {
+        name: _calibration(patches, translation.reads, settings.data.calibration)
+        for name, translation in task.translations().items()
     }
-    patches = {domain: _patches(settings, found, intensity[domain]) for domain, found in volumes.items()}
-    return Prepared(
-        task=task,
-        data=UnpairedPatches(patches["source"], patches["target"]),
-        intensity=intensity,
-        calibration={
-            "forward": _calibration(patches["source"], settings.data.calibration),
-            "backward": _calibration(patches["target"], settings.data.calibration),
-        },
-    )
+    return Prepared(task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out)
 
 
-def _segmenters(settings: Recipe, channels: dict[str, int]) -> dict[str, Bundle]:
-    """Open the segmenters that a cycleGAN is told to heed; they bring their domain's intensities."""
-    named: dict[str, str] = {str(domain): path for domain, path in settings.cyclegan.segmenters.items()}
+def _calibration(patches: PatchSets, domains: tuple[str, ...], count: int) -> Callable[[], Iterable[Tensor]]:
+    """Return what streams a network's inputs, one per batch, spread over the volumes."""
+    return partial(patches.inputs, domains, count)
+
+
+def _models(settings: Recipe, channels: Mapping[str, int]) -> dict[str, Bundle]:
+    """Open the segmenters that a task is told to heed; they bring their domain's intensities."""
+    named = settings.task.models()
     found = {domain: load_bundle(find_bundle(path)) for domain, path in named.items()}
     for domain, bundle in found.items():
         net: Any = bundle.network("forward")
         if net.describe()["name"] != "segmenter" or (net.dims, net.in_channels) != (settings.dims, channels[domain]):
             raise BadInput(
-                f"cyclegan.segmenters.{domain} {named[domain]} is no {settings.dims}D segmenter "
+                f"task.segmenters.{domain} {named[domain]} is not a {settings.dims}D segmenter "
                 f"of {channels[domain]} channels: train one with the task segment on the {domain}'s volumes"
             )
     return found
-
-
-def segmentation(settings: Recipe, volumes: dict[str, list[Volume]]) -> Prepared:
-    """Prepare a segmenter of the source's volumes, whose masks are the target's, in the same order."""
-    images, masks = volumes["source"], volumes["target"]
-    if len(images) != len(masks):
-        raise BadInput(f"{len(images)} source volumes and {len(masks)} masks: give one mask for each, in order")
-    channels = {domain: channels_of(domain, found) for domain, found in volumes.items()}
-    seen = intensity_of(settings.data, images)
-    labels = settings.data.labels
-    task = Segment(settings.segment, dims=settings.dims, channels=channels, seed=settings.train.seed)
-    task.check(settings.patch)
-    margin = _spread(settings, tuple(map(max, *nets.footprint(task.segmenter).reach)), whole=0)
-    pairs = [Labelled(image, mask, seen).mirrored(margin) for image, mask in zip(images, masks, strict=True)]
-    shared = _spread(settings, _unlearnt(task, labels.jitter), whole=0)
-    parts = [pair.split(labels.held_out, _least(settings), shared) for pair in pairs]
-    unseen = LabelledPatches([held for _, held in parts], settings.patch, planes=settings.data.planes)
-    data = LabelledPatches(
-        [kept for kept, _ in parts],
-        settings.patch,
-        planes=settings.data.planes,
-        foreground=labels.foreground,
-        augment=settings.data.augment,
-        jitter=labels.jitter,
-        seed=settings.train.seed,
-    )
-    return Prepared(
-        task=task,
-        data=data,
-        intensity={"source": seen, "target": fixed(0, 255, network=(0.0, 1.0))},
-        calibration={
-            "forward": lambda: (item["source"][None] for item in data.covering(settings.data.calibration)),
-        },
-        held_out=lambda: (
-            {name: part[None] for name, part in item.items()} for item in unseen.covering(labels.held_out_patches)
-        ),
-    )
-
-
-def _unlearnt(task: Segment, jitter: Jitter) -> Shape:
-    """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
-
-    Losses look where the whole context was seen, so that both leave out the masks within the reach of their ends; less
-    in a patch to learn from that shows things larger.
-    """
-    reach = nets.footprint(task.segmenter).reach
-    return tuple(min(ends) + int(min(ends) * exp(-jitter.zoom)) for ends in zip(*reach, strict=True))
-
-
-def _least(settings: Recipe) -> Shape:
-    """Return the smallest volume, Z, Y, X, that holds a patch in each direction it may lie in."""
-    return _spread(settings, settings.patch, whole=1)
-
-
-def _spread(settings: Recipe, sizes: Shape, *, whole: int) -> Shape:
-    """Return sizes along the network's axes as Z, Y, X; `whole` across planes, the extreme where planes differ."""
-    if settings.dims == 3:
-        return sizes
-    shapes = []
-    for name in settings.data.planes:
-        shape = list(sizes)
-        shape.insert("zyx".index(name), whole)
-        shapes.append(shape)
-    extreme = max if whole else min
-    return tuple(extreme(column) for column in zip(*shapes, strict=True))
-
-
-def _patches(recipe: Recipe, volumes: list[Volume], intensity: Intensity) -> Patches:
-    data = recipe.data
-    return Patches(
-        volumes,
-        intensity,
-        recipe.patch,
-        planes=data.planes,
-        background=data.background,
-        augment=data.augment,
-        seed=recipe.train.seed,
-    )
-
-
-def _calibration(patches: Patches, count: int) -> Callable[[], Iterable[Tensor]]:
-    """Return what streams a domain's patches, one per batch, spread over its volumes."""
-    return lambda: (patch[None] for patch in patches.covering(count))

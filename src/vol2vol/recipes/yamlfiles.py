@@ -93,12 +93,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     """Return the first thing that does not fit a schema, in one line that names the key and the cure."""
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
+    steps = _keys(schema, [str(step) for step in first["loc"]])
+    where = ".".join(step for step, _ in steps)
     if first["type"] == "extra_forbidden":
-        known = _fields(schema, [str(step) for step in first["loc"][:-1]])
-        near = get_close_matches(str(first["loc"][-1]), known, n=1)
+        known = list(getattr(steps[-2][1] if len(steps) > 1 else schema, "model_fields", {}))
+        near = get_close_matches(steps[-1][0], known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         return f"{where} is not a key: {hint}"
+    if first["type"] == "union_tag_invalid":
+        return f"{where}.name is {first['ctx']['tag']!r}: use one of {first['ctx']['expected_tags']}"
+    if first["type"] in ("union_tag_not_found", "model_attributes_type"):
+        return f"{where} needs a name: see vol2vol recipes small-2d for what it looks like"
     said = first["msg"].removeprefix("Value error, ")
     return f"{where}: {said} (got {_short(first['input'])})" if where else said
 
@@ -109,14 +114,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _fields(schema: Any, steps: list[str]) -> list[str]:
-    """Return the keys of the model that lies at a path of keys below a schema."""
+def _keys(schema: Any, steps: list[str]) -> list[tuple[str, Any]]:
+    """Return the keys that a person wrote, each with the model it leads to, of where the parser found an error.
+
+    Where a model is picked by the value of its `name`, the parser names that value as a step of its own.
+    """
+    keys: list[tuple[str, Any]] = []
     for step in steps:
-        if step in getattr(schema, "model_fields", {}):
+        named = {kind.model_fields["name"].default: kind for kind in _models(schema) if "name" in _known(kind)}
+        if step in named and len(named) > 1:
+            schema = named[step]
+            keys[-1] = (keys[-1][0], schema)
+            continue
+        if step in _known(schema):
             schema = schema.model_fields[step].annotation
-        while not hasattr(schema, "model_fields") and (inner := _models(schema)):
+        while not hasattr(schema, "model_fields") and (inner := _models(schema)) and not _is_choice(inner):
             schema = inner[0]
-    return list(getattr(schema, "model_fields", {}))
+        keys.append((step, schema))
+    return keys
+
+
+def _is_choice(kinds: list[Any]) -> bool:
+    """Say whether there are several models to choose from."""
+    return sum(hasattr(kind, "model_fields") for kind in kinds) > 1
+
+
+def _known(kind: Any) -> Mapping[str, Any]:
+    return getattr(kind, "model_fields", {})
 
 
 def _models(kind: Any) -> list[Any]:

@@ -3,8 +3,20 @@
 Item i of epoch e is a pure function of (seed, e, i): the number of readers, processes or interruptions changes nothing.
 """
 
+from vol2vol.sampling.aligned import Aligned, AlignedPatches
+from vol2vol.sampling.dataset import Alone, PatchSets, dataset
 from vol2vol.sampling.jitter import Jitter
-from vol2vol.sampling.labelled import Labelled, LabelledPatches
-from vol2vol.sampling.patches import Patches, UnpairedPatches
+from vol2vol.sampling.patches import Patches
+from vol2vol.sampling.settings import DataSettings, LabelSettings
 
-__all__ = ["Jitter", "Labelled", "LabelledPatches", "Patches", "UnpairedPatches"]
+__all__ = [
+    "Aligned",
+    "AlignedPatches",
+    "Alone",
+    "DataSettings",
+    "Jitter",
+    "LabelSettings",
+    "PatchSets",
+    "Patches",
+    "dataset",
+]

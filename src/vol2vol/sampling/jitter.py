@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import binary_dilation, gaussian_filter
 from torch.nn.functional import interpolate
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity
 
@@ -52,6 +53,16 @@ class Jitter(BaseModel):
     shade: float = Field(default=0.0, ge=0)
     """Inside the mask, brightness moves by up to this."""
 
+    def check(self, *, masks: int, domains: int, labels: bool) -> None:
+        """Raise `BadInput`, naming the setting, where the domains that are drawn together do not allow a change."""
+        for name, value in (("paste", self.paste), ("texture", self.texture), ("shade", self.shade)):
+            if value and not masks:
+                raise BadInput(f"data.labels.jitter.{name} needs a mask, which the task has not: leave it out")
+        if self.paste and domains > masks + 1:
+            raise BadInput("data.labels.jitter.paste changes an image and its masks alone: leave it out of this task")
+        if self.zoom and labels:
+            raise BadInput("data.labels.jitter.zoom would mix label numbers: leave it out of this task")
+
     def room(self, patch: Shape) -> Shape:
         """Return the voxels of which the smallest things make a patch."""
         return tuple(ceil(n * exp(self.zoom)) for n in patch)
@@ -88,11 +99,11 @@ class Jitter(BaseModel):
         return image, mask
 
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray, intensity: Intensity, random: np.random.Generator
+        self, image: np.ndarray, mask: np.ndarray | None, intensity: Intensity, random: np.random.Generator
     ) -> np.ndarray:
-        """Return a patch in the network's range, changed and clipped to it."""
+        """Return a patch in the network's range, changed and clipped to it; without a mask, nothing is inside one."""
         bottom, top = intensity.network
-        if self.texture or self.shade:
+        if mask is not None and (self.texture or self.shade):
             image = np.clip(self._other_inside(image, mask, top - bottom, random), bottom, top)
         if not (self.gain or self.offset or self.gamma or self.noise or self.blur):
             return image

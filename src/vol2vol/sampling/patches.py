@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div
@@ -94,7 +93,8 @@ class Patches:
     Volumes are drawn in proportion to their voxels. Candidates whose variance, in the network's range, is below the
     `background` percentile of the whole data set are drawn again (5 in the stitching paper; None measures nothing),
     constant ones always.
-    `augment` flips along all axes and turns by right angles in planes where the voxel is isotropic.
+    `augment` flips along all axes and turns by right angles in planes where the voxel is isotropic. `shows` picks the
+    channels whose variance counts.
 
     Raises `BadInput` for patches larger than a volume, planes that need isotropic voxels, and data without structure.
     """
@@ -109,6 +109,7 @@ class Patches:
         background: float | None = 5.0,
         augment: bool = True,
         seed: int = 0,
+        shows: slice = slice(None),
     ) -> None:
         if not volumes:
             raise BadInput("a domain needs at least one volume: name its files")
@@ -117,6 +118,7 @@ class Patches:
         if len({volume.channels for volume in volumes}) > 1:
             raise BadInput(f"{volumes[0].path} and others of its domain differ in channels: use alike files")
         self.intensity, self.patch, self.augment, self.seed = intensity, tuple(patch), augment, seed
+        self._shows = shows
         across = [None] if len(patch) == 3 else [_axis(name) for name in planes]
         self._sources = [_source(volume, axis, self.patch) for volume in volumes for axis in across]
         voxels = np.array([prod(source.volume.spatial) for source in self._sources], dtype=np.float64)
@@ -136,7 +138,7 @@ class Patches:
         random = np.random.default_rng([self.seed, _DRAWS, *key])
         for _ in range(TRIES):
             values, source = self.candidate(random)
-            if (variance := _variance(values)) > 0 and variance >= self.threshold:
+            if self.accepts(values):
                 return torch.from_numpy(np.ascontiguousarray(values))
         raise BadInput(
             f"{source.volume.path}: {TRIES} random patches of {self.patch} show no structure: "
@@ -175,13 +177,17 @@ class Patches:
             values = np.flip(values, tuple(1 + a for a in range(len(shape)) if random.integers(2)))
         return values, source
 
+    def accepts(self, values: np.ndarray) -> bool:
+        """Say whether a patch (C, *patch), in the network's range, shows more than background."""
+        return (variance := _variance(values[self._shows])) > 0 and variance >= self.threshold
+
     def _estimate(self, background: float) -> float:
         """Return the variance below which a patch is background."""
         random = np.random.default_rng([self.seed, _ESTIMATE])
         seen: dict[str, list[float]] = {}
         for _ in range(_sample_size(self.patch)):
             values, source = self.candidate(random)
-            seen.setdefault(source.volume.path, []).append(_variance(values))
+            seen.setdefault(source.volume.path, []).append(_variance(values[self._shows]))
         for path, variances in seen.items():
             if len(variances) >= 5 and max(variances) == 0:
                 raise BadInput(
@@ -191,27 +197,6 @@ class Patches:
         threshold = float(np.percentile([v for variances in seen.values() for v in variances], background))
         log.info("background: patches of variance below %.3g are drawn again", threshold)
         return threshold
-
-
-class UnpairedPatches(Dataset):
-    """Patches of two domains, each drawn on its own; item i is a pure function of (seed, epoch, i).
-
-    Indices may exceed the length: an epoch is as long as its reader wants.
-    """
-
-    def __init__(self, source: Patches, target: Patches) -> None:
-        self.source, self.target, self.epoch = source, target, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the following items those of an epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return max(len(self.source), len(self.target))
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return `source` and `target`, float32 (C, [Z,] Y, X) in the network's range."""
-        return {"source": self.source.draw(0, self.epoch, index), "target": self.target.draw(1, self.epoch, index)}
 
 
 def _sample_size(patch: Shape) -> int:

@@ -1,11 +1,14 @@
 """Training objectives: who plays against whom. No optimisers, no data, no loggers."""
 
-from vol2vol.tasks.base import Batch, Judge, Task, Turn, alone
-from vol2vol.tasks.cyclegan import CycleGAN, CycleGANSettings, NetworkSettings
+from vol2vol.tasks.base import Batch, Judge, NetworkSettings, Task, TaskSettings, Turn, alone
+from vol2vol.tasks.catalogue import TASKS, AnyTask, build
+from vol2vol.tasks.cyclegan import CycleGAN, CycleGANSettings
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.segment import Segment, SegmentSettings
 
 __all__ = [
+    "TASKS",
+    "AnyTask",
     "Batch",
     "CycleGAN",
     "CycleGANSettings",
@@ -15,6 +18,8 @@ __all__ = [
     "Segment",
     "SegmentSettings",
     "Task",
+    "TaskSettings",
     "Turn",
     "alone",
+    "build",
 ]

@@ -5,14 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
+from vol2vol.protocol import Need, Translation
 
 Batch = Mapping[str, Tensor]
-"""Patches `source` and `target`, float32 of shape (B, C, [Z,] Y, X) in the network's range."""
+"""One patch set per domain of the task, float32 of shape (B, C, [Z,] Y, X) in the network's range."""
+
+
+class NetworkSettings(BaseModel):
+    """A network by name, with the arguments that differ from its defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """Which network of `vol2vol.nets`."""
+    arguments: dict[str, Any] = {}
+    """Its arguments, such as levels, width or norm; dims and channels come from the task."""
+
+    def check(self) -> None:
+        """Raise `BadInput` where the arguments say what follows from the data."""
+        if taken := {"dims", "in_channels", "out_channels"} & {*self.arguments}:
+            raise BadInput(f"{' and '.join(sorted(taken))} of a network follow from the data: leave them out")
+
+
+class TaskSettings(BaseModel):
+    """What a task can be told; every task has settings of its own with its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """Which task."""
+
+    @property
+    def predicts(self) -> NetworkSettings:
+        """The network that predicts."""
+        raise NotImplementedError
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return the domains that a batch holds."""
+        raise NotImplementedError
+
+    @property
+    def learns_masks(self) -> bool:
+        """Whether the task compares its output with masks."""
+        return any(need.kind == "mask" for need in self.needs())
+
+    def models(self) -> Mapping[str, str]:
+        """Return the trained models that this task asks while it trains, by the domain that they read."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -32,6 +78,10 @@ class Task(Protocol):
     asks for the next, so a later player sees the earlier one's new weights only where it computes something anew.
     """
 
+    Settings: ClassVar[type[TaskSettings]]
+    """What the task can be told."""
+    settings: Any
+    """What it was told."""
     players: Mapping[str, nn.Module]
     """Who owns which weights; each player gets its own optimiser."""
     criterion: str
@@ -41,12 +91,16 @@ class Task(Protocol):
         """Yield one turn per player."""
         ...
 
-    def networks(self) -> Mapping[str, nn.Module]:
-        """Return what is left for prediction, per direction."""
+    def translations(self) -> Mapping[str, Translation]:
+        """Return what is left for prediction, by name."""
         ...
 
     def channels(self) -> Mapping[str, int]:
-        """Return the number of channels of `source` and `target`."""
+        """Return the number of channels of every domain."""
+        ...
+
+    def context(self) -> tuple[Shape, Shape]:
+        """Return how many voxels before and after each axis of a patch no loss compares with another domain's."""
         ...
 
     def check(self, patch: Shape) -> None:
@@ -69,6 +123,11 @@ class Judge(Protocol):
     def judge(self, networks: Mapping[str, nn.Module], batches: Iterable[Batch]) -> dict[str, float]:
         """Return terms by name, the criterion among them, of these networks in evaluation mode."""
         ...
+
+
+def detached(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return terms without their gradients, for the log."""
+    return {name: term.detach() for name, term in terms.items()}
 
 
 @contextmanager

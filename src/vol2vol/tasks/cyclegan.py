@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
-from vol2vol.tasks.base import Batch, Turn, alone
+from vol2vol.protocol import PAIR, Need, Translation, between
+from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings, Turn, alone, detached
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.regions import Image, Region, refuse_patch
 
@@ -24,22 +25,11 @@ RANGE = 2.0
 """Width of the networks' range, -1 to 1: the data range of structural similarity."""
 
 
-class NetworkSettings(BaseModel):
-    """A network by name, with the arguments that differ from its defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    name: str
-    """Which network of `vol2vol.nets`."""
-    arguments: dict[str, Any] = {}
-    """Its arguments, such as levels, width or norm; dims and channels come from the task."""
-
-
-class CycleGANSettings(BaseModel):
+class CycleGANSettings(TaskSettings):
     """What a cycleGAN is made of and what it is told to minimise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+    name: Literal["cyclegan"] = "cyclegan"
+    """The task."""
     generator: NetworkSettings = NetworkSettings(name="unet")
     """Both generators."""
     critic: NetworkSettings = NetworkSettings(name="patchgan")
@@ -66,16 +56,30 @@ class CycleGANSettings(BaseModel):
     """How many past translations per domain the critics are reminded of; 0 for none. They lie on the device and in
     every full state: twice 1.4 GB for 50 patches of 190 voxels in 3D."""
 
+    @property
+    def predicts(self) -> NetworkSettings:
+        """The network that predicts."""
+        return self.generator
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return the two domains, which are drawn apart."""
+        return Need(name="source"), Need(name="target")
+
+    def models(self) -> Mapping[str, str]:
+        """Return the segmenters."""
+        return {str(domain): path for domain, path in self.segmenters.items()}
+
 
 class CycleGAN(nn.Module):
     """Two generators against two critics.
 
     `dims` is 2 for images or 3 for volumes; `channels` counts those of `source` and `target` (one each by default);
-    `segmenters` are frozen networks from a domain's range to probabilities; `seed` decides initial weights and pools,
+    `models` are frozen segmenters, from a domain's range to probabilities; `seed` decides initial weights and pools,
     and the global random state is left as it was. Raises `BadInput` where the domains differ in channels and a term
     compares them.
     """
 
+    Settings = CycleGANSettings
     criterion = "cycle"
 
     def __init__(
@@ -84,7 +88,7 @@ class CycleGAN(nn.Module):
         *,
         dims: int = 2,
         channels: Mapping[str, int] | None = None,
-        segmenters: Mapping[str, nn.Module] | None = None,
+        models: Mapping[str, nn.Module] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -101,7 +105,7 @@ class CycleGAN(nn.Module):
         self.critics = nn.ModuleList(self._critics.values())
         self.players: Mapping[str, nn.Module] = {"generators": self.generators, "critics": self.critics}
         self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
-        self.segmenters = nn.ModuleDict(segmenters or {}).requires_grad_(False)
+        self.segmenters = nn.ModuleDict(models or {}).requires_grad_(False)
         self._seen = {domain: nets.footprint(net) for domain, net in self.segmenters.items()}
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
@@ -130,14 +134,14 @@ class CycleGAN(nn.Module):
                     terms[f"segmentation_{domain}"] = self._seen_again(domain, patch, away)
             loss = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
             terms["cycle"] = terms["cycle_source"] + terms["cycle_target"]
-            yield Turn("generators", loss, {"generators": loss.detach(), **_detached(terms)})
+            yield Turn("generators", loss, {"generators": loss.detach(), **detached(terms)})
         with alone(self.players, "critics"):
             terms = {
                 "critic_target": self._judge("target", y, gx),
                 "critic_source": self._judge("source", x, fy),
             }
             loss = terms["critic_target"] + terms["critic_source"]
-            yield Turn("critics", loss, {"critics": loss.detach(), **_detached(terms)})
+            yield Turn("critics", loss, {"critics": loss.detach(), **detached(terms)})
 
     def _weight(self, term: str) -> float:
         s = self.settings
@@ -188,9 +192,14 @@ class CycleGAN(nn.Module):
         for_fake = losses.adversarial(critic(self.pools[domain](seen)), real=False, kind=gan)
         return (for_real + for_fake) / 2
 
-    def networks(self) -> dict[str, nn.Module]:
+    def translations(self) -> dict[str, Translation]:
         """Return the generators, the part that predicts."""
-        return dict(self._generators)
+        return between(self._generators)
+
+    def context(self) -> tuple[Shape, Shape]:
+        """Return nothing: no patch is compared with one of the other domain."""
+        dims = self._footprints["forward"].dims
+        return (0,) * dims, (0,) * dims
 
     def channels(self) -> dict[str, int]:
         """Return the number of channels of `source` and `target`."""
@@ -234,7 +243,6 @@ class CycleGAN(nn.Module):
 
 
 def _generators(generator: NetworkSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
-    ends = {"forward": ("source", "target"), "backward": ("target", "source")}
     return {
         direction: nets.build(
             generator.name,
@@ -243,7 +251,7 @@ def _generators(generator: NetworkSettings, dims: int, channels: Mapping[str, in
             out_channels=channels[end],
             **generator.arguments,
         )
-        for direction, (start, end) in ends.items()
+        for direction, (start, end) in PAIR.items()
     }
 
 
@@ -255,15 +263,10 @@ def _critics(critic: NetworkSettings, dims: int, channels: Mapping[str, int]) ->
 
 
 def _check(s: CycleGANSettings, channels: Mapping[str, int]) -> None:
-    taken = {"dims", "in_channels", "out_channels"} & {*s.generator.arguments, *s.critic.arguments}
-    if taken:
-        raise BadInput(f"{' and '.join(sorted(taken))} of a network follow from the data: leave them out")
+    s.generator.check()
+    s.critic.check()
     if channels["source"] != channels["target"] and (s.lambda_identity > 0 or s.ssim_forward > 0):
         raise BadInput(
             f"{channels['source']} source and {channels['target']} target channels cannot be compared: "
             "set lambda_identity and ssim_forward to 0"
         )
-
-
-def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: term.detach() for name, term in terms.items()}

@@ -10,25 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
-from vol2vol.tasks.base import Batch, Turn
-from vol2vol.tasks.cyclegan import NetworkSettings
+from vol2vol.protocol import Need, Translation, between
+from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings, Turn
 from vol2vol.tasks.regions import Image, Region, refuse_patch
 
 THRESHOLD = 0.5
 """Probability above which a voxel counts as found."""
 
 
-class SegmentSettings(BaseModel):
+class SegmentSettings(TaskSettings):
     """What a segmenter is, what it is told to minimise, and how its best checkpoint is chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+    name: Literal["segment"] = "segment"
+    """The task."""
     network: NetworkSettings = NetworkSettings(name="segmenter")
     """The network; its output must be probabilities."""
     loss: Literal["dice", "bce", "mse", "bce+dice"] = "bce+dice"
@@ -37,6 +36,15 @@ class SegmentSettings(BaseModel):
     """What the best checkpoint is best in, on held-out blocks: intersection over union at a probability of 0.5, overlap
     of probabilities (soft Dice), or mean squared error. A plateau schedule looks at the same number."""
 
+    @property
+    def predicts(self) -> NetworkSettings:
+        """The network that predicts."""
+        return self.network
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return image and mask, which lie on each other."""
+        return Need(name="source"), Need(name="target", kind="mask", along="source")
+
 
 class Segment(nn.Module):
     """One network against masks.
@@ -44,6 +52,8 @@ class Segment(nn.Module):
     `dims` is 2 for images or 3 for volumes; `channels` counts those of `source` (image) and `target` (mask), one each
     by default; `seed` decides initial weights, and the global random state is left as it was.
     """
+
+    Settings = SegmentSettings
 
     def __init__(
         self,
@@ -55,8 +65,7 @@ class Segment(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self._channels = settings, {"source": 1, "target": 1, **(channels or {})}
-        if taken := {"dims", "in_channels", "out_channels"} & {*settings.network.arguments}:
-            raise BadInput(f"{' and '.join(sorted(taken))} of a network follow from the data: leave them out")
+        settings.network.check()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.segmenter = nets.build(
@@ -112,9 +121,13 @@ class Segment(nn.Module):
         mask = Image.of(batch["target"])
         return image.within(image.region.certain), mask.within(image.region.certain)
 
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the network: `forward` is from image to mask, the only direction."""
-        return {"forward": self.segmenter}
+    def translations(self) -> dict[str, Translation]:
+        """Return the network: `forward` is from image to mask, the only translation."""
+        return between({"forward": self.segmenter})
+
+    def context(self) -> tuple[Shape, Shape]:
+        """Return the reach of the network: losses look at voxels that have seen their whole context."""
+        return self._footprint.reach
 
     def channels(self) -> dict[str, int]:
         """Return the number of channels of `source` and `target`."""

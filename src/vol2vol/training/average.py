@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+
+from vol2vol.protocol import Translation
+from vol2vol.tasks import Task
 
 
 class Average(nn.Module):
@@ -51,3 +55,12 @@ class Average(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Put back what `get_extra_state` returned."""
         self.steps = state["steps"]
+
+
+def kept_by(task: Task, average: Average | None) -> Mapping[str, Translation]:
+    """Return the translations that checkpoints hold: with averaged networks, where there is an average."""
+    trained = task.translations()
+    if average is None:
+        return trained
+    averaged = average.networks()
+    return {name: replace(translation, network=averaged[name]) for name, translation in trained.items()}

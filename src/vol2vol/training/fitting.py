@@ -22,6 +22,7 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Mismatch, Stopped, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.locks import writing
+from vol2vol.protocol import networks
 from vol2vol.tasks import Judge, Task
 from vol2vol.training.loop import HeldOut, Loop
 from vol2vol.training.models import Delivery
@@ -64,7 +65,7 @@ def fit(
 
     SIGINT, SIGTERM and SIGUSR1 save the state after the step under way and raise `Stopped`.
 
-    `data[i]` is a dictionary of float32 patches `source` and `target` (C, [Z,] Y, X) in the network's range, decided
+    `data[i]` is a dictionary of float32 patches (C, [Z,] Y, X), one per domain of the task, decided
     by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
     and `intensity` go into the bundles (see `Delivery`). `held_out` gives tasks that judge (`tasks.Judge`) the batches
     they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings under `train`, the task's
@@ -87,14 +88,14 @@ def fit(
     delivery = Delivery(
         intensity=intensity, channels=task.channels(), calibration=calibration or {}, provenance=provenance
     )
-    delivery.check(task.networks())
+    delivery.check(task.translations())
     if isinstance(task, Judge) and held_out is None:
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
     folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
     first = getattr(rank_zero_only, "rank", 0) == 0
     if first:
-        task.check(tuple(data[0]["source"].shape[1:]))
+        task.check(tuple(next(iter(data[0].values())).shape[1:]))
     with writing(*[folder.path] * first):
         state = None if overwrite else load_state(folder.state)
         if first:
@@ -114,7 +115,7 @@ def fit(
 
 def _save_memory(task: Task, wanted: bool) -> None:
     """Switch gradient checkpointing of all networks that know it; say so where one does not."""
-    for direction, network in task.networks().items():
+    for direction, network in networks(task.translations()).items():
         if hasattr(network, "gradient_checkpointing"):
             network.gradient_checkpointing = wanted  # type: ignore[assignment]
         elif wanted:

@@ -15,12 +15,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import distributed, nn
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from vol2vol.errors import Stopped, UserError
+from vol2vol.protocol import networks
 from vol2vol.tasks import Batch, Judge, Task, Turn
-from vol2vol.training.average import Average
+from vol2vol.training.average import Average, kept_by
 from vol2vol.training.memory import Watch
 from vol2vol.training.models import Delivery, deliver
 from vol2vol.training.progress import Reporter
@@ -66,7 +67,7 @@ class Loop(lightning.LightningModule):
         self.automatic_optimization = False
         self.task, self.data, self.settings, self.held_out = task, data, settings, held_out
         self.run, self.delivery, self.reporter = run, delivery, reporter
-        self.average = Average(task.networks(), settings.ema) if settings.ema > 0 else None
+        self.average = Average(networks(task.translations()), settings.ema) if settings.ema > 0 else None
         self.rows: list[Row] = []
         self.best: tuple[int, float] | None = None
         self.saved = 0
@@ -146,7 +147,7 @@ class Loop(lightning.LightningModule):
             self.manual_backward(turn.loss)
             optimizer.step()
         if self.average is not None:
-            self.average.update(self.task.networks())
+            self.average.update(networks(self.task.translations()))
         self._steps += 1
         if self.trainer.is_global_zero:
             self.reporter.step()
@@ -219,15 +220,11 @@ class Loop(lightning.LightningModule):
         if self.held_out is None or not isinstance(self.task, Judge):
             return {}
         batches = ({name: part.to(self.device) for name, part in batch.items()} for batch in self.held_out())
-        terms = self.task.judge(self._networks(), batches)
+        terms = self.task.judge(networks(kept_by(self.task, self.average)), batches)
         if self.trainer.world_size > 1:
             values = torch.tensor(list(terms.values()), device=self.device)
             terms = dict(zip(terms, self.trainer.strategy.reduce(values, reduce_op="mean").tolist(), strict=True))
         return terms
-
-    def _networks(self) -> Mapping[str, nn.Module]:
-        """Return the networks that checkpoints hold."""
-        return self.average.networks() if self.average is not None else self.task.networks()
 
     def _spent(self) -> dict[str, float]:
         """Return the seconds that this epoch has taken so far, and the most memory it held."""
@@ -245,7 +242,7 @@ class Loop(lightning.LightningModule):
         if self.trainer.world_size > 1:
             distributed.all_gather_object(ranks, private)
         if self.trainer.is_global_zero and model:
-            deliver(self.run, self.done, self._networks(), self.delivery)
+            deliver(self.run, self.done, kept_by(self.task, self.average), self.delivery)
             value = self.rows[-1][self.task.criterion]
             if self.best is None or value < self.best[1]:
                 self.best = (self.done, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from vol2vol.bundles import save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.nets.norm import Norm
+from vol2vol.protocol import Translation
 from vol2vol.training.run import Run
 
 STATISTICS = {
@@ -29,19 +30,19 @@ class Delivery:
     """What a bundle holds beside networks."""
 
     intensity: Mapping[str, Intensity]
-    """Of `source` and `target`."""
+    """Of every domain."""
     channels: Mapping[str, int]
-    """Of `source` and `target`."""
+    """Of every domain."""
     calibration: Mapping[str, Callable[[], Iterable[Tensor]]] = field(default_factory=dict)
-    """Per direction, a function that returns batches (B, C, [Z,] Y, X) of that direction's own input domain."""
+    """Per translation, a function that returns batches (B, C, [Z,] Y, X) of what it reads."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Plain data: the recipe above all."""
 
-    def check(self, networks: Mapping[str, nn.Module]) -> None:
+    def check(self, translations: Mapping[str, Translation]) -> None:
         """Raise `BadInput` unless every network that needs calibration patches has some."""
-        for direction, network in networks.items():
-            if needs_calibration(network) and direction not in self.calibration:
-                raise BadInput(f"norm calibrated needs patches for the {direction} network: give calibration for it")
+        for name, translation in translations.items():
+            if needs_calibration(translation.network) and name not in self.calibration:
+                raise BadInput(f"norm calibrated needs patches for the {name} network: give calibration for it")
 
 
 def needs_calibration(network: nn.Module) -> bool:
@@ -53,17 +54,18 @@ def _kinds(network: nn.Module) -> set[str]:
     return {module.kind for module in network.modules() if isinstance(module, Norm)}
 
 
-def deliver(run: Run, epoch: int, networks: Mapping[str, nn.Module], delivery: Delivery) -> None:
+def deliver(run: Run, epoch: int, translations: Mapping[str, Translation], delivery: Delivery) -> None:
     """Write the bundle of an epoch; statistics are measured on copies, the networks in training stay as they are."""
     finished, statistics = {}, {}
-    for direction, network in networks.items():
-        finished[direction] = copy.deepcopy(network).eval()
-        statistics[direction] = "; ".join(STATISTICS.get(kind, kind) for kind in sorted(_kinds(network)))
+    for name, translation in translations.items():
+        network = copy.deepcopy(translation.network).eval()
+        statistics[name] = "; ".join(STATISTICS.get(kind, kind) for kind in sorted(_kinds(network)))
         if needs_calibration(network):
-            batches = list(delivery.calibration[direction]())
-            nets.calibrate(finished[direction], batches)
+            batches = list(delivery.calibration[name]())
+            nets.calibrate(network, batches)
             patches = sum(len(batch) for batch in batches)
-            statistics[direction] = f"exact, over {patches} patches of the {direction} network's input domain"
+            statistics[name] = f"exact, over {patches} patches of the {name} network's input domain"
+        finished[name] = replace(translation, network=network)
     save_bundle(
         run.model(epoch),
         finished,

@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from vol2vol import plainyaml
-from vol2vol.bundles import plain
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
 from vol2vol.files import read_text
+from vol2vol.modelfile import plain
 
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
 """All that a run writes, and all that overwriting deletes."""

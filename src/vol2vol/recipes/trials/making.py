@@ -119,7 +119,7 @@ class Workshop:
         if not name:
             return []
         judge = self._judge(name, self.study.segmenters[name].seeds[0], target)
-        return [f"cyclegan.segmenters.target={json.dumps(str(find_bundle(judge.model, judge.which).absolute()))}"]
+        return [f"task.segmenters.target={json.dumps(str(find_bundle(judge.model, judge.which).absolute()))}"]
 
     def baseline(self, kind: Any, pair: tuple[str, str]) -> Model:
         """Return a translation without training."""

@@ -136,7 +136,7 @@ def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
     cost = recipe_cost(recipe)
     seconds = 1 / speed(recipe)
     train = recipe.train
-    kind = "translators" if recipe.task == "cyclegan" else "segmenters"
+    kind = "segmenters" if recipe.task.learns_masks else "translators"
     parts = [(name, learnt(kind, study.domains[name])) for name in domains]
     patches = min(_voxels(study, *one) for one in parts) / prod(recipe.patch)
     steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
@@ -164,7 +164,7 @@ def _voxels(study: Study, domain: str, part: Any) -> int:
 
 def speed(recipe: Recipe) -> float:
     """Return the operations per second that a recipe's network does on this machine, measured on one small tile."""
-    about = recipe.cyclegan.generator if recipe.task == "cyclegan" else recipe.segment.network
+    about = recipe.task.predicts
     return _speed(about.name, yaml.safe_dump(dict(about.arguments)), recipe.dims)
 
 

@@ -231,11 +231,11 @@ class Study(Settings):
                     raise ValueError(f"pair {source}, {target}: there is no domain {name!r}")
             if source == target:
                 raise ValueError(f"pair {source}, {target} is one domain: give two")
-        for name, wanted in (("translators", "cyclegan"), ("segmenters", "segment")):
+        for name, masks in (("translators", False), ("segmenters", True)):
             for key, one in getattr(self, name).items():
                 recipe = one.resolved(0)
-                if recipe.task != wanted:
-                    raise ValueError(f"{name}.{key}: a recipe of task {recipe.task}, not {wanted}")
+                if recipe.task.learns_masks != masks:
+                    raise ValueError(f"{name}.{key}: a recipe of task {recipe.task.name} cannot be one of the {name}")
                 if recipe.train.devices > 1:
                     raise ValueError(f"{name}.{key}: a study trains on one device: set train.devices=1")
         for key, segmenter in self.segmenters.items():

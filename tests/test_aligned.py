@@ -9,10 +9,20 @@ import torch
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
-from vol2vol.sampling import Jitter, Labelled, LabelledPatches
+from vol2vol.protocol import Need
+from vol2vol.sampling import Aligned, AlignedPatches, Jitter, PatchSets
 from vol2vol.volumes import Volume
 
 GREY = fixed(0, 255)
+NEEDS = (Need(name="source"), Need(name="target", kind="mask", along="source"))
+
+
+def labelled(image, mask, intensity):
+    return Aligned(NEEDS, {"source": image, "target": mask}, {"source": intensity})
+
+
+def patches(*args, **options):
+    return PatchSets([AlignedPatches(*args, **options)])
 
 
 @dataclass
@@ -49,7 +59,7 @@ def agree(item):
 
 @pytest.mark.parametrize("patch", [(16, 20), (5, 16, 17)])
 def test_image_and_mask_are_flipped_and_turned_as_one(patch):
-    data = LabelledPatches([Labelled(*pair(), GREY)], patch)
+    data = patches([labelled(*pair(), GREY)], patch)
     items = [data[i] for i in range(20)]
     assert all(agree(item) for item in items)
     assert {tuple(item["source"].shape) for item in items} == {(1, *patch)}
@@ -58,7 +68,7 @@ def test_image_and_mask_are_flipped_and_turned_as_one(patch):
 
 def test_items_are_pure_functions_of_epoch_and_index():
     jitter = Jitter(gain=0.2, offset=0.1, gamma=0.3, noise=0.1)
-    first, second = (LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter) for _ in "ab")
+    first, second = (patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter) for _ in "ab")
     second[3]
     torch.testing.assert_close(first[5], second[5], rtol=0, atol=0)
     second.set_epoch(1)
@@ -69,7 +79,7 @@ def test_every_patch_has_its_foreground():
     image, mask = pair((4, 60, 200))
     mask.array[:] = 0
     mask.array[..., 30:36, 90:100] = 1
-    data = LabelledPatches([Labelled(image, mask, GREY)], (32, 32), foreground=0.02)
+    data = patches([labelled(image, mask, GREY)], (32, 32), foreground=0.02)
     assert all(data[i]["target"].mean() >= 0.02 for i in range(30))
     mask.array[:] = 0
     with pytest.raises(BadInput, match=r"foreground or look at the mask"):
@@ -77,7 +87,7 @@ def test_every_patch_has_its_foreground():
 
 
 def test_the_held_out_part_is_the_end_of_the_longest_axis():
-    whole = Labelled(*pair((6, 40, 50)), GREY)
+    whole = labelled(*pair((6, 40, 50)), GREY)
     kept, held = whole.split(0.2, (1, 10, 10))
     assert (kept.spatial, held.spatial) == ((6, 40, 40), (6, 40, 10))
     np.testing.assert_array_equal(held.read(Box.of(held.spatial)), whole.read(Box((0, 0, 40), (6, 40, 50))))
@@ -98,7 +108,7 @@ def test_the_held_out_part_is_the_end_of_the_longest_axis():
 
 def test_the_margin_mirrors_image_and_mask():
     (image, mask), margin = pair((3, 12, 14)), (0, 5, 4)
-    grown = Labelled(image, mask, GREY).mirrored(margin)
+    grown = labelled(image, mask, GREY).mirrored(margin)
     assert grown.spatial == (3, 22, 22)
     around = [(0, 0), *((n, n) for n in margin)]
     found = grown.read(Box.of(grown.spatial))
@@ -111,7 +121,7 @@ def test_the_margin_mirrors_image_and_mask():
 
 def test_jitter_changes_the_image_alone_and_stays_in_range():
     still, shaken = (
-        LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
+        patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
         for jitter in (None, Jitter(gain=0.5, offset=0.5, gamma=0.5, noise=0.2))
     )
     before, after = still[0], shaken[0]
@@ -128,7 +138,7 @@ def test_zoom_magnifies_image_and_mask_as_one(patch):
     disc = ((z - 11.5) ** 2 * (len(patch) == 3) + (y - 31.5) ** 2 + (x - 31.5) ** 2 < 49).astype(np.uint8)
     image, mask = Memory(disc[None] * 255), Memory(disc[None])
     jitter = Jitter(zoom=0.5)
-    data = LabelledPatches([Labelled(image, mask, GREY)], patch, jitter=jitter, augment=False)
+    data = patches([labelled(image, mask, GREY)], patch, jitter=jitter, augment=False)
     items = [data[i] for i in range(12)]
     assert {tuple(item["source"].shape) for item in items} == {(1, *patch)}
     for item in items:
@@ -151,23 +161,22 @@ def test_zoom_spans_its_range_and_keeps_the_middle():
 
 def test_blur_smooths_the_image_alone():
     sharp, soft = (
-        LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
-        for jitter in (None, Jitter(blur=3.0))
+        patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3) for jitter in (None, Jitter(blur=3.0))
     )
     assert all(torch.equal(sharp[i]["target"], soft[i]["target"]) for i in range(5))
     assert np.mean([soft[i]["source"].std() / sharp[i]["source"].std() for i in range(10)]) < 0.6
 
 
 def test_covering_with_zoom_keeps_the_patch():
-    items = list(LabelledPatches([Labelled(*pair(), GREY)], (16, 16), jitter=Jitter(zoom=0.5)).covering(5))
+    items = list(patches([labelled(*pair(), GREY)], (16, 16), jitter=Jitter(zoom=0.5)).covering(5))
     assert {tuple(item["source"].shape) for item in items} == {(1, 16, 16)}
     with pytest.raises(BadInput, match="too few for patches"):
-        LabelledPatches([Labelled(*pair(), GREY)], (38, 38), jitter=Jitter(zoom=0.5))
+        patches([labelled(*pair(), GREY)], (38, 38), jitter=Jitter(zoom=0.5))
 
 
 def test_covering_is_even_and_unchanged():
     image, mask = pair((1, 32, 32))
-    items = list(LabelledPatches([Labelled(image, mask, GREY)], (16, 16), jitter=Jitter(noise=1)).covering(99))
+    items = list(patches([labelled(image, mask, GREY)], (16, 16), jitter=Jitter(noise=1)).covering(99))
     assert len(items) == 4
     assert all(agree(item) for item in items)
 
@@ -175,7 +184,7 @@ def test_covering_is_even_and_unchanged():
 def test_masks_that_do_not_fit_their_image():
     image, mask = pair()
     with pytest.raises(BadInput, match="crop one"):
-        Labelled(image, Memory(mask.array[:, :, :30]), GREY)
+        labelled(image, Memory(mask.array[:, :, :30]), GREY)
     mask.voxel_size = (8.0, 4.0, 4.0)
     with pytest.raises(BadInput, match="resample one"):
-        Labelled(image, mask, GREY)
+        labelled(image, mask, GREY)

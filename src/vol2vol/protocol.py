@@ -1,0 +1,96 @@
+"""What tasks, sampling, models and prediction agree on: the domains a task needs, the translations it leaves.
+
+A *domain* is one kind of image, mask or label image; a *translation* is a network that reads some domains and makes
+others. Both have names, and no room knows any of these names in advance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from vol2vol.errors import BadInput
+
+Kind = Literal["image", "mask", "labels"]
+PAIR = {"forward": ("source", "target"), "backward": ("target", "source")}
+"""What the two translations between two domains read and make."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """A domain that a task trains on: one entry of its batches, one domain of its models, one option of `train`."""
+
+    name: str
+    """`source`, `target`, or what the task calls it."""
+    kind: Kind = "image"
+    """`image`: grey values, mapped to the network's range; `mask`: 1 where the stored value is above 0, else 0;
+    `labels`: the stored numbers."""
+    along: str | None = None
+    """Drawn at the same place as this domain, volume by volume; None: drawn on its own."""
+    optional: bool = False
+    """Whether a training may do without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnePass:
+    """Apply the network once: every voxel of the output is computed from the input alone."""
+
+    name: Literal["one-pass"] = "one-pass"
+
+
+Applied = OnePass
+"""How a network is applied to a volume."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """What a task leaves for prediction."""
+
+    network: nn.Module
+    reads: tuple[str, ...]
+    """The input's domains, side by side along the channel axis."""
+    makes: tuple[str, ...]
+    """The output's domains, side by side along the channel axis."""
+    applied: Applied = OnePass()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the network, as plain data."""
+        return {"reads": list(self.reads), "makes": list(self.makes), "applied": asdict(self.applied)}
+
+
+def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
+    """Return networks between `source` and `target`, named `forward` or `backward`, as translations."""
+    return {
+        name: Translation(network=network, reads=PAIR[name][:1], makes=PAIR[name][1:])
+        for name, network in networks.items()
+    }
+
+
+def networks(translations: Mapping[str, Translation]) -> dict[str, nn.Module]:
+    """Return the network of every translation."""
+    return {name: translation.network for name, translation in translations.items()}
+
+
+def aligned(needs: Iterable[Need]) -> list[tuple[Need, ...]]:
+    """Return the domains grouped by what is drawn at one place, in their order; the first of a group leads it.
+
+    Raises `BadInput` for a domain that lies along one that is not drawn on its own.
+    """
+    groups: dict[str, list[Need]] = {}
+    for need in needs:
+        if need.along is not None and need.along not in groups:
+            raise BadInput(f"domain {need.name} lies along {need.along}, which is not drawn on its own")
+        groups.setdefault(need.along or need.name, []).append(need)
+    return [tuple(group) for group in groups.values()]
+
+
+def check_domains(needs: Iterable[Need], given: Iterable[str]) -> None:
+    """Raise `BadInput` where a needed domain is not given, or a given one is not known."""
+    known = {need.name: need for need in needs}
+    if missing := [need.name for need in known.values() if not need.optional and need.name not in set(given)]:
+        raise BadInput(f"the task needs the domain {missing[0]}: give its volumes")
+    if strangers := [name for name in given if name not in known]:
+        raise BadInput(f"the task does not know the domain {strangers[0]}: it takes {', '.join(known)}")

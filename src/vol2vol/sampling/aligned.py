@@ -1,0 +1,205 @@
+"""Training patches of domains that lie on each other, such as image and mask: cut, flipped and turned as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box, Shape
+from vol2vol.intensity import Intensity
+from vol2vol.protocol import Need
+from vol2vol.sampling.jitter import HALF, Jitter
+from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
+from vol2vol.volumes import Volume
+from vol2vol.volumes.places import same_voxels, warn_apart
+
+AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
+_ALIGNED = 4
+"""A random stream of its own."""
+
+
+class Aligned:
+    """One volume of each of several domains as one float32 volume, or a part of it: their channels, one after another.
+
+    The first of `needs` leads: it is an image, and errors name it. `volumes` and `intensity` are by domain; the latter
+    serve the images alone. Raises `BadInput` where shapes or voxel sizes differ.
+    """
+
+    def __init__(
+        self,
+        needs: Sequence[Need],
+        volumes: Mapping[str, Volume],
+        intensity: Mapping[str, Intensity],
+        part: Box | None = None,
+    ) -> None:
+        self.needs, self.volumes, self.intensity = tuple(needs), volumes, intensity
+        lead = volumes[needs[0].name]
+        for need in needs[1:]:
+            _check(lead, volumes[need.name])
+        self.part = part or Box.of(lead.spatial)
+        self.path, self.voxel_size = lead.path, lead.voxel_size
+        self.channels = sum(volumes[need.name].channels for need in needs)
+
+    @property
+    def spatial(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        return self.part.shape
+
+    def places(self) -> dict[str, slice]:
+        """Return where the channels of each domain lie."""
+        ends = np.cumsum([0, *(self.volumes[need.name].channels for need in self.needs)]).tolist()
+        return {need.name: slice(*ends[i : i + 2]) for i, need in enumerate(self.needs)}
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return float32 (channels, *box.shape): images in the network's range, masks as 0 and 1, labels as stored."""
+        there = box.shift(self.part.start)
+        return np.concatenate([self._values(need, there) for need in self.needs])
+
+    def _values(self, need: Need, box: Box) -> np.ndarray:
+        stored = self.volumes[need.name].read_padded(box)
+        if need.kind == "image":
+            return self.intensity[need.name].to_network(stored)
+        return (stored > 0 if need.kind == "mask" else stored).astype(np.float32)
+
+    def _of(self, part: Box) -> Aligned:
+        return Aligned(self.needs, self.volumes, self.intensity, part)
+
+    def mirrored(self, margin: Shape) -> Aligned:
+        """Return the same with a margin on all sides in which all domains are mirrored, as prediction does.
+
+        A network that needs context can then learn up to the border.
+        """
+        return self._of(self.part.grow(margin, margin))
+
+    def split(self, share: float, least: Shape, shared: Shape = (0, 0, 0)) -> tuple[Aligned, Aligned]:
+        """Return what training may learn from, and the last share along the longest axis that holds both.
+
+        Neither is shorter than `least` on that axis. They overlap by up to `shared` voxels: what both see of the image
+        at their common border, where a network that needs context is compared with nothing. Raises `BadInput` where no
+        axis can be divided.
+        """
+        for axis in sorted(range(3), key=lambda a: (-self.spatial[a], a)):
+            length = self.spatial[axis]
+            held = max(round(share * length), least[axis])
+            kept = length - held + min(shared[axis], held - 1)
+            if kept >= least[axis]:
+                start, stop = [*self.part.start], [*self.part.stop]
+                stop[axis] = start[axis] + kept
+                start[axis] += length - held
+                return self._of(Box(self.part.start, tuple(stop))), self._of(Box(tuple(start), self.part.stop))
+        raise BadInput(
+            f"{self.path} with {self.spatial} voxels cannot be divided into a part to learn from and one to judge by, "
+            f"each of at least {least}: use smaller patches or a larger volume"
+        )
+
+
+def _check(lead: Volume, other: Volume) -> None:
+    """Raise `BadInput` unless two volumes lie on each other."""
+    if lead.spatial != other.spatial:
+        raise BadInput(f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}: crop one")
+    if not same_voxels(lead, other, ISOTROPIC):
+        raise BadInput(
+            f"{other.path} has voxels of {tuple(other.voxel_size)}, its image {lead.path} "
+            f"{tuple(lead.voxel_size)}: resample one, or give the voxel size"
+        )
+    warn_apart(lead, other)
+
+
+class AlignedPatches:
+    """Patches of domains that lie on each other; what is drawn is a pure function of (seed, epoch, i).
+
+    Where there are masks, every patch, before others are pasted into it, holds at least the fraction `foreground` of
+    mask voxels (0.02 in the stitching paper); where there are none, patches of the leading image below the `background`
+    percentile of variance are drawn again. All domains are flipped, turned, zoomed and pasted alike; the rest of
+    `jitter` changes the leading image. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`,
+    `augment` and `seed` are those of `Patches`, which also says what is raised; `BadInput` too for a jitter that needs
+    a mask where there is none.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Aligned],
+        patch: Shape,
+        *,
+        planes: Sequence[str] = ("z",),
+        foreground: float = 0.02,
+        background: float | None = None,
+        augment: bool = True,
+        jitter: Jitter | None = None,
+        seed: int = 0,
+        stream: int = 0,
+    ) -> None:
+        self.places, needs = volumes[0].places(), volumes[0].needs
+        self.lead = needs[0].name
+        self.masks = [need.name for need in needs if need.kind == "mask"]
+        self.foreground, self.jitter, self.stream = foreground, jitter or Jitter(), stream
+        self.intensity = volumes[0].intensity[self.lead]
+        self.jitter.check(masks=len(self.masks), domains=len(needs), labels=any(n.kind == "labels" for n in needs))
+        about: dict[str, Any] = {"planes": planes, "augment": augment, "seed": seed, "shows": self.places[self.lead]}
+        least = None if self.masks else background
+        self.patches = Patches(volumes, AS_IT_IS, patch, background=least, **about)
+        room = self.jitter.room(self.patches.patch)
+        self._drawn = Patches(volumes, AS_IT_IS, room, background=None, **about)
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
+        """Return one patch per domain, float32 (C, [Z,] Y, X); images in the network's range.
+
+        Raises `BadInput` after `TRIES` candidates with too little foreground or structure.
+        """
+        key = [self.patches.seed, _ALIGNED, epoch, index, *([self.stream] if self.stream else [])]
+        random = np.random.default_rng(key)
+        values = self._accepted(random)
+        image, mask = self._split(values)
+        if mask is not None and self.jitter.paste and random.random() < self.jitter.paste:
+            image, mask = self.jitter.pasted(image, mask, *self._split(self._accepted(random)), random)
+        changed = {self.lead: self.jitter(image, mask, self.intensity, random)}
+        if mask is not None:
+            changed |= self._masks(mask)
+        return {name: _tensor(changed.get(name, values[place])) for name, place in self.places.items()}
+
+    def covering(self, count: int) -> Iterator[dict[str, Tensor]]:
+        """Yield up to `count` items spread evenly over everything, background included, unchanged."""
+        for values in self.patches.covering(count):
+            yield {name: values[place] for name, place in self.places.items()}
+
+    def _split(self, values: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return a patch's leading image, and its masks one after another, or None where there are none."""
+        masks = [values[self.places[name]] for name in self.masks]
+        return values[self.places[self.lead]], np.concatenate(masks) if masks else None
+
+    def _masks(self, mask: np.ndarray) -> dict[str, np.ndarray]:
+        parts = np.cumsum([self.places[name].stop - self.places[name].start for name in self.masks])[:-1]
+        return dict(zip(self.masks, np.split(mask, parts), strict=True))
+
+    def _accepted(self, random: np.random.Generator) -> np.ndarray:
+        """Return a patch of all domains, zoomed, with enough foreground or structure; masks are zeros and ones."""
+        for _ in range(TRIES):
+            values, source = self._drawn.candidate(random)
+            values = self.jitter.zoomed(values, self.patches.patch, random)
+            if not self.masks:
+                if self.patches.accepts(values):
+                    return values
+                continue
+            for name in self.masks:
+                values[self.places[name]] = values[self.places[name]] >= HALF
+            if min(values[self.places[name]].mean() for name in self.masks) >= self.foreground:
+                return values
+        path, patch = source.volume.path, self.patches.patch
+        if not self.masks:
+            raise BadInput(f"{path}: {TRIES} random patches of {patch} show no structure: crop it to the specimen")
+        raise BadInput(
+            f"{path}: {TRIES} random patches of {patch} have less than {self.foreground:.3g} of their voxels inside "
+            "the mask: lower data.labels.foreground or look at the mask"
+        )
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))

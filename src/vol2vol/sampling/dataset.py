@@ -1,0 +1,201 @@
+"""The data set of any task: patches of the domains it needs, drawn together where they lie on each other.
+
+Item i of epoch e is a pure function of (seed, e, i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.intensity import Intensity
+from vol2vol.protocol import Need, aligned
+from vol2vol.sampling.aligned import Aligned, AlignedPatches
+from vol2vol.sampling.jitter import Jitter
+from vol2vol.sampling.patches import Patches
+from vol2vol.sampling.settings import DataSettings
+from vol2vol.volumes import Volume
+
+Item = dict[str, Tensor]
+HeldOut = Callable[[], Iterable[Item]]
+
+
+class Group(Protocol):
+    """Domains whose patches are drawn at one place."""
+
+    def __len__(self) -> int: ...
+    def draw(self, epoch: int, index: int) -> Item: ...  # noqa: D102
+    def covering(self, count: int) -> Iterator[Item]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One domain, drawn on its own."""
+
+    name: str
+    patches: Patches
+    stream: int
+    """Tells apart what is drawn side by side."""
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def draw(self, epoch: int, index: int) -> Item:
+        """Return the patch of an item."""
+        return {self.name: self.patches.draw(self.stream, epoch, index)}
+
+    def covering(self, count: int) -> Iterator[Item]:
+        """Yield up to `count` patches spread evenly over all volumes."""
+        return ({self.name: patch} for patch in self.patches.covering(count))
+
+
+class PatchSets(Dataset):
+    """One patch per domain: float32 (C, [Z,] Y, X), images in the network's range.
+
+    Indices may exceed the length: an epoch is as long as its reader wants.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups, self.epoch = groups, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the following items those of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(len(group) for group in self.groups)
+
+    def __getitem__(self, index: int) -> Item:
+        """Return one patch per domain, by name."""
+        return {name: patch for group in self.groups for name, patch in group.draw(self.epoch, index).items()}
+
+    def covering(self, count: int) -> Iterator[Item]:
+        """Yield up to `count` items spread evenly over all volumes of every domain, unchanged."""
+        for parts in zip(*(group.covering(count) for group in self.groups), strict=False):
+            yield {name: patch for part in parts for name, patch in part.items()}
+
+    def inputs(self, domains: Sequence[str], count: int) -> Iterator[Tensor]:
+        """Yield up to `count` inputs (1, C, [Z,] Y, X) of a network that reads these domains side by side."""
+        wanted = [group for group in self.groups if {*_names(group)} & {*domains}]
+        for item in PatchSets(wanted).covering(count):
+            yield torch.cat([item[name] for name in domains])[None]
+
+
+def _names(group: Group) -> tuple[str, ...]:
+    return (group.name,) if isinstance(group, Alone) else tuple(getattr(group, "places", ()))
+
+
+def dataset(
+    needs: Sequence[Need],
+    volumes: Mapping[str, Sequence[Volume]],
+    intensity: Mapping[str, Intensity],
+    settings: DataSettings,
+    *,
+    patch: Shape,
+    context: tuple[Shape, Shape],
+    judged: bool = False,
+    seed: int = 0,
+) -> tuple[PatchSets, HeldOut | None]:
+    """Return the patches that a task trains on and, where it is `judged`, those it never sees, to judge by.
+
+    `volumes` are by domain; those that lie on each other are as many, in the same order. `context` is how many voxels
+    before and after each axis of a patch the task compares with nothing (`Task.context`): volumes are mirrored so far,
+    so that their borders are learnt too, and a held-out part may share them with its neighbour. Raises `BadInput`
+    naming what does not fit.
+    """
+    groups: list[Group] = []
+    unseen: list[Group] = []
+    for stream, group in enumerate(aligned(needs)):
+        given = [need for need in group if need.name in volumes]
+        if len(given) == 1 and not judged:
+            name = given[0].name
+            groups.append(Alone(name, _alone(volumes[name], intensity[name], settings, patch, seed), stream))
+            continue
+        margin = _spread(settings, tuple(map(max, *context)), whole=0)
+        sets = [one.mirrored(margin) for one in _sets(given, volumes, intensity)]
+        if judged:
+            shared = _spread(settings, _unlearnt(context, settings.labels.jitter), whole=0)
+            parts = [one.split(settings.labels.held_out, _spread(settings, patch, whole=1), shared) for one in sets]
+            unseen.append(AlignedPatches([held for _, held in parts], patch, planes=settings.planes))
+            sets = [kept for kept, _ in parts]
+        groups.append(_drawn(sets, settings, patch, seed=seed, stream=stream))
+    count = settings.labels.held_out_patches
+    return PatchSets(groups), (lambda: _batches(PatchSets(unseen), count)) if judged else None
+
+
+def _alone(volumes: Sequence[Volume], intensity: Intensity, settings: DataSettings, patch: Shape, seed: int) -> Patches:
+    """Return the patches of a domain that is drawn on its own."""
+    return Patches(
+        volumes,
+        intensity,
+        patch,
+        planes=settings.planes,
+        background=settings.background,
+        augment=settings.augment,
+        seed=seed,
+    )
+
+
+def _drawn(sets: Sequence[Aligned], settings: DataSettings, patch: Shape, *, seed: int, stream: int) -> AlignedPatches:
+    return AlignedPatches(
+        sets,
+        patch,
+        planes=settings.planes,
+        foreground=settings.labels.foreground,
+        background=settings.background,
+        augment=settings.augment,
+        jitter=settings.labels.jitter,
+        seed=seed,
+        stream=stream,
+    )
+
+
+def _batches(data: PatchSets, count: int) -> Iterator[Item]:
+    return ({name: part[None] for name, part in item.items()} for item in data.covering(count))
+
+
+def _sets(
+    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], intensity: Mapping[str, Intensity]
+) -> list[Aligned]:
+    """Return the volumes that lie on each other, one set for each volume of the leading domain."""
+    lead = needs[0].name
+    for need in needs[1:]:
+        if len(volumes[need.name]) != len(volumes[lead]):
+            raise BadInput(
+                f"{len(volumes[lead])} {lead} volumes and {len(volumes[need.name])} {need.name} volumes: "
+                "give one for each, in the same order"
+            )
+    return [
+        Aligned(needs, {need.name: volumes[need.name][i] for need in needs}, intensity)
+        for i in range(len(volumes[lead]))
+    ]
+
+
+def _unlearnt(context: tuple[Shape, Shape], jitter: Jitter) -> Shape:
+    """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
+
+    Losses look where the whole context was seen, so that both leave out what lies within the reach of their ends; less
+    in a patch to learn from that shows things larger.
+    """
+    return tuple(min(ends) + int(min(ends) * exp(-jitter.zoom)) for ends in zip(*context, strict=True))
+
+
+def _spread(settings: DataSettings, sizes: Shape, *, whole: int) -> Shape:
+    """Return sizes along a patch's axes as Z, Y, X; `whole` across planes, the extreme where planes differ."""
+    if len(sizes) == 3:
+        return sizes
+    shapes = []
+    for name in settings.planes:
+        shape = list(sizes)
+        shape.insert("zyx".index(name), whole)
+        shapes.append(shape)
+    extreme = max if whole else min
+    return tuple(extreme(column) for column in zip(*shapes, strict=True))

@@ -1,0 +1,50 @@
+"""What a person may decide about the patches a training draws."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vol2vol.sampling.jitter import Jitter
+
+
+class LabelSettings(BaseModel):
+    """Which patches are drawn from images with masks, and which part of the volumes is kept for judging."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    foreground: float = Field(default=0.02, ge=0, lt=1)
+    """Minimum fraction of mask voxels in a patch, for tasks that have masks."""
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    """Share of every volume, at the end of its longest axis, that training never sees, for tasks that judge their
+    checkpoints."""
+    held_out_patches: int = Field(default=16, ge=1)
+    """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
+    jitter: Jitter = Jitter()
+    """Random changes of a patch's intensities."""
+
+
+class DataSettings(BaseModel):
+    """Which patches are drawn, and how stored values become the network's range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    patch: int | tuple[int, int] | tuple[int, int, int] = 190
+    """Voxels per axis of a patch: one number, or one per axis (Z, Y, X)."""
+    planes: tuple[Literal["z", "y", "x"], ...] = ("z",)
+    """For 2D networks: the axes across which planes are drawn; more than z needs isotropic voxels."""
+    background: float = Field(5.0, ge=0, lt=100)
+    """Patches below this percentile of variance over the whole data set are drawn again."""
+    augment: bool = True
+    """Flip patches, and turn them by right angles in planes whose voxels are isotropic."""
+    intensity: Literal["percentile", "meanstd", "minmax", "fixed"] = "percentile"
+    """How the stored values of each domain are mapped to the network's range, over the whole volume."""
+    low: float | None = None
+    """With intensity fixed: the stored value that becomes the lower end."""
+    high: float | None = None
+    """With intensity fixed: the stored value that becomes the upper end."""
+    calibration: int = Field(64, ge=1)
+    """Patches, spread over the whole input volume, from which the statistics of normalisation are taken."""
+    labels: LabelSettings = LabelSettings()
+    """For tasks that compare the output with another domain at the same place."""
