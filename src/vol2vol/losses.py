@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import exp
 from typing import Literal, get_args
 
@@ -86,6 +86,21 @@ OVERLAP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dice": dice, "bce": b
 """What a segmenter may be told to minimise."""
 
 
+def pearson(p: Tensor, t: Tensor) -> Tensor:
+    """Return 1 minus Pearson's correlation of two tensors (B, C, *space), over space, averaged over batch and channel.
+
+    A constant patch correlates with nothing: it counts 1.
+    """
+    p, t = (x.float().flatten(2) - x.float().flatten(2).mean(2, keepdim=True) for x in (p, t))
+    scale = (p.square().sum(2) * t.square().sum(2)).sqrt()
+    return (1 - (p * t).sum(2) / scale.clamp_min(EMPTY)).mean()
+
+
+def smooth_l1(p: Tensor, t: Tensor) -> Tensor:
+    """Return the mean Huber loss of two tensors of one shape: squared below a difference of 0.1, linear above."""
+    return functional.smooth_l1_loss(p.float(), t.float(), beta=0.1)
+
+
 def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
     """Return the mean structural similarity of two tensors (B, C, *space), 1 for equal ones (Wang et al. 2004, eq. 13).
 
@@ -138,3 +153,21 @@ def _check(x: Tensor, y: Tensor, data_range: float) -> None:
         )
     if not data_range > 0:
         raise BadInput(f"data_range is {data_range}: it must be positive, 2 for values from -1 to 1")
+
+
+Paired = Literal["l1", "l2", "smooth-l1", "ssim", "pearson"]
+
+
+def paired(output: Tensor, truth: Tensor, weights: Mapping[Paired, float], *, data_range: float) -> dict[str, Tensor]:
+    """Return every weighted term between a network's output and the truth, tensors (B, C, *space) of one shape.
+
+    Each is 0 where they are equal; their sum is what supervised tasks minimise.
+    """
+    terms: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "l1": l1,
+        "l2": mse,
+        "smooth-l1": smooth_l1,
+        "ssim": lambda x, y: 1 - ssim(x, y, data_range=data_range),
+        "pearson": pearson,
+    }
+    return {name: weight * terms[name](output, truth) for name, weight in weights.items()}
