@@ -1,0 +1,61 @@
+"""Supervised image to image: one network learns to make what other images show at the same place.
+
+Label-free fluorescence, restoration from pairs, one channel from others: whatever is measured twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from vol2vol import losses
+from vol2vol.geometry import Shape
+from vol2vol.tasks.base import Batch, NetworkSettings, Turn, detached
+from vol2vol.tasks.paired import RANGE, Paired, PairedSettings
+
+
+class RegressSettings(PairedSettings):
+    """What a regression is made of and what it minimises."""
+
+    name: Literal["regress"] = "regress"
+    """The task."""
+    network: NetworkSettings = NetworkSettings(name="unet")
+    """The network; its output is in the range -1 to 1."""
+    loss: Mapping[losses.Paired, float] = Field(default={"l1": 1.0}, min_length=1)
+    """Weights of the terms whose sum training minimises: l1, l2, smooth-l1, ssim (1 - structural similarity), pearson
+    (1 - correlation)."""
+
+    @property
+    def predicts(self) -> NetworkSettings:
+        """The network that predicts."""
+        return self.network
+
+
+class Regress(Paired):
+    """One network against the images it should make; `seed` decides initial weights."""
+
+    Settings = RegressSettings
+
+    def __init__(
+        self, settings: RegressSettings, *, dims: int = 2, channels: Mapping[str, int] | None = None, seed: int = 0
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(settings, settings.network, dims, channels)
+        self.loss = settings.loss
+        self.players: Mapping[str, nn.Module] = {"generator": self.generator}
+
+    def turns(self, batch: Batch) -> Iterator[Turn]:
+        """Yield the only turn."""
+        _, output, truth = self.compared(self.generator, batch)
+        terms = losses.paired(output, truth, self.loss, data_range=RANGE)
+        loss = torch.stack(list(terms.values())).sum()
+        yield Turn("generator", loss, {"generator": loss.detach(), **detached(terms)})
+
+    def check(self, patch: Shape) -> None:
+        """Raise `BadInput`, naming the nearest patch that works, unless all losses have voxels to look at."""
+        self.check_patch(patch, self.loss)
