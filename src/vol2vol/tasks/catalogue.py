@@ -12,12 +12,13 @@ from torch import nn
 
 from vol2vol.tasks.base import Task, TaskSettings
 from vol2vol.tasks.cyclegan import CycleGAN
+from vol2vol.tasks.denoise import Denoise
 from vol2vol.tasks.pix2pix import Pix2Pix
 from vol2vol.tasks.regress import Regress
 from vol2vol.tasks.segment import Segment
 
 log = logging.getLogger(__name__)
-OWN = (CycleGAN, Pix2Pix, Regress, Segment)
+OWN = (CycleGAN, Denoise, Pix2Pix, Regress, Segment)
 GROUP = "vol2vol.tasks"
 """Entry points by which another package offers tasks."""
 
