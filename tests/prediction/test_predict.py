@@ -19,8 +19,9 @@ from vol2vol.intensity import fixed
 from vol2vol.prediction import PredictSettings, dry_run, predict
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import gather
-from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.job import Job
 from vol2vol.prediction.planner import make_layout
+from vol2vol.prediction.request import Request
 from vol2vol.volumes import open_volume
 
 

@@ -37,7 +37,7 @@ def _adapt(
         direction: which of the model's networks reads the volume.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         patches: number of patches, spread over the volume, that are measured.
-        intensity: also re-measure the intensity normalisation.
+        intensity: also re-measure the intensity normalisation, for volumes whose grey values have another range.
         about: metadata missing from the volume files.
         overwrite: replace a model that exists.
         json: print the result as JSON.

@@ -4,7 +4,23 @@ Never measured per tile, which would be a seam.
 """
 
 from vol2vol.intensity.affine import METHODS, Intensity, Method, SideBySide, fixed
-from vol2vol.intensity.measuring import Histogram, histograms, measure
+from vol2vol.intensity.comparing import Likeness, apart, likeness, sample
+from vol2vol.intensity.measuring import Histogram, histograms, measure, measure_like
 from vol2vol.intensity.streaming import Readable
 
-__all__ = ["METHODS", "Histogram", "Intensity", "Method", "Readable", "SideBySide", "fixed", "histograms", "measure"]
+__all__ = [
+    "METHODS",
+    "Histogram",
+    "Intensity",
+    "Likeness",
+    "Method",
+    "Readable",
+    "SideBySide",
+    "apart",
+    "fixed",
+    "histograms",
+    "likeness",
+    "measure",
+    "measure_like",
+    "sample",
+]

@@ -56,6 +56,17 @@ def measure(
     return Intensity(low=tuple(map(float, low)), high=tuple(map(float, high)), network=network, **measured)
 
 
+def measure_like(trained: Intensity, volumes: Sequence[Readable], *, cure: str = "call fixed(low, high)") -> Intensity:
+    """Measure the map of other volumes as a trained one was; by percentiles where that was fixed."""
+    setting: dict[str, Any] = {}
+    if trained.method == "percentile":
+        setting["percentiles"] = trained.setting or (0.1, 99.9)
+    elif trained.method == "meanstd":
+        setting["deviations"] = trained.setting[0]
+    method = "percentile" if trained.method == "fixed" else trained.method
+    return measure(volumes, method, network=trained.network, cure=cure, **setting)
+
+
 @dataclass(frozen=True)
 class Histogram:
     """How often each value occurs in one channel of a domain's volumes, with exact moments."""

@@ -6,9 +6,10 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages for tensors; r
 
 from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
-from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
 from vol2vol.prediction.planner import make_layout
+from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.verb import Prediction, predict
 

@@ -12,8 +12,10 @@ import numpy as np
 from vol2vol.checkpoints import checkpoint_name
 from vol2vol.geometry import Shape
 from vol2vol.nets import flops
-from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.volumes import Stated
@@ -42,6 +44,7 @@ def dry_run(
     """
     settings = settings or PredictSettings()
     job = Job.open(Request.of(model, input, settings, which, **stated))
+    check_intensities(job)
     said = _expected(job)
     if settings.executor == "slurm":
         said["script"] = submission(job, address(output), said["blocks"]).text

@@ -7,69 +7,37 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 
 import vol2vol
 from vol2vol.bundles import Bundle, load_bundle
-from vol2vol.checkpoints import checkpoint_name, find_bundle
+from vol2vol.checkpoints import checkpoint_name
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
+from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.planner import make_layout
-from vol2vol.prediction.reading import check_types, reader
+from vol2vol.prediction.reading import check_channels, check_types, reader
 from vol2vol.prediction.records import read_plan
+from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
-from vol2vol.volumes import Stated, Volume, open_finished
-from vol2vol.volumes.addresses import absolute
+from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
 
 log = logging.getLogger(__name__)
-_NOT_BYTES = ("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch")
-"""Settings that change how fast and where, not what is written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be predicted, as plain data: with it any process can open the same job."""
-
-    model: str
-    """Folder of the bundle."""
-    input: str
-    settings: PredictSettings
-    stated: Stated = field(default_factory=Stated)
-    """What the input's file does not say."""
-
-    @classmethod
-    def of(
-        cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **stated: Unpack[Stated]
-    ) -> Request:
-        """Find the bundle, and make local paths absolute so that other processes find them."""
-        bundle = str(find_bundle(model, which).absolute())
-        return cls(model=bundle, input=absolute(input), settings=settings, stated=stated)
-
-    def choosing(self, record: Mapping[str, Any]) -> Request:
-        """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
-        given: Any = {key: value for key, value in self.stated.items() if value is not None}
-        return replace(self, stated={**(record.get("chosen") or {}), **given})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        size = self.stated.get("voxel_size")
-        stated = {**self.stated, "voxel_size": None if size is None else [float(value) for value in size]}
-        return {**vars(self), "settings": self.settings.model_dump(), "stated": stated}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Request:
-        """Read what `to_dict` wrote."""
-        return cls(**{**data, "settings": PredictSettings(**data["settings"])})
+_NOT_BYTES = (
+    *("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch"),
+    *("any_intensity", "intensity_from"),
+)
+"""Settings that change how fast and where, not what is written; what was measured is recorded itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +57,28 @@ class Job:
     """The layout of smaller tiles that did fit, once the memory has run out."""
 
     @classmethod
-    def open(cls, request: Request, layout: Layout | None = None, *, device: str | None = None) -> Job:
-        """Open the input, load the model, construct its predicting variant and, unless given, choose a layout."""
+    def open(
+        cls,
+        request: Request,
+        layout: Layout | None = None,
+        *,
+        device: str | None = None,
+        before: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Open the input, load the model, construct its predicting variant and, unless given, choose a layout.
+
+        `before` is the record of an earlier start, whose measured intensities are taken over where they still hold.
+        """
         settings = request.settings
         source = open_finished(request.input, **request.stated)
         check_types(source, settings)
         fingerprint = source.fingerprint()
         bundle = load_bundle(request.model)
-        _check_channels(bundle, source, settings.direction)
+        check_channels(source, bundle.width(bundle.translation(settings.direction).reads))
+        if request.measured is None and settings.intensity_from is not None:
+            request = replace(request, measured=measured_map(request, bundle, before or {}))
+        if request.measured is not None:
+            bundle = with_map(bundle, settings.direction, request.measured)
         network = predicting(bundle.network(settings.direction), settings)
         full_precision()
         engine = Engine.of(network, find_device(device or settings.device), DTYPES[settings.precision])
@@ -126,7 +108,8 @@ class Job:
     def continued(cls, request: Request, plan: dict[str, Any], output: str, *, device: str | None = None) -> Job:
         """Open the job of a ledger's plan; raise `Mismatch` unless the request means the same prediction."""
         Ledger.of(output).refuse_spoiled()
-        job = cls.open(request.choosing(plan), Layout.from_dict(plan["layout"]), device=device)
+        layout = Layout.from_dict(plan["layout"])
+        job = cls.open(request.choosing(plan), layout, device=device, before=plan)
         refuse_other(plan, job.record(), output)
         if job.layout.spatial != job.source.spatial:
             raise Mismatch(f"{output} is planned for another shape than {job.source.path} has: give --overwrite")
@@ -262,6 +245,7 @@ class Job:
             **({"chosen": dict(self.source.chosen)} if self.source.chosen else {}),
             "input": self.fingerprint,
             "model": self.bundle.hash,
+            "intensity_from": self.request.measured,
             "settings": self.settings.model_dump(exclude=set(_NOT_BYTES)),
         }
 
@@ -289,11 +273,3 @@ def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["
     if source.spatial[0] == 1 and wanted != "slices":
         raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {wanted} needs a volume")
     return wanted
-
-
-def _check_channels(bundle: Bundle, source: Volume, direction: str) -> None:
-    needed = bundle.width(bundle.translation(direction).reads)
-    if source.channels != needed:
-        raise BadInput(
-            f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"
-        )

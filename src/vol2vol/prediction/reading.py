@@ -24,6 +24,14 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
         raise BadInput(f"{source.path} holds {dtype}, in which no output is written: give --dtype uint16 or another")
 
 
+def check_channels(source: Volume, needed: int) -> None:
+    """Raise `BadInput` unless a volume has as many channels as the model reads."""
+    if source.channels != needed:
+        raise BadInput(
+            f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"
+        )
+
+
 def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
     """Return what reads a box of a volume into the network's range, mirrored outside the volume.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
 
 from vol2vol.errors import BadInput, Mismatch, one_line
+from vol2vol.intensity import Intensity
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.schemas import checked
@@ -22,6 +23,25 @@ class _Stated(BaseModel):
     time: NonNegativeInt | None = None
 
 
+class _Measured(BaseModel):
+    """Intensities that were measured for a prediction."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    fingerprint: str
+    map: dict[str, Any]
+
+    @field_validator("map")
+    @classmethod
+    def _is_a_map(cls, data: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Intensity.from_dict(data)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        return data
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +49,7 @@ class _Request(BaseModel):
     input: str
     settings: PredictSettings
     stated: _Stated
+    measured: _Measured | None = None
 
 
 class _Record(BaseModel):
@@ -42,6 +63,7 @@ class _Record(BaseModel):
     settings: PredictSettings
     layout: dict[str, Any]
     chosen: _Stated | None = None
+    intensity_from: _Measured | None = None
 
 
 class _Plan(_Record):

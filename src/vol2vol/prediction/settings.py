@@ -57,6 +57,11 @@ class PredictSettings(BaseModel):
     """Write the network's own float32 output instead of stored intensities."""
     dtype: Literal["source", "uint8", "uint16", "int16", "float32"] = "source"
     """Type of the output; values are rounded and clipped, never wrapped."""
+    intensity_from: str | None = None
+    """Map the stored values of this volume, usually the input itself, to the network's range, instead of those of the
+    training; the whole of it is measured."""
+    any_intensity: bool = False
+    """Predict even where the input's intensities do not fit those of the training."""
     executor: Literal["local", "dask", "slurm"] = "local"
     """local: processes of this machine; dask: workers of Dask; slurm: submit a job array and return."""
     workers: int = Field(default=1, ge=1)

@@ -14,9 +14,11 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.locks import writing
 from vol2vol.prediction.finishing import create, finish
-from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.records import check_record, read_plan
+from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact
@@ -136,16 +138,17 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
         check_record(made, output)
-        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]))
+        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made)
         refuse_other(made, job.record(), output)
         ledger.remove()
         log.info("%s is complete: nothing to do", output)
         return "complete", job
     job = Job.open(request)
+    check_intensities(job)
     if not overwrite:
         make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
     create(job, output, overwrite=overwrite)
-    plan = {**job.record(), "request": request.to_dict(), "layout": job.layout.to_dict()}
+    plan = {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
     return "new", replace(job, begun=ledger.begin(plan))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf, prod
 from pathlib import Path
@@ -15,9 +15,10 @@ import numpy as np
 
 from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box
-from vol2vol.prediction.job import Job, Request
+from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.records import check_record, read_plan
+from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
@@ -116,6 +117,7 @@ def _reopened(
         )
     settings = PredictSettings(**{**said["settings"], "device": device})
     request = Request.of(model, input, settings, which, **stated).choosing(said)
+    request = replace(request, measured=said.get("intensity_from"))
     job = Job.open(request, Layout.from_dict(said["layout"]))
     now = job.record()
     if said["version"] != now["version"]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vol2vol import nets
 from vol2vol.bundles import Bundle, already_made, load_bundle, request_of, save_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
-from vol2vol.intensity import Intensity, measure
+from vol2vol.intensity import Intensity, measure_like
 from vol2vol.locks import writing
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
 from vol2vol.sampling import Patches
@@ -39,8 +39,10 @@ def adapt_statistics(
     """Measure a model's normalisation anew on volumes of another domain and return the new bundle.
 
     Weights stay as they are; so does the other direction. Statistics are exact over `patches` patches spread over all
-    volumes. `intensity` also measures how stored values enter the network, by the method of training. Raises `BadInput`
-    for networks without stored statistics and volumes that do not fit the model. Long because it explains every option.
+    volumes. `intensity` also measures how stored values enter the network, by the method of training, by
+    percentiles where its range was fixed; a network without stored statistics then only gets the new range. Raises
+    `BadInput` for networks without stored statistics and volumes that do not fit the model.
+    Long because it explains every option.
     """
     if patches < 1:
         raise BadInput(f"{patches} patches measure nothing: give --patches 1 or more")
@@ -58,15 +60,19 @@ def adapt_statistics(
     with writing(out):
         if (there := already_made(out, request, overwrite=overwrite)) is not None:
             return there
-        values = _measured(bundle.intensity[domain], opened) if intensity else bundle.intensity[domain]
-        network = nets.remeasurable(translation.network)
-        nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
+        values = bundle.intensity[domain]
+        if intensity:
+            values = measure_like(values, opened, cure="leave out --intensity")
+        network = _remeasurable(translation.network, needed=not intensity)
         statistics = {name: part.get("statistics", "") for name, part in bundle.meta["translations"].items()}
-        statistics[direction] = f"exact, over up to {patches} patches of {', '.join(fact['name'] for fact in facts)}"
+        if network is not None:
+            nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
+            names = ", ".join(fact["name"] for fact in facts)
+            statistics[direction] = f"exact, over up to {patches} patches of {names}"
         adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
         return save_bundle(
             out,
-            {**bundle.translations, direction: replace(translation, network=network.eval())},
+            {**bundle.translations, direction: replace(translation, network=(network or translation.network).eval())},
             {**bundle.intensity, domain: values},
             channels=bundle.channels,
             statistics=statistics,
@@ -75,16 +81,14 @@ def adapt_statistics(
         )
 
 
-def _measured(trained: Intensity, volumes: list[Volume]) -> Intensity:
-    """Return the map of these volumes, found as the trained one was."""
-    if trained.method == "fixed":
-        return trained
-    setting: dict[str, Any] = {}
-    if trained.method == "percentile":
-        setting["percentiles"] = trained.setting
-    elif trained.method == "meanstd":
-        setting["deviations"] = trained.setting[0]
-    return measure(volumes, trained.method, network=trained.network, cure="leave out --intensity", **setting)
+def _remeasurable(network: nn.Module, *, needed: bool) -> nn.Module | None:
+    """Return the network ready for new statistics, None where it stores none; raise `BadInput` if they are needed."""
+    try:
+        return nets.remeasurable(network)
+    except BadInput:
+        if needed:
+            raise
+        return None
 
 
 def _spread(

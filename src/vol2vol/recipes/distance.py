@@ -19,7 +19,7 @@ from vol2vol.metrics.realism import Scale, distance_interval, extrapolated, scal
 from vol2vol.metrics.resampled import Distance
 from vol2vol.metrics.rulers import load_encoder, save_encoder
 from vol2vol.metrics.weights import load_inception
-from vol2vol.recipes.evaluate import plain
+from vol2vol.recipes.evaluate import plain, warn_of_ranges
 from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
 
@@ -84,6 +84,7 @@ def evaluate_distance(
     are None where a volume holds fewer than four cubes, see `interval_over_cubes`; `resamples` 0 leaves them out.
     Raises `BadInput` where volumes hold too few patches.
     """
+    warn_of_ranges(output, target)
     volumes = (source, output, target)
     before, after, real = (extract(one, by.network, by.grey, cutting, name=by.name) for one in volumes)
     result: dict[str, Any] = {

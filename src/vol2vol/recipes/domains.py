@@ -8,16 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
+
 from vol2vol.errors import BadInput
-from vol2vol.intensity import Intensity, fixed, measure
+from vol2vol.intensity import Intensity, apart, fixed, likeness, measure, sample
 from vol2vol.protocol import Need
 from vol2vol.sampling import DataSettings
 from vol2vol.sampling.aligned import AS_IT_IS
 from vol2vol.volumes import Stated, Volume
+from vol2vol.volumes.axes import convert
 from vol2vol.volumes.opening import open_member, refuse_idle_time
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
+SAMPLED = 96
+"""Boxes of voxels that are sampled to compare the intensities of a domain's volumes, shared by all of them."""
+SAME_SIZE = 0.02
+"""Relative difference of voxel sizes up to which volumes are of one scale."""
 
 
 def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
@@ -66,12 +73,40 @@ def intensity_for(need: Need, data: DataSettings, volumes: list[Volume]) -> Inte
     return intensity_of(data, volumes) if need.kind == "image" else AS_IT_IS
 
 
+def warn_of_differences(domain: str, volumes: list[Volume], *, image: bool = True) -> None:
+    """Warn where volumes of one domain differ from the first in voxel size or, of images, in intensity.
+
+    One map of intensities and one network serve them all. Compares samples, some voxels of each volume.
+    """
+    first, boxes = volumes[0], max(1, SAMPLED // len(volumes))
+    for volume in volumes[1:]:
+        sizes = [[convert(n, v.unit, first.unit) for n in v.voxel_size] for v in (first, volume)]
+        if not np.allclose(sizes[0], sizes[1], rtol=SAME_SIZE, atol=0):
+            said = [f"({', '.join(f'{n:g}' for n in size)})" for size in sizes]
+            log.warning(
+                "%s volumes differ in voxel size: %s has %s, %s has %s %s; vol2vol prepare --resample makes them alike",
+                *(domain, first.path, said[0], volume.path, said[1], first.unit),
+            )
+        if image and (words := apart(first, volume, boxes=boxes)):
+            log.warning("%s volumes differ in intensity, but share one map: %s", domain, words)
+
+
+def warn_of_range(volumes: list[Volume], intensity: Intensity) -> None:
+    """Warn of volumes whose intensities do not fit a map that was not measured on them."""
+    for volume in volumes:
+        found = likeness(sample(volume, boxes=max(1, SAMPLED // len(volumes))), intensity)
+        if found is not None and not found.fits:
+            log.warning("%s does not fit its map of intensities: %s", volume.path, found.words)
+
+
 def intensity_of(data: DataSettings, volumes: list[Volume]) -> Intensity:
     """Return how the stored values of a domain become the network's range."""
     if data.intensity == "fixed":
         if data.low is None or data.high is None:
             raise BadInput("data.intensity fixed needs data.low and data.high: give both")
-        return fixed(data.low, data.high)
+        chosen = fixed(data.low, data.high)
+        warn_of_range(volumes, chosen)
+        return chosen
     log.info("measuring the intensities of %d voxels", sum(_voxels(volume) for volume in volumes))
     cure = "give the range yourself, data.intensity=fixed data.low=LOW data.high=HIGH"
     return measure(volumes, data.intensity, cure=cure)
@@ -86,4 +121,5 @@ def volume_facts(volume: Volume) -> dict[str, Any]:
     """Return what a model should remember of a volume it was trained on; no folders, they are nobody's business."""
     name = re.split(r"[/\\]", str(volume.path))[-1]
     size = [float(n) for n in volume.voxel_size]
-    return {"name": name, "shape": list(volume.shape), "voxel_size": size, "unit": volume.unit}
+    about = {"name": name, "shape": list(volume.shape), "dtype": str(volume.dtype)}
+    return {**about, "voxel_size": size, "unit": volume.unit}

@@ -5,6 +5,7 @@ NaN and infinities become None, so that every result can be written as JSON.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
+from vol2vol.intensity import apart
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.fidelity import span, to_source, to_truth
 from vol2vol.metrics.instances import Contingency, shared_objects, tenth_of_median
@@ -23,6 +25,7 @@ from vol2vol.metrics.watershed import Parting
 from vol2vol.recipes.seams import seam_planes
 from vol2vol.volumes import Volume
 
+log = logging.getLogger(__name__)
 NEAR = 8
 """Voxels on either side of a seam that count as near it."""
 
@@ -49,9 +52,16 @@ def evaluate_fidelity(
     alike(output, truth)
     if data_range is not None and not 0 < data_range < math.inf:
         raise BadInput(f"--data-range {data_range:g} must be a number above 0, such as 4095 for 12 bits")
+    warn_of_ranges(output, truth)
     used, origin = (span(truth), "maximum minus minimum of the truth") if data_range is None else (data_range, "given")
     scores = to_truth(output, truth, data_range=used, block=block)
     return {"data range": used, "data range from": origin} | {name: measured(one) for name, one in scores.items()}
+
+
+def warn_of_ranges(output: Volume, reference: Volume) -> None:
+    """Warn where two volumes whose grey values are compared as they are stored have other ranges."""
+    if words := apart(output, reference):
+        log.warning("%s: differences of stored values measure this above all; vol2vol prepare --range rescales", words)
 
 
 def evaluate_structure(source: Volume, output: Volume, *, block: Shape | None = None) -> dict[str, Any]:

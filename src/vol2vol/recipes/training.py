@@ -16,7 +16,15 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import aligned, check_domains
-from vol2vol.recipes.domains import Paths, channels_of, intensity_for, open_domains, volume_facts
+from vol2vol.recipes.domains import (
+    Paths,
+    channels_of,
+    intensity_for,
+    open_domains,
+    volume_facts,
+    warn_of_differences,
+    warn_of_range,
+)
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import PatchSets, dataset
@@ -118,6 +126,10 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]]) -> Prepared:
         name: _calibration(patches, translation.reads, settings.data.calibration)
         for name, translation in task.translations().items()
     }
+    for need in needs:
+        warn_of_differences(need.name, volumes[need.name], image=need.kind == "image")
+        if need.name in models:
+            warn_of_range(volumes[need.name], intensity[need.name])
     return Prepared(task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out)
 
 

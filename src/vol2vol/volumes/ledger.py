@@ -163,6 +163,7 @@ def block_name(box: Box, level: int = 0) -> str:
 def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> None:
     """Raise `Mismatch`, naming what differs, unless a second start means the same as the first."""
     words = {"input": "another input (or it has changed)", "model": "another model (or it has changed)"}
+    words["intensity_from"] = "another volume to measure the intensities on (or it has changed)"
     for key, value in now.items():
         was = before.get(key)
         if was != value:

@@ -255,7 +255,7 @@ class Study(Settings):
 
     def settings(self, *changes: Mapping[str, Any]) -> PredictSettings:
         """Return how something is predicted: the study's settings with changes."""
-        data = {"pyramid": False, **self.predict}
+        data = {"pyramid": False, "any_intensity": True, **self.predict}
         for change in changes:
             data |= change
         if data.get("executor") == "slurm":

@@ -1,0 +1,150 @@
+"""Whether intensities fit those that a map was measured on, by a sample: few voxels, always the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+from vol2vol.geometry import Box, Shape
+from vol2vol.intensity.affine import Intensity
+from vol2vol.intensity.streaming import Readable
+
+BOXES = 24
+"""Boxes of a sample, spread over the volume."""
+BOX_VOXELS = 1 << 16
+"""Voxels of a box, about; they lie in one chunk where it holds as many."""
+DECODED = 1 << 26
+"""Voxels of chunks that a sample may decode, about; it has fewer boxes where chunks are large."""
+SPREAD = 1.32471795724474602596
+"""The plastic number: multiples of its powers fall evenly into a volume (Roberts 2018)."""
+FEW, MOST = 0.01, 0.5
+"""Share of the voxels outside the trained range from which intensities are unlike, and from which they do not fit."""
+NARROW, VANISHING = 0.1, 0.01
+"""Share of the trained span below which the input's span is unlike, and below which it does not fit."""
+MARGIN = 0.5
+"""Widths of the trained range, on either side, that still count as inside: stains and exposures differ."""
+LEVELS = 16
+"""Different values that a sample must hold to be more than an empty piece of background, which may be flat."""
+
+
+def sample(volume: Readable, region: Box | None = None, *, boxes: int = BOXES) -> np.ndarray:
+    """Return finite voxels (C, n) of boxes spread over a region, by default the whole volume; equal calls are equal.
+
+    Reads at most about `boxes * BOX_VOXELS` voxels, and at least one box.
+    """
+    region = region or Box.of(volume.spatial)
+    shape = _shape(region.shape, volume.chunks)
+    boxes = max(1, min(boxes, DECODED // max(1, prod(volume.chunks)), ceil(region.size / prod(shape))))
+    starts = dict.fromkeys(_start(region, volume.chunks, shape, index) for index in range(boxes))
+    parts = [volume.read(Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))) for start in starts]
+    values = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    return values[:, np.isfinite(values).all(axis=0)] if values.dtype.kind == "f" else values
+
+
+def _shape(spatial: Shape, chunks: Shape) -> Shape:
+    """Return the shape of a box: of a chunk, brought to about `BOX_VOXELS`."""
+    shape = [min(n, max(1, chunk)) for n, chunk in zip(spatial, chunks, strict=True)]
+    while prod(shape) > BOX_VOXELS:
+        axis = int(np.argmax(shape))
+        shape[axis] = ceil(shape[axis] / 2)
+    while prod(shape) < BOX_VOXELS // 2 and (free := [a for a in range(3) if shape[a] < spatial[a]]):
+        axis = min(free, key=lambda a: shape[a])
+        shape[axis] = min(spatial[axis], 2 * shape[axis])
+    return tuple(shape)
+
+
+def _start(region: Box, chunks: Shape, shape: Shape, index: int) -> Shape:
+    """Return where a box starts, inside the region, cutting through as few chunks as possible."""
+    starts = []
+    for axis, (low, high, chunk, n) in enumerate(zip(region.start, region.stop, chunks, shape, strict=True)):
+        room = high - n - low
+        at = low + int(((index + 0.5) * SPREAD ** -(axis + 1)) % 1 * (room + 1))
+        first = at // max(1, chunk) * max(1, chunk)
+        inside = min(at, first + chunk - n) if n <= chunk else first
+        starts.append(inside if low <= inside else at)
+    return tuple(starts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How a channel's intensities lie to the range that a model was trained on."""
+
+    low: float
+    """0.01 and 99.99 percentile of the sample, in stored values."""
+    high: float
+    trained: tuple[float, float]
+    """What the map sends to the ends of the network's range, in stored values."""
+    outside: float
+    """Share of the voxels beyond `MARGIN`, not counting 0 and the most frequent value: borders are often blank."""
+    share: float
+    """How much of that range the sample spans; 1 for constant samples, which have no span."""
+    levels: int
+    """Different values in the sample."""
+
+    @property
+    def fits(self) -> bool:
+        """Say whether most voxels lie near the trained range, and structure fills more than a vanishing part of it."""
+        return self.outside <= MOST and (self.share >= VANISHING or self.levels <= LEVELS)
+
+    @property
+    def unlike(self) -> bool:
+        """Say whether more than some voxels lie outside the trained range, or all of them in a small part of it."""
+        return self.outside > FEW or self.share < NARROW
+
+    @property
+    def words(self) -> str:
+        """What is unlike, in words, with numbers."""
+        low, high = self.trained
+        if self.outside > FEW:
+            return f"{100 * self.outside:.3g} % of the voxels lie far outside the range of {low:g} to {high:g}"
+        taken = f"{100 * self.share:.2g} % of the range of {low:g} to {high:g}"
+        return f"the values, {self.low:g} to {self.high:g}, take only {taken}"
+
+
+def likeness(values: np.ndarray, trained: Intensity) -> Likeness | None:
+    """Compare a sample (C, n) with what a map was measured on; return the worst channel, None of an empty sample."""
+    if not values.size:
+        return None
+    found = [_channel(channel, trained, index) for index, channel in enumerate(values)]
+    return max(found, key=lambda one: (not one.fits, one.unlike, one.outside, -one.share))
+
+
+def _channel(values: np.ndarray, trained: Intensity, index: int) -> Likeness:
+    """Compare one channel's sample (n,)."""
+    low, high = (ends[index if len(ends) > 1 else 0] for ends in (trained.low, trained.high))
+    room = MARGIN * (high - low)
+    first, last = np.percentile(values, [0.01, 99.99])
+    numbers, counts = np.unique(values, return_counts=True)
+    counted = np.where((numbers == 0) | (np.arange(len(numbers)) == counts.argmax()), 0, counts)
+    beyond = int(counted[(numbers < low - room) | (numbers > high + room)].sum())
+    return Likeness(
+        low=float(first),
+        high=float(last),
+        trained=(float(low), float(high)),
+        outside=beyond / max(1, int(counted.sum())),
+        share=float(np.ptp(np.clip([first, last], low, high))) / (high - low) if len(numbers) > 1 else 1.0,
+        levels=len(numbers),
+    )
+
+
+def of_sample(values: np.ndarray) -> Intensity | None:
+    """Return the map by percentiles of a sample (C, n); None where a channel is constant."""
+    if not values.size:
+        return None
+    low, high = np.percentile(values, [0.1, 99.9], axis=1)
+    if not (low < high).all():
+        return None
+    return Intensity(low=tuple(low.tolist()), high=tuple(high.tolist()), method="percentile")
+
+
+def apart(first: Readable, second: Readable, *, boxes: int = BOXES) -> str:
+    """Say in words how the intensities of two volumes do not fit each other, empty where they do."""
+    samples = [sample(volume, boxes=boxes) for volume in (first, second)]
+    maps = [of_sample(values) for values in samples]
+    for one, other, values, trained in ((second, first, samples[1], maps[0]), (first, second, samples[0], maps[1])):
+        found = None if trained is None else likeness(values, trained)
+        if found is not None and not found.fits:
+            return f"{one.path} does not fit {other.path}: {found.words}"
+    return ""

@@ -1,0 +1,86 @@
+"""Whether an input's intensities fit those that its model was trained on, and how another range is measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vol2vol.bundles import Bundle
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity, Likeness, likeness, measure_like, sample
+from vol2vol.intensity.comparing import FEW
+from vol2vol.volumes import open_finished
+
+if TYPE_CHECKING:
+    from vol2vol.prediction.job import Job
+from vol2vol.prediction.request import Request
+
+log = logging.getLogger(__name__)
+
+
+def measured_map(request: Request, bundle: Bundle, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the intensity map of the volume that a request names for it, with the volume's name and fingerprint.
+
+    Taken over from the record of an earlier start that measured the same volume. Raises `BadInput` where its channels
+    do not fit the model, it is constant, or the model reads stored values as they are.
+    """
+    (domain, *others) = bundle.translation(request.settings.direction).reads
+    if others or not bundle.intensity[domain].clip:
+        what = "several domains at once" if others else "stored values as they are"
+        raise BadInput(f"this model reads {what}: leave out --intensity-from, or prepare a model for this data")
+    volume = open_finished(str(request.settings.intensity_from), **request.stated)
+    if volume.channels != (needed := bundle.channels[domain]):
+        raise BadInput(f"--intensity-from {volume.path} has {volume.channels} channels, the model reads {needed}")
+    known, fingerprint = before.get("intensity_from"), volume.fingerprint()
+    if isinstance(known, dict) and known.get("fingerprint") == fingerprint:
+        return known
+    log.info("measuring the intensities of %s", volume.path)
+    found = measure_like(bundle.intensity[domain], [volume], cure="leave out --intensity-from")
+    return {"name": Path(volume.path).name, "fingerprint": fingerprint, "map": found.to_dict()}
+
+
+def with_map(bundle: Bundle, direction: str, measured: Mapping[str, Any]) -> Bundle:
+    """Return a bundle that reads stored values by a measured map."""
+    (domain,) = bundle.translation(direction).reads
+    return replace(bundle, intensity={**bundle.intensity, domain: Intensity.from_dict(measured["map"])})
+
+
+def check_intensities(job: Job) -> None:
+    """Compare a sample of the input, within the region of interest, with what the model was trained on.
+
+    Warns where more than a hundredth of its voxels lie outside the trained range or all of them in a tenth of it;
+    raises `BadInput` where most lie outside or they take a vanishing part of it: the output would have no structure.
+    A region that is darker than the rest is judged with the whole volume; a dark volume of the type that the model was
+    trained on is not warned of, since it may show nothing.
+    """
+    region, first = job.layout.region, 0
+    inside, whole = sample(job.source, region), None
+    for domain in job.translation.reads:
+        trained, channels = job.bundle.intensity[domain], slice(first, first + job.bundle.channels[domain])
+        first = channels.stop
+        if not trained.clip and not trained.maximum:
+            continue  # labels, which stay the numbers they are
+        found = likeness(inside[channels], trained)
+        if found is not None and found.outside <= FEW and found.unlike and region.shape != job.source.spatial:
+            whole = sample(job.source) if whole is None else whole
+            found = likeness(whole[channels], trained)
+        facts = job.bundle.meta["provenance"].get("volumes", {}).get(domain, [])
+        same_type = str(job.source.dtype) in {fact.get("dtype") for fact in facts}
+        if found is not None and found.unlike and not (same_type and found.fits and found.outside <= FEW):
+            _tell(job, found, clipped=trained.clip)
+
+
+def _tell(job: Job, found: Likeness, *, clipped: bool) -> None:
+    """Warn of intensities that are unlike, raise `BadInput` for those that do not fit, unless any are allowed."""
+    origin = "the model was trained on" if job.request.measured is None else "were measured"
+    what = f"{job.source.path} does not have the intensities that {origin}: {found.words}"
+    if found.fits or job.settings.any_intensity:
+        log.warning("%s", what)
+        return
+    cure = f"--intensity-from {job.source.path} measures its own range (vol2vol adapt --intensity keeps it in a model)"
+    if not clipped:
+        cure = "fit the baseline on volumes of this kind"
+    raise BadInput(f"{what}. Nothing was computed: {cure}; --any-intensity predicts as it is")

@@ -1,0 +1,51 @@
+"""What is to be predicted, as plain data that any process can open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from vol2vol.checkpoints import find_bundle
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.volumes import Stated
+from vol2vol.volumes.addresses import absolute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be predicted, as plain data: with it any process can open the same job."""
+
+    model: str
+    """Folder of the bundle."""
+    input: str
+    settings: PredictSettings
+    stated: Stated = field(default_factory=Stated)
+    """What the input's file does not say."""
+    measured: dict[str, Any] | None = None
+    """The intensity map measured on another volume, see `intensities.measured_map`."""
+
+    @classmethod
+    def of(
+        cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **stated: Unpack[Stated]
+    ) -> Request:
+        """Find the bundle, and make local paths absolute so that other processes find them."""
+        bundle = str(find_bundle(model, which).absolute())
+        return cls(model=bundle, input=absolute(input), settings=settings, stated=stated)
+
+    def choosing(self, record: Mapping[str, Any]) -> Request:
+        """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
+        given: Any = {key: value for key, value in self.stated.items() if value is not None}
+        return replace(self, stated={**(record.get("chosen") or {}), **given})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        size = self.stated.get("voxel_size")
+        stated = {**self.stated, "voxel_size": None if size is None else [float(value) for value in size]}
+        return {**vars(self), "settings": self.settings.model_dump(), "stated": stated}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Request:
+        """Read what `to_dict` wrote."""
+        return cls(**{**data, "settings": PredictSettings(**data["settings"])})
