@@ -238,7 +238,7 @@ def n5(location, array, attributes):
     """Write (Z, Y, X) as N5 at a folder or a bucket."""
     kvstore = {"driver": "file", "path": f"{location}/"}
     if str(location).startswith("s3://"):
-        kvstore = store._kvstore(str(location))
+        kvstore = store.kvstore(str(location))
     metadata = {
         "dimensions": array.shape[::-1],
         "blockSize": [8, 8, 8],

@@ -132,7 +132,7 @@ def _overlap(
     Args:
         prediction: probabilities (floats from 0 to 1, or uint8 or uint16 from 0 to the largest value of the type) or
             a mask, not an instance-label image.
-        mask: the truth, foreground where it is not 0.
+        mask: the truth: 0 is background, every other whole number foreground.
         choice: threshold above which a voxel is foreground.
         by: what overlap loses near seams.
         instances: objects are connected components, or components split at narrow necks (watershed), in prediction

@@ -32,7 +32,7 @@ class Flags:
     margin: Number = None
     """with --crop content, voxels of background to keep on each side."""
     binarise: bool = False
-    """make a mask, 1 where the value is not 0."""
+    """make a mask of labels or of another mask: 1 where the value is not 0."""
     ids: parse.Text = None
     """make a mask, 1 where the value is one of these, such as 3,7."""
     above: Value = None

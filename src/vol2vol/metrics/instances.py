@@ -15,6 +15,7 @@ from vol2vol.metrics.overlap import full_scale, probability
 from vol2vol.metrics.pairs import alike, blocks_of
 from vol2vol.metrics.watershed import Parting, parted
 from vol2vol.volumes import Volume
+from vol2vol.volumes.masks import foreground
 
 Labels = Callable[[Box], np.ndarray]
 """A block of a partition to int64 labels `(Z, Y, X)`, 0 is background."""
@@ -181,7 +182,7 @@ def instances_of(
 ) -> Components:
     """Find the connected components of probabilities from a threshold on, or of a mask; parted at necks if wanted.
 
-    Without a threshold the volume is a mask, foreground where it is not 0, whatever its numbers mean.
+    Without a threshold the volume is a mask, whatever its numbers mean.
     """
     if volume.channels != 1:
         raise BadInput(f"{volume.path} has {volume.channels} channels: objects are found in volumes of one")
@@ -189,7 +190,7 @@ def instances_of(
 
     def mask(box: Box) -> np.ndarray:
         if threshold is None:
-            return np.asarray(volume.read(box)[0] != 0)
+            return foreground(volume.read(box)[0], volume.path)
         return probability(volume, box, scale)[0] >= threshold
 
     if parting is not None:
@@ -209,7 +210,7 @@ def shared_objects(
 ) -> Contingency:
     """Return which objects of prediction and truth share how many voxels: what every score of objects starts from.
 
-    Objects are connected components, of the truth where it is not 0, with `parting` those of a watershed; `given` says
+    Objects are connected components, of the truth's foreground, with `parting` those of a watershed; `given` says
     of which volume, prediction or truth, they are its labels instead.
     Raises `BadInput` where shapes or voxel sizes differ.
     """

@@ -17,6 +17,7 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.pairs import Rows, alike, blocks_of
 from vol2vol.volumes import Volume
+from vol2vol.volumes.masks import foreground
 
 BINS = 4096
 """Bins of probability; a byte volume has 256 values, none of which share one."""
@@ -125,7 +126,7 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
     """Count the voxels of a prediction per class and bin, one block at a time.
 
     Predictions are probabilities: floats in 0..1, or unsigned integers in 0..the dtype's largest; integers that are
-    nowhere above 1 are a mask. Truth is foreground where it is not 0. Memory: `2 x bins` numbers for each of at most
+    nowhere above 1 are a mask. Truth is a mask. Memory: `2 x bins` numbers for each of at most
     `pairs.ROWS` rows. Raises `BadInput` where shapes or voxel sizes differ or values are no probabilities, such as
     numbers of objects.
     """
@@ -135,7 +136,7 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
     rows = Rows(len(boxes))
     for box in boxes:
         keys = probability(prediction, box, scale) * bins
-        index = np.minimum(keys.astype(np.int64), bins - 1) + bins * (truth.read(box) != 0)
+        index = np.minimum(keys.astype(np.int64), bins - 1) + bins * foreground(truth.read(box), truth.path)
         rows.add(np.bincount(index.ravel(), minlength=2 * bins).reshape(2, bins))
     return Curve(counts=rows.sums)
 
@@ -158,7 +159,7 @@ def scores_at(
 
 def _parts(prediction: Volume, truth: Volume, box: Box, scale: float, threshold: float) -> list[np.ndarray]:
     """Return which voxels of a box are hits, which wrong and which missed, at exactly a threshold."""
-    chosen, real = probability(prediction, box, scale) >= threshold, truth.read(box) != 0
+    chosen, real = probability(prediction, box, scale) >= threshold, foreground(truth.read(box), truth.path)
     return [chosen & real, chosen & ~real, ~chosen & real]
 
 

@@ -14,6 +14,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, parse_box
 from vol2vol.intensity import Intensity
 from vol2vol.preparation.resampling import Grid, Method, fit, resample
+from vol2vol.volumes.masks import foreground
 
 CONTENT = "content"
 COARSEST = 200
@@ -191,7 +192,7 @@ def _grids(new: tuple[float, ...], spatial: Shape, old: Triple) -> list[Grid]:
 
 
 class Binarise(_Step):
-    """Make a mask of 0 and 1 (uint8) of labels or intensities: 1 where the value is not 0, unless told otherwise."""
+    """Make a mask of 0 and 1 (uint8): of labels, of other masks, or of intensities by `above`."""
 
     step: Literal["binarise"] = "binarise"
     ids: tuple[int, ...] = ()
@@ -206,11 +207,11 @@ class Binarise(_Step):
         return replace(before, dtype=np.dtype(np.uint8), labels=True)
 
     def apply(self, before: Look, box: Box, values: np.ndarray) -> np.ndarray:
-        """Return 0 and 1; raise `BadInput` on NaN, which is neither."""
+        """Return 0 and 1; raise `BadInput` on NaN, and on what no mask holds where neither ids nor above are given."""
         _refuse_odd(values, "binarise")
-        if self.ids:
-            return np.isin(values, self.ids).astype(np.uint8)
-        return (values > self.above if self.above is not None else values != 0).astype(np.uint8)
+        if not self.ids and self.above is None:
+            return foreground(values, "the input of binarise").astype(np.uint8)
+        return (np.isin(values, self.ids) if self.ids else values > self.above).astype(np.uint8)
 
 
 class Convert(_Step):

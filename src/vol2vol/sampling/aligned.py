@@ -16,6 +16,7 @@ from vol2vol.protocol import Need
 from vol2vol.sampling.jitter import HALF, Jitter
 from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
 from vol2vol.volumes import Volume
+from vol2vol.volumes.masks import foreground
 from vol2vol.volumes.places import same_voxels, warn_apart
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
@@ -64,7 +65,9 @@ class Aligned:
         stored = self.volumes[need.name].read_padded(box)
         if need.kind == "image":
             return self.intensity[need.name].to_network(stored)
-        return (stored > 0 if need.kind == "mask" else stored).astype(np.float32)
+        if need.kind == "mask":
+            stored = foreground(stored, self.volumes[need.name].path)
+        return stored.astype(np.float32)
 
     def _of(self, part: Box) -> Aligned:
         return Aligned(self.needs, self.volumes, self.intensity, part)

@@ -19,6 +19,7 @@ from vol2vol.study.rows import Row
 from vol2vol.study.sheets import Range, Sheet, Shown, draw, grey_range, svg
 from vol2vol.study.translated import groups_of, part, visible
 from vol2vol.volumes import open_volume
+from vol2vol.volumes.masks import foreground
 
 HIT, WRONG, MISSED = (255, 255, 255), (230, 0, 200), (40, 90, 255)
 EDGE = (255, 210, 0)
@@ -75,9 +76,10 @@ def see(folder: Path, row: Row, judge: str, view: str, box: Box) -> Seen | None:
     plane = planes.cut(open_volume(folder / path), view, box)
     scale = float(np.iinfo(plane.pixels.dtype).max) if plane.pixels.dtype.kind == "u" else 1.0
     mask = part(folder, row.source, "test-mask")
-    truth = planes.cut(open_volume(folder / mask), view, box).pixels != 0 if mask else None
+    truth = planes.cut(open_volume(folder / mask), view, box).pixels if mask else None
+    seen = None if truth is None else foreground(truth, mask)
     scaled = replace(plane, pixels=plane.pixels.astype(np.float32) / scale)
-    return Seen(row=row, judge=judge, probability=scaled, truth=truth)
+    return Seen(row=row, judge=judge, probability=scaled, truth=seen)
 
 
 def first_judge(rows: Sequence[Row]) -> str:

@@ -33,6 +33,7 @@ from vol2vol.recipes.trials.parts import Parts
 from vol2vol.recipes.trials.settings import Study
 from vol2vol.training.run import write_text
 from vol2vol.volumes import open_volume
+from vol2vol.volumes.masks import foreground
 
 log = logging.getLogger(__name__)
 BINS = 256
@@ -193,7 +194,7 @@ class Workshop:
 
         def count() -> int:
             mask = open_volume(self.parts.mask(domain, "test"))
-            return sum(int((mask.read(box) != 0).sum()) for box in blocks_of(mask))
+            return sum(int(foreground(mask.read(box), mask.path).sum()) for box in blocks_of(mask))
 
         if not self._once(("foreground", domain), count):
             raise BadInput(f"domains.{domain}.parts.test holds no foreground: choose a part with some")

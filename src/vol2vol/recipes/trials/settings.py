@@ -82,7 +82,7 @@ class Domain(Settings):
     image: str = ""
     """Path or address (s3://, http://) of the image. Or else `phantom`."""
     mask: str = ""
-    """Path of its mask, foreground where it is not 0; without one, nothing is segmented here."""
+    """Path of its mask (0 is background); without one, nothing is segmented here."""
     phantom: Phantom | None = None
     """Tissue that is made instead of read, with its mask and its truth in the look of every other phantom."""
     steps: tuple[Step, ...] = ()
