@@ -203,3 +203,16 @@ def test_models_runs_and_recipes_are_local(tmp_path, monkeypatch):
 def test_a_scheme_without_a_volume_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         open_volume(f"file://{tmp_path}/nothing.zarr")
+
+
+def test_a_relative_path_means_the_folder_of_now(tmp_path, monkeypatch):
+    about = {"shape": (1, 4, 4, 4), "dtype": "u1", "voxel_size": (1, 1, 1), "unit": "nm", "overwrite": True}
+    for value, name in enumerate(("one", "two", "one")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        with create_volume("a.zarr", attrs={"n": value}, **about) as volume:
+            volume.write(Box.of((4, 4, 4)), np.full((1, 4, 4, 4), value, np.uint8))
+            volume.set_attrs({"m": value})
+        assert open_volume("a.zarr").attrs == {"n": value, "m": value}
+    assert open_volume(tmp_path / "two" / "a.zarr").attrs == {"n": 1, "m": 1}
+    assert open_volume(tmp_path / "one" / "a.zarr").read(Box.of((4, 4, 4))).max() == 2

@@ -19,7 +19,7 @@ import numpy as np
 
 from vol2vol.errors import CannotWrite, Unreadable, UserError, one_line
 from vol2vol.files import parse_json
-from vol2vol.volumes.addresses import is_remote, is_web, join, kvstore
+from vol2vol.volumes.addresses import absolute, is_remote, is_web, join, kvstore
 from vol2vol.volumes.documents import SECONDS, read_document
 from vol2vol.volumes.leftovers import empty_leftovers
 from vol2vol.volumes.stored import Slices
@@ -87,7 +87,7 @@ def read_key(location: str, key: str) -> bytes | None:
     if is_web(location) or not is_remote(location):
         return read_document(join(location, key))
     try:
-        found = _keys(location).read(key).result()
+        found = _keys(absolute(location)).read(key).result()
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error) from error
     return None if found.state == "missing" else bytes(found.value)
@@ -118,14 +118,14 @@ def write_key(location: str, key: str, value: bytes) -> None:
     """Store bytes under a key, durably and whole."""
     _make_way(location, [key])
     try:
-        _keys(location).write(key, value).result()
+        _keys(absolute(location)).write(key, value).result()
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error, writing=True) from error
 
 
 def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | None) -> bool:
     """Store bytes under a key if it still holds what is expected (None: nothing), and say whether it did."""
-    store = _keys(location)
+    store = _keys(absolute(location))
     _make_way(location, [key])
     try:
         found = store.read(key).result()
@@ -145,7 +145,7 @@ def list_keys(location: str, prefix: str = "") -> list[str]:
     """Return all keys below a location that start with a prefix, relative to it; not behind HTTP."""
     import tensorstore as ts
 
-    store = _keys(location)
+    store = _keys(absolute(location))
     span = ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) if prefix else ts.KvStore.KeyRange()
     try:
         return [key.decode().lstrip("/") for key in store.list(span).result()]
@@ -174,7 +174,7 @@ def stamp_keys(location: str, most: int = 20_000) -> str:
             digest.update(f"{key} {about.st_size} {about.st_mtime_ns}\n".encode())
         return digest.hexdigest()
     try:
-        for key, found in [(key, _keys(location).read(key, byte_range=slice(0, 0))) for key in chosen]:
+        for key, found in [(key, _keys(absolute(location)).read(key, byte_range=slice(0, 0))) for key in chosen]:
             digest.update(key.encode() + found.result().stamp.generation)
     except (ValueError, OSError) as error:
         raise refusal(location, error) from error
@@ -183,7 +183,7 @@ def stamp_keys(location: str, most: int = 20_000) -> str:
 
 def delete_keys(location: str, *keys: str) -> None:
     """Delete some keys of a location; those that are not there are left at that."""
-    store = _keys(location)
+    store = _keys(absolute(location))
     try:
         for key in keys:
             store.write(key, None).result()
@@ -196,7 +196,7 @@ def delete_all(location: str) -> None:
     import tensorstore as ts
 
     try:
-        _keys(location).delete_range(ts.KvStore.KeyRange()).result()
+        _keys(absolute(location)).delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, OSError) as error:
         raise refusal(location, error, writing=True) from error
 
