@@ -26,7 +26,7 @@ class Need:
     name: str
     """`source`, `target`, or what the task calls it."""
     kind: Kind = "image"
-    """`image`: grey values, mapped to the network's range; `mask`: 1 where the stored value is above 0, else 0;
+    """`image`: grey values, mapped to the network's range; `mask`: 1 where a mask is foreground, else 0;
     `labels`: the stored numbers."""
     along: str | None = None
     """Drawn at the same place as this domain, volume by volume; None: drawn on its own."""

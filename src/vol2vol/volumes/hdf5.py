@@ -54,7 +54,12 @@ def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
     """Return a level of the only image of a BigDataViewer container, or of the one that is named; None elsewhere."""
     import h5py
 
-    views = [f"{time}/{setup}" for time in file for setup in _groups(file, time) if _is_view(file, f"{time}/{setup}")]
+    views = [
+        f"{time}/{setup}"
+        for time in file
+        for setup in _groups(file, path, time)
+        if _is_view(file, path, f"{time}/{setup}")
+    ]
     named = [view for view in views if view == wanted or (not wanted and len(views) == 1)]
     if not views or (wanted and not named):
         return None
@@ -70,14 +75,15 @@ def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
     return item
 
 
-def _groups(file: Any, name: str) -> list[str]:
+def _groups(file: Any, path: Path, name: str) -> list[str]:
     import h5py
 
-    return list(file[name]) if re.fullmatch(r"t\d{5,}", name) and isinstance(file.get(name), h5py.Group) else []
+    group = walk(file, path, name) if re.fullmatch(r"t\d{5,}", name) else None
+    return list(group) if isinstance(group, h5py.Group) else []
 
 
-def _is_view(file: Any, name: str) -> bool:
-    return bool(spimdata.CELLS.fullmatch(f"{name}/0/cells")) and f"{name}/0/cells" in file
+def _is_view(file: Any, path: Path, name: str) -> bool:
+    return bool(spimdata.CELLS.fullmatch(f"{name}/0/cells")) and walk(file, path, f"{name}/0/cells") is not None
 
 
 def _dataset(file: Any, path: Path, wanted: str) -> Any:
