@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import prod
+from math import gcd, lcm, prod
 from typing import Any
 
 from torch import nn
@@ -19,8 +19,14 @@ from vol2vol.geometry import Box, Footprint, Shape, cover, grid
 from vol2vol.nets import flops, footprint, layers
 from vol2vol.nets.demand import operations
 from vol2vol.plans import Plan
+from vol2vol.prediction.counting import count_blocks, intervals, rows_of
 from vol2vol.prediction.sweep import Sweep
 from vol2vol.schemas import FORBID, checked
+
+MOST = 20_000_000
+"""Blocks that are listed; a list of more takes gigabytes."""
+Kinds = Sequence[tuple[list[Box], int]]
+"""Rows of blocks, as their first and last block, and how many rows cost the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +108,9 @@ class Layout:
         return self.passes[0].sweep if len(self.passes) == 1 else None
 
     def blocks(self) -> list[Box]:
-        """Return the blocks in volume coordinates, last axis fastest."""
+        """Return the blocks in volume coordinates, last axis fastest; raise `BadInput` where nobody can hold them."""
+        if (count := count_blocks(self.region, self.block)) > MOST:
+            raise BadInput(f"the region is cut into {count} blocks, more than {MOST}: predict parts of it, with --roi")
         return grid(self.region, self.block)
 
     def rows(self, todo: Sequence[Box], workers: int = 1) -> list[list[Box]]:
@@ -144,18 +152,37 @@ class Layout:
             around = around | block.grow(before, after)
         return around
 
+    def kinds(self, net: nn.Module) -> list[tuple[list[Box], int]]:
+        """Return the kinds of rows, each as its first and last block, and how many rows cost the same as it."""
+        foot, found = footprint(net), []
+        for axis in range(3):
+            edge, repeat, even = 1, 1, True
+            for one in self.passes:
+                even = even and (axis > 0 or one.planes == self.spatial[0])
+                if one.sweep is None:
+                    edge, repeat = max(edge, 2 * one.plan.tile[axis]), lcm(repeat, one.plan.step[axis])
+                elif axis in (axes := one.sweep.network_axes()):
+                    at, push = axes.index(axis), one.sweep.push if axis == one.sweep.axis else 1
+                    far = foot.reach[0][at] + foot.reach[1][at] + 3 * (push + foot.period[at]) + foot.minimum[at]
+                    edge, repeat = max(edge, far), lcm(repeat, push, foot.period[at])
+            phases = repeat // gcd(repeat, self.block[axis]) if even else None
+            ends = self.region.start[axis], self.region.stop[axis]
+            found.append(intervals(*ends, self.block[axis], edge=edge, phases=phases))
+        along = self.sweep.axis if self.sweep is not None else None
+        return list(rows_of(self.region, self.block, found, along))
+
     def cost(self, net: nn.Module) -> Cost:
         """Return what this layout asks of a machine when it runs through `net`."""
-        total, read = 0, 0
+        total, read, kinds = 0, 0, self.kinds(net)
         for one in self.passes:
-            counted, voxels = _swept(one, self, net) if one.sweep is not None else _tiled(one, self, net)
+            counted, voxels = _swept(one, self, net, kinds) if one.sweep is not None else _tiled(one, self, net, kinds)
             total, read = total + counted, read + voxels
         voxels = self.region.size
         return Cost(
-            blocks=len(self.blocks()),
+            blocks=count_blocks(self.region, self.block),
             voxels=voxels,
             redundancy=read / voxels / len(self.passes),
-            reads=_stored_reads(self, net) / voxels,
+            reads=_stored_reads(self, net, kinds) / voxels,
             flops=total,
             flops_per_voxel=total / voxels,
             floor_per_voxel=len(self.passes) * floor(net),
@@ -201,24 +228,24 @@ def stretched(block: Box, one: Pass, spatial: Shape) -> Box:
     return Box((low, *block.start[1:]), (high, *block.stop[1:]))
 
 
-def _tiled(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
+def _tiled(one: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
     """Return operations and voxels read by the network, tile by tile."""
     plan = one.plan
     tiles = 0
-    for block in layout.blocks():
+    for (block, *_), count in kinds:
         seen = stretched(block, one, layout.spatial)
         axes = zip(seen.start, seen.stop, plan.step, plan.origin, plan.kept, strict=True)
-        tiles += prod(len(cover(a, b, s, o, n)) for a, b, s, o, n in axes)
+        tiles += count * prod(len(cover(a, b, s, o, n)) for a, b, s, o, n in axes)
     return tiles * flops(net, one.seen), tiles * prod(plan.tile)
 
 
-def _swept(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
+def _swept(one: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
     """Return operations and voxels read by the network, swept row by row."""
     sweep = one.sweep
     assert sweep is not None
     foot, records = footprint(net), layers(net)
     total = read = 0
-    for row in layout.rows(layout.blocks()):
+    for row, count in kinds:
         boxes = [stretched(box, one, layout.spatial) for box in row]
         first, wanted = sweep.tile(foot, boxes[0])
         position = sweep.network_axes().index(sweep.axis)
@@ -229,27 +256,29 @@ def _swept(one: Pass, layout: Layout, net: nn.Module) -> tuple[int, int]:
         shape = {axis: first.shape[axis] for axis in sweep.network_axes()} | {sweep.axis: length}
         planes = 1 if sweep.planar is None else boxes[0].shape[sweep.planar]
         size = [shape[axis] for axis in sweep.network_axes()]
-        total += planes * operations(records, size, [wanted[axis] for axis in sweep.network_axes()])
-        read += planes * prod(size)
+        total += count * planes * operations(records, size, [wanted[axis] for axis in sweep.network_axes()])
+        read += count * planes * prod(size)
     return total, read
 
 
-def _stored_reads(layout: Layout, net: nn.Module) -> int:
+def _stored_reads(layout: Layout, net: nn.Module, kinds: Kinds) -> int:
     """Return the voxels of the volume that are read from storage; what lies outside it is mirrored, not read."""
     foot, whole = footprint(net), Box.of(layout.spatial)
     total = 0
-    for row in layout.rows(layout.blocks()):
+    for row, count in kinds:
         first, last = row[0], row[-1]
         if layout.sweep is not None:
             box, _ = layout.sweep.tile(foot, first)
             axis = layout.sweep.axis
             position = layout.sweep.network_axes().index(axis)
             end = last.stop[axis] + foot.reach[1][position] + foot.period[position]
-            total += (Box(box.start, tuple(end if a == axis else b for a, b in enumerate(box.stop))) & whole).size
+            total += (
+                count * (Box(box.start, tuple(end if a == axis else b for a, b in enumerate(box.stop))) & whole).size
+            )
         elif all(one.sweep is not None for one in layout.passes):
-            total += (layout.surroundings(first, foot) & whole).size
+            total += count * (layout.surroundings(first, foot) & whole).size
         else:
             for one in layout.passes:
                 kept = list(one.plan.kept_boxes(stretched(first, one, layout.spatial)))
-                total += ((one.plan.read_box(kept[0]) | one.plan.read_box(kept[-1])) & whole).size
+                total += count * ((one.plan.read_box(kept[0]) | one.plan.read_box(kept[-1])) & whole).size
     return total

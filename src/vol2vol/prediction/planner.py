@@ -26,6 +26,8 @@ LONG = 256
 """Length of a block along a sweep across slices."""
 ROWS = 64
 """Rows that a sweep across slices takes at a time, at least."""
+FEW = 16
+"""Parts of an axis up to which each number is tried."""
 SAFETY = 1.4
 """Resident over estimated memory of a stream, as measured on CPUs (`benchmarks/predict.py`, column memory)."""
 
@@ -96,15 +98,16 @@ class _Choice:
 
     def columns(self) -> Iterator[Shape]:
         """Yield cross-sections, largest first: numbers of voxels per axis, whole chunks."""
-        extent = self.region.shape
-        least = max(self.foot.period)
-        parts = 1
-        while True:
-            sizes = tuple(round_up(ceil_div(n, parts), CHUNK) if n > CHUNK else round_up(n, 8) for n in extent)
-            yield sizes
-            if max(sizes) <= max(CHUNK, least):
-                return
-            parts += 1
+        most = max(ceil_div(n, max(CHUNK, max(self.foot.period))) for n in self.region.shape)
+        yield from map(self._column, range(1, min(most, FEW) + 1))
+        if most > FEW:  # more parts are tried by bisection: there may be millions
+            smaller = range(most - FEW)
+            best = largest_that(lambda i: self.swept(self._column(most - i)).memory <= self.budget, smaller)
+            yield self._column(most - (best or 0))
+
+    def _column(self, parts: int) -> Shape:
+        """Return the cross-section of a volume cut into so many parts along each axis."""
+        return tuple(round_up(ceil_div(n, parts), CHUNK) if n > CHUNK else round_up(n, 8) for n in self.region.shape)
 
     def swept(self, column: Shape) -> Layout:
         """Lay out sweeps with columns of this cross-section."""
@@ -227,5 +230,5 @@ def _chunk(block: int) -> int:
 
     A length such as 254 has none near it: chunks of 127 are better than chunks of 2.
     """
-    divisors = [d for d in range(1, block + 1) if block % d == 0]
+    divisors = [d for d in range(1, min(block, CHUNK**2) + 1) if block % d == 0]
     return min(divisors, key=lambda d: (max(d, CHUNK) / min(d, CHUNK), -d))

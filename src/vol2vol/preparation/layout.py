@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid, round_up
 from vol2vol.preparation.chain import Chain
 from vol2vol.preparation.settings import Preparation
@@ -11,6 +14,9 @@ from vol2vol.preparation.settings import Preparation
 WORKING = 256 << 20
 """Bytes that computing one part of a block may take; the result does not depend on it."""
 CHUNKS_PER_SHARD = 4
+MOST = 20_000_000
+"""Blocks that are listed; a list of more takes gigabytes."""
+LONG = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +47,14 @@ class Layout:
             part = tuple(_half(n, 1 if rows else chunks[axis]) if axis == halved else n for axis, n in enumerate(part))
         return cls(spatial=spatial, chunks=chunks, shards=shards, block=block, part=part)
 
+    def count(self) -> int:
+        """Return how many blocks there are, without listing them."""
+        return prod(ceil_div(n, b) for n, b in zip(self.spatial, self.block, strict=True))
+
     def blocks(self) -> list[Box]:
-        """Return what is written at once."""
+        """Return what is written at once; raise `BadInput` where nobody can hold the list."""
+        if (count := self.count()) > MOST:
+            raise BadInput(f"the result is cut into {count} blocks, more than {MOST}: crop it, or give larger shards")
         return grid(Box.of(self.spatial), self.block)
 
     def parts(self, block: Box) -> list[Box]:
@@ -55,12 +67,17 @@ class Layout:
         return 2 * whole + chain.memory(_middle(self.spatial, self.part))
 
     def voxels_read(self, chain: Chain) -> int:
-        """Return how many voxels of the input are decoded, those counted again that several parts need."""
-        sizes = []
-        for n, b, p in zip(self.spatial, self.block, self.part, strict=True):
+        """Return how many voxels of the input are decoded, those counted again that several parts need.
+
+        Of an axis with more than `LONG` parts the first ones stand for all.
+        """
+        sizes, scale = [], Fraction(1)
+        for whole, b, p in zip(self.spatial, self.block, self.part, strict=True):
+            n = min(whole, max(LONG * p // b, 1) * b)
+            scale *= Fraction(whole, n)
             starts = (range(at, min(at + b, n), p) for at in range(0, n, b))
             sizes.append(tuple(min(s + p, r.stop) - s for r in starts for s in r))
-        return chain.read_in_all(sizes)
+        return round(chain.read_in_all(sizes) * scale)
 
 
 def _block(chain: Chain, chunks: Shape, *, rows: bool) -> Shape:

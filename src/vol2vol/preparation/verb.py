@@ -132,7 +132,7 @@ def _cost(chain: Chain, preparation: Preparation, workers: int) -> dict[str, Any
     return {
         **_look(chain),
         "chunks": list(layout.chunks),
-        "blocks": len(layout.blocks()),
+        "blocks": layout.count(),
         "block": list(layout.block),
         "computed in parts of": list(layout.part),
         "bytes read, before compression": read,

@@ -126,6 +126,8 @@ def within(folder: str | Path, name: str, holder: str | Path = "") -> str:
 def kvstore(location: str) -> dict[str, Any]:
     """Return the tensorstore specification of a location; a folder's ends in a slash."""
     if not is_remote(location):
+        if not location.isascii() and location != location.encode(errors="replace").decode():
+            raise BadInput(f"{location} is not a name in UTF-8, which Zarr and N5 need: rename it")
         if os.sep != "\\" and "\\" in str(real_path(location)):  # tensorstore would take it for a separator
             raise BadInput(f"{location} holds a backslash, which Zarr and N5 cannot have here: write / instead")
         return {"driver": "file", "path": real_path(location).as_posix().rstrip("/") + "/"}

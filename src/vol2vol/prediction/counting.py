@@ -1,0 +1,63 @@
+"""Count blocks instead of listing them: along an axis, blocks of one phase that are far from its ends cost the same.
+
+A volume of 10^18 voxels has some hundred kinds of blocks; what a prediction costs is a sum over these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+
+from vol2vol.geometry import Box, Shape, ceil_div
+
+MANY = 256
+"""Blocks along an axis up to which each is looked at where they have no period."""
+SAMPLE = 64
+"""How many stand for all where there are more: the count is then an estimate."""
+Interval = tuple[int, int, int]
+"""First voxel, one after the last, and how many intervals this one stands for."""
+
+
+def count_blocks(region: Box, block: Shape) -> int:
+    """Return how many blocks a region is cut into."""
+    return prod(ceil_div(n, b) for n, b in zip(region.shape, block, strict=True))
+
+
+def intervals(start: int, stop: int, block: int, *, edge: int, phases: int | None) -> list[Interval]:
+    """Return the kinds of intervals that partition an axis.
+
+    Those closer than `edge` voxels to an end stand for themselves; between, every interval costs what the one
+    `phases` intervals further costs (None: no two are the same).
+    """
+    count, near = ceil_div(stop - start, block), ceil_div(edge, block) + 1
+    if phases is None or phases > MANY:
+        parts = count if count <= MANY else SAMPLE
+        chosen = [(count * k // parts, count * (k + 1) // parts - count * k // parts) for k in range(parts)]
+    elif count <= 2 * near + phases:
+        chosen = [(k, 1) for k in range(count)]
+    else:
+        ends = [*range(near), *range(count - near, count)]
+        inner = [(k, len(range(k, count - near, phases))) for k in range(near, near + phases)]
+        chosen = [*((k, 1) for k in ends), *inner]
+    return [(start + k * block, min(start + (k + 1) * block, stop), n) for k, n in chosen]
+
+
+def rows_of(
+    region: Box, block: Shape, kinds: list[list[Interval]], axis: int | None
+) -> Iterator[tuple[list[Box], int]]:
+    """Yield the kinds of rows of blocks, each as its first and its last block, and how many rows it stands for.
+
+    A row runs along `axis` through the whole region; None: every block is a row of its own.
+    """
+    last: tuple[int, int] | None = None
+    if axis is not None:
+        a, b, n = region.start[axis], region.stop[axis], block[axis]
+        kinds = [[(a, min(a + n, b), 1)] if i == axis else kind for i, kind in enumerate(kinds)]
+        last = a + (b - a - 1) // n * n, b
+    for combined in product(*kinds):
+        row = [Box(tuple(a for a, _, _ in combined), tuple(b for _, b, _ in combined))]
+        if last is not None:
+            ends = [last if i == axis else (a, b) for i, (a, b, _) in enumerate(combined)]
+            row.append(Box(tuple(a for a, _ in ends), tuple(b for _, b in ends)))
+        yield row, prod(n for _, _, n in combined)
