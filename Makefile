@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test slow lint types contract bench clean
+.PHONY: demo test slow fuzz lint types contract bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vol2vol needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -31,6 +31,9 @@ types: $(STAMP)
 
 slow: $(STAMP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow --timeout=3600
+
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow tests/fuzz --timeout=3600
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.predict
