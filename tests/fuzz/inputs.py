@@ -20,15 +20,16 @@ from vol2vol.intensity import Intensity
 from vol2vol.prediction.job import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.verb import begin
+from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 
 SHAPE = (4, 40, 44)
 TINY = (
     "data.patch=30",
     "data.calibration=2",
-    "cyclegan.loss_region=full",
-    "cyclegan.generator.arguments={levels: 2, width: 4}",
-    "cyclegan.critic.arguments={width: 4, n_layers: 1}",
+    "task.loss_region=full",
+    "task.generator.arguments={levels: 2, width: 4}",
+    "task.critic.arguments={width: 4, n_layers: 1}",
     "train.epochs=1",
     "train.steps_per_epoch=1",
 )
@@ -115,7 +116,9 @@ def _model(folder):
         nets.calibrate(network, [torch.randn(2, 1, 30, 30)])
         networks[direction] = network.eval()
     values = {domain: Intensity(low=(0.0,), high=(255.0,)) for domain in ("source", "target")}
-    save_bundle(folder / "model", networks, values, channels={"source": 1, "target": 1}, provenance={"patch": 30})
+    save_bundle(
+        folder / "model", between(networks), values, channels={"source": 1, "target": 1}, provenance={"patch": 30}
+    )
     state = {key: value for key, value in networks["forward"].state_dict().items() if value.is_floating_point()}
     torch.save(state, folder / "state.pth")
 

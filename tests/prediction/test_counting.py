@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vol2vol import nets
+from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, ceil_div, grid
+from vol2vol.intensity import Intensity
 from vol2vol.prediction import layout as layouts
 from vol2vol.prediction import planner
 from vol2vol.prediction.counting import count_blocks, intervals, rows_of
 from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 
 torch.set_num_threads(1)
@@ -92,11 +95,8 @@ def test_the_same_as_block_by_block(dims, assembly, options, monkeypatch):
 
 def test_huge_declared_volumes_are_counted_at_once(tmp_path, capsys):
     network = nets.build("unet", dims=2, levels=2, width=2, norm="none")
-    from vol2vol.bundles import save_bundle
-    from vol2vol.intensity import Intensity
-
     values = {domain: Intensity(low=(0.0,), high=(255.0,)) for domain in ("source", "target")}
-    save_bundle(tmp_path / "m", {"forward": network.eval()}, values, channels={"source": 1, "target": 1})
+    save_bundle(tmp_path / "m", between({"forward": network.eval()}), values, channels={"source": 1, "target": 1})
     path = tmp_path / "a.zarr"
     made = create_volume(path, shape=(1, 8, 16, 16), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(8, 16, 16))
     made.write(Box.of((8, 16, 16)), np.zeros((1, 8, 16, 16), np.uint8))
