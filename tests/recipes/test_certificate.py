@@ -340,7 +340,7 @@ def test_the_verb(folder, capsys):
     assert told["stitchable"]
     assert told["data"].endswith("in.zarr")
     assert main(["certify", str(folder / "model"), "--direction", "backward"]) == 1
-    assert "sentence: Not stitchable: layer" in capsys.readouterr().out
+    assert "Not stitchable: layer" in capsys.readouterr().out
 
 
 def test_a_volume_smaller_than_the_tile_is_mirrored(folder):

@@ -104,8 +104,9 @@ def test_seams_as_a_table_with_a_picture(folder, capsys, tmp_path):
     words = ["evaluate", "seams", folder / "seamed.zarr", "--step", "16,16,16", "--plot", plot]
     assert main(list(map(str, words))) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10
-    assert lines[-1].startswith("Seams: z (")
+    assert len(lines) == 12
+    assert lines[0].startswith("Seams: z (")
+    assert "SGR: sharp edges" in lines[-2]
     with Image.open(plot) as picture:
         assert picture.size[1] > 800
         assert np.asarray(picture.convert("L")).std() > 5
@@ -478,7 +479,10 @@ def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp
         (["seams", "clean.zarr", "--blind", "--step", "16,16,16"], "blind"),
         (["seams", "clean.zarr", "--step", "16,16,16", "--source", "small.zarr"], "name the volume"),
         (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "a.pdf"], ".png"),
-        (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"], "another place"),
+        (
+            ["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"],
+            "there is no folder no/such: make it first",
+        ),
         (["seams", "nothing.zarr"], "nothing.zarr"),
         (["fidelity", "clean.zarr", "small.zarr"], "one shape"),
         (["structure", "clean.zarr", "small.zarr"], "one shape"),

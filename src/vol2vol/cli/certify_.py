@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vol2vol.cli import parse, show
 from vol2vol.volumes import open_finished
+
+if TYPE_CHECKING:
+    from vol2vol.recipes.certificate import Certificate
 
 
 def run(words: list[str]) -> None:
@@ -40,9 +43,36 @@ def _certify(
 
     opened = None if volume is None else open_finished(volume, **about.keywords())
     found = certify(model, opened, direction=direction, which=checkpoint, trust=trust)
-    told: dict[str, Any] = found.to_dict()
-    if not json:
-        told["reasons"] = "; ".join(found.reasons) or "none"
-    show.result(told, as_json=json)
+    if json:
+        show.result(found.to_dict(), as_json=True)
+    else:
+        _print(found)
     if not found.stitchable:
         raise SystemExit(1)
+
+
+def _print(found: Certificate) -> None:
+    """Print the verdict, then what was measured, in words; `--json` has every number."""
+    show.line(found.sentence)
+    foot, tiles = found.footprint, found.mismatch
+    for axis, spread in found.measured.items():
+        seen = [
+            f"{n} voxels {side}" for n, side in ((spread.before, "before"), (spread.after, "after")) if n is not None
+        ]
+        repeats = "no period" if spread.period is None else f"a period of {spread.period}"
+        show.line(f"along {axis}: an output needs {' and '.join(seen) or 'the whole tile'}, {repeats}")
+    reach = ", ".join(f"{a} and {b}" for a, b in zip(*foot.reach, strict=True))
+    show.line(f"plans rely on: reach {reach} (before and after), period {', '.join(map(str, foot.period))}")
+    if found.tile_dependent:
+        names = ", ".join(found.tile_dependent[:3])
+        more = len(found.tile_dependent) - 3
+        show.line(f"normalised by the tile's own statistics: {names}{f' and {more} more' if more > 0 else ''}")
+    show.line("differences, in standard deviations of the output (0 is best):")
+    rows = {
+        "what voxels beyond the reach change": tiles.far,
+        "two tiles one period apart": tiles.invariance,
+        "two tiles one voxel apart, out of phase": tiles.aliasing,
+    }
+    for what, value in rows.items():
+        show.line(f"  {what}: {value:.2g}")
+    show.line(f"compared on {found.data}; up to {found.rounding:g} counts as rounding")

@@ -96,7 +96,8 @@ def call(verb: Callable[..., None], words: Sequence[str], name: str) -> None:
             )
     except SystemExit:
         raise BadInput(f"{_one_line(said.getvalue())}: see vol2vol {name} --help") from None
-    parsed()
+    with show.step_progress():
+        parsed()
 
 
 def _parted(verb: Callable[..., None], words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -86,11 +86,15 @@ def _tell(volume: str, found: list[tuple[Any, str]], *, as_json: bool) -> None:
         return
     for report, sentence in found:
         _table(report, sentence)
+    if any(hasattr(row, "test") for report, _ in found for row in report.rows):
+        show.line("SGR: sharp edges where tiles meet; SJE: steps of tone; HFR: detail lost by averaging.")
+        show.line("Each is 1 without seams, its 95 % interval in brackets; p is corrected for all tests.")
 
 
 def _table(report: SeamReport | CombReport, sentence: str) -> None:
     from vol2vol.metrics.comb import CombRow
 
+    show.line(sentence)
     for row in report.rows:
         name = f"{row.axis} {getattr(row, 'test', 'comb'):4}"
         if row.verdict == "not tested":
@@ -98,7 +102,6 @@ def _table(report: SeamReport | CombReport, sentence: str) -> None:
             continue
         where = _comb(row) if isinstance(row, CombRow) else f"[{row.low:.4f}, {row.high:.4f}]"
         show.line(f"{name}  {row.statistic:.4f} {where}  p {row.p_corrected:.2g}  {row.verdict}")
-    show.line(sentence)
 
 
 def _comb(row: CombRow) -> str:
@@ -111,6 +114,10 @@ def _refuse_plot(path: str, *, overwrite: bool) -> None:
     local_path(path, "a picture")
     if not path.endswith(".png"):
         raise BadInput(f"--plot {path}: name a .png file")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise BadInput(f"--plot {path}: there is no folder {os.path.dirname(path)}: make it first")
+    if os.path.isdir(path):
+        raise AlreadyExists(f"--plot {path} is a folder: give another name")
     if os.path.lexists(path) and not overwrite:
         raise AlreadyExists(f"--plot {path} exists: add --overwrite to replace it, or give another name")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vol2vol.errors import BadInput, one_line
+from vol2vol.progress import listening
 
 VALUE = 300
 """Letters of a text among results; what is longer is cut."""
@@ -48,6 +49,10 @@ def line(text: str) -> None:
     print(one_line(text))
 
 
+PATIENCE, EVERY = 2.0, 20.0
+"""Seconds after which steps are shown, and between two lines where there is no terminal."""
+
+
 class BlockProgress:
     """Shows blocks done, voxels per second and time left; a line every 30 seconds where there is no terminal."""
 
@@ -66,12 +71,61 @@ class BlockProgress:
             print(f"vol2vol: block {done}/{total}, {text}", file=sys.stderr)
 
 
+class StepProgress:
+    """Shows steps that take longer than `PATIENCE`: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console or Console(stderr=True), clock
+        self._what, self._bar = "", None  # type: tuple[str, Progress | None]
+        self._began = self._said = clock()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Report what is being done, steps done and steps in all."""
+        now = self._clock()
+        if what != self._what or not total:
+            self.stop()
+            self._what, self._began, self._said = what if total else "", now, now
+        if not total or now - self._began < PATIENCE:
+            return
+        if self._console.is_terminal:
+            self._draw(done, total)
+        elif now - self._said > (EVERY if self._said > self._began else PATIENCE):
+            self._said = now
+            self._console.print(f"vol2vol: {what}, {done} of {total}", highlight=False)
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.add_task(self._what, total=total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+@contextmanager
+def step_progress() -> Iterator[None]:
+    """Show on standard error how far everything inside has come that counts its steps."""
+    steps = StepProgress()
+    try:
+        with listening(steps):
+            yield
+    finally:
+        steps.stop()
+
+
 @contextmanager
 def block_progress() -> Iterator[BlockProgress]:
-    """Give a progress display for blocks on standard error."""
+    """Give a progress display for blocks on standard error; on a terminal it is the only one."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    alone = listening(None) if console.is_terminal else nullcontext()
+    with alone, Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         yield BlockProgress(bar)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
+from vol2vol.progress import counted
 
 BLOCK_VOXELS = 1 << 22
 _INTEGERS = set(map(np.dtype, ("uint8", "int8", "uint16", "int16")))
@@ -105,7 +106,8 @@ def stream(volumes: Sequence[Readable]) -> Iterator[tuple[Readable, Box, np.ndar
         for axis in (2, 1, 0):
             room = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
             block[axis] *= min(room, ceil_div(volume.spatial[axis], block[axis]))
-        for box in grid(Box.of(volume.spatial), block):
+        boxes = grid(Box.of(volume.spatial), block)
+        for box in counted(boxes, "measuring intensities", len(boxes)):
             yield volume, box, volume.read(box)
 
 

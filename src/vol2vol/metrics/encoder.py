@@ -24,6 +24,7 @@ from vol2vol.intensity import Intensity
 from vol2vol.metrics.features import grey_map, images_of
 from vol2vol.metrics.patches import Axis, Cutting, cut, positions
 from vol2vol.metrics.spoiling import REACH, draw_looks, spoil
+from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _teach(
     rng = torch.Generator().manual_seed(lesson.seed)
     warm = max(1, lesson.steps // 10)
     losses = []
-    for step in range(lesson.steps):
+    for step in counted(range(lesson.steps), "training the encoder", lesson.steps):
         rate = min((step + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * max(0, step - warm) / max(1, lesson.steps - warm)))
         for group in optimiser.param_groups:
             group["lr"] = lesson.rate * rate

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, measure
 from vol2vol.metrics.patches import SPANS, Cutting, cut, positions
+from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 
 Item = TypeVar("Item")
@@ -101,7 +102,8 @@ def extract(
     network = network.to(device).eval()
     rows = []
     with torch.inference_mode():
-        for images in ahead(_batches(volume, places, cutting, grey, channel=channel, batch=batch)):
+        batches = ahead(_batches(volume, places, cutting, grey, channel=channel, batch=batch))
+        for images in counted(batches, "extracting features", -(-len(places) // batch)):
             found = network(images.to(device))
             if not isinstance(found, Tensor) or found.ndim < 2 or found.shape[:2].numel() != found.numel():
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

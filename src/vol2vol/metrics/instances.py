@@ -14,6 +14,7 @@ from vol2vol.metrics.components import Components, components
 from vol2vol.metrics.overlap import full_scale, probability
 from vol2vol.metrics.pairs import alike, blocks_of
 from vol2vol.metrics.watershed import Parting, parted
+from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
 
@@ -222,4 +223,4 @@ def shared_objects(
         else instances_of(volume, boxes, threshold=level, neighbours=neighbours, parting=parting)
         for volume, labelled, level in zip((prediction, truth), given, (threshold, None), strict=True)
     )
-    return contingency(real, found, boxes)
+    return contingency(real, found, counted(boxes, "matching objects", len(boxes)))

@@ -16,6 +16,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.pairs import Rows, alike, blocks_of
+from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
 
@@ -134,7 +135,7 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
     rows = Rows(len(boxes))
-    for box in boxes:
+    for box in counted(boxes, "counting voxels", len(boxes)):
         keys = probability(prediction, box, scale) * bins
         index = np.minimum(keys.astype(np.int64), bins - 1) + bins * foreground(truth.read(box), truth.path)
         rows.add(np.bincount(index.ravel(), minlength=2 * bins).reshape(2, bins))
@@ -152,7 +153,7 @@ def scores_at(
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
     rows = Rows(len(boxes))
-    for box in boxes:
+    for box in counted(boxes, "scoring", len(boxes)):
         rows.add(np.array([part.sum() for part in _parts(prediction, truth, box, scale, threshold)], np.float64))
     return {score: Blockwise(name=score, sums=rows.sums, combine=SCORES[score]) for score in ("iou", "dice")}
 
@@ -236,7 +237,7 @@ def near_seams(
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
     rows = Rows(len(boxes))
-    for box in boxes:
+    for box in counted(boxes, "looking near seams", len(boxes)):
         parts = _parts(prediction, truth, box, scale, threshold)
         inside = [_inside(p, offsets, width, range(a, b)) for p, a, b in zip(planes, box.start, box.stop, strict=True)]
         for axis in inside:

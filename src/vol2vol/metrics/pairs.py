@@ -13,6 +13,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.metrics.bootstrap import Blockwise, Combine
+from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 from vol2vol.volumes.places import same_voxels, warn_apart
 
@@ -133,7 +134,7 @@ def compare(
 
     begun = measured(boxes[0])  # alone: a measure may take from its first block what all others are centred on
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in chain([begun], pool.map(measured, boxes[1:])):
+        for found in counted(chain([begun], pool.map(measured, boxes[1:])), "comparing", len(boxes)):
             for measure, sums in zip(measures, found, strict=True):
                 rows[measure.name].add(sums)
     return {m.name: Blockwise(name=m.name, sums=rows[m.name].sums, combine=m.combine) for m in measures}
@@ -157,7 +158,8 @@ class Rows:
 def extremes(volume: Volume, block: Shape | None = None) -> tuple[float, float]:
     """Return the smallest and the largest voxel, in one pass."""
     low, high = np.inf, -np.inf
-    for box in blocks_of(volume, block):
+    boxes = blocks_of(volume, block)
+    for box in counted(boxes, "reading", len(boxes)):
         values = finite(volume, box)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, high

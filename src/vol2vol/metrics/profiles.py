@@ -20,6 +20,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.intensity import Readable
 from vol2vol.metrics.lookup import Lookup, fit_lookup, standardise
+from vol2vol.progress import counted
 
 SLAB_BYTES = 96 << 20
 """Stored bytes of one slab, of volume and source together."""
@@ -89,7 +90,8 @@ def measure_profiles(volume: Readable, edges: Sequence[np.ndarray], source: Read
     ]
     sweep.profiles = [Profile(*(np.zeros(shape) for _ in range(3))) for shape in shapes]
     with ThreadPoolExecutor(2) as workers, ThreadPoolExecutor(1) as reader:
-        for column, depth in _columns(sweep.volumes):
+        columns = list(_columns(sweep.volumes))
+        for column, depth in counted(columns, "comparing planes", len(columns)):
             for work in _slabs(sweep, column, depth, reader):
                 for _ in workers.map(work[0], work[1]):
                     pass

@@ -20,6 +20,7 @@ from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.progress import counted
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
@@ -131,8 +132,9 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
         raise NotFound(f"{output} has no block that is done: nothing to verify yet")
     wrong: dict[str, str] = {}
     differing, largest, start = 0, 0.0, job.layout.region.start
+    computed = chain.from_iterable(job.predict_row([box]) for box in boxes)
     with open_volume(output) as stored:
-        for box, raw in chain.from_iterable(job.predict_row([box]) for box in boxes):
+        for box, raw in counted(computed, "computing again", len(boxes)):
             values = job.stored(raw)
             try:
                 found = stored.read(box.relative_to(start))

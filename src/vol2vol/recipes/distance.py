@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
 
 DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,7 @@ def evaluate_distance(
     }
     for name, distance in DISTANCES.items():
         found = scale(before, after, real, distance)
+        log.info("%s %.4g, before its interval is drawn", name, found.value)
         result[name] = {**_told(found), **_interval((after, real), distance, found.value, resamples)}
     size = extrapolated(after.values, real.values)
     result["fid"]["sample size"] = size.statement

@@ -102,8 +102,7 @@ def evaluate_overlap(
     lost within `near` voxels of where its tiles meet. Raises `BadInput` on an empty mask and where shapes or voxel
     sizes differ.
     """
-    if least is not None and least < 1:
-        raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
+    _refuse_senseless(threshold, None if seams is None else near, least)
     counted = curve(prediction, mask, block=block)
     auprc = measured(counted.auprc())
     chosen, chosen_on = _threshold(counted, threshold, validation, block)
@@ -122,6 +121,16 @@ def evaluate_overlap(
     }
 
 
+def _refuse_senseless(threshold: float | Literal["best"], near: int | None, least: int | None) -> None:
+    """Raise `BadInput`, before anything is read, for settings that make no sense."""
+    if least is not None and least < 1:
+        raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
+    if threshold != "best" and not 0 <= threshold <= 1:
+        raise BadInput(f"a threshold of {threshold:g} is no probability: use 0 to 1, or best")
+    if near is not None and near < 1:
+        raise BadInput(f"{near} voxels near a seam are none: use 1 or above")
+
+
 def _threshold(
     counted: Curve,
     threshold: float | Literal["best"],
@@ -133,8 +142,6 @@ def _threshold(
         return curve(*validation, block=block).best_threshold(), f"{validation[0].path} and {validation[1].path}"
     if threshold == "best":
         return counted.best_threshold(), "the same mask: optimistic"
-    if not 0 <= threshold <= 1:
-        raise BadInput(f"a threshold of {threshold:g} is no probability: use 0 to 1, or best")
     return float(threshold), "given"
 
 
@@ -152,8 +159,6 @@ def _near_seams(
         raise BadInput(
             f"{seams.path} does not say where tiles meet in it: name a volume that vol2vol predict made of several"
         )
-    if near < 1:
-        raise BadInput(f"{near} voxels near a seam are none: use 1 or above")
     found = near_seams(prediction, mask, planes, threshold=threshold, width=near, block=block)
     return {
         "seams": {axis: len(one) for axis, one in zip("zyx", planes, strict=True)},

@@ -1,0 +1,63 @@
+"""Progress: steps are counted where they are done, shown after two seconds, and never among results."""
+
+import io
+import json
+
+from rich.console import Console
+
+from vol2vol.cli import main, show
+from vol2vol.progress import counted, listening
+
+
+def test_steps_are_reported_to_whoever_listens_and_to_nobody_else():
+    heard = []
+    assert list(counted("ab", "reading", 2)) == ["a", "b"]
+    with listening(lambda *step: heard.append(step)):
+        list(counted("ab", "reading", 2))
+        with listening(None):
+            list(counted("ab", "writing", 2))
+    assert heard == [("reading", 1, 2), ("reading", 2, 2), ("reading", 0, 0)]
+
+
+def shown(times, *, terminal):
+    out, times = io.StringIO(), iter(times)
+    progress = show.StepProgress(Console(file=out, force_terminal=terminal, width=80), lambda: next(times))
+    return progress, out
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal():
+    progress, out = shown([0, 0, 1, 3, 4, 22, 30, 60], terminal=False)
+    for done in range(1, 8):
+        progress("comparing", done, 9)
+    assert out.getvalue().splitlines() == [f"vol2vol: comparing, {done} of 9" for done in (3, 6, 7)]
+
+
+def test_what_is_done_at_once_shows_nothing():
+    for terminal in (False, True):
+        progress, out = shown([0, 0, 1, 1], terminal=terminal)
+        for step in (("reading", 1, 2), ("reading", 2, 2), ("reading", 0, 0)):
+            progress(*step)
+        assert not out.getvalue()
+
+
+def test_a_bar_on_a_terminal_is_gone_when_the_work_is_done():
+    progress, out = shown([0, 0, 3, 4, 5], terminal=True)
+    for step in (("reading", 1, 2), ("reading", 2, 2), ("reading", 0, 0)):
+        progress(*step)
+    assert "reading" in out.getvalue()
+    assert progress._bar is None
+
+
+def test_results_in_json_are_alone_on_standard_output(tmp_path, capsys, monkeypatch):
+    import numpy as np
+    import tifffile
+
+    monkeypatch.setattr(show, "PATIENCE", -1.0)
+    monkeypatch.setattr(show, "EVERY", -1.0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 9, (20, 40, 40), np.uint8), photometric="minisblack")
+    words = ["evaluate", "fidelity", str(path), str(path), "--voxel-size", "1,1,1", "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["pearson"]["value"] == 1
+    assert "comparing, 1 of 1" in err
