@@ -1,6 +1,7 @@
 """Files that hang, explode or make no sense: each is refused in one line, in bounded time and memory."""
 
 import contextlib
+import datetime
 import json
 import os
 import pickle
@@ -25,6 +26,8 @@ from vol2vol.files import check_zip, parse_json, read_bytes, read_text, real_pat
 from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity
 from vol2vol.nets.stored import load_tensors
+from vol2vol.protocol import between
+from vol2vol.schemas import as_json
 from vol2vol.volumes import create_volume, documents, open_volume
 
 WHOLE = Box.of((6, 16, 16))
@@ -267,7 +270,7 @@ def test_links_to_themselves(tmp_path, capsys):
     network = nets.build("unet", dims=2, width=4, levels=2)
     save_bundle(
         tmp_path / "m",
-        {"forward": network},
+        between({"forward": network}),
         {domain: Intensity(low=(0.0,), high=(255.0,)) for domain in ("source", "target")},
         channels={"source": 1, "target": 1},
     )
@@ -281,6 +284,13 @@ def test_links_to_themselves(tmp_path, capsys):
     ):
         refused(capsys, *words)
     assert loop.is_symlink()
+
+
+def test_what_a_model_says_can_be_repeated_as_json():
+    said = {1: [float("inf"), float("nan"), datetime.date(2026, 1, 2)], "a": {None: {"x"}, "b": (1, 2.5, True, None)}}
+    plain = as_json(said)
+    assert plain == {"1": ["inf", "nan", "2026-01-02"], "a": {"None": ["x"], "b": [1, 2.5, True, None]}}
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
 def test_settings_of_a_model_that_are_endless(tmp_path):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.files import read_text
+from vol2vol.schemas import as_json
 
 SCHEMA = 2
 MODEL = "model.yaml"
@@ -76,7 +77,7 @@ def read_model(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise NotFound(f"{folder} is not a model: it holds no {MODEL}")
     try:
-        meta = plainyaml.load(read_text(file))
+        meta = as_json(plainyaml.load(read_text(file)))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise Unreadable(f"{file} is not YAML ({one_line(error, 300)}): restore it or train the model again") from None
     if not isinstance(meta, dict) or "schema" not in meta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from math import isfinite
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -35,3 +36,16 @@ def checked(kind: type[T], data: Any, what: str) -> T:
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{what} is no plain data ({one_line(error, 100)})") from None
     return value
+
+
+def as_json(data: Any) -> Any:
+    """Return data as JSON can hold it, so that an output may repeat it.
+
+    Keys become texts, and so do dates and numbers that are not finite, which YAML knows and JSON does not.
+    """
+    if isinstance(data, dict):
+        return {str(key): as_json(value) for key, value in data.items()}
+    if isinstance(data, list | tuple | set):
+        return [as_json(value) for value in data]
+    kept = data is None or isinstance(data, str | bool | int) or (isinstance(data, float) and isfinite(data))
+    return data if kept else str(data)
