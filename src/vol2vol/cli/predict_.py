@@ -33,7 +33,7 @@ def _predict(
 
     Args:
         model: a model, or the folder of a run.
-        input: OME-Zarr, Zarr, N5, TIFF, folder of slices, HDF5 (file.h5:/dataset), MRC, or Zarr at s3://, gs:// and http(s)://.
+        input: OME-Zarr, Zarr, N5, TIFF, folder of slices, HDF5 (file.h5:/dataset), MRC; s3://, gs:// and http(s)://.
         output: where to write: NAME.zarr (OME-Zarr) or NAME.tif.
         settings: settings of the prediction.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.

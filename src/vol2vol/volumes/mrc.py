@@ -41,7 +41,8 @@ def open_mrc(path: Path) -> Stored:
     letters = {1: "x", 2: "y", 3: "z"}
     axes = "".join(letters.get(int(n), "?") for n in (header.maps, header.mapr, header.mapc))
     axes = axes if set(axes) == set("zyx") else "zyx"
-    sizes = {a: float(f"{float(file.voxel_size[a]):.7g}") for a in "zyx"}
+    with np.errstate(all="ignore"):  # a header may count no voxels along an axis of its cell
+        sizes = {a: float(f"{float(file.voxel_size[a]):.7g}") for a in "zyx"}
 
     def read(slices: Slices) -> np.ndarray:
         return np.array(raw[slices]) ^ np.uint8(shift) if shift else np.array(raw[slices])
@@ -52,7 +53,7 @@ def open_mrc(path: Path) -> Stored:
         shape=shape,
         dtype=dtype,
         axes=axes[-len(shape) :] if len(shape) <= 3 else "?" * len(shape),
-        voxel_size=sizes if min(sizes.values()) > 0 else {},
+        voxel_size=sizes if all(0 < size < np.inf for size in sizes.values()) else {},
         unit="angstrom",
         chunks=(1,) * (len(shape) - 2) + shape[-2:],
         read=read,
