@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,17 @@ def test_a_relative_path_means_the_folder_of_now(tmp_path, monkeypatch):
         assert open_volume("a.zarr").attrs == {"n": value, "m": value}
     assert open_volume(tmp_path / "two" / "a.zarr").attrs == {"n": 1, "m": 1}
     assert open_volume(tmp_path / "one" / "a.zarr").read(Box.of((4, 4, 4))).max() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("s3://cells/a.tif", "end in .zarr: other formats are local"),
+        ("gs://cells/a", "end in .zarr: other formats are local"),
+        ("http://host/a.zarr", "write to a local path, s3:// or gs://"),
+        ("a.mrc", "end in .zarr (OME-Zarr) or .tif"),
+    ],
+)
+def test_outputs_that_cannot_be_written_name_the_cure(name, cure):
+    with pytest.raises(BadInput, match=re.escape(f"{name} cannot be written: ") + ".*" + re.escape(cure)):
+        create_volume(name, shape=(1, 4, 4, 4), dtype="u1", voxel_size=(1, 1, 1), unit="nm")

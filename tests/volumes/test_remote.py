@@ -85,7 +85,7 @@ def test_http_groups_need_a_name_or_a_list(tmp_path, web):
 
 
 def test_http_mistakes(web):
-    with pytest.raises(NotFound, match="holds no Zarr or N5: check the address"):
+    with pytest.raises(NotFound, match="holds no Zarr or N5: download files of other formats, or check the address"):
         open_volume(f"{web}/nothing.zarr")
     with pytest.raises(Unreadable, match="cannot be read"):
         open_volume("http://127.0.0.1:9/a.zarr")

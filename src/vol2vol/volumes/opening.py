@@ -131,7 +131,8 @@ def _open(name: str, level: int, stated: Stated) -> Stored:
     if is_remote(name):
         stored = open_chunked(name, level=level)
         if stored is None:
-            raise NotFound(f"{name} holds no Zarr or N5: check the address (and, for s3://, AWS_ENDPOINT_URL)")
+            where = "download files of other formats, or check the address (and, for s3://, AWS_ENDPOINT_URL)"
+            raise NotFound(f"{name} holds no Zarr or N5: {where}")
         return _as_it_is(stored, chosen)
     if named := hdf5.NAME.fullmatch(name):
         _exists(Path(named["file"]))
@@ -257,8 +258,11 @@ def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -
     elif name.rstrip("/\\").lower().endswith(".zarr") and not is_web(name):
         omezarr.clear_group(name, overwrite=overwrite)
         omezarr.create_group(name, layout, **about)
+    elif is_web(name):
+        raise BadInput(f"{name} cannot be written: write to a local path, s3:// or gs://")
     else:
-        raise BadInput(f"{name} cannot be written: let its name end in .zarr (OME-Zarr) or .tif")
+        known = ".zarr: other formats are local" if is_remote(name) else ".zarr (OME-Zarr) or .tif"
+        raise BadInput(f"{name} cannot be written: let its name end in {known}")
 
 
 def is_tiff(path: str) -> bool:
