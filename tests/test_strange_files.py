@@ -33,9 +33,10 @@ from vol2vol.volumes import create_volume, documents, open_volume
 WHOLE = Box.of((6, 16, 16))
 
 
-def volume(path):
+def volume(path, **more):
     """Write a small volume."""
-    made = create_volume(path, shape=(1, 6, 16, 16), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(2, 16, 16))
+    shape = (1, 6, 16, 16)
+    made = create_volume(path, shape=shape, dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(2, 16, 16), **more)
     made.write(WHOLE, np.random.default_rng(0).integers(0, 255, (1, 6, 16, 16), np.uint8))
     made.close()
     return path
@@ -77,6 +78,13 @@ def test_a_pipe_is_no_volume(name, pipe):
 def test_a_pipe_inside_a_volume(pipe, tmp_path):
     with pytest.raises(Unreadable, match="is a pipe"):
         open_volume(pipe("a.zarr/zarr.json").parent)
+    for name, version in (("five.zarr", "0.5"), ("four.zarr", "0.4")):
+        path = volume(tmp_path / name, version=version)
+        chunk = next(p for p in sorted((path / "0").rglob("*")) if p.is_file() and p.name.isdigit())
+        chunk.unlink()
+        os.mkfifo(chunk)
+        with open_volume(path) as opened, pytest.raises(Unreadable, match="is a pipe"):
+            opened.read(WHOLE)
     tifffile.imwrite(tmp_path / "1.tif", np.zeros((8, 8), np.uint8))
     pipe("2.tif")
     with pytest.raises(Unreadable, match=r"2\.tif is a pipe"):

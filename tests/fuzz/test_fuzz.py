@@ -25,31 +25,39 @@ HERE = Path(__file__).parent
 
 def cases(first, stop, good, folder):
     """Run cases in processes that may die; yield a report of each, a death or a hang among them."""
+    died = folder.with_suffix(".err")
     while first < stop:
         words = [sys.executable, str(HERE / "worker.py"), *map(str, (SEED, first, stop, good, folder))]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
         begun = None
-        while True:
-            try:
-                line = lines.get(timeout=PATIENCE)
-            except queue.Empty:
-                process.kill()
-                yield {**(begun or {}), "code": "hang", "faults": ["it hangs"]}
-                break
-            if not line:
-                if begun is not None:
-                    died = (process.stderr.read() if process.stderr else "")[-500:]
-                    yield {**begun, "code": process.wait(), "faults": ["the process died"], "err": died}
-                break
-            data = json.loads(line)
-            if "faults" in data:
-                yield {**(begun or {}), **data}
-                first, begun = data["number"] + 1, None
-            else:
-                first, begun = data["number"] + 1, data
-        process.wait()
+        with died.open("wb") as log, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            for line in _lines(process):
+                data = json.loads(line)
+                first = data["number"] + 1
+                if "faults" in data:
+                    yield {**(begun or {}), **data}
+                begun = None if "faults" in data else data
+            hung = process.wait() == -9
+        if begun is not None:
+            what = "it hangs" if hung else "the process died"
+            yield {**begun, "code": what, "faults": [what], "err": died.read_text(errors="replace")[-500:]}
+
+
+def _lines(process):
+    """Yield what a process prints, until it ends or prints nothing for a long time."""
+    lines: queue.Queue[str] = queue.Queue()
+    pump = threading.Thread(target=_pump, args=(process, lines), daemon=True)
+    pump.start()
+    while True:
+        try:
+            line = lines.get(timeout=PATIENCE)
+        except queue.Empty:
+            process.kill()
+            break
+        if not line:
+            process.wait()
+            break
+        yield line
+    pump.join()
 
 
 def _pump(process, lines):

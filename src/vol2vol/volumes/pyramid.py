@@ -144,7 +144,9 @@ def list_levels(location: str, levels: Sequence[Level]) -> None:
 def _group(location: str) -> Node:
     group = read_node(location)
     image = multiscale(group.attributes) if group else None
-    if group is None or image is None or image["datasets"][0].get("path") != "0":
+    levels = image.get("datasets") if image is not None else None
+    first = levels[0] if isinstance(levels, list) and levels else None
+    if group is None or not isinstance(first, dict) or first.get("path") != "0":
         raise BadInput(f"{location} is not an OME-Zarr written by vol2vol: only these get a pyramid")
     return group
 

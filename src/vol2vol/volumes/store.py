@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import CannotWrite, Unreadable, UserError, one_line
-from vol2vol.files import parse_json
+from vol2vol.files import check_regular, parse_json
 from vol2vol.volumes.addresses import absolute, is_remote, is_web, join, kvstore
 from vol2vol.volumes.documents import SECONDS, read_document
 from vol2vol.volumes.leftovers import empty_leftovers
@@ -235,8 +235,12 @@ class ChunkedArray:
         return ["/".join([*first, *map(str, index)]) for index in product(*spans)]
 
     def read(self, slices: Slices) -> np.ndarray:
-        """Return a block; chunks are decoded by a few threads."""
+        """Return a block; chunks are decoded by a few threads. Raises `Unreadable` where a pipe stands for a chunk."""
         context()
+        for key in self.keys(slices) if not is_remote(self.location) else ():
+            check_regular(os.path.join(self.location, key))
+            if self._kind == "zarr":
+                check_regular(os.path.join(self.location, key.replace("/", ".")))
         return np.asarray(self._array[slices].read().result())
 
     def write(self, slices: Slices, block: np.ndarray) -> None:
