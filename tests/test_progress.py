@@ -3,9 +3,12 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from vol2vol.cli import main, show
+from vol2vol.errors import CannotWrite
+from vol2vol.files import check_place
 from vol2vol.progress import counted, listening
 
 
@@ -61,3 +64,21 @@ def test_results_in_json_are_alone_on_standard_output(tmp_path, capsys, monkeypa
     out, err = capsys.readouterr()
     assert json.loads(out)["pearson"]["value"] == 1
     assert "comparing, 1 of 1" in err
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "a.tif").write_text("nothing that could be read")
+    taken, image = str(tmp_path / "file" / "new"), str(tmp_path / "a.tif")
+    for words in (
+        ["train", "--source", image, "--target", image, "--out", taken],
+        ["evaluate", "seams", image, "--step", "8,8,8", "--plot", str(tmp_path / "none" / "a.png")],
+        ["evaluate", "seams", image, "--step", "8,8,8", "--plot", f"{tmp_path / 'file'}/a.png"],
+    ):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert "file" in err or "none" in err
+        assert "a.tif" not in err
+    with pytest.raises(CannotWrite, match="is not a folder"):
+        check_place(tmp_path / "file" / "deep" / "model")
+    check_place(tmp_path / "new" / "deep" / "model")

@@ -25,7 +25,7 @@ from torch import Tensor, isfinite, nn, uint8
 
 from vol2vol import nets
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
-from vol2vol.files import check_regular
+from vol2vol.files import check_place, check_regular
 from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.modelfile import MODEL, SCHEMA, plain, read_model, versions
 from vol2vol.protocol import OnePass, Translation
@@ -94,6 +94,7 @@ def already_made(path: str | Path, request: str, *, overwrite: bool) -> Path | N
             log.info("%s is there already, made from the same: nothing to do", path)
             return path
     _make_way(path, overwrite)
+    check_place(path)
     return None
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from vol2vol.errors import NotFound, Unreadable
+from vol2vol.errors import CannotWrite, NotFound, Unreadable
 
 DOCUMENT = 64 << 20
 """Bytes of the longest JSON document that is read: consolidated metadata of many arrays take a few of them."""
@@ -96,3 +96,14 @@ def check_zip(path: str | Path) -> None:
     size = os.stat(path).st_size
     if held > EXPANSION * size + SLACK:
         raise Unreadable(f"{path} has {size} bytes and would expand to {held}: get the file from its maker again")
+
+
+def check_place(path: str | Path) -> None:
+    """Raise `CannotWrite` unless a file or folder of this name could be made: asked before hours are computed."""
+    folder = Path(path).absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise CannotWrite(f"{path} cannot be written: {folder} is not a folder: choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{path} cannot be written: no permission to write in {folder}: choose another place")

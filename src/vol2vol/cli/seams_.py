@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vol2vol.cli import parse, show
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
+from vol2vol.files import check_place
 from vol2vol.geometry import Shape
 from vol2vol.volumes import open_together
 from vol2vol.volumes.addresses import local_path
@@ -116,6 +117,7 @@ def _refuse_plot(path: str, *, overwrite: bool) -> None:
         raise BadInput(f"--plot {path}: name a .png file")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise BadInput(f"--plot {path}: there is no folder {os.path.dirname(path)}: make it first")
+    check_place(path)
     if os.path.isdir(path):
         raise AlreadyExists(f"--plot {path} is a folder: give another name")
     if os.path.lexists(path) and not overwrite:

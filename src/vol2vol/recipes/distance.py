@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from vol2vol.errors import AlreadyExists, BadInput
+from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.bootstrap import Interval, Resampling
 from vol2vol.metrics.distances import fid, kernel, mmd, prdc
@@ -57,6 +58,8 @@ def ruler(
     cutting = cutting or Cutting()
     if keep is not None and features != "encoder":
         raise BadInput("--keep is for an encoder that is trained now: add --features encoder, or leave it out")
+    if keep is not None:
+        check_place(local_path(keep, "an encoder"))
     if features == "inception":
         return Ruler(name="inception", network=load_inception(weights), grey=grey_map(target))
     if weights is not None:

@@ -14,6 +14,7 @@ from vol2vol import nets
 from vol2vol.bundles import Bundle, load_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
+from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import aligned, check_domains
 from vol2vol.recipes.domains import (
@@ -61,6 +62,7 @@ def train(
     from vol2vol.training import fit
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
+    check_place(out)
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     check_domains(settings.task.needs(), paths)
     volumes = open_domains(paths, stated, target_voxel_size)
