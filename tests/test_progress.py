@@ -82,3 +82,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_p
     with pytest.raises(CannotWrite, match="is not a folder"):
         check_place(tmp_path / "file" / "deep" / "model")
     check_place(tmp_path / "new" / "deep" / "model")
+
+
+def test_a_value_with_its_interval_is_one_line(capsys):
+    one = {"value": 34.125, "low": 33.5, "high": 34.75, "blocks": 12}
+    show.result({"psnr": one, "ssim": {"value": None, "low": None, "high": None, "blocks": 1}}, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "psnr: 34.125 [33.5, 34.75] (95 % over 12 blocks)",
+        "ssim: - (no interval over 1 block)",
+    ]
+    show.result({"psnr": one}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"psnr": one}

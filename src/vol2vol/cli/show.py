@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from vol2vol.errors import BadInput, one_line
 from vol2vol.progress import listening
 
+MEASURED = {"value", "low", "high", "blocks"}
+"""Keys of a value with its interval."""
 VALUE = 300
 """Letters of a text among results; what is longer is cut."""
 
@@ -29,11 +31,20 @@ def result(data: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _lines(data: Mapping[str, Any], indent: str) -> None:
     for key, value in data.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value.keys() == MEASURED:
+            line(f"{indent}{one_line(key, VALUE)}: {_measured(value)}")
+        elif isinstance(value, Mapping):
             line(f"{indent}{one_line(key, VALUE)}:")
             _lines(value, indent + "  ")
         else:
             line(f"{indent}{one_line(key, VALUE)}: {_short(value)}")
+
+
+def _measured(value: Mapping[str, Any]) -> str:
+    """Return a value with its interval on one line; `-` where it is not defined."""
+    best, low, high = ("-" if value[key] is None else _short(value[key]) for key in ("value", "low", "high"))
+    over = f"{value['blocks']} block{'s' if value['blocks'] != 1 else ''}"
+    return f"{best} (no interval over {over})" if value["low"] is None else f"{best} [{low}, {high}] (95 % over {over})"
 
 
 def _short(value: Any) -> str:
