@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 import zlib
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from vol2vol.prediction.verb import begin
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 from vol2vol.volumes.ledger import Ledger, _canonical
+from vol2vol.volumes.stated import Stated
 
 torch.set_num_threads(1)
 SHAPE = (6, 40, 40)
@@ -137,3 +139,12 @@ def test_a_plan_reads_itself_and_nothing_else():
     for bad in ({}, [], None, {**plan.to_dict(), "window": "round"}, {**plan.to_dict(), "step": [15, 15]}):
         with pytest.raises(BadInput):
             Plan.from_dict(bad)
+
+
+def test_every_keyword_of_volumes_may_stand_in_a_plan(begun, capsys):
+    folder, plan = begun
+    stated = {"axes": None, "voxel_size": [1.0, 1.0, 1.0], "unit": "nm", "time": 0, "channels": [0], "image": None}
+    assert set(stated) <= set(get_type_hints(Stated))
+    stated = {**dict.fromkeys(get_type_hints(Stated)), **stated}
+    out = put(folder, changed(plan, ("request", "stated"), stated))
+    assert main(["work", out]) == 0, capsys.readouterr().err

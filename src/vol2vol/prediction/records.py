@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import BaseModel, ConfigDict, create_model, field_validator
 
 from vol2vol.errors import BadInput, Mismatch, one_line
 from vol2vol.intensity import Intensity
@@ -12,15 +12,14 @@ from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.schemas import checked
 from vol2vol.volumes.ledger import Ledger
+from vol2vol.volumes.stated import Stated
 
-
-class _Stated(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    axes: str | None = None
-    voxel_size: tuple[FiniteFloat, ...] | None = None
-    unit: str | None = None
-    time: NonNegativeInt | None = None
+_Stated: Any = create_model(
+    "_Stated",
+    __config__=ConfigDict(extra="forbid"),
+    **{key: (kind, None) for key, kind in get_type_hints(Stated).items()},  # type: ignore[call-overload]
+)
+"""What the user stated of the input: whatever keywords volumes take."""
 
 
 class _Measured(BaseModel):
