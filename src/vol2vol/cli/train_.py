@@ -39,7 +39,7 @@ def _train(
         overrides: changes to the recipe, such as train.epochs=20 data.patch=190; they may stand anywhere.
         source: one or more volumes of the source domain.
         target: volumes of the target domain; masks and other targets at the place of the source: one for each source.
-        data: volumes of another domain that the task needs; give it once for each volume.
+        data: volumes of another domain that the task needs, one each time it is given
         out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
