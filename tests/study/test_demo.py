@@ -13,6 +13,7 @@ from vol2vol.errors import AlreadyExists, Mismatch, Unreadable
 from vol2vol.intensity import measure
 from vol2vol.metrics.grid import Grid
 from vol2vol.prediction import PredictSettings, make_layout, predicting
+from vol2vol.protocol import between
 from vol2vol.recipes import demo
 from vol2vol.study import read_results
 from vol2vol.volumes import open_volume
@@ -33,7 +34,7 @@ def stand_in(recipe, source, target, out, *, overrides=()):
     }
     save_bundle(
         out / "models" / "epoch-0001",
-        networks,
+        between(networks),
         intensity,
         channels={"source": 1, "target": 1},
         provenance={"epoch": 1, "patch": 54, "recipe": {"train": {"seed": 1}}},
