@@ -157,7 +157,7 @@ def _models(folder):
     yaml = folder / "model edited" / "model.yaml"
     yaml.write_text(yaml.read_text().replace("width: 4", "width: 6"))
     yaml = folder / "model newer" / "model.yaml"
-    yaml.write_text(yaml.read_text().replace("schema: 1", "schema: 99"))
+    yaml.write_text(yaml.read_text().replace("schema: 2", "schema: 99"))
     shutil.copytree(folder / "model2", folder / "model without weights")
     (folder / "model without weights" / "weights.safetensors").unlink()
     torch.save({"a": torch.zeros(3)}, folder / "other.pth")
@@ -170,11 +170,11 @@ def _models(folder):
 def _recipes(folder):
     for name, text in {
         "typo": "extends: small-2d\ntrain: {epoch: 3}\n",
-        "deep": "extends: small-2d\ncyclegan: {generator: {nam: unet}}\n",
+        "deep": "extends: small-2d\ntask: {generator: {nam: unet}}\n",
         "value": "extends: small-2d\ntrain: {epochs: many}\n",
         "negative": "extends: small-2d\ntrain: {lr: -1}\n",
-        "network": "extends: small-2d\ncyclegan: {generator: {name: unett}}\n",
-        "argument": "extends: small-2d\ncyclegan: {generator: {arguments: {levles: 3}}}\n",
+        "network": "extends: small-2d\ntask: {generator: {name: unett}}\n",
+        "argument": "extends: small-2d\ntask: {generator: {arguments: {levles: 3}}}\n",
         "list": "- a\n- b\n",
         "broken": "train: {epochs: 3\n",
         "code": "!!python/object/apply:os.mkdir [sprung]\n",
@@ -584,13 +584,13 @@ def test_verbs_refuse(case, refuse):
 
 
 DAMAGES = {
-    "no channels": ("channels:\n  source: 1\n  target: 1\n", "channels: {}\n", "channels"),
+    "no channels": ("    channels: 1\n", "    channels: {}\n", "channels"),
     "absurd width": ("width: 4", "width: 1000000000000", "width is 1000000000000"),
     "other width": ("width: 4", "width: 6", "different models"),
     "no footprint": ("    footprint:", "    footprints:", "footprint: field required"),
     "blown up": (
-        "schema: 1\n",
-        "schema: 1\na: &a [x, x]\n"
+        "schema: 2\n",
+        "schema: 2\na: &a [x, x]\n"
         + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o, n in zip("abcdefgh", "bcdefghi", strict=True)),
         "aliases",
     ),

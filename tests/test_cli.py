@@ -250,7 +250,7 @@ def test_import_predict_info_from_end_to_end(tmp_path, capsys):
         run(capsys, "import", tmp_path / "latest_net_G_A.pth", tmp_path / "model", "--dims", "2", "--json")
     )
     assert said["dims"] == 2
-    assert json.loads(run(capsys, "info", tmp_path / "model", "--json"))["channels"] == {"source": 1, "target": 1}
+    assert json.loads(run(capsys, "info", tmp_path / "model", "--json"))["domains"].keys() == {"source", "target"}
     image = np.random.default_rng(0).integers(0, 256, (90, 100), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", image)
     run(

@@ -42,10 +42,11 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
     """
     check_regular(path)
     try:
-        if os.stat(path).st_size > most:
-            raise Unreadable(f"{path} has {os.stat(path).st_size} bytes, at most {most} are read: restore the file")
+        size = os.stat(path).st_size
+        if size > most:
+            raise Unreadable(f"{path} has {size} bytes, at most {most} are read: restore the file")
         with open(path, "rb") as file:
-            data = file.read(most + 1)
+            data = file.read(min(size, most) + 1)  # python sets aside what it is asked for
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{path} does not exist") from None
     except PermissionError:
@@ -54,8 +55,8 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
         raise
     except OSError as error:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): choose another file") from None
-    if len(data) > most:
-        raise Unreadable(f"{path} does not end after {most} bytes: restore the file")
+    if len(data) > size:
+        raise Unreadable(f"{path} grew while it was read: wait until it is written and start again")
     return data
 
 

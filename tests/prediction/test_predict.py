@@ -22,6 +22,7 @@ from vol2vol.prediction.gather import gather
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.request import Request
+from vol2vol.protocol import between
 from vol2vol.volumes import open_volume
 
 
@@ -239,7 +240,9 @@ def test_dry_run_writes_nothing_and_adds_up(models, volume, tmp_path):
 def test_dry_run_of_a_look_up_table_which_has_no_operations(dims, volume, tmp_path):
     tables = {name: nets.build("lookup", dims=dims, knots=5) for name in ("forward", "backward")}
     grey = {name: fixed(0, 255) for name in ("source", "target")}
-    save_bundle(tmp_path / "model", tables, grey, channels={"source": 1, "target": 1}, provenance={"patch": 30})
+    save_bundle(
+        tmp_path / "model", between(tables), grey, channels={"source": 1, "target": 1}, provenance={"patch": 30}
+    )
     said = dry_run(tmp_path / "model", volume)
     assert said["operations"] == said["operations per voxel"] == 0
     assert said["operations over that floor"] is None
@@ -323,7 +326,7 @@ def test_networks_that_cut_their_tiles_lie_side_by_side(name, tile, tmp_path):
         torch.nn.init.normal_(parameter, 0, 0.2)
     model = save_bundle(
         tmp_path / "model",
-        {"forward": net},
+        between({"forward": net}),
         dict.fromkeys(("source", "target"), fixed(0, 255)),
         channels={"source": 1, "target": 1},
         statistics={"forward": "none"},

@@ -73,7 +73,7 @@ def _values(action: Action) -> str:
 
 def _description(action: Action) -> str:
     """Return what an argument is for, and what it is where it is not given."""
-    text = " ".join((action.help or "").split())
+    text = " ".join((action.help or "").split()).replace(". (repeatable)", "")
     required, default = text.endswith(_REQUIRED), _DEFAULT.search(text)
     text = _DEFAULT.sub("", text).removesuffix(_REQUIRED).rstrip(".")
     if text[1:2].islower():

@@ -53,7 +53,7 @@ class Shelf:
         file = path if path.is_file() else self._folder / f"{name}.yaml"
         if not file.is_file():
             near = get_close_matches(name, self.names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(self.names())}"
+            hint = f"did you mean {near[0]}?" if near else f"shipped are {_few(self.names())}"
             raise NotFound(f"{self.what} {name!r} is neither a file nor a shipped {self.what}: {hint}")
         try:
             data = plainyaml.load(read_text(path) if path.is_file() else file.read_text(encoding="utf-8"))
@@ -106,6 +106,12 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
         return f"{where} needs a name: see vol2vol recipes small-2d for what it looks like"
     said = first["msg"].removeprefix("Value error, ")
     return f"{where}: {said} (got {_short(first['input'])})" if where else said
+
+
+def _few(names: list[str], most: int = 12) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _short(value: Any) -> str:

@@ -155,10 +155,12 @@ def _affine(name: str, step: Mapping[str, Any], ndim: int) -> Affine:
         raise BadInput(f"{name} has a transformation of type {kind!r}, which is not read: convert it to a scale")
     numbers = np.array(value, float)
     shape = {"affine": (ndim, ndim + 1), "rotation": (ndim, ndim)}.get(kind, (ndim,))
+    if kind == "scale":  # what is not above 0 counts as not stated
+        numbers = np.where(np.isfinite(numbers) & (numbers > 0), numbers, -1)
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise BadInput(f"{name} has a {kind} of shape {numbers.shape} for {ndim} axes: correct its JSON files")
     if kind == "scale":
-        return np.diag(np.where(numbers == 0, -1, numbers)), none  # neither 0 nor below counts as stated
+        return np.diag(numbers), none
     if kind == "translation":
         return one, numbers
     return (numbers[:, :-1], numbers[:, -1]) if kind == "affine" else (numbers, none)

@@ -153,8 +153,9 @@ class Volume:
         """
         if box.size == 0:
             return np.empty((self.channels, *box.shape), self.dtype)
+        where = self._slices(box)
         try:
-            raw = self._stored.read(self._slices(box))
+            raw = self._stored.read(where)
         except UserError:
             raise
         except READ_ERRORS as error:
@@ -192,8 +193,9 @@ class Volume:
         for a, b, unit, size in zip(box.start, box.stop, self.shards, self.spatial, strict=True):
             whole = a % unit == 0 and (b % unit == 0 or b == size)
             assert whole or not self._stored.aligned, f"{box} cuts through shards of {self.shards}"
+        where = self._slices(box)
         try:
-            write(self._slices(box), from_czyx(array, self.axes))
+            write(where, from_czyx(array, self.axes))
         except UserError:
             raise
         except (OSError, ValueError) as error:
