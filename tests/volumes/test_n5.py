@@ -66,6 +66,12 @@ def test_dialects_that_name_channels(tmp_path, attributes, order, offset):
         open_volume(tmp_path / "a.n5/raw", axes=order)
 
 
+def test_lists_of_spatial_axes_and_a_single_unit_are_read(tmp_path):
+    about = {"axes": list("xyzc"), "resolution": XYZ, "offset": [20, 30, 40], "units": "um"}
+    write(tmp_path / "a.n5/raw", ARRAY, about)
+    assert_reads(tmp_path / "a.n5/raw", array=ARRAY, offset=(40, 30, 20))
+
+
 def test_axes_in_no_known_order_are_asked(tmp_path):
     write(tmp_path / "a.n5/raw", ARRAY[0], {"axes": ["y", "x", "z"], "resolution": [1, 2, 3]})
     with pytest.raises(BadInput, match="--axes"):

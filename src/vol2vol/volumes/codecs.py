@@ -63,7 +63,8 @@ def readable(location: str, kind: str, array: Mapping[str, Any]) -> dict[str, An
     kept = {key: array[key] for key in _KEPT.get(kind, array) if key in array and key not in _ABOUT}
     mended = {"zarr": _zarr2, "zarr3": _zarr3, "n5": _n5}[kind](location, {**kept, **_old_n5(kind, array)})
     same = json.dumps(mended, sort_keys=True) == json.dumps(kept, sort_keys=True)  # where 1 is not true
-    return None if same and _is_strict(array) else mended
+    strange = kind == "n5" and not {"axes", "units", "resolution"}.isdisjoint(array)  # tensorstore refuses dialects
+    return None if same and not strange and _is_strict(array) else mended
 
 
 def refused(kind: str, array: Mapping[str, Any]) -> str:
