@@ -121,15 +121,16 @@ def changed(data, rng):
             part = part[key]
         act = rng.choice(["replace"] * 5 + ["remove", "add", "nest", "rename"])
         if act == "replace":
-            part[last] = rng.choice(VALUES)
+            part[last] = copy.deepcopy(rng.choice(VALUES))
         elif act == "remove":
             del part[last]
         elif act == "nest":
             part[last] = [part[last]]
         elif isinstance(part, dict):
-            part[rng.choice(["surprise", NASTY, "", "0"])] = part.pop(last) if act == "rename" else rng.choice(VALUES)
+            new_value = part.pop(last) if act == "rename" else copy.deepcopy(rng.choice(VALUES))
+            part[rng.choice(["surprise", NASTY, "", "0"])] = new_value
         else:
-            part.append(rng.choice(VALUES))
+            part.append(copy.deepcopy(rng.choice(VALUES)))
     return new
 
 
