@@ -52,7 +52,7 @@ def compare(path):
         except UserError as error:
             return str(error).replace(str(path.parent), "...")
     expected = np.asarray(other(path)).squeeze()
-    if expected.shape[-1:] == voxels.shape[:1] and expected.ndim == 3 and voxels.shape[0] in (3, 4):
+    if expected.shape[-1:] == voxels.shape[:1] and expected.ndim >= 3 and voxels.shape[0] in (3, 4):
         expected = np.moveaxis(expected, -1, 0)
     if voxels.ndim == 4 and expected.shape[:2] == voxels.shape[1::-1]:
         expected = expected.swapaxes(0, 1)  # pages of separate colours
