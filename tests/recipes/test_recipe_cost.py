@@ -170,7 +170,7 @@ def test_memory_beyond_what_a_process_held_before():
 
 
 def test_what_is_none_of_them(tmp_path):
-    with pytest.raises(NotFound, match="small-2d"):
+    with pytest.raises(NotFound, match="shipped are cyclegan-real-2d"):
         cost("no-such-recipe")
     with pytest.raises(NotFound, match="neither a model nor a run"):
         cost(tmp_path)

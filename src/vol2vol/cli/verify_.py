@@ -9,6 +9,8 @@ import tyro
 
 from vol2vol.cli import parse, show
 from vol2vol.prediction.verification import verify
+from vol2vol.volumes.addresses import address
+from vol2vol.volumes.completeness import check_all
 
 
 def run(words: list[str]) -> None:
@@ -21,6 +23,7 @@ def _verify(
     *,
     model: parse.Text = None,
     input: parse.Text = None,
+    all: bool = False,
     sample: int = 8,
     seed: int = 0,
     tolerance: float = 0.0,
@@ -31,10 +34,14 @@ def _verify(
 ) -> None:
     """Compute a random sample of a prediction's blocks again and compare; exit code 1 where voxels differ.
 
+    With --all, read every shard of every level instead and check that it is there and whole: neither model nor input
+    is needed.
+
     Args:
         output: a prediction, complete or unfinished.
         model: the model or run it was made with; an unfinished prediction states it.
         input: the volume it was made from; an unfinished prediction states it.
+        all: read everything and compare checksums (OME-Zarr 0.5), compute nothing.
         sample: number of blocks.
         seed: seed of the random choice of blocks.
         tolerance: largest difference in stored values that counts as equal; another device rounds differently.
@@ -43,8 +50,28 @@ def _verify(
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
         json: print the result as JSON.
     """
+    if all:
+        _check_all(address(output), as_json=json)
+        return
     how: dict[str, Any] = {**about.keywords(), "model": model, "input": input, "which": checkpoint, "device": device}
     found = verify(output, sample=sample, seed=seed, tolerance=tolerance, **how)
     show.result(asdict(found), as_json=json)
     if found.differing:
+        raise SystemExit(1)
+
+
+def _check_all(output: str, *, as_json: bool) -> None:
+    """Read all of an output; exit code 1 where something is missing or damaged."""
+    levels = check_all(output)
+    wrong = sum(len(level.missing) + len(level.damaged) for level in levels)
+    found: dict[str, Any] = {
+        "output": output,
+        "shards": sum(level.shards for level in levels),
+        "missing": {f"level {level.level}": level.missing for level in levels if level.missing},
+        "damaged": {f"level {level.level}": level.damaged for level in levels if level.damaged},
+    }
+    if wrong:
+        found["cure"] = "delete what is damaged, then repeat the command that wrote it, which adds what is lost"
+    show.result(found, as_json=as_json)
+    if wrong:
         raise SystemExit(1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from vol2vol.checkpoints import checkpoint_name
 from vol2vol.errors import BadInput
@@ -21,13 +21,14 @@ from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
-from vol2vol.prediction.verification import intact
+from vol2vol.prediction.verification import intact, readers
 from vol2vol.prediction.work import compute
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import address
+from vol2vol.volumes.completeness import missing
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input
+from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input, reopen
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
@@ -140,6 +141,8 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
         check_record(made, output)
         job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made)
         refuse_other(made, job.record(), output)
+        if ledger.inside and missing(output):
+            return "begun", _healing(job, output)
         ledger.remove()
         log.info("%s is complete: nothing to do", output)
         return "complete", job
@@ -148,8 +151,18 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     if not overwrite:
         make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
     create(job, output, overwrite=overwrite)
-    plan = {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
-    return "new", replace(job, begun=ledger.begin(plan))
+    return "new", replace(job, begun=ledger.begin(_plan(job)))
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    return {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
+
+
+def _healing(job: Job, output: str) -> Job:
+    """Return the job of a complete output that lacks some of its shards, begun again with what it has."""
+    origin = job.layout.region.start
+    begun, _ = reopen(output, job.layout.blocks(), _plan(job), origin=origin, readers=readers(job))
+    return replace(job, begun=begun)
 
 
 def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf, prod
@@ -14,17 +14,19 @@ from typing import Unpack
 import numpy as np
 
 from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
-from vol2vol.geometry import Box
+from vol2vol.geometry import Box, grid
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.progress import counted
-from vol2vol.volumes import Stated, open_volume, outputs
+from vol2vol.volumes import Stated, ngff, open_volume, outputs
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.marks import Marks
+from vol2vol.volumes.nodes import read_node
+from vol2vol.volumes.pyramid import Level, coarser_levels
 
 log = logging.getLogger(__name__)
 READERS = 4
@@ -39,6 +41,8 @@ class Verification:
     """Blocks that were computed again."""
     of: int
     """Blocks of the output."""
+    coarser: int
+    """Blocks of coarser levels that were averaged again."""
     voxels: int
     differing: int
     """Voxels that are not what they are now."""
@@ -53,9 +57,13 @@ def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str
 
     Costs some percent of what computing them costs.
     """
+    return outputs.intact(output, boxes, marks, origin=job.layout.region.start, readers=readers(job))
+
+
+def readers(job: Job) -> int:
+    """Return how many blocks may be read at once within the memory of the settings."""
     held = job.channels * prod(job.layout.block) * job.dtype.itemsize
-    readers = max(1, min(READERS, job.settings.budget() // (4 * held)))
-    return outputs.intact(output, boxes, marks, origin=job.layout.region.start, readers=readers)
+    return max(1, min(READERS, job.settings.budget() // (4 * held)))
 
 
 def verify(
@@ -70,7 +78,7 @@ def verify(
     device: str = "auto",
     **stated: Unpack[Stated],
 ) -> Verification:
-    """Compute a random sample of an output's blocks again and compare them with what is stored.
+    """Compute a random sample of an output's blocks, and of those of its coarser levels, again and compare.
 
     A complete output knows model and input only by hash: both have to be given, and are refused where they are not
     the ones it was made with. An unfinished one knows where they are; of it, blocks that are done are compared.
@@ -82,16 +90,19 @@ def verify(
         raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
     if not 0 <= tolerance < inf:
         raise BadInput(f"tolerance {tolerance:g} is no difference between stored values: give --tolerance 0 or more")
-    said = read_plan(output)
-    if said is not None:
+    done: set[str] | None = None
+    if read_plan(output) is not None:
         job = Job.attach(output, device=device)
         done = Ledger.of(output).marks(job.begun).done
         blocks = [box for box in job.layout.blocks() if block_name(box) in done]
     else:
         job = _reopened(output, model, input, which=which, device=device, stated=stated)
         blocks = job.layout.blocks()
-    chosen = sorted(random.Random(seed).sample(range(len(blocks)), min(sample, len(blocks))))
-    return _compared(job, output, [blocks[i] for i in chosen], tolerance)
+    choose = random.Random(seed)
+    chosen = sorted(choose.sample(range(len(blocks)), min(sample, len(blocks))))
+    found = _compared(job, output, [blocks[i] for i in chosen], tolerance)
+    above = _coarser_blocks(job, output, done)
+    return _with_coarser(found, output, choose.sample(above, min(sample, len(above))))
 
 
 def _reopened(
@@ -150,8 +161,37 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
         output=output,
         blocks=len(boxes),
         of=len(job.layout.blocks()),
+        coarser=0,
         voxels=sum(box.size for box in boxes) * job.channels,
         differing=differing,
         largest=largest,
         wrong=wrong,
     )
+
+
+def _coarser_blocks(job: Job, output: str, done: Container[str] | None) -> list[tuple[Level, Box]]:
+    """Return the blocks of the coarser levels that are listed; of an unfinished output those that are done."""
+    if not Ledger.of(output).inside:
+        return []
+    node = read_node(output)
+    image = ngff.multiscale(node.attributes) if node is not None else None
+    listed = len(image["datasets"]) if image is not None and done is None else None
+    levels = [] if listed == 1 else coarser_levels(output, listed)
+    blocks = [(level, box) for level in levels for box in grid(Box.of(level.spatial), job.layout.block)]
+    return [(level, box) for level, box in blocks if done is None or block_name(box, level.number) in done]
+
+
+def _with_coarser(found: Verification, output: str, blocks: Sequence[tuple[Level, Box]]) -> Verification:
+    """Add how blocks of coarser levels differ from the mean of the level above."""
+    wrong, differing = dict(found.wrong), found.differing
+    for level, box in blocks:
+        name = block_name(box, level.number)
+        try:
+            away = level.read(output, box) != level.average(output, box)
+        except Unreadable as error:
+            wrong[name], differing = str(error), differing + box.size
+            continue
+        if count := int(away.sum()):
+            differing += count
+            wrong[name] = f"{count} of {away.size} voxels are not the mean of the level above"
+    return replace(found, coarser=len(blocks), wrong=wrong, differing=differing)

@@ -22,6 +22,7 @@ from vol2vol.preparation.layout import Layout
 from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Binarise, Step
 from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes.completeness import missing
 from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import (
@@ -32,6 +33,7 @@ from vol2vol.volumes.outputs import (
     intact,
     intact_coarser,
     make_room,
+    reopen,
 )
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.store import is_remote
@@ -117,12 +119,13 @@ class Job:
         began = time.monotonic()
         layout = Layout.of(self.chain, self.preparation)
         blocks = layout.blocks()
-        done = {block_name(box) for box in blocks} if before.get("complete") else set()
-        begun = "" if before.get("complete") else str(before.get("begun") or self._create(layout, overwrite=overwrite))
-        marks = Ledger.of(self.output).marks(begun)
-        if before.get("begun"):
-            self._check(layout)
-            done = intact(self.output, blocks, marks, origin=(0, 0, 0), readers=READERS)
+        if before.get("complete") and Ledger.of(self.output).inside and missing(self.output):
+            begun, marks = reopen(self.output, blocks, self.provenance(), origin=(0, 0, 0), readers=READERS)
+            done = {block_name(box) for box in blocks} & marks.done
+        elif before.get("complete"):
+            begun, marks, done = "", Marks(self.output, ""), {block_name(box) for box in blocks}
+        else:
+            begun, marks, done = self._begin(before, layout, overwrite=overwrite)
         todo, voxels = [box for box in blocks if block_name(box) not in done], 0
         if progress is not None:
             progress(len(done), len(blocks), 0)
@@ -134,6 +137,16 @@ class Job:
             self._finish(layout, marks, begun, workers)
         seconds = time.monotonic() - began
         return self._made(blocks=len(blocks), blocks_before=len(blocks) - len(todo), voxels=voxels, seconds=seconds)
+
+    def _begin(self, before: dict[str, Any], layout: Layout, *, overwrite: bool) -> tuple[str, Marks, set[str]]:
+        """Create the output or go on with it; return the beginning, its marks and what is done of the blocks."""
+        if not before.get("begun"):
+            begun = self._create(layout, overwrite=overwrite)
+            return begun, Ledger.of(self.output).marks(begun), set()
+        self._check(layout)
+        begun = str(before["begun"])
+        marks = Ledger.of(self.output).marks(begun)
+        return begun, marks, intact(self.output, layout.blocks(), marks, origin=(0, 0, 0), readers=READERS)
 
     def _made(self, **counted: Any) -> Prepared:
         """Return what the output is, and what was counted on the way."""

@@ -13,6 +13,7 @@ from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.files import read_text
 from vol2vol.volumes import Stated, Volume, open_volume
 from vol2vol.volumes.addresses import address
+from vol2vol.volumes.completeness import is_output, missing
 from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
@@ -54,7 +55,19 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
     found = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
         found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"
+    elif lost := _lost(path, volume):
+        found["missing shards"] = lost
     return {**found, **_predicted(volume)}
+
+
+def _lost(path: str | Path, volume: Volume) -> dict[str, int]:
+    """Return by level how many of its shards an output has lost; nothing of volumes of others."""
+    if not is_output(volume.attrs):
+        return {}
+    try:
+        return {f"level {number}": len(keys) for number, keys in missing(address(path)).items()}
+    except BadInput:  # a level by itself, or no OME-Zarr
+        return {"of this level": len(volume.missing())} if volume.missing() else {}
 
 
 def _predicted(volume: Volume) -> dict[str, Any]:

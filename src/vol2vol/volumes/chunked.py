@@ -14,6 +14,7 @@ from vol2vol.volumes import codecs, n5, ngff, ome, spimdata
 from vol2vol.volumes.addresses import is_remote, is_web, within
 from vol2vol.volumes.attributes import Dialect, native
 from vol2vol.volumes.calibration import Calibration, agree, letters
+from vol2vol.volumes.completeness import is_output
 from vol2vol.volumes.containers import from_companion, only_node
 from vol2vol.volumes.nodes import Node, above, merge_attributes, n5_levels, name_of, read_group, read_node
 from vol2vol.volumes.store import ChunkedArray, read_key, stamp_keys
@@ -103,7 +104,8 @@ def _stored(found: Found) -> Stored:
     assert node.array is not None
     mended = codecs.readable(node.location, node.kind, node.array)
     writable = node.kind != "n5" and mended is None and not is_web(node.location)
-    array = _decoded(node, mended, writable=writable)
+    complete = is_output(holder.attributes) and not is_web(node.location)
+    array = _decoded(node, mended, writable=writable, complete=complete)
     stated = _calibration(found, len(array.shape))
     hidden = n5.RESERVED if node.kind == "n5" else ome.RESERVED
     attrs = {key: value for key, value in holder.attributes.items() if key not in hidden}
@@ -128,15 +130,20 @@ def _stored(found: Found) -> Stored:
         attrs=attrs,
         read=array.read,
         stamp=lambda: [sha256(read_key(node.location, KEYS[node.kind]) or b"").hexdigest(), stamp_keys(node.location)],
+        missing=array.missing if complete else tuple,
         write=array.write if writable else None,
         set_attrs=set_attrs if writable else None,
     )
 
 
-def _decoded(node: Node, mended: dict[str, Any] | None, *, writable: bool) -> ChunkedArray:
-    """Open an array, by other metadata than its own where those are mended; name what of it cannot be read."""
+def _decoded(node: Node, mended: dict[str, Any] | None, *, writable: bool, complete: bool) -> ChunkedArray:
+    """Open an array, by other metadata than its own where those are mended; name what of it cannot be read.
+
+    Of one that is `complete` every chunk is stored: one that is not there was lost, and is not of the fill value.
+    """
     assert node.array is not None
     own = {"store_data_equal_to_fill_value": True} if writable else {}
+    own |= {"fill_missing_data_reads": False} if complete else {}
     assumed = {} if mended is None else {"metadata": mended, "assume_metadata": True}
     try:
         return ChunkedArray(node.location, {"driver": node.kind, "open": True, **own, **assumed})

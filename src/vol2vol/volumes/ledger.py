@@ -76,19 +76,20 @@ class Ledger:
         begun = begun or uuid.uuid4().hex
         plan = json.loads(json.dumps({**plan, "begun": begun, "ledger": FORMAT}))
         text = json.dumps({**plan, "checksum": zlib.crc32(_canonical(plan))}, indent=1)
-        self._make_folder()
+        self.make_folder()
         write_key(self.folder, PLAN, text.encode())
         return begun
 
     def marks(self, begun: str) -> Marks:
         """Return the blocks that this beginning has done, those of other processes included."""
         if os.path.exists(f"{self.folder}/{PLAN}"):
-            self._make_folder()  # a copy may lack it while it is empty
+            self.make_folder()  # a copy may lack it while it is empty
         marks = Marks(self.folder, begun)
         marks.refresh()
         return marks
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the folder that marks are written into, where there are folders."""
         if is_remote(self.folder):
             return
         try:

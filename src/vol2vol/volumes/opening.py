@@ -18,9 +18,11 @@ from vol2vol.volumes import hdf5, mrc, ometiff, omezarr, pictures, slices, tiff,
 from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.chunked import open_chunked
+from vol2vol.volumes.completeness import MAKERS
 from vol2vol.volumes.omezarr import Layout
 from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated
+from vol2vol.volumes.store import lacking
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 from vol2vol.volumes.volume import Volume
 
@@ -35,9 +37,6 @@ VOLUME_FORMATS = (
     "MRC",
     "s3://, gs:// and http(s):// Zarr and N5",
 )
-
-MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
-"""Attributes under which an output says how it was made and whether it is complete, and the verbs that make them."""
 
 
 def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
@@ -88,7 +87,7 @@ def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
 def open_finished(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
     """Open a stored volume as `open_volume` does, to work with all of it.
 
-    Raises also `Unreadable` where it says that writing it has not come to its end: what is missing would read as 0.
+    Raises also `Unreadable` where it says that writing it has not come to its end, and where a part of it was lost.
     """
     return _finished(open_volume(path, level=level, **stated))
 
@@ -114,6 +113,9 @@ def _finished(volume: Volume) -> Volume:
         raise Unreadable(
             f"{volume.path} is not finished: run the same vol2vol {verb} again, which continues it, and then this"
         )
+    if lost := volume.missing():
+        volume.close()
+        raise lacking(volume.path, lost[0], len(lost) - 1)
     return volume
 
 

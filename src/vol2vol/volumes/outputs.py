@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import real_path
-from vol2vol.geometry import Box, Shape
+from vol2vol.geometry import Box, Shape, grid
 from vol2vol.volumes import tiffout
 from vol2vol.volumes.addresses import is_remote, is_web
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
@@ -22,7 +25,7 @@ from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.nodes import read_node
 from vol2vol.volumes.omezarr import clear_begun, clear_group, erase
 from vol2vol.volumes.opening import is_tiff, open_volume
-from vol2vol.volumes.pyramid import Level
+from vol2vol.volumes.pyramid import Level, coarser_levels
 from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -133,6 +136,32 @@ def _sound(stored: Volume, marks: Marks, name: str, box: Box) -> bool:
         return marks.checksum(name) == checksum(stored.read(box))
     except Unreadable:
         return False
+
+
+def reopen(
+    output: str, boxes: Sequence[Box], plan: dict[str, Any], *, origin: Shape, readers: int
+) -> tuple[str, Marks]:
+    """Begin a complete output again that has lost shards; return the name of the beginning and the blocks it has.
+
+    Blocks that can be read are marked, then the plan is written, so that what is lost is computed again as after a
+    kill. `boxes` are those of the finest level, `origin` is the voxel of them that is voxel zero of the output.
+    """
+    ledger, begun = Ledger.of(output), uuid.uuid4().hex
+    ledger.make_folder()
+    marks = ledger.marks(begun)
+
+    def mark(name: str, read: Callable[[], np.ndarray]) -> None:
+        with suppress(Unreadable):
+            marks.mark(name, checksum(read()))
+
+    with open_volume(output) as stored, ThreadPoolExecutor(readers) as pool:
+        for box in boxes:
+            pool.submit(mark, block_name(box), partial(stored.read, box.relative_to(origin)))
+        for level in coarser_levels(output) if ledger.inside else ():
+            for box in grid(Box.of(level.spatial), boxes[0].shape):
+                pool.submit(mark, block_name(box, level.number), partial(level.read, output, box))
+    log.warning("%s has lost parts: they are computed again", output)
+    return ledger.begin(plan, begun), marks
 
 
 def average_block(output: str, level: Level, box: Box, marks: Marks, *, begun: str) -> None:

@@ -55,7 +55,7 @@ class Level:
 
     def read(self, location: str, box: Box) -> np.ndarray:
         """Return a box of this level, `(C, *box.shape)`; raise `Unreadable` where that cannot be had."""
-        return self._read(self._open(location, self.number), box)
+        return self._read(self._open(location, self.number, whole=True), box)
 
     def average(self, location: str, box: Box, begun: str = "") -> np.ndarray:
         """Return a box of this level, made of the level above chunk by chunk.
@@ -80,8 +80,10 @@ class Level:
         array = self.create(location, open=True)
         delete_keys(array.location, *array.keys((slice(None),) * self.layout.channels + box.slices))
 
-    def _open(self, location: str, number: int) -> ChunkedArray:
-        return ChunkedArray(join(location, str(number)), {"driver": self.layout.spec()["driver"], "open": True})
+    def _open(self, location: str, number: int, *, whole: bool = False) -> ChunkedArray:
+        """Open a level; of a `whole` one every chunk that is read must be there."""
+        how = {"driver": self.layout.spec()["driver"], "open": True, "fill_missing_data_reads": not whole}
+        return ChunkedArray(join(location, str(number)), how)
 
     def _read(self, array: ChunkedArray, box: Box) -> np.ndarray:
         try:
@@ -95,7 +97,7 @@ class Level:
 def _opened(level: Level, location: str, begun: str, step: int) -> ChunkedArray:
     """Return an array that blocks of a level are read from (`step` -1, the level above) or written to (0)."""
     assert begun, "only what one beginning writes stays what it is"
-    return level.create(location, open=True) if step == 0 else level._open(location, level.number - 1)
+    return level.create(location, open=True) if step == 0 else level._open(location, level.number - 1, whole=True)
 
 
 def build_pyramid(path: str, levels: int | None = None) -> int:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -201,8 +202,19 @@ def delete_all(location: str) -> None:
         raise refusal(location, error, writing=True) from error
 
 
+_LOST = re.compile(r'NOT_FOUND: chunk .*"([^"]+)" is missing')
+
+
 def _bounded(slices: Slices, shape: Sequence[int]) -> list[slice]:
     return [slice(*s.indices(n)) for s, n in zip(slices, shape, strict=True)]
+
+
+def lacking(location: str, key: str, more: int = 0) -> Unreadable:
+    """Return the error of a volume that has lost a shard, and so many more."""
+    others = f" and {more} more" if more else ""
+    return Unreadable(
+        f"{location} lacks {key}{others}: copy it again, or repeat the command that wrote it, which adds what is lost"
+    )
 
 
 class ChunkedArray:
@@ -235,13 +247,27 @@ class ChunkedArray:
         return ["/".join([*first, *map(str, index)]) for index in product(*spans)]
 
     def read(self, slices: Slices) -> np.ndarray:
-        """Return a block; chunks are decoded by a few threads. Raises `Unreadable` where a pipe stands for a chunk."""
+        """Return a block; chunks are decoded by a few threads.
+
+        Raises `Unreadable` where a pipe stands for a chunk, or one is not there that must not be taken for one of the
+        fill value.
+        """
         context()
         for key in self.keys(slices) if not is_remote(self.location) else ():
             check_regular(os.path.join(self.location, key))
             if self._kind == "zarr":
                 check_regular(os.path.join(self.location, key.replace("/", ".")))
-        return np.asarray(self._array[slices].read().result())
+        try:
+            return np.asarray(self._array[slices].read().result())
+        except ValueError as error:
+            if lost := _LOST.search(str(error)):
+                raise lacking(self.location, lost[1].rpartition(f"{Path(self.location).name}/")[2]) from error
+            raise
+
+    def missing(self) -> list[str]:
+        """Return the keys of the shards (or chunks) that are not there."""
+        there = set(list_keys(self.location))
+        return [key for key in self.keys((slice(None),) * len(self.shape)) if key not in there]
 
     def write(self, slices: Slices, block: np.ndarray) -> None:
         """Store a block; it is on disk when this returns."""

@@ -70,6 +70,8 @@ class Stored:
     read: Callable[[Slices], np.ndarray]
     stamp: Callable[[], Any]
     """Plain data that changes when the stored array is changed by others, without reading it."""
+    missing: Callable[[], Sequence[str]] = tuple
+    """Names of parts that must be there and are not, as far as that is provable, without reading them."""
     write: Callable[[Slices, np.ndarray], None] | None = None
     set_attrs: Callable[[Mapping[str, Any]], None] | None = None
     flush: Callable[[], None] = _nothing

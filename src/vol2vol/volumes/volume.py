@@ -226,6 +226,13 @@ class Volume:
         self._stored.flush()
         self._stored.close()
 
+    def missing(self) -> list[str]:
+        """Return the names of parts that must be there and are not, as far as that is provable; reads no voxel.
+
+        Of an output of vol2vol every chunk is stored. Of others nothing is known: chunks of one value may be left out.
+        """
+        return list(self._stored.missing())
+
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that change when the volume does: shape, voxel size, files and samples.
 
