@@ -36,6 +36,7 @@ if __name__ == "__main__":
         warnings.simplefilter("ignore")
         child = os.fork()
         if child == 0:
+            os.setsid()  # a group of its own, which can be killed as one
             if job.get("marks"):
                 dies_with(job["marks"])
             try:
@@ -92,6 +93,21 @@ class Killing:
             code = self.wait()
             self.kills += code == -signal.SIGKILL
             assert code in (0, -signal.SIGKILL)
+        self.start(**job)
+        assert self.wait() == 0
+
+    def groups(self, seconds, most, **job):
+        """Kill a program together with its workers, at random moments up to so late, then let it come to its end."""
+        for _ in range(most):
+            pid = self.start(**job)
+            time.sleep(self.random.uniform(0, seconds))
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            code = self.wait()
+            self.kills += code == -signal.SIGKILL
+            assert code in (0, -signal.SIGKILL)
+            if code == 0:
+                return
         self.start(**job)
         assert self.wait() == 0
 
