@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -93,3 +95,23 @@ def test_a_value_with_its_interval_is_one_line(capsys):
     ]
     show.result({"psnr": one}, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"psnr": one}
+
+
+def test_a_folder_of_others_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    from vol2vol.errors import AlreadyExists
+    from vol2vol.recipes import train
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    monkeypatch.setattr("vol2vol.recipes.training.open_domains", lambda *_: pytest.fail("volumes were opened"))
+    with pytest.raises(AlreadyExists, match="is not a run"):
+        train("small-2d", "a.tif", "b.tif", tmp_path / "run")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_output_quietly(tmp_path):
+    words = [sys.executable, "-m", "vol2vol.cli", "recipes"]
+    program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    program.stderr.close()
+    assert program.wait() in (0, 141)

@@ -23,7 +23,7 @@ from vol2vol.errors import UserError, one_line
 VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
     "prepare": "crop, resample, binarise, convert or split a volume of any size",
-    "train": "train a translation between two sets of volumes, or a segmenter on a volume and its mask",
+    "train": "train a translation, a regression from pairs, a denoiser or a segmenter",
     "predict": "translate a volume of any size, without seams",
     "verify": "compute a random sample of a prediction again and compare",
     "evaluate": "judge volumes: seams, fidelity, overlap with a mask, distance to a target",
@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except UserError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # whoever read the result has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (OSError, MemoryError) as error:
         return _fail(one_line(error))
     except Exception as error:  # noqa: BLE001  the last net
@@ -74,7 +77,7 @@ def _overview() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())
     return (
-        "usage: vol2vol VERB ...\n\nTranslate 2D and 3D microscopy between two looks, without seams.\n\n"
+        "usage: vol2vol VERB ...\n\nImage-to-image translation of 2D to 5D microscopy, without seams.\n\n"
         f"{verbs}\n\nvol2vol VERB --help says more about one; vol2vol --version prints the version."
     )
 

@@ -16,6 +16,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure_like
 from vol2vol.locks import writing
+from vol2vol.progress import counted
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
 from vol2vol.sampling import Patches
 from vol2vol.volumes import Stated, Volume
@@ -100,7 +101,7 @@ def _spread(
     recipe = provenance.get("recipe", {})
     planes = recipe.get("data", {}).get("planes", ["z"]) if footprint.dims == 2 else ["z"]
     patches = Patches(volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None)
-    return [patch[None] for patch in patches.covering(count)]
+    return [patch[None] for patch in counted(patches.covering(count), "reading patches", count)]
 
 
 def _fitting(footprint: Footprint, volumes: list[Volume], side: int, planes: Sequence[str]) -> Shape:

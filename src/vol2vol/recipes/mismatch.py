@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
+from vol2vol.progress import counted
 from vol2vol.recipes.probe import Network
 
 View = Callable[[Shape, int], Tensor]
@@ -102,7 +103,10 @@ def measure_smallest(network: Network, footprint: Footprint, view: View, *, brig
 
     Raises `BadInput` where an answer is not finite.
     """
-    found = [_along(network, footprint, view, axis, brighter) for axis in range(footprint.dims)]
+    found = [
+        _along(network, footprint, view, axis, brighter)
+        for axis in counted(range(footprint.dims), "comparing tiles", footprint.dims)
+    ]
     invariance, aliasing, far = map(max, zip(*found, strict=True))
     return Smallest(tile=tuple(footprint.minimum), invariance=invariance, aliasing=aliasing, far=far)
 
@@ -137,7 +141,7 @@ def measure_typical(network: Network, footprint: Footprint, view: View, tile: Sh
     """
     trainee = _trainee(network)
     here, trained, shared, borders = [], [], [], []
-    for place in range(1, PLACES + 1):
+    for place in counted(range(1, PLACES + 1), "comparing places", PLACES):
         axis = place % footprint.dims
         n, period, trim = tile[axis], footprint.period[axis], footprint.trim[0][axis]
         shown = view(_longer(tile, axis, period), place)

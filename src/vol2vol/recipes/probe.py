@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape, round_up
+from vol2vol.progress import counted
 
 Network = Callable[[Tensor], Tensor]
 REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError)
@@ -183,7 +184,8 @@ def measure_footprint(probe: Probe, *, longest: int = 256, size: Shape | None = 
     base = size or accepted(probe, ((n,) * probe.dims for n in (*range(8, longest + 1), *range(1, 8))))
     if base is None:
         raise BadInput(f"the network accepts no input of up to {longest} voxels per axis: give size=(...)")
-    axes = [_measure_free(probe, base, axis, longest) for axis in range(probe.dims)]
+    each = counted(range(probe.dims), "measuring axes", probe.dims)
+    axes = [_measure_free(probe, base, axis, longest) for axis in each]
     spreads, steps, trims = zip(*axes, strict=True)
     period = tuple(lcm(s.period or 1, step) for s, step in zip(spreads, steps, strict=True))
     reach = tuple(

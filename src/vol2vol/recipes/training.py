@@ -60,9 +60,11 @@ def train(
     with the volumes. Raises `UserError`s that name what does not fit. Long because it names and explains every option.
     """
     from vol2vol.training import fit
+    from vol2vol.training.run import check_free
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
     check_place(out)
+    check_free(Path(out))
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     check_domains(settings.task.needs(), paths)
     volumes = open_domains(paths, stated, target_voxel_size)

@@ -82,8 +82,8 @@ def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) 
             _clear(path)
         elif run.recipe.exists():
             _compare(run, wanted)
-        elif path.exists() and not (path.is_dir() and _unmarked(path)):
-            raise AlreadyExists(f"{path} exists and is not a run: choose another folder")
+        else:
+            check_free(path)
         run.state.parent.mkdir(parents=True, exist_ok=True)
         run.best.parent.mkdir(exist_ok=True)
         write_text(run.recipe, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
@@ -92,6 +92,12 @@ def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) 
     except OSError as error:
         raise CannotWrite(f"{path}: the run cannot be made ({error.strerror}): choose another folder") from None
     return run
+
+
+def check_free(path: Path) -> None:
+    """Raise `AlreadyExists` where something lies at a path that is neither a run nor what is left of one."""
+    if path.exists() and not Run(path).recipe.exists() and not (path.is_dir() and _unmarked(path)):
+        raise AlreadyExists(f"{path} exists and is not a run: choose another folder")
 
 
 def _unmarked(path: Path) -> bool:
