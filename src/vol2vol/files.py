@@ -42,10 +42,10 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
     """
     check_regular(path)
     try:
-        size = os.stat(path).st_size
-        if size > most:
-            raise Unreadable(f"{path} has {size} bytes, at most {most} are read: restore the file")
         with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise Unreadable(f"{path} has {size} bytes, at most {most} are read: restore the file")
             data = file.read(min(size, most) + 1)  # python sets aside what it is asked for
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{path} does not exist") from None

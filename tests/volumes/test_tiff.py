@@ -317,7 +317,7 @@ def test_a_box_is_all_that_is_decoded(tmp_path, compression):
 
 
 def test_decoded_segments_are_kept_within_bounds(tmp_path, monkeypatch):
-    monkeypatch.setattr("vol2vol.volumes.tiff.CACHE_BYTES", 3 * 41 * 53 * 2)
+    monkeypatch.setattr("vol2vol.volumes.segments.CACHE_BYTES", 3 * 41 * 53 * 2)
     tifffile.imwrite(tmp_path / "a.tif", STACK, compression="zlib", rowsperstrip=41)
     with open_volume(tmp_path / "a.tif", voxel_size=(1, 1, 1)) as volume:
         for _ in range(2):

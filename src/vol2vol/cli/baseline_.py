@@ -25,6 +25,7 @@ def _baseline(
     radius: int | None = None,
     about: parse.About = parse.SAID,
     target_voxel_size: parse.VoxelSize = None,
+    target_channels: parse.Channels = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -40,10 +41,14 @@ def _baseline(
         radius: reach of the filter of spectrum in voxels; 12 in planes, 8 in volumes unless given.
         about: metadata missing from the volume files.
         target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
+        target_channels: channels of the target volumes, where they differ from those of the source.
         overwrite: replace a model that exists.
         json: print the result as JSON.
     """
-    size = show.numbers(target_voxel_size, "--target-voxel-size")
-    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "overwrite": overwrite}
+    about_target = {
+        "target_voxel_size": show.numbers(target_voxel_size, "--target-voxel-size"),
+        "target_channels": parse.channels(target_channels),
+    }
+    how: dict[str, Any] = {**about.keywords(), **about_target, "overwrite": overwrite}
     bundle = fit_baseline(kind, source, target, out, dims=dims, radius=radius, **how)
     show.result({"model": str(bundle), "baseline": kind}, as_json=json)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Stored = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
+Channels = Annotated[str | None, tyro.conf.arg(metavar="C[,C...]")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
 Paths = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH ...")]
 Domains = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")]
@@ -42,7 +43,7 @@ class Metadata:
     """unit of the voxel size, such as nanometer."""
     time: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """which of several time points, counted from 0."""
-    channels: Annotated[str | None, tyro.conf.arg(metavar="C[,C...]")] = None
+    channels: Channels = None
     """which channels, by name or by number from 0, such as 0,2 or DAPI."""
     pattern: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """which files of a folder of images are one stack: {z}, {c} and {t} stand for the numbers of plane, channel and
@@ -53,16 +54,20 @@ class Metadata:
     def keywords(self) -> Stated:
         """Return the keywords by which verbs take it."""
         size = show.numbers(self.voxel_size, "--voxel-size")
-        channels = None if self.channels is None else [name.strip() for name in self.channels.split(",")]
         return {
             "axes": self.axes,
             "voxel_size": size,
             "unit": self.unit,
             "time": self.time,
-            "channels": channels,
+            "channels": channels(self.channels),
             "pattern": self.pattern,
             "image": self.image,
         }
+
+
+def channels(text: str | None) -> list[str] | None:
+    """Return the channels of a flag, names or numbers, None where it is not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 About = tyro.conf.OmitArgPrefixes[Metadata]

@@ -26,6 +26,7 @@ def _train(
     recipe: str = "small-2d",
     about: parse.About = parse.SAID,
     target_voxel_size: parse.VoxelSize = None,
+    target_channels: parse.Channels = None,
     devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     strategy: parse.Text = None,
     overwrite: bool = False,
@@ -44,17 +45,22 @@ def _train(
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
         target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
+        target_channels: channels of the target volumes, where they differ from those of the source.
         devices: number of GPUs, or of processes on a CPU; short for train.devices=N.
         strategy: how devices share the work, by its name in Lightning; short for train.strategy=NAME.
         overwrite: replace a run that exists.
         json: print the result as JSON.
     """
-    short = {"train.devices": devices, "train.strategy": strategy}
-    changes = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
-    size = show.numbers(target_voxel_size, "--target-voxel-size")
-    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "overwrite": overwrite}
-    made = train(recipe, source, target, out, data=_domains(data), overrides=changes, **how)
+    changes = (*overrides, *_short({"train.devices": devices, "train.strategy": strategy}))
+    size, which = show.numbers(target_voxel_size, "--target-voxel-size"), parse.channels(target_channels)
+    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "target_channels": which}
+    made = train(recipe, source, target, out, data=_domains(data), overrides=changes, overwrite=overwrite, **how)
     show.result({"run": made.run, "model": made.last_bundle}, as_json=json)
+
+
+def _short(options: dict[str, Any]) -> list[str]:
+    """Return the changes to the recipe for which there are options of their own."""
+    return [f"{key}={value}" for key, value in options.items() if value is not None]
 
 
 def _domains(words: tuple[str, ...]) -> dict[str, list[str]]:

@@ -10,10 +10,12 @@ from vol2vol.prediction.job import Job
 from vol2vol.prediction.portions import coarser
 from vol2vol.prediction.work import check_input
 from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes.display import RGB
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import clear_output, how_made
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
+from vol2vol.volumes.windows import store_windows
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,
         attrs={"vol2vol": {**job.provenance(), "complete": False}},
+        channel_names=_channel_names(job),
     ).close()
 
 
@@ -52,6 +55,7 @@ def finish(job: Job, output: str, marks: Marks) -> None:
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
     if coarse:
         list_levels(output, coarser_levels(output))
+    store_windows(output)
     with open_volume(output) as made:
         made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
     ledger.remove()
@@ -60,6 +64,18 @@ def finish(job: Job, output: str, marks: Marks) -> None:
 def finished(output: str) -> bool:
     """Say whether an output is complete: no plan is left, and it says so itself."""
     return Ledger.of(output).plan() is None and bool(how_made(output).get("complete"))
+
+
+def _channel_names(job: Job) -> tuple[str, ...]:
+    """Return the names of the output's channels: those of the volumes trained on; colours that are unnamed stay so."""
+    trained = job.bundle.meta["provenance"].get("volumes") or {}
+    names: list[str] = []
+    for domain in job.translation.makes:
+        stated = {tuple(fact.get("channels") or ()) for fact in trained.get(domain) or []}
+        names += stated.pop() if len(stated) == 1 else ()
+    if not names and job.source.channel_names == RGB:
+        names = list(RGB)
+    return tuple(names) if len(names) == job.channels else ()
 
 
 def _warn_range(job: Job) -> None:

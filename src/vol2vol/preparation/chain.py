@@ -12,7 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, round_up
 from vol2vol.intensity.streaming import percentile_values, tally
 from vol2vol.preparation.content import find_content
-from vol2vol.preparation.steps import Convert, Crop, Look, Step
+from vol2vol.preparation.steps import Binarise, Channels, Convert, Crop, Look, Step
 from vol2vol.volumes import Volume
 from vol2vol.volumes.axes import tidy
 
@@ -53,6 +53,17 @@ class Chain:
     def path(self) -> str:
         """The volume's path, for messages."""
         return self.volume.path
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the result's channels; none where they are unknown or the result is a mask."""
+        names = self.volume.channel_names
+        for step in self.steps:
+            if isinstance(step, Binarise):
+                return ()
+            if isinstance(step, Channels) and names:
+                names = tuple(names[i] for i in step.keep)
+        return names
 
     @property
     def shape(self) -> Shape:

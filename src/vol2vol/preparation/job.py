@@ -37,6 +37,7 @@ from vol2vol.volumes.outputs import (
 )
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.store import is_remote
+from vol2vol.volumes.windows import store_windows
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
@@ -177,6 +178,7 @@ class Job:
             shards=layout.shards,
             version=self.preparation.ome_version,
             attrs={KEY: {**self.provenance(), "complete": False}},
+            channel_names=self.chain.channel_names,
         ).close()
         return ledger.begin(self.provenance())
 
@@ -230,6 +232,7 @@ class Job:
         assert not missing, f"{self.output} lacks blocks {sorted(missing)[:4]}"
         if self.preparation.pyramid and ledger.inside and (not self.chain.look.labels or self._of_two):
             self._coarser(layout, marks, begun, workers)
+        store_windows(self.output)
         with open_volume(self.output) as made:
             made.set_attrs({KEY: {**self.provenance(), "complete": True}})
         ledger.remove()

@@ -50,6 +50,7 @@ def fit_baseline(
     dims: Literal[2, 3] = 2,
     radius: int | None = None,
     target_voxel_size: Sequence[float] | None = None,
+    target_channels: Sequence[int | str] | None = None,
     overwrite: bool = False,
     **stated: Unpack[Stated],
 ) -> Path:
@@ -58,14 +59,15 @@ def fit_baseline(
     `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels, at most
     half the side of the patches whose spectra it is made from. Spectra are compared in cycles per finest edge of a
     voxel, each domain by the voxel size of its first volume. `stated` (`Stated`) describes volumes whose files do not,
-    `target_voxel_size` those of the target where it differs. Reads every voxel once (`spectrum`: and 128 patches per
-    domain). Raises `BadInput` for domains of different channels, for constant ones where they must be scaled, and for a
-    reach that spectra do not say.
+    `target_voxel_size` and `target_channels` those of the target where they differ. Reads every voxel once
+    (`spectrum`: and 128 patches per domain). Raises `BadInput` for domains of different channels, for constant ones
+    where they must be scaled, and for a reach that spectra do not say.
     Long because it explains every option.
     """
     if kind not in KINDS:
         raise BadInput(f"baseline {kind!r} is unknown: use one of {', '.join(KINDS)}")
-    volumes = open_domains({"source": source, "target": target}, stated, target_voxel_size)
+    about: Stated = {"voxel_size": target_voxel_size, "channels": target_channels}
+    volumes = open_domains({"source": source, "target": target}, stated, about)
     reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
     prints = {domain: [volume.fingerprint() for volume in opened] for domain, opened in volumes.items()}
     facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}

@@ -16,7 +16,9 @@ from vol2vol.protocol import Need
 from vol2vol.sampling import DataSettings
 from vol2vol.sampling.aligned import AS_IT_IS
 from vol2vol.volumes import Stated, Volume
+from vol2vol.volumes.addresses import address
 from vol2vol.volumes.axes import convert
+from vol2vol.volumes.imagesets import images_under
 from vol2vol.volumes.opening import open_member, refuse_idle_time
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,10 @@ SAME_SIZE = 0.02
 
 
 def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
-    """Open one or more volumes; `stated` describes those whose files do not."""
+    """Open one or more volumes; `stated` describes those whose files do not.
+
+    A path may stand for many images: see `volumes.imagesets.images_under`.
+    """
     volumes = _members(paths, stated)
     refuse_idle_time(volumes, stated)
     return volumes
@@ -38,14 +43,13 @@ def _members(paths: Paths, stated: Stated) -> list[Volume]:
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
         raise BadInput("a domain needs at least one volume: name them after --source and --target")
-    return [open_member(name, **stated) for name in names]
+    files = [file for name in names for file in images_under(address(name), stated.get("pattern"))]
+    return [open_member(file, **stated) for file in files]
 
 
-def open_domains(
-    paths: Mapping[str, Paths], stated: Stated, target_voxel_size: Sequence[float] | None
-) -> dict[str, list[Volume]]:
-    """Open the volumes of every domain; `target_voxel_size` is that of the target, where it differs."""
-    about: Stated = {**stated, "voxel_size": target_voxel_size or stated.get("voxel_size")}
+def open_domains(paths: Mapping[str, Paths], stated: Stated, target: Stated) -> dict[str, list[Volume]]:
+    """Open the volumes of every domain; `target` holds what of the target's volumes differs from `stated`, or None."""
+    about: Stated = {**stated, **{key: value for key, value in target.items() if value is not None}}  # type: ignore[typeddict-item]
     volumes = {name: _members(given, about if name == "target" else stated) for name, given in paths.items()}
     refuse_idle_time([volume for opened in volumes.values() for volume in opened], stated)
     return volumes
@@ -121,5 +125,6 @@ def volume_facts(volume: Volume) -> dict[str, Any]:
     """Return what a model should remember of a volume it was trained on; no folders, they are nobody's business."""
     name = re.split(r"[/\\]", str(volume.path))[-1]
     size = [float(n) for n in volume.voxel_size]
-    about = {"name": name, "shape": list(volume.shape), "dtype": str(volume.dtype)}
-    return {**about, "voxel_size": size, "unit": volume.unit}
+    facts = {"name": name, "shape": list(volume.shape), "dtype": str(volume.dtype)}
+    facts |= {"voxel_size": size, "unit": volume.unit}
+    return {**facts, "channels": list(volume.channel_names)} if volume.channel_names else facts

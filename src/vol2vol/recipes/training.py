@@ -46,6 +46,7 @@ def train(
     data: Mapping[str, Paths] | None = None,
     overrides: Sequence[str] = (),
     target_voxel_size: Sequence[float] | None = None,
+    target_channels: Sequence[int | str] | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     **stated: Unpack[Stated],
@@ -55,9 +56,10 @@ def train(
     `source` and `target` name one or more volumes each, `data` those of other domains by name. What the task draws at
     one place (an image and its mask) must be as many volumes, in the same order and of the same shapes; what it draws
     apart may differ in size and number. `overrides` are `key.sub=value` changes to the recipe. `stated` (`Stated`)
-    describes volumes whose files do not; `target_voxel_size` that of the target, where it differs. The same call
-    continues a run that was killed. Memory: weights, one batch of patches and the chunks they touch; it does not grow
-    with the volumes. Raises `UserError`s that name what does not fit. Long because it names and explains every option.
+    describes volumes whose files do not; `target_voxel_size` and `target_channels` those of the target, where they
+    differ. The same call continues a run that was killed. Memory: weights, one batch of patches and the chunks they
+    touch; it does not grow with the volumes. Raises `UserError`s that name what does not fit. Long because it names and
+    explains every option.
     """
     from vol2vol.training import fit
     from vol2vol.training.run import check_free
@@ -67,7 +69,7 @@ def train(
     check_free(Path(out))
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     check_domains(settings.task.needs(), paths)
-    volumes = open_domains(paths, stated, target_voxel_size)
+    volumes = open_domains(paths, stated, {"voxel_size": target_voxel_size, "channels": target_channels})
     prepared = prepare(settings, volumes)
     return fit(
         prepared.task,

@@ -16,6 +16,7 @@ from vol2vol.volumes.attributes import Dialect, native
 from vol2vol.volumes.calibration import Calibration, agree, letters
 from vol2vol.volumes.completeness import is_output
 from vol2vol.volumes.containers import from_companion, only_node
+from vol2vol.volumes.display import channel_names, stated_omero
 from vol2vol.volumes.nodes import Node, above, merge_attributes, n5_levels, name_of, read_group, read_node
 from vol2vol.volumes.store import ChunkedArray, read_key, stamp_keys
 from vol2vol.volumes.stored import READ_ERRORS, Stored
@@ -107,6 +108,7 @@ def _stored(found: Found) -> Stored:
     complete = is_output(holder.attributes) and not is_web(node.location)
     array = _decoded(node, mended, writable=writable, complete=complete)
     stated = _calibration(found, len(array.shape))
+    count = array.shape[stated.axes.index("c")] if "c" in stated.axes else 1
     hidden = n5.RESERVED if node.kind == "n5" else ome.RESERVED
     attrs = {key: value for key, value in holder.attributes.items() if key not in hidden}
 
@@ -128,6 +130,7 @@ def _stored(found: Found) -> Stored:
         shards=array.shards if array.shards != array.chunks else None,
         levels=ngff.levels_of(found.name, image, len(array.shape)) if image else (),
         attrs=attrs,
+        channel_names=channel_names(stated_omero(holder.attributes) if image else None, count),
         read=array.read,
         stamp=lambda: [sha256(read_key(node.location, KEYS[node.kind]) or b"").hexdigest(), stamp_keys(node.location)],
         missing=array.missing if complete else tuple,

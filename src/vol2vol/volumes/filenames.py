@@ -51,6 +51,11 @@ class _Number:
         return len(set(self.values)) == len(self.texts)
 
 
+def alike(names: Sequence[str]) -> bool:
+    """Say whether names differ in nothing but their numbers."""
+    return len({tuple(text.lower() for text in re.split(r"\d+", Path(name).stem)) for name in names}) < 2
+
+
 def in_order(folder: Path, names: Sequence[str]) -> list[str]:
     """Return the names of the planes of one stack in their order.
 
@@ -61,7 +66,7 @@ def in_order(folder: Path, names: Sequence[str]) -> list[str]:
         return list(names)
     names = sorted(names, key=natural)
     parts = [re.split(r"(\d+)", Path(name).stem) for name in names]
-    if len({tuple(text.lower() for text in part[::2]) for part in parts}) > 1:
+    if not alike(names):
         raise _differing(folder, names, parts)
     numbers = [
         _Number(*_meaning(parts[0][: 2 * i + 1]), tuple(part[2 * i + 1] for part in parts))

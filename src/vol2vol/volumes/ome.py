@@ -42,11 +42,12 @@ def image_attributes(
     *,
     offset: Sequence[float] | None,
     channels: bool,
+    omero: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x).
 
     `offset` is the place of the first voxel of level "0", None where it is not known. The centre of a coarse voxel lies
-    half a voxel difference behind that of a fine one, hence the translations.
+    half a voxel difference behind that of a fine one, hence the translations. `omero` says how the image is shown.
     """
     axes: list[dict[str, str]] = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
     lead = [{"name": "c", "type": "channel"}] if channels else []
@@ -61,8 +62,8 @@ def image_attributes(
     if len(scales) > 1:
         image |= {"type": "mean", "metadata": {"method": "block-wise mean"}}
     if version == "0.4":
-        return {"multiscales": [{"version": "0.4", **image}]}
-    return {"ome": {"version": version, "multiscales": [image]}}
+        return {"multiscales": [{"version": "0.4", **image}], "omero": omero}
+    return {"ome": {"version": version, "multiscales": [image], "omero": omero}}
 
 
 def parse_xml(path: str, text: str) -> ElementTree.Element:

@@ -11,6 +11,7 @@ from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.files import DOCUMENT, read_text
 from vol2vol.volumes import ome
 from vol2vol.volumes.addresses import within
+from vol2vol.volumes.display import RGB
 
 if TYPE_CHECKING:
     import tifffile
@@ -131,7 +132,7 @@ def listed(series: Sequence[tifffile.TiffPageSeries]) -> str:
 def channel_names(root: ElementTree.Element | None, page: tifffile.TiffPage, count: int) -> tuple[str, ...]:
     """Return the names of the channels of the first image, none unless each has one."""
     if page.photometric == 2 and count == 3:
-        return ("red", "green", "blue")
+        return RGB
     found = root.findall("{*}Image[1]/{*}Pixels/{*}Channel") if root is not None else []
     names = tuple(one_line(channel.get("Name") or "", 60) for channel in found)
     return names if all(names) and len(names) == count else ()

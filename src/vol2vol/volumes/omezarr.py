@@ -17,6 +17,7 @@ from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes import ome
+from vol2vol.volumes.display import full_window, make_omero
 from vol2vol.volumes.nodes import read_node
 from vol2vol.volumes.store import (
     ChunkedArray,
@@ -127,12 +128,14 @@ def create_group(
     unit: str,
     offset: Sequence[float] | None,
     attrs: Mapping[str, Any],
+    channel_names: Sequence[str],
 ) -> None:
     """Create an OME-Zarr image with an empty level "0"; nothing may be there yet.
 
     What says that vol2vol made it is written first: an array without it is somebody else's.
     """
-    write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK})
+    omero = make_omero(channel_names, layout.dtype, [full_window(layout.dtype)] * layout.shape[0])
+    write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK}, omero=omero)
     ChunkedArray(join(location, "0"), layout.spec())
 
 
@@ -144,14 +147,16 @@ def write_group(
     scales: Sequence[Sequence[float]],
     offset: Sequence[float] | None,
     attrs: Mapping[str, Any],
+    omero: Mapping[str, Any],
 ) -> None:
     """Write the metadata of an image with one voxel size (z, y, x) per level, in one atomic write.
 
     `offset` (z, y, x, in `unit`) is the place of the centre of the finest level's first voxel, None where it is not
-    known.
+    known; `omero` says how the image is shown.
     """
     name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    image = ome.image_attributes(layout.version, name, unit, scales, offset=offset, channels=layout.channels)
+    how: dict[str, Any] = {"offset": offset, "channels": layout.channels, "omero": omero}
+    image = ome.image_attributes(layout.version, name, unit, scales, **how)
     attributes = {**attrs, **image}
     if layout.version == "0.5":
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}

@@ -219,6 +219,7 @@ def create_volume(
     version: str = "0.5",
     overwrite: bool = False,
     attrs: Mapping[str, Any] | None = None,
+    channel_names: Sequence[str] = (),
     fill: float = 0,
 ) -> Volume:
     """Create a volume to write to: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
@@ -227,15 +228,18 @@ def create_volume(
     once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit` may
     be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel, None where
     it is not known. `attrs` is plain data stored with the volume. Voxels that are never written read as `fill` (0 in a
-    TIFF). `overwrite` replaces what vol2vol wrote, and nothing else.
+    TIFF). `overwrite` replaces what vol2vol wrote, and nothing else. Three channels of `uint8` or `uint16` with the
+    `channel_names` red, green and blue are a colour image, which a TIFF stores as RGB.
 
-    Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`.
+    Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`. Long because it explains every option.
     """
     name, kind = address(path), np.dtype(dtype).newbyteorder("=")
     voxels: Shape = tuple(int(n) for n in shape)
     size, place = _floats(voxel_size), None if offset is None else _floats(offset)
     _check_request(name, voxels, kind, size, place)
     about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
+    assert len(channel_names) in (0, voxels[0]), (channel_names, voxels)
+    about["channel_names"] = tuple(channel_names)
     layout = Layout(
         shape=voxels,
         dtype=kind,

@@ -15,6 +15,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
+from vol2vol.volumes.display import RGB
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 from vol2vol.volumes.tiff import stamp
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 """First bytes of a PNG and a JPEG."""
-RGB = ("red", "green", "blue")
-"""Names of the channels of a colour image."""
 LARGEST = 1 << 30
 """Bytes of a decoded image up to which it is read: a small file may declare any size."""
 CACHE_BYTES = 128 << 20

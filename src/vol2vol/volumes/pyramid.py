@@ -12,6 +12,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.volumes.addresses import address, join
+from vol2vol.volumes.display import full_window, make_omero, stated_omero
 from vol2vol.volumes.ngff import multiscale, version_of
 from vol2vol.volumes.nodes import Node, read_node
 from vol2vol.volumes.omezarr import Layout, write_group
@@ -139,8 +140,11 @@ def list_levels(location: str, levels: Sequence[Level]) -> None:
         layout, unit = _finest(finest, group), finest.unit
         offset = finest.offset if finest.placed else None
         scales = [tuple(finest.voxel_size), *(level.voxel_size for level in levels)]
-    attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales")}
-    write_group(location, layout, unit=unit, scales=scales, offset=offset, attrs=attrs)
+        names = finest.channel_names
+    windows = [full_window(layout.dtype)] * layout.shape[0]
+    omero = stated_omero(group.attributes) or make_omero(names, layout.dtype, windows)
+    attrs = {key: value for key, value in group.attributes.items() if key not in ("ome", "multiscales", "omero")}
+    write_group(location, layout, unit=unit, scales=scales, offset=offset, attrs=attrs, omero=omero)
 
 
 def _group(location: str) -> Node:

@@ -15,6 +15,7 @@ from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.geometry import Shape
 from vol2vol.volumes import pictures, tiff
 from vol2vol.volumes.axes import natural
+from vol2vol.volumes.display import RGB
 from vol2vol.volumes.filenames import Arranged, arranged, in_order
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
@@ -83,7 +84,7 @@ def open_folder(folder: Path, pattern: str | None = None) -> Stored:
         chunks=(1,) * len(files.shape) + first.chunks,
         read=_reader(planes, files.shape),
         stamp=lambda: tiff.stamp(every),
-        channel_names=pictures.RGB if first.axes.endswith("c") and first.shape[-1] == 3 else files.channels,
+        channel_names=RGB if first.axes.endswith("c") and first.shape[-1] == 3 else files.channels,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.geometry import Shape
 from vol2vol.volumes import ome
+from vol2vol.volumes.display import is_rgb
 from vol2vol.volumes.stored import READ_ERRORS
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -87,33 +88,42 @@ def create_tiff(
     unit: str,
     offset: Sequence[float] | None = None,
     attrs: Mapping[str, Any],
+    channel_names: Sequence[str] = (),
 ) -> None:
     """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), its disk space taken at once.
 
     All voxels lie in one run behind the header, so that the file can be memory-mapped. Taking the space first turns a
     disk that is too small into `CannotWrite` now instead of a crash later. The file appears under its name when it is
-    whole, with attributes and the tag that says who made it; equal arguments make equal bytes.
+    whole, with attributes and the tag that says who made it; equal arguments make equal bytes. Colours become RGB.
     """
     import tifffile
 
     if dtype.name not in DTYPES:
         raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
-    size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
-    units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
+    rgb = is_rgb(channel_names, shape[0], dtype)
     place = [] if offset is None else [list(offset)]
-    about = json.dumps([shape, dtype.name, list(voxel_size), unit, *place, dict(attrs)], sort_keys=True)
-    metadata = {"axes": "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about)), **size, **units}
+    about = json.dumps([shape, dtype.name, list(voxel_size), unit, *place, *channel_names, dict(attrs)], sort_keys=True)
+    metadata = _metadata(voxel_size, unit, () if rgb else channel_names)
+    metadata |= {"axes": "ZYXS" if rgb else "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about))}
     nbytes = prod(shape) * dtype.itemsize
-    options: dict[str, Any] = {"photometric": "minisblack", "ome": True, "bigtiff": nbytes > 2**31, "align": 4096}
+    options: dict[str, Any] = {"ome": True, "bigtiff": nbytes > 2**31, "align": 4096, "software": MAKER}
+    options |= {"photometric": "rgb" if rgb else "minisblack", "shape": (*shape[1:], 3) if rgb else shape}
     with _whole_or_nothing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(path.parent).free) < nbytes:
             raise CannotWrite(f"{path} needs {nbytes} bytes, the disk has {free}: free some space")
-        tifffile.imwrite(partial, shape=shape, dtype=dtype, metadata=metadata, software=MAKER, **options)
+        tifffile.imwrite(partial, dtype=dtype, metadata=metadata, **options)
         if attrs or offset is not None:
             _store(partial, attrs, offset, unit)
         _take_space(partial)
         os.replace(partial, path)
+
+
+def _metadata(voxel_size: Sequence[float], unit: str, channel_names: Sequence[str]) -> dict[str, Any]:
+    """Return voxel size and names of channels as the writer of OME-XML takes them."""
+    size = {f"PhysicalSize{a}": float(v) for a, v in zip("ZYX", voxel_size, strict=True)}
+    units = {f"PhysicalSize{a}Unit": ome.SYMBOLS[unit] for a in "ZYX"}
+    return {**size, **units, **({"Channel": {"Name": list(channel_names)}} if channel_names else {})}
 
 
 @contextlib.contextmanager
