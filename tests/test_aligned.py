@@ -31,6 +31,7 @@ class Memory:
 
     array: np.ndarray
     voxel_size: tuple[float, float, float] = (8.0, 8.0, 8.0)
+    sized: bool = True
     path: str = "ein Ordner/image.tif"
     unit: str = "nanometer"
     placed: bool = False

@@ -260,8 +260,7 @@ INPUTS = {
     "truncated hdf5": ("short.h5:/em", SIZE, ["short.h5", "restore"]),
     "truncated mrc": ("short.mrc", (), ["short.mrc", "restore"]),
     "rotten chunk": ("rotten.zarr", (), ["rotten.zarr", "cannot be read", "restore"]),
-    "no voxel size": ("nosize.tif", (), ["nosize.tif has no voxel size", "--voxel-size"]),
-    "senseless voxel size": ("negative.zarr", (), ["negative.zarr has no voxel size", "--voxel-size"]),
+    "unit of nothing": ("nosize.tif", ("--unit", "nm"), ["nosize.tif has no voxel size", "--voxel-size"]),
     "another voxel size": ("em.zarr", ("--voxel-size", "9,8,8"), ["is 8,8,8, not 9,8,8", "--voxel-size"]),
     "voxel size of two": ("nosize.tif", ("--voxel-size", "8,8"), ["--voxel-size", "Z,Y,X"]),
     "voxel size of nothing": ("nosize.tif", ("--voxel-size", "0,8,8"), ["--voxel-size", "positive"]),
@@ -283,7 +282,7 @@ def test_predict_refuses_an_input(case, refuse, world):
         shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("case", INPUTS)
+@pytest.mark.parametrize("case", [case for case in INPUTS if case != "slices of different sizes"])  # images of a domain
 def test_train_refuses_an_input(case, refuse):
     name, flags, expected = INPUTS[case]
     words = ["train", *TINY, "--source", name, "--target", "target.zarr", "--out", "new", *flags]

@@ -94,12 +94,12 @@ def lines(*words):
 def test_errors_and_results_of_a_hostile_file(tmp_path):
     bad = tmp_path / f"{HOSTILE[:-1].replace('/', '')}.tif"
     tifffile.imwrite(bad, np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
-    code, _, err = lines("info", bad)
+    code, _, err = lines("predict", bad, bad, tmp_path / "out.zarr")
     assert code == 2
     assert len(err) == 1
     assert clean(err[0])
     assert r"\x1b]0;owned" in err[0]
-    code, out, _ = lines("info", bad, "--voxel-size", "1,1,1")
+    code, out, _ = lines("info", bad)
     assert code == 0
     assert all(map(clean, out))
     zarr = tmp_path / "a.zarr"

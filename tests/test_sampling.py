@@ -26,6 +26,7 @@ class Memory:
 
     array: np.ndarray
     voxel_size: tuple[float, float, float] = (10.0, 10.0, 10.0)
+    sized: bool = True
     path: str = "folder/some volume.zarr"
     largest: int = 0
     counts: np.ndarray = field(init=False)

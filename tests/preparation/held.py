@@ -10,7 +10,7 @@ from vol2vol.volumes import create_volume, open_volume
 class Held:
     """An array `(C, Z, Y, X)` with the face of a volume; counts the voxels of the chunks that are read."""
 
-    path, unit = "held", "nanometer"
+    path, unit, sized = "held", "nanometer", True
 
     def __init__(self, array, voxel_size=(8.0, 8.0, 8.0), chunks=(4, 8, 8)):
         self.array, self.voxel_size = array, voxel_size

@@ -38,7 +38,7 @@ def world(tmp_path_factory):
     (folder / "notes.txt").write_text("not an image")
     tifffile.imwrite(folder / "nosize.tif", tissue(), photometric="minisblack")
     with h5py.File(folder / "data.h5", "w") as file:
-        file["em"] = tissue()
+        file["em"], file["mask"] = tissue(), tissue()
     for name, text in {
         "typo": "steps: [{step: resample, voxelsize: [8, 8, 8]}]",
         "unknown": "steps: [{step: rotate}]",
@@ -59,7 +59,7 @@ def world(tmp_path_factory):
 BAD = {
     "nothing there": (["em.zar", "out.zarr"], ["em.zar does not exist", "em.zarr"]),
     "text": (["notes.txt", "out.zarr"], ["notes.txt is in no format"]),
-    "no voxel size": (["nosize.tif", "out.zarr"], ["has no voxel size", "--voxel-size"]),
+    "no voxel size": (["nosize.tif", "out.zarr", "--resample", "8,8,8"], ["has no voxel size", "--voxel-size"]),
     "no data set": (["data.h5", "out.zarr"], ["data.h5", "em"]),
     "no format to write": (["em.zarr", "out.n5"], ["out.n5 cannot be written", ".zarr"]),
     "output there": (["em.zarr", "done.zarr"], ["done.zarr exists", "--overwrite"]),

@@ -89,13 +89,12 @@ def test_seams_on_a_given_grid(folder, capsys):
     assert one["grid"]["origin"] == [3, 0, 5]
 
 
-def test_files_without_a_voxel_size_are_judged_with_the_given_one(folder, capsys, tmp_path):
+def test_files_without_a_voxel_size_are_judged_like_others(folder, capsys, tmp_path):
     plain = tmp_path / "plain.tif"
     tifffile.imwrite(plain, open_volume(folder / "seamed.zarr").read(Box.of((48, 64, 80)))[0], photometric="minisblack")
     words = ("seams", plain, "--step", "16,16,16")
-    assert main(["evaluate", *map(str, words)]) == 2
-    assert "give --voxel-size" in capsys.readouterr().err
     told = answer(capsys, *words, "--voxel-size", "8,8,8", "--unit", "nm")
+    assert told["passes"] == answer(capsys, *words)["passes"]
     assert told["passes"] == answer(capsys, "seams", folder / "seamed.zarr", "--step", "16,16,16")["passes"]
 
 

@@ -8,7 +8,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from vol2vol.errors import BadInput, Unreadable
+from vol2vol.errors import Unreadable
 from vol2vol.geometry import Box
 from vol2vol.volumes import open_volume
 
@@ -173,9 +173,8 @@ def test_other_files_and_modes_are_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize("at", [(28, bytes(12)), (40, bytes(12)), (28, b"\xff" * 4), (40, struct.pack("<f", np.nan))])
-def test_a_voxel_size_that_makes_no_sense_is_asked_for(tmp_path, recwarn, at):
+def test_a_voxel_size_that_makes_no_sense_counts_as_not_stated(tmp_path, recwarn, at):
     path = write(tmp_path / "a.mrc", STACK, at=[at])
-    with pytest.raises(BadInput, match="has no voxel size: give --voxel-size"):
-        open_volume(path)
+    assert not open_volume(path).sized
     np.testing.assert_array_equal(open_volume(path, voxel_size=(1, 1, 1)).read(Box.of(STACK.shape))[0], STACK)
     assert not recwarn.list

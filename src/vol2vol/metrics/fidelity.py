@@ -80,7 +80,10 @@ def window_radius(volume: Volume, window: int) -> Shape:
     """Return the radius of a cubic window, 0 across images; raise `BadInput` where it is even or does not fit."""
     radius = tuple(0 if n == 1 else window // 2 for n in volume.spatial)
     if window % 2 == 0 or any(2 * r + 1 > n for r, n in zip(radius, volume.spatial, strict=True)):
-        raise BadInput(f"{volume.path} of shape {volume.spatial} holds no window of {window}: use a smaller odd one")
+        raise BadInput(
+            f"{volume.path} of shape {volume.spatial} holds no window of {window} voxels, in which structure is "
+            "compared: compare larger volumes"
+        )
     return radius
 
 

@@ -17,6 +17,7 @@ from vol2vol.metrics.watershed import Parting, parted
 from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
+from vol2vol.volumes.space import need_voxel_size
 
 Labels = Callable[[Box], np.ndarray]
 """A block of a partition to int64 labels `(Z, Y, X)`, 0 is background."""
@@ -195,6 +196,8 @@ def instances_of(
         return probability(volume, box, scale)[0] >= threshold
 
     if parting is not None:
+        if volume.spatial[0] > 1:
+            need_voxel_size(volume, "a watershed in 3D needs")
         return parted(mask, volume.spatial, boxes, parting, voxel_size=volume.voxel_size)
     return components(mask, volume.spatial, boxes, neighbours=neighbours)
 

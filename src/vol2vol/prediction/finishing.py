@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 def create(job: Job, output: str, *, overwrite: bool) -> None:
     """Create the empty volume that the blocks go into; with `overwrite` in place of what is there."""
+    source = job.source
     _warn_range(job)
     if overwrite:
         clear_output(output)
@@ -29,9 +30,9 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
         output,
         shape=(job.channels, *job.layout.region.shape),
         dtype=job.dtype,
-        voxel_size=job.source.voxel_size,
-        unit=job.source.unit,
-        offset=job.place,
+        voxel_size=source.voxel_size,
+        unit=source.unit,
+        offset=source.place_of(job.layout.region) if source.placed or job.settings.roi else None,
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,

@@ -31,6 +31,7 @@ from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
 from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
+from vol2vol.volumes.space import need_voxel_size
 
 log = logging.getLogger(__name__)
 _NOT_BYTES = (
@@ -143,12 +144,6 @@ class Job:
     def channels(self) -> int:
         """Channels of the output."""
         return self.bundle.width(self.translation.makes)
-
-    @property
-    def place(self) -> tuple[float, ...] | None:
-        """Z, Y, X of the centre of the output's first voxel; None where nothing says where the input lies."""
-        whole = self.settings.roi is None and not self.source.placed
-        return None if whole else self.source.place_of(self.layout.region)
 
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
@@ -272,4 +267,6 @@ def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["
         raise BadInput("assembly volume needs a 3D model, this one is 2D: use --assembly slices or ortho")
     if source.spatial[0] == 1 and wanted != "slices":
         raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {wanted} needs a volume")
+    if wanted == "ortho":
+        need_voxel_size(source, "orthoslices need")
     return wanted

@@ -12,9 +12,10 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, round_up
 from vol2vol.intensity.streaming import percentile_values, tally
 from vol2vol.preparation.content import find_content
-from vol2vol.preparation.steps import Binarise, Channels, Convert, Crop, Look, Step
+from vol2vol.preparation.steps import Binarise, Channels, Convert, Crop, Look, Resample, Step
 from vol2vol.volumes import Volume
 from vol2vol.volumes.axes import tidy
+from vol2vol.volumes.space import need_voxel_size
 
 PERCENTILES = (0.1, 99.9)
 
@@ -33,6 +34,8 @@ class Chain:
         """Return the chain; raise `BadInput`, naming the step, where one cannot be done."""
         looks = [Look(shape=volume.shape, voxel_size=volume.voxel_size, dtype=volume.dtype, labels=labels)]
         for step in steps:
+            if isinstance(step, Resample):
+                need_voxel_size(volume, "resampling needs")
             looks.append(step.look(looks[-1]))
         return cls(volume, tuple(steps), tuple(looks))
 

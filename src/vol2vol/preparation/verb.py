@@ -91,11 +91,10 @@ def dry_run(
 
 def _opened(input: str | Path, preparation: Preparation, level: int, stated: Stated) -> Volume:
     """Open the input; the preparation's voxel size fills in what neither the file nor the caller says."""
-    try:
-        return open_finished(input, level=level, **stated)
-    except BadInput:
-        if stated.get("voxel_size") is not None or preparation.voxel_size is None:
-            raise
+    volume = open_finished(input, level=level, **stated)
+    if volume.sized or preparation.voxel_size is None:
+        return volume
+    volume.close()
     about: Stated = {**stated, "voxel_size": preparation.voxel_size, "unit": preparation.unit}
     return open_finished(input, level=level, **about)
 

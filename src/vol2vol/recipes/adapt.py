@@ -100,7 +100,9 @@ def _spread(
     side = provenance.get("patch") or PATCH[footprint.dims]
     recipe = provenance.get("recipe", {})
     planes = recipe.get("data", {}).get("planes", ["z"]) if footprint.dims == 2 else ["z"]
-    patches = Patches(volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None)
+    patches = Patches(
+        volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None, augment=False
+    )
     return [patch[None] for patch in counted(patches.covering(count), "reading patches", count)]
 
 

@@ -30,6 +30,7 @@ from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_fac
 from vol2vol.recipes.spectra import matching_filter, radial_power
 from vol2vol.sampling import Patches
 from vol2vol.volumes import Stated, Volume
+from vol2vol.volumes.space import need_voxel_size
 
 log = logging.getLogger(__name__)
 Kind = Literal["identity", "meanstd", "histogram", "spectrum"]
@@ -82,7 +83,7 @@ def fit_baseline(
 def _fitted(kind: str, volumes: dict[str, list[Volume]], dims: int, reach: int) -> dict[str, Any]:
     """Measure the volumes and return what a bundle holds: both directions' networks, intensities, channels."""
     found = {domain: histograms(opened) for domain, opened in volumes.items()}
-    _check(kind, volumes, found)
+    _check(kind, dims, volumes, found)
     networks = {
         name: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
         for name, (a, b) in PAIR.items()
@@ -214,10 +215,10 @@ def _reach(radius: int | None, dims: int, volumes: list[Volume]) -> int:
 def _patches(volumes: list[Volume], dims: int, side: int) -> list[torch.Tensor]:
     """Return patches (C, *side) of stored values, spread over the volumes."""
     as_they_are = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
-    return list(Patches(volumes, as_they_are, (side,) * dims, background=None).covering(PATCHES))
+    return list(Patches(volumes, as_they_are, (side,) * dims, background=None, augment=False).covering(PATCHES))
 
 
-def _check(kind: str, volumes: dict[str, list[Volume]], found: dict[str, list[Histogram]]) -> None:
+def _check(kind: str, dims: int, volumes: dict[str, list[Volume]], found: dict[str, list[Histogram]]) -> None:
     source, target = (channels_of(domain, volumes[domain]) for domain in ("source", "target"))
     if source != target:
         raise BadInput(f"source has {source} channels, target {target}: each needs its counterpart")
@@ -225,6 +226,12 @@ def _check(kind: str, volumes: dict[str, list[Volume]], found: dict[str, list[Hi
         for channel, table in enumerate(tables):
             if kind != "identity" and table.std == 0:
                 raise BadInput(f"{volumes[domain][0].path}: channel {channel} is constant: use the baseline identity")
+    if kind != "spectrum":
+        return
+    first = [opened[0] for opened in volumes.values()]
+    if dims == 3 or first[0].sized != first[1].sized:
+        for volume in first:
+            need_voxel_size(volume, "the spectra of both domains need")
     sizes = {domain: tuple(opened[0].voxel_size) for domain, opened in volumes.items()}
-    if kind == "spectrum" and not np.allclose(sizes["source"], sizes["target"], rtol=0.02):
+    if not np.allclose(sizes["source"], sizes["target"], rtol=0.02):
         log.warning("voxel sizes differ (%s, %s): a voxel's finest edge counts as the same in both", *sizes.values())

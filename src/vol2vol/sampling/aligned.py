@@ -43,7 +43,8 @@ class Aligned:
         for need in needs[1:]:
             _check(lead, volumes[need.name])
         self.part = part or Box.of(lead.spatial)
-        self.path, self.voxel_size = lead.path, lead.voxel_size
+        known = next((volumes[need.name] for need in needs if volumes[need.name].sized), lead)
+        self.path, self.voxel_size, self.sized = lead.path, known.voxel_size, known.sized
         self.channels = sum(volumes[need.name].channels for need in needs)
 
     @property

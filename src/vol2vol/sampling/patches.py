@@ -21,6 +21,7 @@ from torch import Tensor
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div
 from vol2vol.intensity import Intensity
+from vol2vol.volumes.space import need_voxel_size
 
 log = logging.getLogger("vol2vol.sampling")
 
@@ -45,6 +46,8 @@ class Drawable(Protocol):
     def channels(self) -> int: ...  # noqa: D102
     @property
     def voxel_size(self) -> Sequence[float]: ...  # noqa: D102
+    @property
+    def sized(self) -> bool: ...  # noqa: D102
     def read(self, box: Box) -> np.ndarray: ...  # noqa: D102
 
 
@@ -120,6 +123,9 @@ class Patches:
         self.intensity, self.patch, self.augment, self.seed = intensity, tuple(patch), augment, seed
         self._shows = shows
         across = [None] if len(patch) == 3 else [_axis(name) for name in planes]
+        if augment and across == [None]:
+            for volume in volumes:
+                need_voxel_size(volume, "turning patches in 3D needs (data.augment=false leaves them as they lie)")
         self._sources = [_source(volume, axis, self.patch) for volume in volumes for axis in across]
         voxels = np.array([prod(source.volume.spatial) for source in self._sources], dtype=np.float64)
         self._shares = voxels / voxels.sum()
@@ -217,6 +223,8 @@ def _axis(name: str) -> int:
 
 def _source(volume: Drawable, across: int | None, patch: Shape) -> _Source:
     """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
+    if across:
+        need_voxel_size(volume, "planes across other axes than z need")
     size = volume.voxel_size
     if across and max(size) > min(size) * (1 + ISOTROPIC):
         raise BadInput(f"{volume.path}: planes other than z need isotropic voxels, not {tuple(size)}: use planes z")

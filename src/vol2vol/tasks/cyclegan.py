@@ -268,5 +268,5 @@ def _check(s: CycleGANSettings, channels: Mapping[str, int]) -> None:
     if channels["source"] != channels["target"] and (s.lambda_identity > 0 or s.ssim_forward > 0):
         raise BadInput(
             f"{channels['source']} source and {channels['target']} target channels cannot be compared: "
-            "set lambda_identity and ssim_forward to 0"
+            "set task.lambda_identity=0 task.ssim_forward=0"
         )

@@ -7,8 +7,7 @@ does not say.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -125,46 +124,6 @@ def _guess(name: str, axes: str, shape: Shape) -> str:
             f"{name} names only some of its axes ({axes}) of shape {shape}: give --axes, such as --axes {example}"
         )
     return axes
-
-
-def settle_voxel_size(
-    name: str, axes: str, found: Mapping[str, float], given: Sequence[float] | None
-) -> tuple[float, float, float]:
-    """Return the voxel size (z, y, x) from metadata (`found`, per axis letter) and the user, in one unit.
-
-    The z of a 2D image is a placeholder: what is given or found, else 1.0. A found size that is not positive and finite
-    counts as not stated.
-    Raises `BadInput` naming `--voxel-size` where it is missing, or contradicts the metadata by more than 1 %.
-    """
-    found = {axis: value for axis, value in found.items() if isfinite(value) and value > 0}
-    size = dict(found)
-    if given is not None:
-        typed = [float(value) for value in given]
-        if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
-            raise BadInput(f"--voxel-size {_typed(typed)} has {len(typed)} numbers: give Z,Y,X")
-        if not all(isfinite(value) and value > 0 for value in typed):
-            raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
-        size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
-        wrong = [a for a in found if a in axes and abs(size.get(a, found[a]) - found[a]) > TOLERANCE * found[a]]
-        if wrong:
-            stated = [a for a in "zyx" if a in found]
-            along = "" if all(a in stated for a in "zyx" if a in axes) else f" along {', '.join(stated)}"
-            says = _typed([found[a] for a in stated])
-            right = _typed([found.get(a, size[a]) for a in "zyx" if a in found or a in size])
-            raise BadInput(
-                f"{name} says its voxel size{along} is {says}, not {_typed(typed)}: "
-                f"give --voxel-size {right} or correct the file"
-            )
-    if "z" not in axes:
-        size.setdefault("z", 1.0)
-    if missing := [a for a in "zyx" if a not in size]:
-        along = "" if len(missing) > 1 else f" along {missing[0]}"
-        raise BadInput(f"{name} has no voxel size{along}: give --voxel-size Z,Y,X (and --unit)")
-    return size["z"], size["y"], size["x"]
-
-
-def _typed(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
 
 
 def to_czyx(raw: np.ndarray, axes: str) -> np.ndarray:

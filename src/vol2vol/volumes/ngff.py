@@ -65,7 +65,7 @@ def calibrate(name: str, image: Mapping[str, Any], dataset: Mapping[str, Any], n
     system; only where that has no axes of its own (type `array`) is it followed on to the one it is mapped to.
     Raises `BadInput` naming a transformation that is more than scales, shifts and an order of axes.
     """
-    source, own_steps = "the axes of its image", list(dataset.get("coordinateTransformations") or ())
+    source, own_steps = "the axes of its image", _steps(name, dataset)
     axes, further = _system(name, image, own_steps)
     if not axes:  # always so before 0.3
         return Calibration(source=source, axes="tczyx" if ndim == 5 else "")
@@ -86,6 +86,14 @@ def calibrate(name: str, image: Mapping[str, Any], dataset: Mapping[str, Any], n
     return Calibration(source=source, axes=stored, voxel_size=size, offset=place if placed else {}, unit=unit)
 
 
+def _steps(name: str, holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the transformations of an image or a level; raise `BadInput` where they are not a list of them."""
+    steps = holder.get("coordinateTransformations") or []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise BadInput(f"{name} has coordinateTransformations that are not a list of them: correct its JSON files")
+    return steps
+
+
 def _moves(step: Any) -> bool:
     """Say whether a transformation, or any inside it, states a place, be it 0."""
     if isinstance(step, list):
@@ -97,7 +105,7 @@ def _system(
     name: str, image: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Any], list[Mapping[str, Any]]]:
     """Return the axes of a level's coordinate system, and what of the image's own transformations leads there."""
-    whole = list(image.get("coordinateTransformations") or ())
+    whole = _steps(name, image)
     systems = {system["name"]: system["axes"] for system in image.get("coordinateSystems") or ()}
     if not systems:
         return list(image.get("axes") or ()), whole

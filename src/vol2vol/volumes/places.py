@@ -12,7 +12,12 @@ log = logging.getLogger(__name__)
 
 
 def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:
-    """Say whether two volumes have one voxel size, whatever the units it is stated in, to a share of it."""
+    """Say whether two volumes of one shape have one voxel size, to a share of it, whatever the units it is stated in.
+
+    Of a volume whose voxel size is not known, nothing speaks against it.
+    """
+    if not (first.sized and second.sized):
+        return True
     other = (convert(value, second.unit, first.unit) for value in second.voxel_size)
     return all(abs(a - b) <= tolerance * max(a, b) for a, b in zip(first.voxel_size, other, strict=True))
 

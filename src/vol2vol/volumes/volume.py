@@ -12,17 +12,8 @@ import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape, reflect
-from vol2vol.volumes.axes import (
-    convert,
-    from_czyx,
-    known_unit,
-    settle_axes,
-    settle_time,
-    settle_voxel_size,
-    tidy,
-    to_czyx,
-    user_unit,
-)
+from vol2vol.volumes.axes import from_czyx, settle_axes, settle_time, tidy, to_czyx
+from vol2vol.volumes.space import settle_space
 from vol2vol.volumes.stated import Stated
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
@@ -43,7 +34,6 @@ class Volume:
         reopen: Callable[[], Volume] | None = None,
         **stated: Unpack[Stated],
     ) -> None:
-        voxel_size, unit = stated.get("voxel_size"), stated.get("unit")
         if stored.dtype.kind not in "biuf":
             raise BadInput(f"{stored.path} holds {stored.dtype}: convert it to integers or floats")
         self._stored = stored
@@ -53,16 +43,14 @@ class Volume:
         """How many there are in the file."""
         self.time = settle_time(stored.path, self.time_points, stated.get("time"))
         """Which of them this is, from 0."""
-        found_unit = known_unit(stored.unit)
-        self.unit = user_unit(unit) or found_unit
-        if unit and voxel_size is None and stored.voxel_size and found_unit not in ("", self.unit):
-            raise BadInput(f"{stored.path} is in {found_unit}, not {self.unit}: leave out --unit")
-        found = {a: convert(size, found_unit, self.unit) for a, size in stored.voxel_size.items()}
-        if voxel_size is not None and not found_unit and all(size == 1 for size in found.values()):
-            found = {}  # 1 without a unit is what writers put where they know nothing
-        self.voxel_size = settle_voxel_size(stored.path, self.axes, found, voxel_size)
-        place = {a: convert(value, found_unit, self.unit) for a, value in stored.offset.items()}
-        self.offset = tuple(place.get(axis, 0.0) for axis in "zyx")
+        space = settle_space(stored, self.axes, stated)
+        self.sized = space.voxel_size is not None
+        """Whether its voxel size is known; if not, it counts in voxels: of size 1 in no unit."""
+        self.voxel_size: tuple[float, float, float] = space.voxel_size or (1.0, 1.0, 1.0)
+        self.unit = space.unit
+        self.placed = bool(space.offset)
+        """Whether its file states where it lies."""
+        self.offset = tuple(space.offset.get(axis, 0.0) for axis in "zyx")
         """Z, Y, X of the centre of the first voxel, in `unit`; 0 where it is not stated."""
         self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
         kind = np.dtype(np.uint8) if stored.dtype.kind == "b" else stored.dtype
@@ -95,11 +83,6 @@ class Volume:
     def spatial(self) -> Shape:
         """Voxels along Z, Y, X."""
         return self.shape[1:]
-
-    @property
-    def placed(self) -> bool:
-        """Say whether its file states where it lies."""
-        return bool(self._stored.offset)
 
     def place_of(self, box: Box) -> tuple[float, ...]:
         """Return Z, Y, X of the centre of a box's first voxel, in `unit`."""
@@ -255,7 +238,7 @@ class Volume:
             "axes": self.axes,
             "channels": list(self.channel_names),
             "dtype": str(self.dtype),
-            "voxel_size": list(self.voxel_size),
+            "voxel_size": list(self.voxel_size) if self.sized else None,
             "unit": self.unit,
             "offset": list(self.offset) if self.placed else None,
             "time_points": self.time_points,

@@ -1,0 +1,124 @@
+"""How large a volume's voxels are and where it lies: what its file says, what the user states, what is not known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from vol2vol.errors import BadInput
+from vol2vol.volumes.axes import TOLERANCE, convert, known_unit, tidy, user_unit
+from vol2vol.volumes.stated import Stated
+from vol2vol.volumes.stored import Stored
+
+log = logging.getLogger(__name__)
+NOTES = 3
+"""Files without a voxel size of which a process says so; of folders full of them, that is enough."""
+_noted: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Space:
+    """Lengths of a volume."""
+
+    voxel_size: tuple[float, float, float] | None
+    """Z, Y, X, in `unit`; None where it is not known."""
+    offset: Mapping[str, float]
+    """Place of the centre of the first voxel per axis letter, in `unit`; empty where it is not known."""
+    unit: str
+    """Full word; "" where it is not known."""
+
+
+def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
+    """Return the lengths of a stored array of these axes from its metadata and the user.
+
+    Voxels of 1 in no unit are what writers put where they know nothing: they count as unknown, unless a unit is stated.
+    Raises `BadInput` naming the flag where the two contradict each other.
+    """
+    given, words = stated.get("voxel_size"), user_unit(stated.get("unit"))
+    own = known_unit(stored.unit)
+    unit = words or own
+    if words and given is None:
+        if stored.voxel_size and own not in ("", unit):
+            raise BadInput(f"{stored.path} is in {own}, not {unit}: leave out --unit")
+        if not stored.voxel_size:
+            raise BadInput(f"{stored.path} has no voxel size: give --voxel-size Z,Y,X beside --unit")
+    counted = not own and bool(stored.voxel_size) and _ones(stored)
+    found = {a: convert(size, own, unit) for a, size in stored.voxel_size.items()}
+    placeholder = counted and (given is not None or not words)
+    size = settle_voxel_size(stored.path, axes, {} if placeholder else found, given)
+    if size is None:
+        if not placeholder:
+            _note(stored.path)
+        return Space(None, {} if own else dict(stored.offset), "")
+    offset = {a: convert(value, own, unit) for a, value in stored.offset.items()}
+    if placeholder:  # its place was counted in voxels
+        lengths = dict(zip("zyx", size, strict=True))
+        offset = {a: tidy(value * lengths[a]) for a, value in offset.items()}
+    return Space(size, offset, unit)
+
+
+def _ones(stored: Stored) -> bool:
+    """Say whether the finest level has voxels of 1."""
+    finest = stored.levels[0].get("voxel_size") if stored.levels else None
+    return all(value == 1 for value in finest or stored.voxel_size.values())
+
+
+def _note(path: str) -> None:
+    """Say once per file that its voxel size is not known."""
+    if path in _noted or len(_noted) >= NOTES:
+        return
+    _noted.add(path)
+    more = "; further files are not named" if len(_noted) == NOTES else ""
+    log.info("%s has no voxel size: it is counted in voxels (--voxel-size Z,Y,X and --unit state it)%s", path, more)
+
+
+def need_voxel_size(volume: Any, what: str) -> None:
+    """Raise `BadInput`, naming what needs it, where the voxel size of a volume is not known."""
+    if not volume.sized:
+        raise BadInput(f"{volume.path} has no voxel size, which {what}: give --voxel-size Z,Y,X (and --unit)")
+
+
+def settle_voxel_size(
+    name: str, axes: str, found: Mapping[str, float], given: Sequence[float] | None
+) -> tuple[float, float, float] | None:
+    """Return the voxel size (z, y, x) from metadata (`found`, per axis letter) and the user, in one unit.
+
+    None where neither states any of it. The z of a 2D image is a placeholder: what is given or found, else 1.0. A found
+    size that is not positive and finite counts as not stated.
+    Raises `BadInput` naming `--voxel-size` where only some axes have one, which would be lost, and where what is given
+    contradicts the metadata by more than 1 %.
+    """
+    found = {axis: value for axis, value in found.items() if isfinite(value) and value > 0}
+    size = dict(found)
+    if given is not None:
+        typed = [float(value) for value in given]
+        if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
+            raise BadInput(f"--voxel-size {_typed(typed)} has {len(typed)} numbers: give Z,Y,X")
+        if not all(isfinite(value) and value > 0 for value in typed):
+            raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
+        size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
+        wrong = [a for a in found if a in axes and abs(size.get(a, found[a]) - found[a]) > TOLERANCE * found[a]]
+        if wrong:
+            stated = [a for a in "zyx" if a in found]
+            along = "" if all(a in stated for a in "zyx" if a in axes) else f" along {', '.join(stated)}"
+            says = _typed([found[a] for a in stated])
+            right = _typed([found.get(a, size[a]) for a in "zyx" if a in found or a in size])
+            raise BadInput(
+                f"{name} says its voxel size{along} is {says}, not {_typed(typed)}: "
+                f"give --voxel-size {right} or correct the file"
+            )
+    if not any(a in size for a in axes):
+        return None
+    if "z" not in axes:
+        size.setdefault("z", 1.0)
+    if missing := [a for a in "zyx" if a not in size]:
+        along = "" if len(missing) > 1 else f" along {missing[0]}"
+        raise BadInput(f"{name} has no voxel size{along}: give --voxel-size Z,Y,X (and --unit)")
+    return size["z"], size["y"], size["x"]
+
+
+def _typed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
