@@ -344,9 +344,15 @@ PREDICTIONS = {
     "other weights": (["model edited", "em.zarr", "out.zarr"], ["different models"]),
     "newer model": (["model newer", "em.zarr", "out.zarr"], ["schema 99", "update vol2vol"]),
     "half a model": (["model without weights", "em.zarr", "out.zarr"], ["holds no weights.safetensors"]),
-    "three channels into one": (["model2", "rgb.zarr", "out.zarr"], ["rgb.zarr has 3 channels", "reads 1"]),
+    "three channels into one": (
+        ["model2", "rgb.zarr", "out.zarr"],
+        ["rgb.zarr has 3 channels", "reads 1", "--channels 0"],
+    ),
     "photo into one": (["model2", "photo.tif", "out.zarr", "--voxel-size", "1,1"], ["3 channels"]),
-    "one channel into three": (["model rgb", "em.zarr", "out.zarr"], ["1 channels", "reads 3"]),
+    "one channel into three": (
+        ["model rgb", "em.zarr", "out.zarr"],
+        ["has 1 channel,", "reads 3", "give a volume of 3 channels"],
+    ),
     "3D model, image": (["model3", "flat.zarr", "out.zarr"], ["single image"]),
     "3D model, slices": (["model3", "em.zarr", "out.zarr", "--assembly", "ortho"], ["--assembly volume"]),
     "no output in the input's type": (
@@ -364,7 +370,10 @@ PREDICTIONS = {
     "output without format": (["model2", "em.zarr", "out"], ["out cannot be written", ".zarr"]),
     "output h5": (["model2", "em.zarr", "out.h5"], ["out.h5 cannot be written", ".zarr"]),
     "output exists": (["model2", "em.zarr", "target.zarr"], ["target.zarr exists", "--overwrite"]),
-    "tiff exists": (["model2", "em.zarr", "nosize.tif"], ["nosize.tif exists", "--overwrite"]),
+    "tiff exists": (
+        ["model2", "em.zarr", "nosize.tif"],
+        ["nosize.tif does not say that vol2vol wrote it", "another name"],
+    ),
     "foreign folder": (["model2", "em.zarr", "words.zarr"], ["words.zarr"]),
     "foreign folder, loudly": (["model2", "em.zarr", "words.zarr", "--overwrite"], ["words.zarr", "notes.txt"]),
     "file where a folder goes": (["model2", "em.zarr", "notes.txt/out.zarr"], ["out.zarr"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 
 import numpy as np
 import pytest
@@ -51,6 +52,32 @@ def test_images_that_are_planes_can_be_said_to_be_a_stack(tmp_path):
         open_volume(path)
     axes = re.search("--axes ([a-z]+)", str(caught.value))[1]
     np.testing.assert_array_equal(read(path, axes=axes)[0], IMAGES[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "stated"),
+    [
+        ("CYX", (2, 5, 6), "zcyx"),
+        ("ZYX", (2, 5, 6), "czyx"),
+        ("CZYX", (2, 3, 5, 6), "tczyx"),
+        ("TYX", (2, 5, 6), "ztyx"),
+    ],
+)
+def test_the_axes_named_for_images_that_are_one_volume_are_accepted(tmp_path, axes, shape, stated):
+    images = np.arange(3 * prod(shape), dtype=np.uint16).reshape(3, *shape)
+    path = positions(tmp_path / "a.ome.tif", images, axes)
+    with pytest.raises(BadInput) as caught:
+        open_volume(path)
+    assert re.search("--axes ([a-z]+)", str(caught.value))[1] == stated
+    with open_volume(path, axes=stated, **({"time": 1} if "t" in stated else {})) as volume:
+        assert volume.axes == stated
+
+
+def test_no_axes_are_named_where_every_letter_is_taken(tmp_path):
+    path = positions(tmp_path / "a.ome.tif", np.zeros((2, 2, 2, 3, 5, 6), np.uint8), "TCZYX")
+    with pytest.raises(BadInput, match="--image") as caught:
+        open_volume(path)
+    assert "--axes" not in str(caught.value)
 
 
 def test_one_of_images_that_differ_can_be_chosen(tmp_path):

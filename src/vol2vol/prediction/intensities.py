@@ -16,6 +16,7 @@ from vol2vol.volumes import open_finished
 
 if TYPE_CHECKING:
     from vol2vol.prediction.job import Job
+from vol2vol.prediction.reading import check_channels
 from vol2vol.prediction.request import Request
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ def measured_map(request: Request, bundle: Bundle, before: Mapping[str, Any]) ->
         what = "several domains at once" if others else "stored values as they are"
         raise BadInput(f"this model reads {what}: leave out --intensity-from, or prepare a model for this data")
     volume = open_finished(str(request.settings.intensity_from), **request.stated)
-    if volume.channels != (needed := bundle.channels[domain]):
-        raise BadInput(f"--intensity-from {volume.path} has {volume.channels} channels, the model reads {needed}")
+    check_channels(volume, bundle.channels[domain])
     known, fingerprint = before.get("intensity_from"), volume.fingerprint()
     if isinstance(known, dict) and known.get("fingerprint") == fingerprint:
         return known

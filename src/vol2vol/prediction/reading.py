@@ -25,11 +25,15 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
 
 
 def check_channels(source: Volume, needed: int) -> None:
-    """Raise `BadInput` unless a volume has as many channels as the model reads."""
-    if source.channels != needed:
-        raise BadInput(
-            f"{source.path} has {source.channels} channels, the model reads {needed}: convert it, or train one"
-        )
+    """Raise `BadInput` unless a volume has as many channels as the model reads; name the flag where it has more."""
+    if source.channels == needed:
+        return
+    some = ",".join(str(number) for number in range(needed))
+    cure = f"pick {needed} with --channels, such as --channels {some}"
+    if source.channels < needed:
+        cure = f"give a volume of {needed} channels, or train a model on volumes like this one"
+    has = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
+    raise BadInput(f"{source.path} has {has}, the model reads {needed}: {cure}")
 
 
 def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:

@@ -16,6 +16,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure_like
 from vol2vol.locks import writing
+from vol2vol.prediction.reading import check_channels
 from vol2vol.progress import counted
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
 from vol2vol.sampling import Patches
@@ -53,8 +54,8 @@ def adapt_statistics(
     if len(translation.reads) > 1:
         raise BadInput(f"{direction} reads {' and '.join(translation.reads)}: only models of one input can be adapted")
     [domain] = translation.reads
-    if channels_of("the", opened) != (needed := bundle.channels[domain]):
-        raise BadInput(f"{opened[0].path} has {opened[0].channels} channels, the model reads {needed}: convert it")
+    channels_of("the", opened)
+    check_channels(opened[0], bundle.channels[domain])
     facts = [volume_facts(volume) for volume in opened]
     told = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
     request = request_of(model=bundle.hash, direction=direction, **told)

@@ -185,6 +185,7 @@ def clear_begun(location: str, *, ours: bool) -> None:
     if not keys:
         return
     if not _is_left(location, keys) and not (ours and all(_BEGUN.fullmatch(key) for key in keys)):
+        refuse_foreign(location)  # where --overwrite would refuse too, it is not named
         raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
     clear_group(location, overwrite=True)
 

@@ -59,6 +59,7 @@ def make_room(output: str, *, ours: bool) -> None:
         clear_begun(output, ours=ours)
     elif os.path.lexists(output):
         if not ours or not Path(output).is_file() or Path(output).is_symlink():
+            tiffout.refuse_foreign(Path(output))
             raise AlreadyExists(
                 f"{output} exists and was not begun by this command: choose another name or --overwrite"
             )

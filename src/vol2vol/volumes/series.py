@@ -60,10 +60,9 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bo
         kept = 0 if prod(shape) > prod(first.keyframe.shape) else len(shape) - len(first.keyframe.shape)
         shape, axes, offset = (len(alike), *shape[kept:]), "Q" + axes[kept:], None
         if named and ndim != len(shape):
-            stack = {2: "zyx", 3: "czyx", 4: "tczyx"}.get(len(shape) - 1, "zyx")
             raise BadInput(
                 f"{path} holds {len(alike)} images of one shape, such as stage positions: choose one with --image, "
-                f"{listed(series)}; or, where they are the planes of one stack, give --axes {stack}"
+                f"{listed(series)}{_as_one(axes)}"
             )
     pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for one in alike for page in one.pages]
     files = sorted({Path(page.parent.filehandle.path) for page in pages if page is not None})
@@ -81,6 +80,20 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bo
     if offset is None and prod(found.leading) != len(pages):
         raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
     return found
+
+
+def _as_one(axes: str) -> str:
+    """Return the hint by which several images become one volume; `axes` are tifffile's, of which `Q` is unknown.
+
+    It is empty where all letters are taken.
+    """
+    known = [letter if letter in "tczyx" else "?" for letter in axes.lower().replace("s", "c")]
+    free = [letter for letter in "zct" if letter not in known]
+    if len(free) < known.count("?"):
+        return ""
+    kind = {"z": "planes", "c": "channels", "t": "time points"}[free[0]]
+    letters = "".join(free.pop(0) if letter == "?" else letter for letter in known)
+    return f"; or, where they are the {kind} of one volume, give --axes {letters}"
 
 
 def _extra(one: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> bool:
