@@ -339,3 +339,23 @@ def test_without_a_terminal_there_is_no_progress_bar(job, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stdout.startswith("output: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--halo", "wide"], "--halo is a whole number, not 'wide': see vol2vol predict --help"),
+        (["--workers", "1.5"], "--workers is a whole number, not '1.5': see vol2vol predict --help"),
+        (["--workers", "0"], "--workers must be greater than or equal to 1: see vol2vol predict --help"),
+        (["--batch-size", "0"], "--batch-size must be greater than or equal to 1: see vol2vol predict --help"),
+        (["--time", "x y"], "--time is a whole number, not 'x y': see vol2vol predict --help"),
+    ],
+)
+def test_a_value_that_is_no_number_is_called_that(words, says, capsys):
+    assert main(["predict", "model", "in.zarr", "out.zarr", *words]) == 2
+    assert capsys.readouterr().err == f"vol2vol: {says}\n"
+
+
+def test_a_value_that_is_no_fraction_is_called_that(capsys):
+    assert main(["prepare", "in.zarr", "out.zarr", "--above", "much"]) == 2
+    assert capsys.readouterr().err == "vol2vol: --above is a number, not 'much': see vol2vol prepare --help\n"

@@ -84,6 +84,18 @@ _NOISE = (
     (re.compile(r"\[type=.*?input_type=\w+\]"), ""),
     (re.compile(r"For further information visit \S+"), ""),
 )
+_VALUES = (
+    (
+        re.compile(r"Error parsing (--\S+): .*invalid literal for int\(\) with base 10: (.*)"),
+        r"\1 is a whole number, not \2",
+    ),
+    (re.compile(r"Error parsing (--\S+): .*could not convert string to float: (.*)"), r"\1 is a number, not \2"),
+    (
+        re.compile(r"Error parsing settings: (\w+) Input should be (.*)"),
+        lambda match: f"--{match[1].replace('_', '-')} must be {match[2]}",
+    ),
+)
+"""What the parser says about values, and the same in words."""
 _BESIDE = ("For full helptext", "Argument helptext")
 
 
@@ -139,6 +151,6 @@ def _one_line(box: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     parts = [" ".join(part.replace("│", " ").split()) for part in _RULE.split(text)]
     said = "; ".join(part for part in parts if part and not part.startswith(_BESIDE))
-    for pattern, instead in _NOISE:
+    for pattern, instead in (*_NOISE, *_VALUES):
         said = pattern.sub(instead, said)
     return " ".join(said.split()).rstrip(".:")

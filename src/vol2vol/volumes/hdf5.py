@@ -102,9 +102,12 @@ def _dataset(file: Any, path: Path, wanted: str) -> Any:
     inside = ", ".join(f"/{key}" for key in found[:8]) or "none"
     if wanted:
         raise NotFound(f"{path} has no array /{wanted}: it holds {inside}")
+    if not found:
+        raise BadInput(
+            f"{path} holds no array of its own: choose another file, or name the array a link in it leads to"
+        )
     if len(found) != 1:
-        example = f": name one, such as {path}:/{found[0]}" if found else ": choose another file"
-        raise BadInput(f"{path} holds the arrays {inside}{example}")
+        raise BadInput(f"{path} holds the arrays {inside}: name one, such as {path}:/{found[0]}")
     return file[found[0]]
 
 
