@@ -94,7 +94,7 @@ def test_the_hash_follows_what_decides_the_output_and_nothing_else(tmp_path):
 def test_nothing_is_overwritten_unless_told_and_only_bundles_ever(tmp_path):
     path = save(tmp_path / "m", {"forward": unet(1)})
     before = load_bundle(path).hash
-    with pytest.raises(AlreadyExists, match="allow overwriting"):
+    with pytest.raises(AlreadyExists, match="--overwrite"):
         save(path, {"forward": unet(2)})
     assert load_bundle(path).hash == before
     save(path, {"forward": unet(2)}, overwrite=True)

@@ -359,3 +359,18 @@ def test_a_value_that_is_no_number_is_called_that(words, says, capsys):
 def test_a_value_that_is_no_fraction_is_called_that(capsys):
     assert main(["prepare", "in.zarr", "out.zarr", "--above", "much"]) == 2
     assert capsys.readouterr().err == "vol2vol: --above is a number, not 'much': see vol2vol prepare --help\n"
+
+
+def test_a_domain_that_is_lacking_is_named_by_the_flag_that_gives_it(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((200, 200), np.uint8))
+    words = [
+        "train",
+        "--recipe",
+        "small-regress-2d",
+        "--source",
+        str(tmp_path / "a.tif"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(words) == 2
+    assert "give its volumes with --target" in capsys.readouterr().err

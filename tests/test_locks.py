@@ -115,7 +115,7 @@ def test_the_same_command_is_content_with_what_it_made(verb, stacks, tmp_path, c
     weights["model.model.0.weight"] = weights["model.model.0.weight"] * 2
     torch.save(weights, stacks / "net2.pth")
     assert main(other) == 2
-    assert f"{out} exists: choose another name or allow overwriting" in capsys.readouterr().err
+    assert f"{out} exists: choose another name or --overwrite" in capsys.readouterr().err
     assert load_bundle(out).hash == before
 
 

@@ -172,7 +172,7 @@ def _make_way(path: Path, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise AlreadyExists(f"{path} exists: choose another name or allow overwriting")
+        raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
     cure = "it is not overwritten, choose another name or remove it yourself"
     if path.is_symlink() or not (path / MODEL).is_file():
         raise AlreadyExists(f"{path} exists and is not a model: {cure}")

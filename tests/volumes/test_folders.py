@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, NotFound
 from vol2vol.geometry import Box
 from vol2vol.volumes import open_volume
 
@@ -206,3 +206,12 @@ def test_a_pattern_or_an_image_is_refused_where_there_is_none_to_choose(tmp_path
     assert "leave out --pattern" in refusal(tmp_path / "a" / "1.tif", pattern="*")
     assert "leave out --image" in refusal(tmp_path / "a" / "1.png", image=0)
     assert "leave out --image" in refusal(tmp_path / "a", image=0)
+
+
+def test_a_pattern_in_the_place_of_a_path_is_answered_by_the_flag_that_takes_it(tmp_path):
+    fill(tmp_path / "a", ["s2.tif", "s1.tif"])
+    with pytest.raises(NotFound) as caught:
+        open_volume(tmp_path / "a" / "s*.tif")
+    folder, pattern = re.search(r"the folder (\S+) and give --pattern '(.*)'", str(caught.value)).groups()
+    with open_volume(folder, pattern=pattern) as volume:
+        assert volume.spatial[0] == 2

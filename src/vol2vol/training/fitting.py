@@ -131,7 +131,7 @@ def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, volumes:
             told = names if names[0] != names[1] else [_shapes(facts) for facts in (before[domain], now)]
             raise Mismatch(
                 f"{folder.path} was trained on the {domain} volumes {told[0]}, now they are {told[1]}: name the same "
-                "ones in the same order, choose another folder or allow overwriting"
+                "ones in the same order, choose another folder or --overwrite"
             )
 
 

@@ -203,6 +203,8 @@ def _exists(path: Path) -> None:
     if inside is not None:
         raise NotFound(f"{path} does not exist: name an array of an HDF5 file as {inside}:/{path.relative_to(inside)}")
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the path"
+    if "*" in path.name and path.parent.is_dir():
+        hint = f": for a stack of several files, name the folder {path.parent} and give --pattern '{path.name}'"
     raise NotFound(f"{path} does not exist{hint}")
 
 
