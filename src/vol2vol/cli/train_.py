@@ -19,7 +19,7 @@ def run(words: list[str]) -> None:
 def _train(
     overrides: parse.Overrides = (),
     *,
-    source: parse.Paths,
+    source: parse.Paths = (),
     target: parse.Paths = (),
     data: parse.Domains = (),
     out: str,

@@ -26,6 +26,7 @@ from vol2vol.recipes.domains import (
     warn_of_differences,
     warn_of_range,
 )
+from vol2vol.recipes.pairing import paired
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import PatchSets, dataset
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: str | Path | Recipe,
-    source: Paths,
+    source: Paths | None,
     target: Paths | None,
     out: str | Path,
     *,
@@ -70,6 +71,7 @@ def train(
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     check_domains(settings.task.needs(), paths)
     volumes = open_domains(paths, stated, {"voxel_size": target_voxel_size, "channels": target_channels})
+    volumes = paired([need for need in settings.task.needs() if need.name in volumes], volumes)
     prepared = prepare(settings, volumes)
     return fit(
         prepared.task,
