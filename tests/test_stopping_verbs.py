@@ -76,7 +76,7 @@ def test_a_training_that_is_stopped_continues_to_the_same_model(
     last = err.splitlines()[-1]
     assert not out
     assert last.startswith(
-        f"vol2vol: {tmp_path / 'run'}: stopped; the state after epoch 2 of 2, step {step} of 3 is saved"
+        f"vol2vol: {tmp_path / 'run'}: stopped; the state after step {step} of 3 in epoch 2 of 2 is saved"
     )
     assert last.endswith("the same command continues there")
     assert main([*command, str(tmp_path / "run"), "train.checkpoint_every=1"]) == 0

@@ -56,7 +56,7 @@ def test_a_signal_in_another_process_saves_the_step_and_the_same_bits_follow(tmp
         [sys.executable, SCRIPT, run, *words], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 143, done.stderr
-    saved = "the state after epoch 2 of 3, step 2 of 4 is saved"
+    saved = "the state after step 2 of 4 in epoch 2 of 3 is saved"
     assert done.stdout == f"{run}: stopped; {saved}, the same command continues there\n"
     assert (len(state(run)["rows"]), state(run)["part"]["steps"]) == (1, 2)
     plain = {key: value for key, value in LONG.items() if key != "ema"}
@@ -69,7 +69,7 @@ def test_a_signal_in_another_process_saves_the_step_and_the_same_bits_follow(tmp
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_every_signal_that_asks_for_a_stop_is_granted_after_the_step(tmp_path, name):
     number = getattr(signal, name)
-    with pytest.raises(Stopped, match="epoch 1 of 3, step 1 of 4 is saved") as stopped:
+    with pytest.raises(Stopped, match="step 1 of 4 in epoch 1 of 3 is saved") as stopped:
         train(tmp_path / "run", data=At(lambda _: signal.raise_signal(number), (0, 0)), **LONG)
     assert stopped.value.signal == number
 

@@ -53,7 +53,9 @@ def standing(saved: tuple[int, int] | None, epochs: int, steps: int) -> str:
     if saved[0] == epochs:
         return "stopped after its last epoch; nothing is left to do"
     where = (
-        f"epoch {saved[0] + 1} of {epochs}, step {saved[1]} of {steps}" if saved[1] else f"epoch {saved[0]} of {epochs}"
+        f"step {saved[1]} of {steps} in epoch {saved[0] + 1} of {epochs}"
+        if saved[1]
+        else f"epoch {saved[0]} of {epochs}"
     )
     return f"stopped; the state after {where} is saved, the same command continues there"
 
