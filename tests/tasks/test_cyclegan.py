@@ -303,7 +303,7 @@ def test_state_holds_the_pools_too():
 
 
 def test_channels_may_differ_where_nothing_compares_them():
-    with pytest.raises(BadInput, match="set lambda_identity and ssim_forward to 0"):
+    with pytest.raises(BadInput, match=r"set task\.lambda_identity=0 task\.ssim_forward=0"):
         small(channels={"target": 2})
     task = small(channels={"target": 2}, lambda_identity=0, ssim_forward=0)
     assert task.channels() == {"source": 1, "target": 2}
