@@ -300,7 +300,7 @@ FLAGS = {
     "strategy": (["--strategy", "exat"], ["exat", "exact", "--help"]),
     "unknown flag": (["--tiles", "30"], ["--tiles", "--tile"]),
     "batch size of words": (["--batch-size", "x"], ["--batch-size", "x"]),
-    "batch size of nothing": (["--batch-size", "0"], ["batch_size", "greater than or equal to 1"]),
+    "batch size of nothing": (["--batch-size", "0"], ["batch-size", "greater than or equal to 1"]),
     "halo": (["--strategy", "average", "--halo", "-3"], ["halo"]),
     "tile between sizes": (["--tile", "31"], ["tile 31", "try 30 or 34"]),
     "tile too small": (["--tile", "6"], ["tile", "smallest"]),

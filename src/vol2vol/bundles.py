@@ -171,8 +171,6 @@ def _make_way(path: Path, overwrite: bool) -> None:
     """Raise `AlreadyExists` unless `path` is free, or a bundle and nothing else, that may be overwritten."""
     if not os.path.lexists(path):
         return
-    if not overwrite:
-        raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
     cure = "it is not overwritten, choose another name or remove it yourself"
     if path.is_symlink() or not (path / MODEL).is_file():
         raise AlreadyExists(f"{path} exists and is not a model: {cure}")
@@ -182,6 +180,8 @@ def _make_way(path: Path, overwrite: bool) -> None:
         raise AlreadyExists(f"{path} exists and is no model of vol2vol ({one_line(error)}): {cure}") from None
     if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
         raise AlreadyExists(f"{path} holds {strangers[0]}, which is no part of a model: {cure}")
+    if not overwrite:
+        raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
 
 
 def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:

@@ -16,6 +16,11 @@ NEEDS = (Need(name="source"), Need(name="target", along="source"))
 @dataclass
 class Named:
     path: str
+    spatial: tuple[int, int, int] = (4, 30, 30)
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    unit: str = ""
+    sized: bool = False
+    placed: bool = False
 
 
 def pair(source, target, needs=NEEDS):
@@ -55,3 +60,9 @@ def test_equal_names_in_several_folders_keep_their_order():
 def test_domains_that_are_drawn_apart_are_left_as_they_are():
     needs = (Need(name="source"), Need(name="target"))
     assert pair(["c1.tif", "c2.tif"], ["c3.tif", "c1.tif"], needs) == [("c1.tif", "c3.tif"), ("c2.tif", "c1.tif")]
+
+
+def test_partners_of_different_size_are_named():
+    volumes = {"source": [Named("a.tif")], "target": [Named("b.tif", spatial=(4, 30, 31))]}
+    with pytest.raises(BadInput, match=r"b.tif has \(4, 30, 31\) voxels, its image a.tif .*prepare --crop"):
+        paired(NEEDS, volumes)

@@ -51,8 +51,15 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_short, value))
-    return one_line(value, VALUE)
+        return ", ".join(map(_short, value)) or "none"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    return one_line({None: "-", True: "yes", False: "no"}.get(value, value) if _is_word(value) else value, VALUE)
+
+
+def _is_word(value: Any) -> bool:
+    """Say whether people write a value as a word."""
+    return value is None or isinstance(value, bool)
 
 
 def line(text: str) -> None:
@@ -65,7 +72,7 @@ PATIENCE, EVERY = 2.0, 20.0
 
 
 class BlockProgress:
-    """Shows blocks done, voxels per second and time left; a line every 30 seconds where there is no terminal."""
+    """Shows blocks done, voxels per second and time left; a line now and then where there is no terminal."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar, self._task = bar, bar.add_task("predicting", total=None)
@@ -77,7 +84,7 @@ class BlockProgress:
         rate = voxels / max(now - self._began, 1e-9)
         text = f"{rate / 1e6:.2f} Mvoxel/s" if voxels else ""
         self._bar.update(self._task, completed=done, total=total, description=f"block {done}/{total} {text}")
-        if not self._bar.console.is_terminal and now - self._said > 30:
+        if not self._bar.console.is_terminal and now - self._said > (EVERY if self._said > self._began else PATIENCE):
             self._said = now
             print(f"vol2vol: block {done}/{total}, {text}", file=sys.stderr)
 

@@ -30,8 +30,10 @@ def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False)
     where the disk refuses.
     """
     path = local_path(path, "an encoder")
-    if path.exists() and not (overwrite and (path / MODEL).is_file()):
-        raise AlreadyExists(f"{path} exists: choose another name, or allow overwriting an encoder")
+    if path.exists() and not (path / MODEL).is_file():
+        raise AlreadyExists(f"{path} exists and is not an encoder: choose another name")
+    if path.exists() and not overwrite:
+        raise AlreadyExists(f"{path} exists: choose another name, or remove it yourself")
     lesson = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(trained.lesson).items()}
     meta = {
         "schema": SCHEMA,

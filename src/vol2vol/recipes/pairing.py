@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from vol2vol.errors import BadInput
 from vol2vol.protocol import Need, aligned
+from vol2vol.sampling.aligned import check_alike
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,15 @@ def paired(needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> di
 
     `cell1_IM.tif` goes with `cell1_GT.tif`: of each domain, the beginning and the end that all its names have in common
     are left aside. Where no name has a partner, or several are equal, the order in which they were given counts. Raises
-    `BadInput`, listing them, where some have a partner and others do not.
+    `BadInput`, listing them, where some have a partner and others do not, and where partners differ in size.
     """
     sorted_out = {name: list(opened) for name, opened in volumes.items()}
     for group in aligned(needs):
         lead, *others = [need.name for need in group if need.name in volumes]
         for other in others:
             sorted_out[other] = _like(lead, volumes[lead], other, volumes[other])
+            for one, two in zip(volumes[lead], sorted_out[other], strict=False):
+                check_alike(one, two)
     return sorted_out
 
 

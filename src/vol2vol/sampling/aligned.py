@@ -41,7 +41,7 @@ class Aligned:
         self.needs, self.volumes, self.intensity = tuple(needs), volumes, intensity
         lead = volumes[needs[0].name]
         for need in needs[1:]:
-            _check(lead, volumes[need.name])
+            check_alike(lead, volumes[need.name])
         self.part = part or Box.of(lead.spatial)
         known = next((volumes[need.name] for need in needs if volumes[need.name].sized), lead)
         self.path, self.voxel_size, self.sized = lead.path, known.voxel_size, known.sized
@@ -102,10 +102,13 @@ class Aligned:
         )
 
 
-def _check(lead: Volume, other: Volume) -> None:
+def check_alike(lead: Volume, other: Volume) -> None:
     """Raise `BadInput` unless two volumes lie on each other."""
     if lead.spatial != other.spatial:
-        raise BadInput(f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}: crop one")
+        raise BadInput(
+            f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}: crop one, such as with "
+            "vol2vol prepare --crop"
+        )
     if not same_voxels(lead, other, ISOTROPIC):
         raise BadInput(
             f"{other.path} has voxels of {tuple(other.voxel_size)}, its image {lead.path} "

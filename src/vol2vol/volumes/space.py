@@ -96,7 +96,7 @@ def settle_voxel_size(
     if given is not None:
         typed = [float(value) for value in given]
         if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
-            raise BadInput(f"--voxel-size {_typed(typed)} has {len(typed)} numbers: give Z,Y,X")
+            raise BadInput(f"--voxel-size {_typed(typed)} must be three numbers: give Z,Y,X")
         if not all(isfinite(value) and value > 0 for value in typed):
             raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
         size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
