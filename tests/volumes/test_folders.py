@@ -78,6 +78,7 @@ def test_names_that_differ_in_one_number_are_a_stack(tmp_path, names, tail):
         ("positions", ["01", "02"], "A01F{}Z{}.tif"),
         ("positions", ["1", "2"], "nd_xy{}z{}.tif"),
         ("time points", ["001", "002"], "film_t{}_z{}.tif"),
+        ("values of a second number", ["1", "2"], "sec{}_z{}.tif"),
         ("values of a second number", ["3", "4"], "mosaic_{}_{}.tif"),
     ],
 )
@@ -113,6 +114,7 @@ def test_images_that_are_no_planes_are_refused(tmp_path, kind, names):
     folder = fill(tmp_path / "a", names)
     text = refusal(folder)
     assert f"holds 2 {kind}" in text
+    assert "{z}.png' if they are planes" in text or "{z}.tif' if they are planes" in text
     for pattern in offered(text):
         stated = {"pattern": pattern, **({"time": 0} if "{t}" in pattern else {})}
         made = read(folder, **stated)

@@ -24,7 +24,7 @@ TAGS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 """Words before a number that say what it counts."""
 _VAGUE = {"s": "positions", "f": "positions", "p": "positions", "m": "positions", "w": "channels"}
 """Letters that mean this beside another tag, and by themselves perhaps a plane (s is series or slice)."""
-LETTERS = {"planes": "z", "channels": "c", "time points": "t"}
+LETTERS = {"channels": "c", "time points": "t"}
 _HOLE = re.compile(r"(\{[^{}]*\}|\*|\?)")
 
 
@@ -96,7 +96,13 @@ def _plane(folder: Path, names: Sequence[str], numbers: Sequence[_Number]) -> in
     planes = [i for i in varying if kinds[i] == "planes"]
     others = [i for i in varying if kinds[i] not in ("", "planes")]
     unnamed = [i for i in varying if not kinds[i]]
-    plane = next((i for i in (*planes, *(i for i in unnamed if numbers[i].unique), *unnamed[::-1])), None)
+    candidates = [
+        *(i for i in planes if numbers[i].unique),
+        *planes[::-1],
+        *(i for i in unnamed if numbers[i].unique),
+        *unnamed[::-1],
+    ]
+    plane = candidates[0] if candidates else None
     if plane is not None and not others and numbers[plane].unique:
         if numbers[plane].vague:
             log.warning(
@@ -123,18 +129,19 @@ def _several(
 ) -> BadInput:
     """Return the error that says what the names tell apart beside planes, and how to choose."""
     other = next((i for i in kinds if i != plane and kinds[i]), next(i for i in kinds if i != plane))
-    kind, texts = kinds[other] or "values of a second number", list(dict.fromkeys(numbers[other].texts))
+    kind = kinds[other] if kinds[other] not in ("", "planes") else "values of a second number"
+    texts = list(dict.fromkeys(numbers[other].texts))
     listed = ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")
     marks = {} if plane is None else {plane: "{z}"}
     says = f"{folder} holds {len(texts)} {kind} ({listed}, as in {names[0]}), not the planes of one stack: "
-    letter = LETTERS.get(kind, "z" if plane is None else "")
+    letter = LETTERS.get(kind, "")
     ways = []
     if letter:
         choice = " and --time N" if letter == "t" else ""
         ways.append(f"--pattern '{_pattern(names[0], numbers, {**marks, other: f'{{{letter}}}'})}'{choice} to read all")
     if plane is not None:
         ways.append(f"--pattern '{_pattern(names[0], numbers, marks)}' for one of them")
-    elif letter != "z":
+    else:
         ways.append(f"--pattern '{_pattern(names[0], numbers, {other: '{z}'})}' if they are planes")
     return BadInput(f"{says}give {', or '.join(ways)}, or name a single file")
 
