@@ -411,3 +411,10 @@ def test_json_of_hostile_numbers(tmp_path):
             open_volume(path)
         meta["shape"] = [6, 16, 16]
         (path / "0" / "zarr.json").write_text(json.dumps(meta))
+
+
+def test_attributes_that_json_cannot_hold_are_named(tmp_path):
+    path = tmp_path / "a.zarr"
+    volume = create_volume(path, shape=(1, 4, 8, 8), dtype="u1", voxel_size=(1, 1, 1), unit="nm")
+    with pytest.raises(BadInput, match="holds NaN or infinity, which JSON cannot"):
+        volume.set_attrs({"mine": [1.0, float("inf")]})

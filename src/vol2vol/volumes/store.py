@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vol2vol.errors import CannotWrite, Unreadable, UserError, one_line
+from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.files import check_regular, parse_json
 from vol2vol.volumes.addresses import absolute, is_remote, is_web, join, kvstore
 from vol2vol.volumes.documents import SECONDS, read_document
@@ -112,7 +112,11 @@ def read_json(location: str, key: str) -> dict[str, Any] | None:
 
 def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
     """Store a JSON object under a key, durably and whole."""
-    write_key(location, key, json.dumps(value, indent=1, allow_nan=False).encode())
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError:
+        raise BadInput(f"{join(location, key)} holds NaN or infinity, which JSON cannot: correct it") from None
+    write_key(location, key, text.encode())
 
 
 def write_key(location: str, key: str, value: bytes) -> None:
