@@ -3,8 +3,10 @@
 import json
 import logging
 
+import h5py
 import numpy as np
 import pytest
+import tensorstore as ts
 import tifffile
 import zarr
 
@@ -71,6 +73,34 @@ def test_a_prediction_lies_where_its_input_lies(model, tmp_path):
     for name in ("part.zarr", "part.tif"):
         vol2vol.predict(model, source, tmp_path / name, region)
         assert offset(tmp_path / name) == (4120.0, 1632.0, -736.0)
+
+
+def n5(path, *, resolution=SIZE, offset=PLACE):
+    """Write an N5 whose array states its space as OpenOrganelle does, axes and lists in their own order."""
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{path}/raw"}, "create": True}
+    spec["metadata"] = {"dimensions": SHAPE[::-1], "blockSize": [8, 8, 8], "dataType": "uint8"}
+    ts.open({**spec, "metadata": {**spec["metadata"], "compression": {"type": "gzip"}}}).result()[...] = 1
+    file = path / "raw/attributes.json"
+    transform = {"axes": list("zyx"), "scale": resolution, "translate": offset, "units": ["nm"] * 3}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "transform": transform}))
+    return path / "raw"
+
+
+def hdf5(path):
+    """Write an HDF5 as CREMI does: resolution and offset in nanometers."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("raw", data=np.ones(SHAPE, np.uint8))
+        data.attrs.update(resolution=SIZE, offset=PLACE)
+    return f"{path}:/raw"
+
+
+@pytest.mark.parametrize("kind", ["n5", "hdf5"])
+def test_places_of_other_formats_are_kept(model, tmp_path, kind):
+    source = n5(tmp_path / "raw.n5") if kind == "n5" else hdf5(tmp_path / "raw.h5")
+    vol2vol.predict(model, source, tmp_path / "out.zarr", vol2vol.PredictSettings(roi="3:9,4:,8:20"))
+    assert stated(tmp_path / "out.zarr")[0] == [4120.0, 1632.0, -736.0]
+    vol2vol.prepare(source, tmp_path / "crop.tif", {"steps": [{"step": "crop", "box": "1:,:,2:"}]})
+    assert offset(tmp_path / "crop.tif") == (4040.0, 1600.0, -784.0)
 
 
 def test_a_prediction_of_a_volume_without_a_place_has_none_but_a_region_of_it_has(model, tmp_path):
