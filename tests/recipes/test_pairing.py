@@ -21,6 +21,7 @@ class Named:
     unit: str = ""
     sized: bool = False
     placed: bool = False
+    members: tuple[str, ...] = ()
 
 
 def pair(source, target, needs=NEEDS):
@@ -53,8 +54,50 @@ def test_what_has_no_partner_is_listed():
         pair(["c1_IM.tif", "c2_IM.tif", "c3_IM.tif"], ["c1_GT.tif", "c2_GT.tif", "c4_GT.tif"])
 
 
-def test_equal_names_in_several_folders_keep_their_order():
-    assert pair(["x/img.tif", "y/img.tif"], ["v/img.tif", "w/img.tif"])[0] == ("x/img.tif", "v/img.tif")
+def test_equal_names_in_several_folders_are_told_apart_by_the_folders():
+    made = pair(["rat/im.tif", "cow/im.tif", "ox/im.tif"], ["cow/gt.zarr", "ox/gt.zarr", "rat/gt.zarr"])
+    assert [target for _, target in made] == ["rat/gt.zarr", "cow/gt.zarr", "ox/gt.zarr"]
+    made = pair(["a.h5:/raw", "b.h5:/raw"], ["b.h5:/clean", "a.h5:/clean"])
+    assert made == [("a.h5:/raw", "a.h5:/clean"), ("b.h5:/raw", "b.h5:/clean")]
+    assert pair(["x/im.tif", "y/im.tif"], ["v/im.tif", "w/im.tif"])[0] == ("x/im.tif", "v/im.tif")
+
+
+def test_numbers_after_a_point_are_no_suffix():
+    assert pair(["cell.1", "cell.2"], ["mask.2", "mask.1"]) == [("cell.1", "mask.1"), ("cell.2", "mask.2")]
+
+
+@pytest.mark.parametrize("names", [["a.jpg", "a.png", "b.png"], ["b.tif", "a.tif", "a.ome.tif"]])
+def test_two_files_that_fit_one_partner_are_named(names):
+    match = r"in/a\.\w+ and in/a(\.ome)?\.\w+ \(source\) have one name"
+    with pytest.raises(BadInput, match=match):
+        pair(names, ["a.tif", "b.tif", "c.tif"])
+    with pytest.raises(BadInput, match=match.replace("in", "out").replace("source", "target")):
+        pair(["a.tif", "b.tif", "c.tif"], names)
+
+
+def test_one_volume_given_twice_keeps_the_order():
+    assert pair(["a.tif", "a.tif"], ["y.tif", "x.tif"]) == [("a.tif", "y.tif"), ("a.tif", "x.tif")]
+
+
+def test_names_that_differ_in_case_alone_are_told_apart():
+    assert pair(["A.tif", "a.tif"], ["a.tif", "A.tif"]) == [("A.tif", "A.tif"), ("a.tif", "a.tif")]
+    assert pair(["Cell1.tif", "Cell2.tif"], ["cell2.tif", "cell1.tif"])[0] == ("Cell1.tif", "cell1.tif")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "warned"),
+    [
+        (["d1_z00.png", "d1_z01.png"], ["d2_z1.tif", "d2_z2.tif"], "S1/d1_z00.png and S2/d2_z1.tif are taken"),
+        (["z1.png", "z3.png", "z5.png"], ["z1.png", "z2.png", "z3.png"], "S1/z3.png and S2/z2.png are taken"),
+        (["d1_z00.png", "d1_z01.png"], ["d2_z0.tif", "d2_z1.tif"], ""),
+        (["z0.png", "z1.png"], [], ""),
+        (["a.png", "b.png"], ["z4.png", "z5.png"], ""),
+    ],
+)
+def test_planes_of_other_numbers_are_warned_of(first, second, warned, caplog):
+    volumes = {"source": [Named("S1", members=tuple(first))], "target": [Named("S2", members=tuple(second))]}
+    paired(NEEDS, volumes)
+    assert (warned in caplog.text) if warned else not caplog.text
 
 
 def test_domains_that_are_drawn_apart_are_left_as_they_are():

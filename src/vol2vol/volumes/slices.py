@@ -82,6 +82,7 @@ def open_folder(folder: Path, pattern: str | None = None) -> Stored:
         voxel_size={a: value for a, value in size.items() if a != "z"},
         unit=unit,
         chunks=(1,) * len(files.shape) + first.chunks,
+        members=files.names if files.axes == "z" else (),
         read=_reader(planes, files.shape),
         stamp=lambda: tiff.stamp(every),
         channel_names=RGB if first.axes.endswith("c") and first.shape[-1] == 3 else files.channels,

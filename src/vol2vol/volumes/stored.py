@@ -67,6 +67,8 @@ class Stored:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     channel_names: Sequence[str] = ()
     """One per channel; empty where the format does not say."""
+    members: Sequence[str] = ()
+    """Names of the files of a stack's planes, in order, where each plane has a file of its own."""
     read: Callable[[Slices], np.ndarray]
     stamp: Callable[[], Any]
     """Plain data that changes when the stored array is changed by others, without reading it."""

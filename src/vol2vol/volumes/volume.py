@@ -99,6 +99,11 @@ class Volume:
         return tuple(self._stored.channel_names)
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the files of its planes, in order; empty unless each plane has a file of its own."""
+        return tuple(self._stored.members)
+
+    @property
     def is_2d(self) -> bool:
         """Say whether it is stored without a z axis."""
         return "z" not in self.axes
