@@ -57,7 +57,7 @@ def test_while_another_process_writes_an_output_every_verb_says_so_and_goes_on_a
     with subprocess.Popen([sys.executable, "-c", HOLDER, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
         for verb, words in commands(stacks, out).items():
-            if verb in ("train", "adapt"):
+            if verb == "adapt":
                 continue
             capsys.readouterr()
             assert main(words) == 2, verb
@@ -73,6 +73,15 @@ def test_a_training_that_another_process_is_at_is_left_alone(tmp_path):
 
     with writing(tmp_path / "run"), pytest.raises(AlreadyExists, match="another process is writing"):
         train(tmp_path / "run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_second_training_is_refused_before_it_reads_a_voxel(stacks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("vol2vol.recipes.training.open_domains", lambda *_: pytest.fail("volumes were opened"))
+    with writing(tmp_path / "run"):
+        assert main(commands(stacks, str(tmp_path / "run"))["train"]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"vol2vol: {BUSY.format(tmp_path / 'run')}"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_is_released_whatever_happens_and_leaves_no_file(tmp_path):

@@ -24,10 +24,21 @@ def writing(*outputs: str | Path) -> Iterator[None]:
         yield
 
 
+def check_idle(output: str | Path) -> None:
+    """Raise `AlreadyExists` where another process writes an output now; for verbs that lock it after long reading."""
+    if "://" not in str(output) and _beside(output).exists():
+        with writing(output):
+            pass
+
+
+def _beside(output: str | Path) -> Path:
+    place = Path(os.path.abspath(output))
+    return place.with_name(f".{place.name}.lock")
+
+
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    place = Path(os.path.abspath(output))
-    lock = place.with_name(f".{place.name}.lock")
+    lock = _beside(output)
     file = _lock(lock, output)
     try:
         yield

@@ -16,6 +16,7 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
+from vol2vol.locks import check_idle
 from vol2vol.protocol import aligned, check_domains
 from vol2vol.recipes.domains import (
     Paths,
@@ -62,12 +63,14 @@ def train(
     touch; it does not grow with the volumes. Raises `UserError`s that name what does not fit. Long because it names and
     explains every option.
     """
-    from vol2vol.training import fit
+    from vol2vol.training.fitting import fit, is_first
     from vol2vol.training.run import check_free
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
     check_place(out)
     check_free(Path(out))
+    if is_first():
+        check_idle(out)
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     check_domains(settings.task.needs(), paths)
     volumes = open_domains(paths, stated, {"voxel_size": target_voxel_size, "channels": target_channels})

@@ -93,7 +93,7 @@ def fit(
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
     folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
-    first = getattr(rank_zero_only, "rank", 0) == 0
+    first = is_first()
     if first:
         task.check(tuple(next(iter(data[0].values())).shape[1:]))
     with writing(*[folder.path] * first):
@@ -111,6 +111,11 @@ def fit(
         else:
             log.info("%s has its %d epochs: raise train.epochs to continue", folder.path, settings.epochs)
     return FitResult(folder.path, find_bundle(folder.path, "last"), read_log(folder.log))
+
+
+def is_first() -> bool:
+    """Say whether this process is the first of those that train together: the one that writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _save_memory(task: Task, wanted: bool) -> None:
