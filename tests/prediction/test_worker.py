@@ -276,7 +276,7 @@ def test_script_of_an_array():
 
 def test_command_line_of_work_and_verify(begun, whole, models, long, capsys, tmp_path):
     assert main(["work", begun]) == 0
-    assert "complete: True" in capsys.readouterr().out
+    assert "complete: yes" in capsys.readouterr().out
     same_folder(begun, whole)
     assert main(["verify", begun]) == 2
     assert "give --model and --input (input in.zarr, model " in capsys.readouterr().err
