@@ -32,6 +32,8 @@ class Need:
     """Drawn at the same place as this domain, volume by volume; None: drawn on its own."""
     optional: bool = False
     """Whether a training may do without."""
+    like: str | None = None
+    """Enters the network by this domain's intensities, such as another exposure of it; None: by its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

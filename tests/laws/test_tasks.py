@@ -137,3 +137,12 @@ def test_a_task_that_is_not_there_is_named(wrong, tmp_path):
     with pytest.raises(BadInput, match="task") as caught:
         load_recipe(file)
     assert "\n" not in str(caught.value)
+
+
+def test_two_exposures_enter_the_network_alike(volumes, tmp_path):
+    """A second exposure is compared with the first one's denoised image, so that one map of intensities serves both."""
+    settings = recipe("denoise", 2, epochs=1)
+    source, target = (volumes(2, need) for need in settings.task.needs())
+    made = train(settings, source, target, tmp_path / "run", progress=False)
+    intensity = load_bundle(made.last_bundle).intensity
+    assert intensity["target"] == intensity["source"]

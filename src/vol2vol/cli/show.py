@@ -17,6 +17,8 @@ from vol2vol.progress import listening
 
 MEASURED = {"value", "low", "high", "blocks"}
 """Keys of a value with its interval."""
+WORDS = {None: "-", True: "yes", False: "no"}
+"""What people write for these values."""
 VALUE = 300
 """Letters of a text among results; what is longer is cut."""
 
@@ -54,12 +56,9 @@ def _short(value: Any) -> str:
         return ", ".join(map(_short, value)) or "none"
     if isinstance(value, Mapping):
         return "; ".join(f"{key} {_short(inner)}" for key, inner in value.items())
-    return one_line({None: "-", True: "yes", False: "no"}.get(value, value) if _is_word(value) else value, VALUE)
-
-
-def _is_word(value: Any) -> bool:
-    """Say whether people write a value as a word."""
-    return value is None or isinstance(value, bool)
+    if value is None or isinstance(value, bool):
+        return WORDS[value]
+    return one_line(value, VALUE)
 
 
 def line(text: str) -> None:

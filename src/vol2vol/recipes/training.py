@@ -122,7 +122,9 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]]) -> Prepared:
         if need.name in models
         else intensity_for(need, settings.data, volumes[need.name])
         for need in needs
+        if need.like is None
     }
+    intensity |= {need.name: intensity[need.like] for need in needs if need.like is not None}
     patches, held_out = dataset(
         needs,
         volumes,

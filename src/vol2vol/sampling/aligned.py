@@ -153,6 +153,11 @@ class AlignedPatches:
         room = self.jitter.room(self.patches.patch)
         self._drawn = Patches(volumes, AS_IT_IS, room, background=None, **about)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains."""
+        return tuple(self.places)
+
     def __len__(self) -> int:
         return len(self.patches)
 

@@ -31,6 +31,8 @@ HeldOut = Callable[[], Iterable[Item]]
 class Group(Protocol):
     """Domains whose patches are drawn at one place."""
 
+    @property
+    def names(self) -> tuple[str, ...]: ...  # noqa: D102
     def __len__(self) -> int: ...
     def draw(self, epoch: int, index: int) -> Item: ...  # noqa: D102
     def covering(self, count: int) -> Iterator[Item]: ...  # noqa: D102
@@ -44,6 +46,11 @@ class Alone:
     patches: Patches
     stream: int
     """Tells apart what is drawn side by side."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domain."""
+        return (self.name,)
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -84,13 +91,9 @@ class PatchSets(Dataset):
 
     def inputs(self, domains: Sequence[str], count: int) -> Iterator[Tensor]:
         """Yield up to `count` inputs (1, C, [Z,] Y, X) of a network that reads these domains side by side."""
-        wanted = [group for group in self.groups if {*_names(group)} & {*domains}]
+        wanted = [group for group in self.groups if {*group.names} & {*domains}]
         for item in PatchSets(wanted).covering(count):
             yield torch.cat([item[name] for name in domains])[None]
-
-
-def _names(group: Group) -> tuple[str, ...]:
-    return (group.name,) if isinstance(group, Alone) else tuple(getattr(group, "places", ()))
 
 
 def dataset(

@@ -46,7 +46,7 @@ class DenoiseSettings(TaskSettings):
 
     def needs(self) -> tuple[Need, ...]:
         """Return the noisy domain and, if there is one, a second exposure at the same place."""
-        return Need(name="source"), Need(name="target", along="source", optional=True)
+        return Need(name="source"), Need(name="target", along="source", optional=True, like="source")
 
 
 class Denoise(nn.Module):
