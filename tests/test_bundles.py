@@ -110,7 +110,7 @@ def test_nothing_is_overwritten_unless_told_and_only_bundles_ever(tmp_path):
 def test_a_folder_with_a_bundle_and_more_is_not_overwritten(tmp_path, stranger):
     path = save(tmp_path / "m")
     (path / stranger).mkdir() if stranger == "photos" else (path / stranger).write_text("mine")
-    with pytest.raises(AlreadyExists, match=rf"holds {stranger}, which is no part of a model.*remove it yourself"):
+    with pytest.raises(AlreadyExists, match=rf"holds {stranger}, which is not part of a model.*remove it yourself"):
         save(path, {"forward": unet(5)}, overwrite=True)
     assert sorted(p.name for p in path.iterdir()) == sorted([stranger, "model.yaml", "weights.safetensors"])
 
@@ -119,7 +119,7 @@ def test_a_folder_with_a_bundle_and_more_is_not_overwritten(tmp_path, stranger):
 def test_a_folder_with_the_model_of_another_program_is_not_overwritten(tmp_path, text):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.yaml").write_text(text)
-    with pytest.raises(AlreadyExists, match=r"no model of vol2vol \(.*model\.yaml .*\): it is not overwritten"):
+    with pytest.raises(AlreadyExists, match=r"not a model of vol2vol \(.*model\.yaml .*\): it is not overwritten"):
         save(tmp_path / "m", overwrite=True)
     assert (tmp_path / "m" / "model.yaml").read_text() == text
 

@@ -177,9 +177,9 @@ def _make_way(path: Path, overwrite: bool) -> None:
     try:
         read_model(path)
     except UserError as error:
-        raise AlreadyExists(f"{path} exists and is no model of vol2vol ({one_line(error)}): {cure}") from None
+        raise AlreadyExists(f"{path} exists and is not a model of vol2vol ({one_line(error)}): {cure}") from None
     if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
-        raise AlreadyExists(f"{path} holds {strangers[0]}, which is no part of a model: {cure}")
+        raise AlreadyExists(f"{path} holds {strangers[0]}, which is not part of a model: {cure}")
     if not overwrite:
         raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
 

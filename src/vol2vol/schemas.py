@@ -34,7 +34,7 @@ def checked(kind: type[T], data: Any, what: str) -> T:
         where = ".".join([what, *map(str, first["loc"])])
         raise BadInput(f"{one_line(where, 120)}: {one_line(first['msg'], 200).lower()}") from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{what} is no plain data ({one_line(error, 100)})") from None
+        raise BadInput(f"{what} is not plain data ({one_line(error, 100)})") from None
     return value
 
 

@@ -480,7 +480,7 @@ def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp
         (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "a.pdf"], ".png"),
         (
             ["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"],
-            "there is no folder no/such: make it first",
+            "there is not a folder no/such: make it first",
         ),
         (["seams", "nothing.zarr"], "nothing.zarr"),
         (["fidelity", "clean.zarr", "small.zarr"], "one shape"),
@@ -488,7 +488,7 @@ def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp
         (["structure", "clean.zarr", "empty.zarr"], "everywhere"),
         (["overlap", "chance.zarr", "empty.zarr"], "empty"),
         (["overlap", "chance.zarr", "small.zarr"], "one shape"),
-        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "no probability"),
+        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "not a probability"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "not numbers"),
         (["overlap", "chance.zarr", "mask.zarr", "--depth", "2"], "add --instances watershed"),
         (["overlap", "chance.zarr", "mask.zarr", "--near", "4"], "add --seams TRANSLATED"),

@@ -73,7 +73,7 @@ def test_a_program_of_torch_export_is_certified_on_trust_and_left_alone_without(
 
 def test_a_damaged_or_other_program_is_one_line(tmp_path, exported, capsys):
     (tmp_path / "net.pt2").write_bytes(exported.read_bytes()[:400])
-    with pytest.raises(Unreadable, match=r"is no program of torch\.export"):
+    with pytest.raises(Unreadable, match=r"is not a program of torch\.export"):
         certify(tmp_path / "net.pt2", trust=True)
     assert capsys.readouterr().err == ""
     two = torch.export.export(Two(), (torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)))

@@ -116,7 +116,7 @@ def _refuse_plot(path: str, *, overwrite: bool) -> None:
     if not path.endswith(".png"):
         raise BadInput(f"--plot {path}: name a .png file")
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise BadInput(f"--plot {path}: there is no folder {os.path.dirname(path)}: make it first")
+        raise BadInput(f"--plot {path}: there is not a folder {os.path.dirname(path)}: make it first")
     check_place(path)
     if os.path.isdir(path):
         raise AlreadyExists(f"--plot {path} is a folder: give another name")

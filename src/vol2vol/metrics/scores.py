@@ -90,7 +90,7 @@ def segmentation_scores(
 
     Objects are connected components, with `parting` those of a watershed; `least` as in `object_scores`. `auprc` is
     missing where the truth is empty. Two predictions of one truth are compared with `Blockwise.against`. Raises
-    `BadInput` where shapes or voxel sizes differ or a value is no probability.
+    `BadInput` where shapes or voxel sizes differ or a value is not a probability.
     """
     counted = overlap.curve(prediction, truth, block=block)
     voxels = [counted.score("iou", threshold), counted.score("dice", threshold)]

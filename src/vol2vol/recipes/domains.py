@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, apart, fixed, likeness, measure, sample
 from vol2vol.protocol import Need
@@ -20,6 +18,7 @@ from vol2vol.volumes.addresses import address
 from vol2vol.volumes.axes import convert
 from vol2vol.volumes.imagesets import images_under
 from vol2vol.volumes.opening import open_member, refuse_idle_time
+from vol2vol.volumes.places import same_voxels
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
@@ -84,8 +83,8 @@ def warn_of_differences(domain: str, volumes: list[Volume], *, image: bool = Tru
     """
     first, boxes = volumes[0], max(1, SAMPLED // len(volumes))
     for volume in volumes[1:]:
-        sizes = [[convert(n, v.unit, first.unit) for n in v.voxel_size] for v in (first, volume)]
-        if not np.allclose(sizes[0], sizes[1], rtol=SAME_SIZE, atol=0):
+        if not same_voxels(first, volume, SAME_SIZE):
+            sizes = [[convert(n, v.unit, first.unit) for n in v.voxel_size] for v in (first, volume)]
             said = [f"({', '.join(f'{n:g}' for n in size)})" for size in sizes]
             log.warning(
                 "%s volumes differ in voxel size: %s has %s, %s has %s %s; vol2vol prepare --resample makes them alike",

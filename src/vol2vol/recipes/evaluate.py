@@ -126,7 +126,7 @@ def _refuse_senseless(threshold: float | Literal["best"], near: int | None, leas
     if least is not None and least < 1:
         raise BadInput(f"objects of at least {least} voxels are all objects and more: use 1 or above")
     if threshold != "best" and not 0 <= threshold <= 1:
-        raise BadInput(f"a threshold of {threshold:g} is no probability: use 0 to 1, or best")
+        raise BadInput(f"a threshold of {threshold:g} is not a probability: use 0 to 1, or best")
     if near is not None and near < 1:
         raise BadInput(f"{near} voxels near a seam are none: use 1 or above")
 

@@ -77,7 +77,7 @@ def _exported(path: Path) -> Foreign:
         with _quiet("torch.export"):
             program = torch.export.load(path)
     except (RuntimeError, ValueError, KeyError, OSError, AssertionError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"{path} is no program of torch.export ({one_line(error, 80)}): export it again") from None
+        raise Unreadable(f"{path} is not a program of torch.export ({one_line(error, 80)}): export it again") from None
     inputs = set(program.graph_signature.user_inputs)
     shapes = [
         node.meta["val"].shape

@@ -79,7 +79,7 @@ def _read(address: str, most: int) -> bytes | None:
                 raise Unreadable(f"{address} cannot be read ({one_line(reason, 200)}): check the address") from None
         else:
             if len(data) > most:
-                raise Unreadable(f"{address} does not end after {most} bytes, it is no metadata: check the address")
+                raise Unreadable(f"{address} does not end after {most} bytes, it is not metadata: check the address")
             return data
         time.sleep(0.2 * (TRIES - left))
     raise AssertionError("every try returns or raises")

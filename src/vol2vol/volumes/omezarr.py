@@ -193,14 +193,14 @@ def clear_begun(location: str, *, ours: bool) -> None:
 def contents(location: str) -> list[str]:
     """Return what lies at a location at any depth: keys; locally also what is no plain file, and empty folders.
 
-    Raises `AlreadyExists` where something that is no folder lies there.
+    Raises `AlreadyExists` where something that is not a folder lies there.
     """
     if is_remote(location):
         return list_keys(location)
     if not os.path.lexists(location):
         return []
     if Path(location).is_symlink() or not Path(location).is_dir():
-        raise AlreadyExists(f"{location} is no folder: choose another name or remove it yourself")
+        raise AlreadyExists(f"{location} is not a folder: choose another name or remove it yourself")
     return _local(Path(location))
 
 

@@ -44,7 +44,7 @@ def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
         if stored.voxel_size and own not in ("", unit):
             raise BadInput(f"{stored.path} is in {own}, not {unit}: leave out --unit")
         if not stored.voxel_size:
-            raise BadInput(f"{stored.path} has no voxel size: give --voxel-size Z,Y,X beside --unit")
+            raise BadInput(f"{stored.path} has no voxel size: give --voxel-size Z,Y,X along with --unit")
     counted = not own and bool(stored.voxel_size) and _ones(stored)
     found = {a: convert(size, own, unit) for a, size in stored.voxel_size.items()}
     placeholder = counted and (given is not None or not words)
