@@ -111,21 +111,22 @@ def save_bundle(
     """Write a bundle to a folder, whole or not at all.
 
     `statistics` says per translation, in words, how the normalisation's numbers were obtained; `channels` counts
-    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added.
+    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added, and the packages
+    that networks of other packages come from.
     Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
     `CannotWrite` where the disk refuses.
     """
     path = local_path(path, "a model")
     _make_way(path, overwrite)
+    described = {name: _describe(each, (statistics or {}).get(name)) for name, each in translations.items()}
+    outside = nets.CATALOGUE.origins(network["network"]["name"] for network in described.values())
     meta: dict[str, Any] = {
         "schema": SCHEMA,
-        "translations": {
-            name: _describe(translation, (statistics or {}).get(name)) for name, translation in translations.items()
-        },
+        "translations": described,
         "domains": {
             domain: {"channels": count, "intensity": intensity[domain].to_dict()} for domain, count in channels.items()
         },
-        "provenance": {**(provenance or {}), **versions()},
+        "provenance": {**(provenance or {}), **({"packages": outside} if outside else {}), **versions()},
     }
     weights = {
         f"{name}.{key}": tensor.detach().cpu().contiguous()
@@ -195,6 +196,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     digest = _hash(meta, weights)
     translations = {}
     for direction, described in meta["translations"].items():
+        nets.CATALOGUE.require(described["network"]["name"], meta["provenance"].get("packages", {}), path / MODEL)
         with torch.device("meta"):  # shapes alone: absurd arguments take no memory
             shapes = _build(path, direction, described["network"]).state_dict()
         tensors = _take(path, direction, shapes, weights)

@@ -45,10 +45,16 @@ class _Domain(BaseModel):
     intensity: dict[str, Any]
 
 
+class _Package(BaseModel):
+    package: str = Field(max_length=200)
+    version: str = Field(max_length=200)
+
+
 class _Provenance(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     patch: Count | None = None
+    packages: dict[str, _Package] = {}
 
 
 class _Model(BaseModel):

@@ -99,8 +99,21 @@ def test_a_task_of_another_package(tmp_path):
     assert tifffile.imread(tmp_path / "b.tif").shape == (4, 50, 60)
 
 
-def test_a_task_that_cannot_be_loaded_is_named_with_its_package(tmp_path):
+def test_a_task_that_cannot_be_loaded_is_named_with_its_package_where_it_is_asked_for(tmp_path):
     environment = installed(tmp_path / "site", "brighten = toy:Darken")
-    said = run(environment, tmp_path, "recipes")
-    assert said.returncode == 0
-    assert "the task brighten of package toy cannot be loaded" in said.stderr
+    listed = run(environment, tmp_path, "recipes")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    refused = run(environment, tmp_path, "train", "--recipe", "recipe.yaml", "--data", "dark=a.tif", "--out", "run")
+    assert refused.returncode == 2
+    assert "the task 'brighten' of the package toy 0.1 cannot be loaded" in refused.stderr
+    assert "update or uninstall toy" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_wrong_setting_of_a_task_of_another_package_is_named(tmp_path):
+    environment = installed(tmp_path / "site", "brighten = toy:Brighten")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("by: 0.25", "bye: 0.25"))
+    refused = run(environment, tmp_path, "recipes", "recipe.yaml")
+    assert refused.returncode == 2
+    assert "task.bye is not a key" in refused.stderr

@@ -1,13 +1,14 @@
-"""The catalogue of networks by name, and what can be said of each without running it."""
+"""The catalogue of networks by name, those of other installed packages among them, and how each is built."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, UserError, one_line
 from vol2vol.nets.arguments import check_choice, nearest
 from vol2vol.nets.critic import PatchGAN, PixelCritic
 from vol2vol.nets.lookup import Lookup, Spectral
@@ -15,11 +16,42 @@ from vol2vol.nets.resnet import ResNet
 from vol2vol.nets.retouch import Retouch
 from vol2vol.nets.segmenter import Segmenter
 from vol2vol.nets.unet import UNet
+from vol2vol.plugins import Catalogue
 
-CATALOGUE: dict[str, type[nn.Module]] = {
+OWN: dict[str, type[nn.Module]] = {
     "unet": UNet, "resnet": ResNet, "patchgan": PatchGAN, "pixel": PixelCritic,
     "lookup": Lookup, "spectral": Spectral, "segmenter": Segmenter, "retouch": Retouch,
 }  # fmt: skip
+
+
+def _check(name: str, network: Any) -> str:
+    """Return what keeps a class of another package from being a network, in words."""
+    if not (inspect.isclass(network) and issubclass(network, nn.Module)):
+        return "it is not a class of torch networks"
+    if "dims" not in inspect.signature(network).parameters:
+        return "it has no argument dims"
+    return "" if callable(getattr(network, "describe", None)) else "it has no method describe"
+
+
+def _from_outside(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a network of another package; raise `BadInput`, naming the package, where it cannot keep its promises."""
+    origin = CATALOGUE.origin(name) or {}
+    where = f"the network {name!r} of the package {origin.get('package')} {origin.get('version')}"
+    try:
+        network: Any = CATALOGUE[name](**arguments)
+        described, known = network.describe(), (network.dims, network.in_channels)
+    except UserError:
+        raise
+    except Exception as error:
+        cure = f"change its arguments, or update {origin.get('package')}"
+        raise BadInput(f"{where} cannot be built ({one_line(error, 300)}): {cure}") from error
+    if described.keys() != {"name", "arguments"} or described["name"] != name or not all(known):
+        raise BadInput(f"{where} does not describe itself by its name and arguments: update {origin.get('package')}")
+    return network
+
+
+CATALOGUE = Catalogue("network", "vol2vol.networks", OWN, _check)
+"""Every network's class by its name; other packages offer theirs by the entry points `vol2vol.networks`."""
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
@@ -29,13 +61,13 @@ def build(name: str, **arguments: Any) -> nn.Module:
     are drawn by torch's global generator. Raises `BadInput` for unknown names and arguments, with the nearest one.
     """
     check_choice("network", name, tuple(CATALOGUE))
-    known = tuple(inspect.signature(CATALOGUE[name]).parameters)
+    known = tuple(inspect.signature(CATALOGUE[name]).parameters)  # raises where a package is broken
     for argument in arguments:
         if argument not in known:
             raise BadInput(f"network {name!r} has no argument {argument!r}: {nearest(argument, known)}")
     if "dims" not in arguments:
         raise BadInput(f"network {name!r} needs dims: 2 for images or 3 for volumes")
-    return CATALOGUE[name](**arguments)
+    return OWN[name](**arguments) if name in OWN else _from_outside(name, arguments)
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -98,7 +98,7 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         known = list(getattr(steps[-2][1] if len(steps) > 1 else schema, "model_fields", {}))
         near = get_close_matches(steps[-1][0], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}" if known else "leave it out"
         return f"{where} is not a key: {hint}"
     if first["type"] == "union_tag_invalid":
         return f"{where}.name is {first['ctx']['tag']!r}: use one of {first['ctx']['expected_tags']}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, WrapValidator
+from pydantic_core import PydanticKnownError
 from torch import nn
 
+from vol2vol.plugins import Catalogue
 from vol2vol.tasks.base import Task, TaskSettings
 from vol2vol.tasks.cyclegan import CycleGAN
 from vol2vol.tasks.denoise import Denoise
@@ -17,37 +17,45 @@ from vol2vol.tasks.pix2pix import Pix2Pix
 from vol2vol.tasks.regress import Regress
 from vol2vol.tasks.segment import Segment
 
-log = logging.getLogger(__name__)
 OWN = (CycleGAN, Denoise, Pix2Pix, Regress, Segment)
-GROUP = "vol2vol.tasks"
-"""Entry points by which another package offers tasks."""
-
-
-def _outside() -> list[Any]:
-    """Return the tasks that other packages offer; name those that cannot be loaded."""
-    tasks = []
-    for entry in entry_points(group=GROUP):
-        try:
-            task = entry.load()
-            tasks += [task] if _name(task) else []
-        except Exception as error:  # noqa: BLE001  whatever a stranger's package raises
-            package = entry.dist.name if entry.dist else entry.value
-            log.warning("the task %s of package %s cannot be loaded: %s", entry.name, package, error)
-    return tasks
 
 
 def _name(task: Any) -> str:
     return str(task.Settings.model_fields["name"].default)
 
 
-TASKS: dict[str, Any] = {_name(task): task for task in (*_outside(), *OWN)}
-"""Every task by its name. A task is built by `TASK(settings, dims=, channels=, seed=)`, and with `models=` where its
-settings name some."""
+def _check(name: str, task: Any) -> str:
+    """Return what keeps a class of another package from being a task, in words."""
+    settings = getattr(task, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, TaskSettings)):
+        return "it has no Settings that are TaskSettings"
+    return "" if _name(task) == name else f"the name in its settings is {_name(task)!r}"
+
+
+TASKS: Catalogue[Any] = Catalogue("task", "vol2vol.tasks", {_name(task): task for task in OWN}, _check)
+"""Every task by its name; other packages offer theirs by the entry points `vol2vol.tasks`. A task is built by
+`TASK(settings, dims=, channels=, seed=)`, and with `models=` where its settings name some."""
+
+
+def _settings(value: Any, own: Any) -> Any:
+    """Return the settings of a task of another package as its class reads them, those of ours as `own` does."""
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    if not isinstance(name, str) or name in TASKS.own:
+        return own(value)
+    if name not in TASKS:
+        tags = {"discriminator": "name", "tag": name, "expected_tags": ", ".join(map(repr, TASKS))}
+        raise PydanticKnownError("union_tag_invalid", tags)
+    return TASKS[name].Settings.model_validate(value)
+
 
 if TYPE_CHECKING:
     AnyTask = TaskSettings
 else:
-    AnyTask = Annotated[Union[tuple(task.Settings for task in TASKS.values())], Field(discriminator="name")]  # noqa: UP007
+    AnyTask = Annotated[
+        Annotated[Union[tuple(task.Settings for task in OWN)], Field(discriminator="name")],  # noqa: UP007
+        WrapValidator(_settings),
+        SerializeAsAny(),
+    ]
     """The settings of any task, told apart by `name`."""
 
 

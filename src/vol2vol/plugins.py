@@ -1,0 +1,109 @@
+"""What other installed packages offer by entry points: tasks, networks, losses, measures and readers of files.
+
+A package offers a thing by a line in its metadata (`[project.entry-points."vol2vol.networks"] hello = "pkg:Hello"`).
+The names are known without importing anything. A thing is imported when it is asked for by its name, and once; a
+package that is broken is therefore noticed by whoever asks for what it offers, and by nobody else. Only entry points of
+installed packages are ever imported: no name that stands in a file leads to a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from vol2vol.errors import BadInput, one_line
+
+T = TypeVar("T")
+
+
+class Catalogue(Mapping[str, T]):
+    """Things of one kind by name: those of vol2vol, and those that installed packages offer.
+
+    `kind` is the word for one of them, `group` the entry points that offer more, `own` what vol2vol has. `check` is
+    called with the name and the thing of another package once it is imported, and returns what is wrong with it, or "".
+
+    Names are listed without an import: all of `in`, `len` and iteration. Looking a name up raises `KeyError` for one
+    that nobody offers, and `BadInput`, naming the package, for one that cannot be imported, that is not what it should
+    be, or that two packages offer, vol2vol being one of them.
+    """
+
+    def __init__(
+        self, kind: str, group: str, own: Mapping[str, T], check: Callable[[str, Any], str] = lambda name, thing: ""
+    ) -> None:
+        self.kind, self.group, self.own, self._check = kind, group, own, check
+        self._loaded: dict[str, T] = {}
+
+    @cached_property
+    def _outside(self) -> dict[str, list[EntryPoint]]:
+        """The entry points by name, read from the metadata of the installed packages when first needed."""
+        offers: dict[str, list[EntryPoint]] = {}
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, package(entry))):
+            offers.setdefault(entry.name, []).append(entry)
+        return offers
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.own
+        yield from (name for name in self._outside if name not in self.own)
+
+    def __len__(self) -> int:
+        return len({*self.own, *self._outside})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self._outside
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def origin(self, name: str) -> dict[str, str] | None:
+        """Return `package` and `version` of the package that offers a name, None for what vol2vol itself has."""
+        if name in self.own or name not in self._outside:
+            return None
+        distribution = self._outside[name][0].dist
+        return {"package": distribution.name, "version": distribution.version} if distribution else None
+
+    def origins(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the `origin` of those of some names that other packages offer, as plain data for a record."""
+        return {name: origin for name in names if (origin := self.origin(name))}
+
+    def require(self, name: str, origins: Mapping[str, Mapping[str, str]], where: object) -> None:
+        """Raise `BadInput` unless a name can be looked up that `where`, a record with its `origins`, asks for."""
+        if name not in self and (origin := origins.get(name)):
+            raise BadInput(
+                f"{where}: the {self.kind} {name!r} comes from the package {origin['package']} {origin['version']}, "
+                "which is not installed: install it, if you trust it"
+            )
+        if name in self:
+            self[name]
+
+    def _load(self, name: str) -> T:
+        offers = self._outside.get(name, [])
+        if len(offers) + (name in self.own) > 1:
+            packages = [*(["vol2vol"] if name in self.own else []), *map(package, offers)]
+            cure = (
+                f"uninstall {offers[0].dist.name}" if name in self.own and offers[0].dist else "uninstall one of them"
+            )
+            raise BadInput(f"the {self.kind} {name!r} is offered by {' and by '.join(packages)}: {cure}")
+        if not offers:
+            return self.own[name]
+        try:
+            thing = offers[0].load()
+        except (Exception, SystemExit) as error:  # whatever a stranger's package raises
+            raise self._unusable(offers[0], f"cannot be loaded ({one_line(error, 300)})") from error
+        if wrong := self._check(name, thing):
+            raise self._unusable(offers[0], f"cannot be used ({wrong})")
+        return thing
+
+    def _unusable(self, entry: EntryPoint, why: str) -> BadInput:
+        name = entry.dist.name if entry.dist else entry.value
+        return BadInput(
+            f"the {self.kind} {entry.name!r} of the package {package(entry)} {why}: update or uninstall {name}"
+        )
+
+
+def package(entry: EntryPoint) -> str:
+    """Return name and version of the package that offers an entry point."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
