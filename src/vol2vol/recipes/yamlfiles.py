@@ -105,7 +105,9 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] in ("union_tag_not_found", "model_attributes_type"):
         return f"{where} needs a name: see vol2vol recipes small-2d for what it looks like"
     said = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {said} (got {_short(first['input'])})" if where else said
+    if not where or (isinstance(first["input"], Mapping) and said != first["msg"]):  # what several keys amount to
+        return f"{where}: {said}" if where else said
+    return f"{where}: {said} (got {_short(first['input'])})"
 
 
 def _few(names: list[str], most: int = 12) -> str:

@@ -24,9 +24,10 @@ from vol2vol.tasks import Batch, Judge, Task, Turn
 from vol2vol.training.average import Average, kept_by
 from vol2vol.training.memory import Watch
 from vol2vol.training.models import Delivery, deliver
+from vol2vol.training.optimizers import optimizer
 from vol2vol.training.progress import Reporter
 from vol2vol.training.run import Row, Run, write_log, write_text
-from vol2vol.training.schedules import rate
+from vol2vol.training.schedules import hyperparameters
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import random_state, save_state, set_random_state
 from vol2vol.training.steps import loader_of, share_of
@@ -45,7 +46,7 @@ HeldOut = Callable[[], Iterable[Batch]]
 
 
 class Loop(lightning.LightningModule):
-    """Train a task: one Adam per player, one log row per epoch, checkpoints in between.
+    """Train a task: one optimiser per player, one log row per epoch, checkpoints in between.
 
     The full state is saved after every epoch, every `save_minutes` within one, and when a signal asks for a stop.
     """
@@ -83,9 +84,8 @@ class Loop(lightning.LightningModule):
         return len(self.rows)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return one Adam per player, in the task's order."""
-        s = self.settings
-        return [torch.optim.Adam(player.parameters(), s.lr, s.betas) for player in self.task.players.values()]
+        """Return one optimiser per player, in the task's order."""
+        return [optimizer(self.settings, player.parameters()) for player in self.task.players.values()]
 
     def train_dataloader(self) -> DataLoader:
         """Return this process's share of every step's patches."""
@@ -121,31 +121,31 @@ class Loop(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rate and begin its sums, or go on with those of an epoch that was stopped."""
-        self._lr = self._next_lr()
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self._lr
+        values = self._next_values()
+        self._lr = float(values["lr"])
+        for stepped in self.trainer.optimizers:
+            for group in stepped.param_groups:
+                group.update(values)
         self.share.epoch = self.done
         self._steps, self._sums = int(self._part["steps"]), dict(self._part["sums"])
         self._began, self._watch = perf_counter(), Watch(self.device)
 
-    def _next_lr(self) -> float:
-        """Return the learning rate of the epoch that comes next."""
-        history = [row[self.task.criterion] for row in self.rows]
-        return self.settings.lr * rate(self.settings.schedule, self.done, self.settings.epochs, history)
+    def _next_values(self) -> dict[str, Any]:
+        """Return the learning rate of the epoch that comes next, and what else its schedule changes."""
+        return hyperparameters(self.settings, self.done, [row[self.task.criterion] for row in self.rows])
 
     def _over(self) -> bool:
         """Say whether training has ended before its last epoch."""
-        return bool(self.rows) and self._next_lr() < self.settings.lr_stop
+        return bool(self.rows) and self._next_values()["lr"] < self.settings.lr_stop
 
     def training_step(self, batch: Batch, _: int) -> None:
         """Play every turn of the task and step its player."""
         for turn in self.task.turns(batch):
             self._count(turn)
-            optimizer = self._optimizer(turn.player)
-            optimizer.zero_grad()
+            stepped = self._optimizer(turn.player)
+            stepped.zero_grad()
             self.manual_backward(turn.loss)
-            optimizer.step()
+            stepped.step()
         if self.average is not None:
             self.average.update(networks(self.task.translations()))
         self._steps += 1
@@ -259,7 +259,7 @@ class Loop(lightning.LightningModule):
         return {
             "task": shared,
             "average": self.average.state_dict() if self.average is not None else None,
-            "optimizers": [optimizer.state_dict() for optimizer in self.trainer.optimizers],
+            "optimizers": [stepped.state_dict() for stepped in self.trainer.optimizers],
             "precision": self.trainer.precision_plugin.state_dict(),
             "ranks": ranks,
             "rows": self.rows,
@@ -274,8 +274,8 @@ class Loop(lightning.LightningModule):
         self.task.load_state_dict(state["task"] | private["pools"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.trainer.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        for stepped, saved in zip(self.trainer.optimizers, state["optimizers"], strict=True):
+            stepped.load_state_dict(saved)
         self.trainer.precision_plugin.load_state_dict(state["precision"])
         self.rows = [{**row, "memory": row.get("memory", nan)} for row in state["rows"]]
         self.best = tuple(state["best"]) if state["best"] else None
