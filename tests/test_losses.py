@@ -154,3 +154,18 @@ def test_dice_is_a_mean_over_channels_and_pools_the_batch():
     torch.testing.assert_close(
         losses.dice(p[:, :1], t[:, :1]), losses.dice(p[:, :1].reshape(1, 1, -1), t[:, :1].reshape(1, 1, -1))
     )
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 11, 13), (1, 1, 12, 11, 17)])
+@pytest.mark.parametrize("name", losses.PAIRED)
+def test_a_supervised_loss_is_weighted_and_zero_where_output_and_truth_are_equal(name, shape):
+    torch.manual_seed(0)
+    x, y = torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
+    [alone] = losses.paired(x, y, {name: 1.0}).values()
+    both = losses.paired(x, y, {name: 0.5, "l1": 2.0})
+    assert alone.ndim == 0
+    assert alone > 0.05
+    torch.testing.assert_close(both["l1"], 2 * losses.l1(x, y) if name != "l1" else 2 * alone)
+    if name != "l1":
+        torch.testing.assert_close(both[name], alone / 2)
+    assert losses.paired(x, x.clone(), {name: 1.0})[name].abs() < 1e-6

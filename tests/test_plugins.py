@@ -3,16 +3,21 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from vol2vol import nets
 from vol2vol.bundles import load_bundle, save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
+from vol2vol.losses import PAIRED, paired
 from vol2vol.plugins import Catalogue
 from vol2vol.protocol import between
+from vol2vol.tasks import packages
+from vol2vol.tasks.regress import RegressSettings
 
 NETWORK = """
 from torch import nn
@@ -53,9 +58,10 @@ def install(tmp_path, monkeypatch):
 
 
 def _forget():
-    """Let the networks' catalogue read again what is installed."""
-    vars(nets.CATALOGUE).pop("_outside", None)
-    nets.CATALOGUE._loaded.clear()
+    """Let the catalogues read again what is installed."""
+    for each in (nets.CATALOGUE, PAIRED):
+        vars(each).pop("_outside", None)
+        each._loaded.clear()
 
 
 def catalogue(own=(), **more):
@@ -130,7 +136,9 @@ def test_a_network_of_another_package_is_kept_in_a_model_that_names_the_package(
         loaded = load_bundle(model)
         x = torch.randn(1, 1, 9, 9)
         assert torch.equal(loaded.network("forward")(x), network(x))
-        assert loaded.meta["provenance"]["packages"] == {"add": {"package": "nets-of-others", "version": "1.2"}}
+        assert loaded.meta["provenance"]["packages"] == {
+            "networks": {"add": {"package": "nets-of-others", "version": "1.2"}}
+        }
         assert message(lambda: nets.build("add", dims=2, depth=1)).startswith("network 'add' has no argument 'depth'")
         assert "package nets-of-others 1.2 cannot be built" in message(lambda: nets.build("add", dims=2, width="a"))
         assert "does not describe itself" in message(lambda: nets.build("add", dims=2, called="another"))
@@ -174,3 +182,26 @@ def test_a_model_imports_nothing_by_a_name_that_it_holds(name, tmp_path):
 def test_the_catalogues_import_no_torch_by_themselves():
     code = "import sys, vol2vol.plugins; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LOSSES = """
+def cubed(output, truth): return (output - truth).abs().pow(3).mean()
+def each(output, truth): return (output - truth).abs()
+def number(output, truth): return 0.5
+"""
+
+
+def test_a_loss_of_another_package_trains_a_regression(install):
+    install("odd-losses", "vol2vol.losses", LOSSES, cubed="cubed", each="each", number="number", lost="gone")
+    settings = RegressSettings(loss={"cubed": 2, "l1": 1}, network={"name": "pixel"})
+    x, y = torch.rand(2, 1, 4, 5), torch.rand(2, 1, 4, 5)
+    terms = paired(x, y, settings.loss)
+    assert terms["cubed"].item() == pytest.approx(2 * np.mean(np.abs((x - y).numpy()) ** 3), rel=1e-5)
+    assert packages(settings) == {"losses": {"cubed": {"package": "odd-losses", "version": "1.2"}}}
+    where = "of the package odd-losses 1.2 returns"
+    assert f"'each' {where} a tensor (2, 1, 4, 5) in place of" in message(lambda: paired(x, y, {"each": 1}))
+    assert f"'number' {where} float in place of" in message(lambda: paired(x, y, {"number": 1}))
+    with pytest.raises(ValidationError, match=r"loss 'lost' of the package odd-losses 1\.2 cannot be loaded"):
+        RegressSettings(loss={"lost": 1})
+    with pytest.raises(ValidationError, match="use one of l1, l2, smooth-l1, ssim, pearson, cubed"):
+        RegressSettings(loss={"l3": 1})

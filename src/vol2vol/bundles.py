@@ -111,8 +111,8 @@ def save_bundle(
     """Write a bundle to a folder, whole or not at all.
 
     `statistics` says per translation, in words, how the normalisation's numbers were obtained; `channels` counts
-    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added, and the packages
-    that networks of other packages come from.
+    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added, and which other
+    packages the networks come from.
     Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
     `CannotWrite` where the disk refuses.
     """
@@ -120,13 +120,14 @@ def save_bundle(
     _make_way(path, overwrite)
     described = {name: _describe(each, (statistics or {}).get(name)) for name, each in translations.items()}
     outside = nets.CATALOGUE.origins(network["network"]["name"] for network in described.values())
+    packages = {**(provenance or {}).get("packages", {}), **({"networks": outside} if outside else {})}
     meta: dict[str, Any] = {
         "schema": SCHEMA,
         "translations": described,
         "domains": {
             domain: {"channels": count, "intensity": intensity[domain].to_dict()} for domain, count in channels.items()
         },
-        "provenance": {**(provenance or {}), **({"packages": outside} if outside else {}), **versions()},
+        "provenance": {**(provenance or {}), "packages": packages, **versions()},
     }
     weights = {
         f"{name}.{key}": tensor.detach().cpu().contiguous()
@@ -194,9 +195,9 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
     digest = _hash(meta, weights)
-    translations = {}
+    translations, origins = {}, meta["provenance"].get("packages", {}).get("networks", {})
     for direction, described in meta["translations"].items():
-        nets.CATALOGUE.require(described["network"]["name"], meta["provenance"].get("packages", {}), path / MODEL)
+        nets.CATALOGUE.require(described["network"]["name"], origins, path / MODEL)
         with torch.device("meta"):  # shapes alone: absurd arguments take no memory
             shapes = _build(path, direction, described["network"]).state_dict()
         tensors = _take(path, direction, shapes, weights)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import exp
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn import functional
 
 from vol2vol.errors import BadInput
+from vol2vol.plugins import Catalogue
 
 Adversarial = Literal["lsgan", "vanilla", "hinge"]
 ADVERSARIAL: tuple[str, ...] = get_args(Adversarial)
 
+RANGE = 2.0
+"""Width of the networks' range, -1 to 1."""
 WINDOW = 11
 """Width of the Gaussian window of structural similarity, in voxels: the smallest patch it can compare."""
 SIGMA = 1.5
@@ -155,19 +159,52 @@ def _check(x: Tensor, y: Tensor, data_range: float) -> None:
         raise BadInput(f"data_range is {data_range}: it must be positive, 2 for values from -1 to 1")
 
 
-Paired = Literal["l1", "l2", "smooth-l1", "ssim", "pearson"]
+def ssim_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return 1 minus the structural similarity of two tensors (B, C, *space) in the networks' range; see `ssim`."""
+    return 1 - ssim(x, y, data_range=RANGE)
 
 
-def paired(output: Tensor, truth: Tensor, weights: Mapping[Paired, float], *, data_range: float) -> dict[str, Tensor]:
+Term = Callable[[Tensor, Tensor], Tensor]
+"""A loss between a network's output and the truth, tensors (B, C, *space) of one shape in the range -1 to 1: a scalar,
+0 where they are equal."""
+
+
+def _wrong(name: str, loss: Any) -> str:
+    """Return what keeps a thing of another package from being a loss, in words."""
+    return "" if callable(loss) else "it is not a function"
+
+
+PAIRED: Catalogue[Term] = Catalogue(
+    "loss",
+    "vol2vol.losses",
+    {"l1": l1, "l2": mse, "smooth-l1": smooth_l1, "ssim": ssim_distance, "pearson": pearson},
+    _wrong,
+)
+"""The losses of supervised tasks by name; other packages offer theirs by the entry points `vol2vol.losses`."""
+
+
+def _known(name: str) -> str:
+    if name not in PAIRED:
+        raise ValueError(f"this is not a loss: use one of {', '.join(PAIRED)}")
+    PAIRED[name]
+    return name
+
+
+Paired = Annotated[str, AfterValidator(_known)]
+"""The name of a loss of `PAIRED`."""
+
+
+def paired(output: Tensor, truth: Tensor, weights: Mapping[Paired, float]) -> dict[str, Tensor]:
     """Return every weighted term between a network's output and the truth, tensors (B, C, *space) of one shape.
 
-    Each is 0 where they are equal; their sum is what supervised tasks minimise.
+    Both are in the networks' range, -1 to 1. Each term is 0 where they are equal; their sum is what supervised tasks
+    minimise. Raises `BadInput` where a loss of another package returns anything but one number.
     """
-    terms: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "l1": l1,
-        "l2": mse,
-        "smooth-l1": smooth_l1,
-        "ssim": lambda x, y: 1 - ssim(x, y, data_range=data_range),
-        "pearson": pearson,
-    }
-    return {name: weight * terms[name](output, truth) for name, weight in weights.items()}
+    terms = {}
+    for name, weight in weights.items():
+        term = PAIRED[name](output, truth)
+        if not isinstance(term, Tensor) or term.ndim:
+            what = f"a tensor {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise PAIRED.unusable(name, f"returns {what} in place of a tensor of one number")
+        terms[name] = weight * term
+    return terms

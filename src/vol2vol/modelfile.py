@@ -54,7 +54,8 @@ class _Provenance(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     patch: Count | None = None
-    packages: dict[str, _Package] = {}
+    packages: dict[Literal["networks", "tasks", "losses"], dict[str, _Package]] = {}
+    """Where things of other packages come from that this model was made with, by their names."""
 
 
 class _Model(BaseModel):

@@ -39,7 +39,7 @@ class Catalogue(Mapping[str, T]):
     def _outside(self) -> dict[str, list[EntryPoint]]:
         """The entry points by name, read from the metadata of the installed packages when first needed."""
         offers: dict[str, list[EntryPoint]] = {}
-        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, package(entry))):
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _called(entry))):
             offers.setdefault(entry.name, []).append(entry)
         return offers
 
@@ -82,28 +82,26 @@ class Catalogue(Mapping[str, T]):
     def _load(self, name: str) -> T:
         offers = self._outside.get(name, [])
         if len(offers) + (name in self.own) > 1:
-            packages = [*(["vol2vol"] if name in self.own else []), *map(package, offers)]
-            cure = (
-                f"uninstall {offers[0].dist.name}" if name in self.own and offers[0].dist else "uninstall one of them"
-            )
-            raise BadInput(f"the {self.kind} {name!r} is offered by {' and by '.join(packages)}: {cure}")
+            packages = [*(["vol2vol"] if name in self.own else []), *map(_called, offers)]
+            which = offers[0].dist.name if name in self.own and offers[0].dist else "one of them"
+            raise BadInput(f"the {self.kind} {name!r} is offered by {' and by '.join(packages)}: uninstall {which}")
         if not offers:
             return self.own[name]
         try:
             thing = offers[0].load()
         except (Exception, SystemExit) as error:  # whatever a stranger's package raises
-            raise self._unusable(offers[0], f"cannot be loaded ({one_line(error, 300)})") from error
+            raise self.unusable(name, f"cannot be loaded ({one_line(error, 300)})") from error
         if wrong := self._check(name, thing):
-            raise self._unusable(offers[0], f"cannot be used ({wrong})")
+            raise self.unusable(name, f"cannot be used ({wrong})")
         return thing
 
-    def _unusable(self, entry: EntryPoint, why: str) -> BadInput:
-        name = entry.dist.name if entry.dist else entry.value
-        return BadInput(
-            f"the {self.kind} {entry.name!r} of the package {package(entry)} {why}: update or uninstall {name}"
-        )
+    def unusable(self, name: str, why: str, cure: str = "") -> BadInput:
+        """Return the error of a thing of another package that does not work; `cure` is what may help besides."""
+        origin = self.origin(name) or {"package": "?", "version": "?"}
+        what = f"the {self.kind} {name!r} of the package {origin['package']} {origin['version']}"
+        return BadInput(f"{what} {why}: {cure}update or uninstall {origin['package']}")
 
 
-def package(entry: EntryPoint) -> str:
+def _called(entry: EntryPoint) -> str:
     """Return name and version of the package that offers an entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value

@@ -35,18 +35,16 @@ def _check(name: str, network: Any) -> str:
 
 def _from_outside(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Build a network of another package; raise `BadInput`, naming the package, where it cannot keep its promises."""
-    origin = CATALOGUE.origin(name) or {}
-    where = f"the network {name!r} of the package {origin.get('package')} {origin.get('version')}"
     try:
         network: Any = CATALOGUE[name](**arguments)
         described, known = network.describe(), (network.dims, network.in_channels)
     except UserError:
         raise
     except Exception as error:
-        cure = f"change its arguments, or update {origin.get('package')}"
-        raise BadInput(f"{where} cannot be built ({one_line(error, 300)}): {cure}") from error
+        why = f"cannot be built with these arguments ({one_line(error, 300)})"
+        raise CATALOGUE.unusable(name, why, "change them, ") from error
     if described.keys() != {"name", "arguments"} or described["name"] != name or not all(known):
-        raise BadInput(f"{where} does not describe itself by its name and arguments: update {origin.get('package')}")
+        raise CATALOGUE.unusable(name, "does not describe itself by its name and arguments")
     return network
 
 

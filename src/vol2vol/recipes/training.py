@@ -31,7 +31,7 @@ from vol2vol.recipes.pairing import paired
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import PatchSets, dataset
-from vol2vol.tasks import Batch, Judge, Task, build
+from vol2vol.tasks import Batch, Judge, Task, build, packages
 from vol2vol.volumes import Stated, Volume
 from vol2vol.volumes.addresses import local_path
 
@@ -87,6 +87,7 @@ def train(
         provenance={
             "recipe": settings.model_dump(mode="json"),
             "patch": min(settings.patch),
+            "packages": packages(settings.task),
             "volumes": {domain: [volume_facts(volume) for volume in found] for domain, found in volumes.items()},
         },
         overwrite=overwrite,

@@ -93,7 +93,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     """Return the first thing that does not fit a schema, in one line that names the key and the cure."""
     first = error.errors()[0]
-    steps = _keys(schema, [str(step) for step in first["loc"]])
+    steps = _keys(schema, [str(step) for step in first["loc"] if step != "[key]"])
     where = ".".join(step for step, _ in steps)
     if first["type"] == "extra_forbidden":
         known = list(getattr(steps[-2][1] if len(steps) > 1 else schema, "model_fields", {}))

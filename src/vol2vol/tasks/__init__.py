@@ -1,7 +1,7 @@
 """Training objectives: who plays against whom. No optimisers, no data, no loggers."""
 
 from vol2vol.tasks.base import Batch, Judge, NetworkSettings, Task, TaskSettings, Turn, alone
-from vol2vol.tasks.catalogue import TASKS, AnyTask, build
+from vol2vol.tasks.catalogue import TASKS, AnyTask, build, packages
 from vol2vol.tasks.cyclegan import CycleGAN, CycleGANSettings
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.segment import Segment, SegmentSettings
@@ -22,4 +22,5 @@ __all__ = [
     "Turn",
     "alone",
     "build",
+    "packages",
 ]

@@ -56,6 +56,10 @@ class TaskSettings(BaseModel):
         """Whether the task compares its output with masks."""
         return any(need.kind == "mask" for need in self.needs())
 
+    def loss_names(self) -> tuple[str, ...]:
+        """Return the losses of `vol2vol.losses` that this task minimises and that its settings name."""
+        return ()
+
     def models(self) -> Mapping[str, str]:
         """Return the trained models that this task asks while it trains, by the domain that they read."""
         return {}

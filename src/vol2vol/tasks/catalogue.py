@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, WrapValidator
 from pydantic_core import PydanticKnownError
 from torch import nn
 
+from vol2vol.losses import PAIRED
 from vol2vol.plugins import Catalogue
 from vol2vol.tasks.base import Task, TaskSettings
 from vol2vol.tasks.cyclegan import CycleGAN
@@ -74,3 +75,9 @@ def build(
     """
     asked = {"models": models} if settings.models() else {}
     return TASKS[settings.name](settings, dims=dims, channels=channels, seed=seed, **asked)
+
+
+def packages(settings: TaskSettings) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the other packages whose task and losses these settings name, by name: plain data for a record."""
+    outside = {"tasks": TASKS.origins([settings.name]), "losses": PAIRED.origins(settings.loss_names())}
+    return {kind: origins for kind, origins in outside.items() if origins}

@@ -21,9 +21,6 @@ from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings, Turn, alone
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.regions import Image, Region, refuse_patch
 
-RANGE = 2.0
-"""Width of the networks' range, -1 to 1: the data range of structural similarity."""
-
 
 class CycleGANSettings(TaskSettings):
     """What a cycleGAN is made of and what it is told to minimise."""
@@ -162,7 +159,7 @@ class CycleGAN(nn.Module):
         return losses.l1(*self._pair(a, b))
 
     def _dissimilarity(self, a: Image, b: Image) -> Tensor:
-        return 1 - losses.ssim(*self._pair(a, b), data_range=RANGE)
+        return losses.ssim_distance(*self._pair(a, b))
 
     def _cycle(self, patch: Image, returned: Image) -> Tensor:
         loss = self._l1(patch, returned)

@@ -15,8 +15,6 @@ from vol2vol.protocol import Need, Translation
 from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings
 from vol2vol.tasks.regions import Image, Region, refuse_patch
 
-RANGE = 2.0
-"""Width of the networks' range, -1 to 1."""
 CRITERIA = {"psnr": "mse", "ssim": "ssim_distance", "pearson": "pearson_distance"}
 """What is lowest where each choice is best."""
 
@@ -28,6 +26,9 @@ class PairedSettings(TaskSettings):
     """Domains that the network reads, side by side along channels."""
     targets: tuple[str, ...] = Field(default=("target",), min_length=1)
     """Domains that the network makes, side by side along channels; they lie on the sources."""
+    loss: Mapping[losses.Paired, float] = Field(default={"l1": 1.0}, min_length=1)
+    """Weights of the terms whose sum training minimises: l1, l2, smooth-l1, ssim (1 - structural similarity), pearson
+    (1 - correlation), or losses of other packages."""
     choice: Literal["psnr", "ssim", "pearson"] = "psnr"
     """What the best checkpoint is best in, on a held-out part: peak signal-to-noise ratio, structural similarity, or
     Pearson's correlation. A plateau schedule looks at the same number."""
@@ -38,6 +39,10 @@ class PairedSettings(TaskSettings):
         if len(set(names)) < len(names):
             raise ValueError(f"a domain is named twice in sources and targets: {', '.join(names)}")
         return self
+
+    def loss_names(self) -> tuple[str, ...]:
+        """Return the losses between output and truth."""
+        return tuple(self.loss)
 
     def needs(self) -> tuple[Need, ...]:
         """Return sources and targets, which all lie on the first source."""
@@ -99,10 +104,10 @@ class Paired(nn.Module):
             voxels += truth.numel()
             alike.append(float(losses.pearson(output, truth)))
             if min(truth.shape[2:]) >= losses.WINDOW:
-                similar.append(float(1 - losses.ssim(output, truth, data_range=RANGE)))
+                similar.append(float(losses.ssim_distance(output, truth)))
         network.train(training)
         terms = {"mse": error / voxels, "pearson_distance": sum(alike) / len(alike)}
-        terms["psnr"] = float(10 * torch.log10(torch.tensor(RANGE**2 / max(terms["mse"], 1e-12))))
+        terms["psnr"] = float(10 * torch.log10(torch.tensor(losses.RANGE**2 / max(terms["mse"], 1e-12))))
         if similar:
             terms["ssim_distance"] = sum(similar) / len(similar)
         return terms

@@ -16,7 +16,7 @@ from vol2vol import losses
 from vol2vol.geometry import Shape
 from vol2vol.tasks.base import Batch, NetworkSettings, Turn, alone, detached
 from vol2vol.tasks.critics import Critics, fooled, judged, matched
-from vol2vol.tasks.paired import RANGE, Paired, PairedSettings
+from vol2vol.tasks.paired import Paired, PairedSettings
 from vol2vol.tasks.regions import Region, refuse_patch
 
 
@@ -68,7 +68,7 @@ class Pix2Pix(Paired):
             fake = torch.cat([shown.voxels, output], 1)
             real = torch.cat([shown.voxels, truth], 1)
             seen = self.critics(fake)
-            terms = {"gan": fooled(seen, s.gan), **losses.paired(output, truth, s.loss, data_range=RANGE)}
+            terms = {"gan": fooled(seen, s.gan), **losses.paired(output, truth, s.loss)}
             if s.lambda_features > 0:
                 terms["features"] = s.lambda_features * matched(self.critics(real), seen)
             loss = torch.stack(list(terms.values())).sum()

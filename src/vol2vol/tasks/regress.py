@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from vol2vol import losses
 from vol2vol.geometry import Shape
 from vol2vol.tasks.base import Batch, NetworkSettings, Turn, detached
-from vol2vol.tasks.paired import RANGE, Paired, PairedSettings
+from vol2vol.tasks.paired import Paired, PairedSettings
 
 
 class RegressSettings(PairedSettings):
@@ -25,9 +24,6 @@ class RegressSettings(PairedSettings):
     """The task."""
     network: NetworkSettings = NetworkSettings(name="unet")
     """The network; its output is in the range -1 to 1."""
-    loss: Mapping[losses.Paired, float] = Field(default={"l1": 1.0}, min_length=1)
-    """Weights of the terms whose sum training minimises: l1, l2, smooth-l1, ssim (1 - structural similarity), pearson
-    (1 - correlation)."""
 
     @property
     def predicts(self) -> NetworkSettings:
@@ -52,7 +48,7 @@ class Regress(Paired):
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the only turn."""
         _, output, truth = self.compared(self.generator, batch)
-        terms = losses.paired(output, truth, self.loss, data_range=RANGE)
+        terms = losses.paired(output, truth, self.loss)
         loss = torch.stack(list(terms.values())).sum()
         yield Turn("generator", loss, {"generator": loss.detach(), **detached(terms)})
 

@@ -20,6 +20,7 @@ from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.completeness import MAKERS
 from vol2vol.volumes.omezarr import Layout
+from vol2vol.volumes.readers import open_by_suffix
 from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated
 from vol2vol.volumes.store import lacking
@@ -40,7 +41,7 @@ VOLUME_FORMATS = (
 
 
 def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
-    """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read.
+    """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read, besides what packages add.
 
     `axes` (letters of `tczyx` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
     metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `time` picks
@@ -142,6 +143,8 @@ def _open(name: str, level: int, stated: Stated) -> Stored:
             return _as_it_is(hdf5.open_hdf5(name, level=level), chosen)
     path = Path(name)
     _exists(path)
+    if (stored := open_by_suffix(path, level)) is not None:
+        return _as_it_is(stored, chosen)
     if path.is_dir():
         stored = open_chunked(name, level=level)
         if stored is not None:
