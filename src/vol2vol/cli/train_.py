@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -16,6 +17,24 @@ def run(words: list[str]) -> None:
     parse.call(_train, words, "train")
 
 
+@dataclass(frozen=True)
+class TargetMetadata:
+    """Metadata of the target volumes, where they differ from those of the source."""
+
+    target_voxel_size: parse.VoxelSize = None
+    """voxel size of the target volumes."""
+    target_channels: parse.Channels = None
+    """channels of the target volumes."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keywords by which `train` takes it."""
+        size, channels = (
+            show.numbers(self.target_voxel_size, "--target-voxel-size"),
+            parse.channels(self.target_channels),
+        )
+        return {"target_voxel_size": size, "target_channels": channels}
+
+
 def _train(
     overrides: parse.Overrides = (),
     *,
@@ -25,8 +44,8 @@ def _train(
     out: str,
     recipe: str = "small-2d",
     about: parse.About = parse.SAID,
-    target_voxel_size: parse.VoxelSize = None,
-    target_channels: parse.Channels = None,
+    of_target: tyro.conf.OmitArgPrefixes[TargetMetadata] = TargetMetadata(),
+    from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     strategy: parse.Text = None,
     overwrite: bool = False,
@@ -44,16 +63,15 @@ def _train(
         out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
-        target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
-        target_channels: channels of the target volumes, where they differ from those of the source.
+        of_target: metadata of the target volumes, where they differ from those of the source.
+        from_: a model, or the folder of a run, whose weights are taken where they fit, such as for fine-tuning.
         devices: number of GPUs, or of processes on a CPU; short for train.devices=N.
         strategy: how devices share the work, by its name in Lightning; short for train.strategy=NAME.
         overwrite: replace a run that exists.
         json: print the result as JSON.
     """
     changes = (*overrides, *_short({"train.devices": devices, "train.strategy": strategy}))
-    size, which = show.numbers(target_voxel_size, "--target-voxel-size"), parse.channels(target_channels)
-    how: dict[str, Any] = {**about.keywords(), "target_voxel_size": size, "target_channels": which}
+    how: dict[str, Any] = {**about.keywords(), **of_target.keywords(), "start": from_}
     made = train(recipe, source, target, out, data=_domains(data), overrides=changes, overwrite=overwrite, **how)
     show.result({"run": made.run, "model": made.last_bundle}, as_json=json)
 

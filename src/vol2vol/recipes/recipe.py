@@ -35,6 +35,8 @@ class Recipe(BaseModel):
     """The training objective, by its `name`, with its networks and losses."""
     train: TrainSettings = TrainSettings()
     """Optimisation, checkpoints, devices."""
+    start: str | None = None
+    """A model, or a run, from whose weights training starts where they fit, such as another task's or a first run's."""
 
     @property
     def patch(self) -> Shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,10 @@ from vol2vol import nets
 from vol2vol.bundles import Bundle, load_bundle
 from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
-from vol2vol.files import check_place
+from vol2vol.files import check_place, real_path
 from vol2vol.intensity import Intensity
 from vol2vol.locks import check_idle
-from vol2vol.protocol import aligned, check_domains
+from vol2vol.protocol import Need, aligned, check_domains
 from vol2vol.recipes.domains import (
     Paths,
     channels_of,
@@ -38,6 +39,8 @@ from vol2vol.volumes.addresses import local_path
 if TYPE_CHECKING:
     from vol2vol.training import FitResult
 
+log = logging.getLogger(__name__)
+
 
 def train(
     recipe: str | Path | Recipe,
@@ -49,6 +52,7 @@ def train(
     overrides: Sequence[str] = (),
     target_voxel_size: Sequence[float] | None = None,
     target_channels: Sequence[int | str] | None = None,
+    start: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     **stated: Unpack[Stated],
@@ -59,14 +63,17 @@ def train(
     one place (an image and its mask) must be as many volumes, in the same order and of the same shapes; what it draws
     apart may differ in size and number. `overrides` are `key.sub=value` changes to the recipe. `stated` (`Stated`)
     describes volumes whose files do not; `target_voxel_size` and `target_channels` those of the target, where they
-    differ. The same call continues a run that was killed. Memory: weights, one batch of patches and the chunks they
-    touch; it does not grow with the volumes. Raises `UserError`s that name what does not fit. Long because it names and
-    explains every option.
+    differ. `start` is a model or a run whose weights are taken where they fit (see `training.transfer`), short for the
+    recipe's key. The same call continues a run that was killed. Memory: weights, one batch of patches and the chunks
+    they touch; it does not grow with the volumes. Raises `UserError`s that name what does not fit. Long because it
+    names and explains every option.
     """
     from vol2vol.training.fitting import fit, is_first
-    from vol2vol.training.run import check_free
+    from vol2vol.training.run import Run, check_free
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
+    if start is not None:
+        settings = settings.model_copy(update={"start": str(start)})
     check_place(out)
     check_free(Path(out))
     if is_first():
@@ -75,7 +82,8 @@ def train(
     check_domains(settings.task.needs(), paths)
     volumes = open_domains(paths, stated, {"voxel_size": target_voxel_size, "channels": target_channels})
     volumes = paired([need for need in settings.task.needs() if need.name in volumes], volumes)
-    prepared = prepare(settings, volumes)
+    begun = Run(out).state.is_file() and not overwrite
+    prepared = prepare(settings, volumes, start=None if begun else _start(settings.start, out))
     return fit(
         prepared.task,
         prepared.data,
@@ -89,6 +97,7 @@ def train(
             "patch": min(settings.patch),
             "packages": packages(settings.task),
             "volumes": {domain: [volume_facts(volume) for volume in found] for domain, found in volumes.items()},
+            **({} if prepared.started is None else {"started": prepared.started}),
         },
         overwrite=overwrite,
         progress=progress,
@@ -104,28 +113,27 @@ class Prepared:
     intensity: dict[str, Intensity]
     calibration: dict[str, Callable[[], Iterable[Tensor]]]
     held_out: Callable[[], Iterable[Batch]] | None = None
+    started: dict[str, Any] | None = None
+    """Which weights of another model the task starts from, see `training.transfer`."""
 
 
-def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]]) -> Prepared:
-    """Build a recipe's task, measure the domains' intensities and lay out the patches."""
+def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]], *, start: Path | None = None) -> Prepared:
+    """Build a recipe's task, measure the domains' intensities and lay out the patches.
+
+    `start` is a bundle whose weights the task takes where they fit.
+    """
     needs = [need for need in settings.task.needs() if need.name in volumes]
     channels = {domain: channels_of(domain, opened) for domain, opened in volumes.items()}
     models = _models(settings, channels)
     networks = {domain: nets.frozen(bundle.network("forward")) for domain, bundle in models.items()}
     task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
+    started = None if start is None else _transferred(task, start)
     alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
     if alone:
         check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
     else:
         task.check(settings.patch)
-    intensity = {
-        need.name: models[need.name].intensity["source"]
-        if need.name in models
-        else intensity_for(need, settings.data, volumes[need.name])
-        for need in needs
-        if need.like is None
-    }
-    intensity |= {need.name: intensity[need.like] for need in needs if need.like is not None}
+    intensity = _intensities(needs, settings, volumes, models)
     patches, held_out = dataset(
         needs,
         volumes,
@@ -144,7 +152,45 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]]) -> Prepared:
         warn_of_differences(need.name, volumes[need.name], image=need.kind == "image")
         if need.name in models:
             warn_of_range(volumes[need.name], intensity[need.name])
-    return Prepared(task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out)
+    return Prepared(
+        task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out, started=started
+    )
+
+
+def _start(model: str | None, out: Path) -> Path | None:
+    """Return the bundle that a training starts from; raise `BadInput` where that lies in the run to be written."""
+    if model is None:
+        return None
+    bundle = find_bundle(model)
+    if real_path(str(out)) in real_path(str(bundle)).parents:
+        raise BadInput(
+            f"{bundle} lies in the run {out} that would start from it: choose another folder for the new run"
+        )
+    return bundle
+
+
+def _transferred(task: Task, start: Path) -> dict[str, Any]:
+    """Let a task start from a model's weights; say what was taken and what was not, and return it."""
+    from vol2vol.training.transfer import transfer, words
+
+    record = transfer(task, load_bundle(start), str(start))
+    for sentence in words(record):
+        log.info("%s", sentence)
+    return record
+
+
+def _intensities(
+    needs: Sequence[Need], settings: Recipe, volumes: Mapping[str, list[Volume]], models: Mapping[str, Bundle]
+) -> dict[str, Intensity]:
+    """Return how the stored values of every domain enter the network: as in a model that the task asks, or measured."""
+    intensity = {
+        need.name: models[need.name].intensity["source"]
+        if need.name in models
+        else intensity_for(need, settings.data, volumes[need.name])
+        for need in needs
+        if need.like is None
+    }
+    return intensity | {need.name: intensity[need.like] for need in needs if need.like is not None}
 
 
 def _calibration(patches: PatchSets, domains: tuple[str, ...], count: int) -> Callable[[], Iterable[Tensor]]:

@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ def fit(
             open_run(folder.path, provenance["recipe"], overwrite=overwrite)
         if state is None or len(state["rows"]) < settings.epochs:
             reporter, stop = Reporter(settings.epochs, bar=progress), StopSignals()
-            parts: dict[str, Any] = {"run": folder, "delivery": delivery, "reporter": reporter, "held_out": held_out}
+            kept = _keeping(delivery, state)
+            parts: dict[str, Any] = {"run": folder, "delivery": kept, "reporter": reporter, "held_out": held_out}
             loop = Loop(task, data, settings, **parts, state=state, stop=stop)
             with _quiet(), _interruptible(loop), torch.random.fork_rng(range(torch.cuda.device_count())):
                 torch.manual_seed(settings.seed)
@@ -125,6 +126,13 @@ def _save_memory(task: Task, wanted: bool) -> None:
             network.gradient_checkpointing = wanted  # type: ignore[assignment]
         elif wanted:
             log.warning("gradient_checkpointing has no effect on the %s network", direction)
+
+
+def _keeping(delivery: Delivery, state: Mapping[str, Any] | None) -> Delivery:
+    """Return a delivery whose models go on to say from which other model's weights their training started."""
+    if state is None or not state.get("started"):
+        return delivery
+    return replace(delivery, provenance={**delivery.provenance, "started": state["started"]})
 
 
 def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, volumes: Mapping[str, Any] | None) -> None:

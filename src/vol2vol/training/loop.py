@@ -267,6 +267,7 @@ class Loop(lightning.LightningModule):
             "saved": self.saved,
             "part": {"steps": self._steps, "sums": self._sums, **self._spent()} if self._steps else dict(FRESH),
             "volumes": self.delivery.provenance.get("volumes"),
+            "started": self.delivery.provenance.get("started"),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
