@@ -24,7 +24,7 @@ class Memory:
     """An array that answers like a volume and remembers what was read."""
 
     array: np.ndarray
-    chunks: tuple[int, int, int] = (4, 5, 6)
+    chunks: tuple[int, ...] = (1, 4, 5, 6)
     path: Path = Path("some folder/volume é.zarr")
     boxes: list[Box] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ def test_every_voxel_is_read_once_per_pass_in_whole_chunks(monkeypatch, dtype, p
     count = np.zeros(volume.spatial, int)
     for box in volume.boxes:
         count[box.slices] += 1
-        assert all(a % c == 0 for a, c in zip(box.start, volume.chunks, strict=True))
+        assert all(a % c == 0 for a, c in zip(box.start, volume.chunks[1:], strict=True))
         assert box.size <= 500
     assert (count == passes).all()
 

@@ -30,7 +30,7 @@ class Memory:
     channels = 1
 
     def __init__(self, spatial, chunks=(8, 8, 8)):
-        self.spatial, self.shape, self.chunks = spatial, (1, *spatial), chunks
+        self.spatial, self.shape, self.chunks = spatial, (1, *spatial), (1, *chunks)
         self.reads = []
 
     def read(self, box):

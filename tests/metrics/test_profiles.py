@@ -1,5 +1,6 @@
 """The one pass: against sums written out in full, whatever the slabs and blocks."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,20 +14,17 @@ from vol2vol.metrics import profiles
 from vol2vol.metrics.grid import Grid
 from vol2vol.metrics.lookup import fit_lookup
 from vol2vol.metrics.profiles import measure_profiles
-from vol2vol.metrics.readable import InMemory, as_readable
+from vol2vol.metrics.readable import as_readable
+from vol2vol.volumes import Volume
+from vol2vol.volumes.memory import hold
 
 
-class Chunked(InMemory):
+class Chunked(Volume):
     """An array that says it is stored in small chunks and counts what is read."""
 
     def __init__(self, array, chunks):
-        super().__init__(array)
-        object.__setattr__(self, "small", chunks)
-        object.__setattr__(self, "boxes", [])
-
-    @property
-    def chunks(self):
-        return self.small
+        super().__init__(replace(hold(array), chunks=(1, *chunks)), axes="czyx")
+        self.boxes = []
 
     def read(self, box):
         self.boxes.append(box)
@@ -114,7 +112,7 @@ def test_voxels_that_are_not_finite_are_named(bad, where):
     array[0, 35, 17, 39] = bad
     first, second = (array, clean) if where == "volume" else (clean, array)
     with pytest.raises(BadInput, match="NaN or infinite"):
-        measure_profiles(InMemory(first), [np.array([0, 40])] * 3, InMemory(second))
+        measure_profiles(as_readable(first), [np.array([0, 40])] * 3, as_readable(second))
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -12,7 +12,6 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.metrics.grid import BETWEEN, Grid
 from vol2vol.metrics.phases import holm
-from vol2vol.metrics.readable import InMemory
 from vol2vol.metrics.seams import seam_tests
 from vol2vol.metrics.verdicts import SeamReport, judge_together, overall
 from vol2vol.volumes import create_volume
@@ -356,7 +355,7 @@ def test_a_stored_volume_gives_what_its_array_gives(tmp_path):
         chunks=(16,) * 3,
     )
     volume.write(Box.of(volume.spatial), y)
-    stored, array = seam_tests(volume, GRID), seam_tests(InMemory(y), GRID)
+    stored, array = seam_tests(volume, GRID), seam_tests(y, GRID)
     for a, b in zip(stored.rows, array.rows, strict=True):
         assert (a.verdict, a.faces) == (b.verdict, b.faces)
         np.testing.assert_allclose([a.statistic, a.z, *a.profile], [b.statistic, b.z, *b.profile], rtol=1e-4)

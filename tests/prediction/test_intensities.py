@@ -179,7 +179,7 @@ class Counted:
     """A volume that is never whole in memory, and counts what is read of it."""
 
     def __init__(self, shape, chunks, dtype=np.uint16):
-        self.path, self.shape, self.spatial, self.chunks = "huge", (1, *shape), shape, chunks
+        self.path, self.shape, self.spatial, self.chunks = "huge", (1, *shape), shape, (1, *chunks)
         self.dtype, self.boxes = np.dtype(dtype), []
 
     def read(self, box):

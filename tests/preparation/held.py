@@ -15,12 +15,12 @@ class Held:
     def __init__(self, array, voxel_size=(8.0, 8.0, 8.0), chunks=(4, 8, 8)):
         self.array, self.voxel_size = array, voxel_size
         self.shape, self.spatial, self.dtype, self.channels = array.shape, array.shape[1:], array.dtype, len(array)
-        self.chunks = tuple(map(min, chunks, self.spatial))
+        self.chunks = (self.channels, *map(min, chunks, self.spatial))
         self.read_voxels = 0
 
     def read(self, box):
         assert Box.of(self.spatial).contains(box), box
-        self.read_voxels += chunked(box, self.chunks, self.spatial)
+        self.read_voxels += chunked(box, self.chunks[1:], self.spatial)
         return self.array[(slice(None), *box.slices)].copy()
 
 

@@ -45,7 +45,7 @@ def test_plain_arrays(tmp_path, options, name):
     put(tmp_path / name, **options)
     volume = open_volume(tmp_path / name, voxel_size=(4, 2, 2), unit="nm")
     assert (volume.shape, volume.dtype, volume.unit) == ((1, 11, 13, 17), np.uint16, "nanometer")
-    assert volume.chunks == tuple(options.get("chunks", (4, 5, 6)))
+    assert volume.chunks == (1, *options.get("chunks", (4, 5, 6)))
     np.testing.assert_array_equal(volume.read(WHOLE)[0], ARRAY)
     np.testing.assert_array_equal(volume.read(Box((3, 0, 5), (4, 13, 16)))[0], ARRAY[3:4, :, 5:16])
 

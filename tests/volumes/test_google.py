@@ -101,7 +101,7 @@ def test_a_volume_is_written_read_and_replaced(bucket):
     for number in range(2):
         about = {"voxel_size": (8, 4, 4), "unit": "nm", "chunks": (16, 16, 16), "shards": (32, 32, 32)}
         volume = create_volume(where, shape=ARRAY.shape, dtype="u1", overwrite=number > 0, **about)
-        for box in grid(WHOLE, volume.shards):
+        for box in grid(WHOLE, volume.shards[1:]):
             volume.write(box, ARRAY[(slice(None), *box.slices)])
         volume.set_attrs({"number": number})
     assert build_pyramid(where) == 4

@@ -35,9 +35,10 @@ def sample(volume: Readable, region: Box | None = None, *, boxes: int = BOXES) -
     Reads at most about `boxes * BOX_VOXELS` voxels, and at least one box.
     """
     region = region or Box.of(volume.spatial)
-    shape = _shape(region.shape, volume.chunks)
-    boxes = max(1, min(boxes, DECODED // max(1, prod(volume.chunks)), ceil(region.size / prod(shape))))
-    starts = dict.fromkeys(_start(region, volume.chunks, shape, index) for index in range(boxes))
+    chunks = volume.chunks[1:]
+    shape = _shape(region.shape, chunks)
+    boxes = max(1, min(boxes, DECODED // max(1, prod(chunks)), ceil(region.size / prod(shape))))
+    starts = dict.fromkeys(_start(region, chunks, shape, index) for index in range(boxes))
     parts = [volume.read(Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))) for start in starts]
     values = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
     return values[:, np.isfinite(values).all(axis=0)] if values.dtype.kind == "f" else values

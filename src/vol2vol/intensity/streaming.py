@@ -102,7 +102,7 @@ def tally(volumes: Sequence[Readable]) -> list[Tally]:
 def stream(volumes: Sequence[Readable]) -> Iterator[tuple[Readable, Box, np.ndarray]]:
     """Yield all volumes in blocks of whole chunks, grown along x, then y, then z to about `BLOCK_VOXELS`."""
     for volume in volumes:
-        block = list(volume.chunks)
+        block = list(volume.chunks[1:])
         for axis in (2, 1, 0):
             room = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
             block[axis] *= min(room, ceil_div(volume.spatial[axis], block[axis]))

@@ -64,7 +64,7 @@ def positions(volume: Volume, cutting: Cutting) -> np.ndarray:
             f"{volume.path} of shape {volume.spatial} holds no {cutting.axis} patch of {cutting.size} voxels: "
             "use smaller patches or another plane"
         )
-    cell = cell_of(volume.chunks)
+    cell = cell_of(volume.chunks[1:])
     if cutting.layout == "grid":
         found = _grid(room, cutting)
     elif prod(room) <= max(ENUMERATED, 4 * cutting.count):
@@ -123,7 +123,7 @@ def cut(volume: Volume, places: np.ndarray, cutting: Cutting) -> Iterator[np.nda
 
     Places that share a cell are read at once; the next cell is read while the last one is being used.
     """
-    groups = _groups(places, np.array(cell_of(volume.chunks)))
+    groups = _groups(places, np.array(cell_of(volume.chunks[1:])))
     with ThreadPoolExecutor(1) as pool:
         ahead: Future[np.ndarray] | None = None
         for number, (group, box) in enumerate(boxes := [(g, _hull(g, cutting.shape)) for g in groups]):

@@ -132,7 +132,7 @@ def _columns(volumes: Sequence[Readable]) -> Iterator[tuple[Box, int]]:
     """Yield the columns of a sweep along z, and the depth of their slabs in whole chunks."""
     spatial = volumes[0].spatial
     room = SLAB_BYTES // sum(v.shape[0] * np.dtype(v.dtype).itemsize for v in volumes)
-    depth, y, x = (min(chunk, n) for chunk, n in zip(volumes[0].chunks, spatial, strict=True))
+    depth, y, x = (min(chunk, n) for chunk, n in zip(volumes[0].chunks[1:], spatial, strict=True))
     width = spatial[2] if depth * y * spatial[2] <= room else max(x, room // (depth * y) // x * x)
     height = min(spatial[1], max(y, room // (depth * width) // y * y))
     fitting = room // (height * width)

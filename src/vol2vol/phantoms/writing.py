@@ -47,7 +47,7 @@ def write_phantom(
         overwrite=overwrite,
         attrs=attrs,
     ) as volume:
-        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards, BLOCK, shape, strict=True))
+        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], BLOCK, shape, strict=True))
         for box in grid(Box.of(shape), block):
             volume.write(box, mask(scene, box) if domain is None else render(scene, domain, box))
     return Path(path)

@@ -94,11 +94,10 @@ class Chain:
 
     @property
     def chunks(self) -> Shape:
-        """A box of the result that is made of about one stored chunk."""
+        """All channels of a box of the result that is made of about one stored chunk."""
         scale = (b / a for a, b in zip(self.looks[0].voxel_size, self.look.voxel_size, strict=True))
-        return tuple(
-            max(1, min(n, round(c / s))) for c, s, n in zip(self.volume.chunks, scale, self.spatial, strict=True)
-        )
+        stored = zip(self.volume.chunks[1:], scale, self.spatial, strict=True)
+        return (self.shape[0], *(max(1, min(n, round(c / s))) for c, s, n in stored))
 
     def boxes(self, box: Box) -> list[Box]:
         """Return the boxes of the volume, and after each step, that a box of the result is made of."""
@@ -134,7 +133,7 @@ class Chain:
         return prod(self._read_along(axis, sizes) for axis, sizes in enumerate(blocks))
 
     def _read_along(self, axis: int, sizes: Shape) -> int:
-        total, at, chunk, end = 0, 0, self.volume.chunks[axis], self.volume.spatial[axis]
+        total, at, chunk, end = 0, 0, self.volume.chunks[axis + 1], self.volume.spatial[axis]
         for size in sizes:
             start, stop = [0, 0, 0], [1, 1, 1]
             start[axis], stop[axis] = at, at + size
@@ -156,7 +155,7 @@ def answered(chain: Chain) -> Chain:
 
 def _answer(before: Chain, step: Step) -> Step:
     if isinstance(step, Crop):
-        block = tuple(min(n, max(64, c)) for n, c in zip(before.spatial, before.chunks, strict=True))
+        block = tuple(min(n, max(64, c)) for n, c in zip(before.spatial, before.chunks[1:], strict=True))
         return Crop.of(find_content(before.read, before.spatial, block, step.background, step.margin))
     assert isinstance(step, Convert), step
     tallies = tally([before])

@@ -37,7 +37,7 @@ class Layout:
         spatial = chain.spatial
         side = 64 if spatial[0] > 1 else 256
         chunks = preparation.chunks or tuple(min(n, side) for n in spatial)
-        rows = chain.volume.chunks[2] == chain.volume.spatial[2]
+        rows = chain.volume.chunks[3] == chain.volume.spatial[2]
         block = preparation.shards or _block(chain, chunks, rows=rows)
         shards = block if preparation.ome_version == "0.5" and block != chunks else preparation.shards
         part = tuple(map(min, block, spatial))

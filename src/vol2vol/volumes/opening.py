@@ -14,7 +14,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
+from vol2vol.volumes import hdf5, memory, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.chunked import open_chunked
@@ -40,8 +40,8 @@ VOLUME_FORMATS = (
 )
 
 
-def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
-    """Open a stored volume or image lazily; see `VOLUME_FORMATS` for what can be read, besides what packages add.
+def open_volume(path: str | Path | np.ndarray, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
+    """Open a stored volume or image lazily, or an array as one; see `VOLUME_FORMATS`, and readers of other packages.
 
     `axes` (letters of `tczyx` in stored order), `voxel_size` (z, y, x; y, x for images) and `unit` fill in what the
     metadata lacks; they may not contradict it. Without `axes`, two unnamed axes are `yx` and three `zyx`. `time` picks
@@ -56,15 +56,15 @@ def open_volume(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -
     return volume
 
 
-def _volume(path: str | Path, level: int, stated: Stated) -> Volume:
+def _volume(path: str | Path | np.ndarray, level: int, stated: Stated) -> Volume:
     """Open a volume; one with a single time point whichever is asked for."""
-    name = address(path)
+    name = path if isinstance(path, np.ndarray) else address(path)
     again = functools.partial(_volume, name, level, stated)
     try:
         stored = _open(name, level, stated)
         try:
             if (channels := stated.get("channels")) is not None:
-                axes = settle_axes(name, stored.axes, stored.shape, stated.get("axes"))
+                axes = settle_axes(stored.path, stored.axes, stored.shape, stated.get("axes"))
                 stored = some_channels(stored, axes, channels)
             return Volume(stored, reopen=again, **stated)
         except BaseException:
@@ -73,7 +73,7 @@ def _volume(path: str | Path, level: int, stated: Stated) -> Volume:
     except UserError:
         raise
     except (*READ_ERRORS, MemoryError) as error:
-        raise Unreadable(f"{name} cannot be opened ({one_line(error, 300)}): restore or re-save it") from error
+        raise Unreadable(f"{one_line(name)} cannot be opened ({one_line(error, 99)}): restore or re-save it") from error
 
 
 def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
@@ -126,11 +126,14 @@ def unfinished(volume: Volume) -> str:
     return next((verb for verb, how in said.items() if isinstance(how, dict) and how.get("complete") is False), "")
 
 
-def _open(name: str, level: int, stated: Stated) -> Stored:
+def _open(name: str | np.ndarray, level: int, stated: Stated) -> Stored:
     """Find the format of a path by its address, its suffix or what is inside."""
+    chosen: dict[str, Any] = {key: stated.get(key) for key in ("pattern", "image") if stated.get(key) is not None}
+    if isinstance(name, np.ndarray):
+        _only_one(memory.NAME, level)
+        return _as_it_is(memory.hold(name), chosen)
     if not name:
         raise NotFound("the path of a volume is empty: name a file, a folder or an address")
-    chosen: dict[str, Any] = {key: stated.get(key) for key in ("pattern", "image") if stated.get(key) is not None}
     if is_remote(name):
         stored = open_chunked(name, level=level)
         if stored is None:
@@ -146,8 +149,7 @@ def _open(name: str, level: int, stated: Stated) -> Stored:
     if (stored := open_by_suffix(path, level)) is not None:
         return _as_it_is(stored, chosen)
     if path.is_dir():
-        stored = open_chunked(name, level=level)
-        if stored is not None:
+        if (stored := open_chunked(name, level=level)) is not None:
             return _as_it_is(stored, chosen)
         _only_one(name, level)
         pattern = chosen.pop("pattern", None)

@@ -89,7 +89,7 @@ def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sha
     except BadInput as error:
         raise Mismatch(f"{output} is damaged ({one_line(error, 300)}): start again with --overwrite") from None
     with made:
-        shards = made.shards if sharded else made.chunks
+        shards = made.shards[1:] if sharded else made.chunks[1:]
         whole = all(n % s == 0 or s >= m for n, s, m in zip(block, shards, shape[1:], strict=True))
         if made.shape != shape or made.dtype != dtype or not (whole or output.lower().endswith((".tif", ".tiff"))):
             raise Mismatch(

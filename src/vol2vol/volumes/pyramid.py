@@ -158,9 +158,9 @@ def _group(location: str) -> Node:
 
 
 def _finest(volume: Volume, group: Node) -> Layout:
-    shards = volume.shards if volume.shards != volume.chunks else None
+    shards = volume.shards[1:] if volume.shards != volume.chunks else None
     version = version_of(group.attributes)
-    return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks, shards=shards, version=version)
+    return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], shards=shards, version=version)
 
 
 def _coarser(layout: Layout, step: Shape) -> Layout:

@@ -23,12 +23,12 @@ def some_channels(stored: Stored, axes: str, wanted: Sequence[int | str]) -> Sto
         raise BadInput(f"--channels {','.join(map(str, wanted))} must name channels, each once")
     if at < 0:
         return stored
-    first, last = min(picked), max(picked)
     places = np.array(picked)
 
     def read(slices: Slices) -> np.ndarray:
         inner = places[slices[at]]
-        block = stored.read((*slices[:at], slice(first, last + 1), *slices[at + 1 :]))
+        first = int(inner.min())
+        block = stored.read((*slices[:at], slice(first, int(inner.max()) + 1), *slices[at + 1 :]))
         return block.take(inner - first, axis=at)
 
     return replace(

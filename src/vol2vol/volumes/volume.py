@@ -13,18 +13,20 @@ import numpy as np
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape, reflect
 from vol2vol.volumes.axes import from_czyx, settle_axes, settle_time, tidy, to_czyx
+from vol2vol.volumes.slicing import Sliceable
 from vol2vol.volumes.space import settle_space
 from vol2vol.volumes.stated import Stated
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
 
-class Volume:
+class Volume(Sliceable):
     """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; nothing is read before it is asked for.
 
-    Opened by `open_volume` and `create_volume`. A read holds at most two copies of its box, a few chunks being
-    decoded and a bounded cache (Zarr and N5: about 64 MiB per process; compressed TIFF: 128 MiB per volume), never the
-    volume. Reads may come from several threads. A pickled volume opens its file again where it arrives; processes
-    that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
+    Opened by `open_volume` and `create_volume`. It is indexed like a NumPy array of this shape (`volume[0, 10:20]` are
+    ten planes of the first channel), and `np.asarray` and `dask.array.from_array` take it. A read holds at most two
+    copies of its box, a few chunks being decoded and a bounded cache (Zarr and N5: about 64 MiB per process; compressed
+    TIFF: 128 MiB per volume), never the volume. Reads may come from several threads. A pickled volume opens its file
+    again where it arrives; processes that read must be spawned, not forked, once a Zarr or N5 volume has been opened.
     """
 
     def __init__(
@@ -115,23 +117,23 @@ class Volume:
 
     @property
     def chunks(self) -> Shape:
-        """Voxels along Z, Y, X that are read at once."""
-        return tuple(self._along(self._stored.chunks, axis) for axis in "zyx")
+        """Channels and voxels along Z, Y, X that are read at once."""
+        return tuple(self._along(self._stored.chunks, axis) for axis in "czyx")
 
     @property
     def shards(self) -> Shape:
-        """Voxels along Z, Y, X that one writer has to write at once."""
-        return tuple(self._along(self._stored.shards or self._stored.chunks, axis) for axis in "zyx")
+        """Channels and voxels along Z, Y, X that one writer has to write at once."""
+        return tuple(self._along(self._stored.shards or self._stored.chunks, axis) for axis in "czyx")
 
     @property
     def attrs(self) -> dict[str, Any]:
         """A copy of the stored attributes, without those that the format itself defines."""
         return dict(self._stored.attrs)
 
-    def _slices(self, box: Box) -> Slices:
+    def _slices(self, channels: slice, box: Box) -> Slices:
         assert Box.of(self.spatial).contains(box), f"{box} is not inside {self}"
         where = dict(zip("zyx", box.slices, strict=True))
-        where |= {"c": slice(0, self.channels), "t": slice(self.time, self.time + 1)}
+        where |= {"c": channels, "t": slice(self.time, self.time + 1)}
         return tuple(where[axis] for axis in self.axes)
 
     def read(self, box: Box) -> np.ndarray:
@@ -141,7 +143,10 @@ class Volume:
         """
         if box.size == 0:
             return np.empty((self.channels, *box.shape), self.dtype)
-        where = self._slices(box)
+        return self._part(slice(0, self.channels), box)
+
+    def _part(self, channels: slice, box: Box) -> np.ndarray:
+        where = self._slices(channels, box)
         try:
             raw = self._stored.read(where)
         except UserError:
@@ -178,10 +183,10 @@ class Volume:
         write = self._writer()
         assert array.shape == (self.channels, *box.shape), (array.shape, self.channels, box)
         assert array.dtype == self.dtype, (array.dtype, self.dtype)
-        for a, b, unit, size in zip(box.start, box.stop, self.shards, self.spatial, strict=True):
+        for a, b, unit, size in zip(box.start, box.stop, self.shards[1:], self.spatial, strict=True):
             whole = a % unit == 0 and (b % unit == 0 or b == size)
-            assert whole or not self._stored.aligned, f"{box} cuts through shards of {self.shards}"
-        where = self._slices(box)
+            assert whole or not self._stored.aligned, f"{box} cuts through shards of {self.shards[1:]}"
+        where = self._slices(slice(0, self.channels), box)
         try:
             write(where, from_czyx(array, self.axes))
         except UserError:
@@ -221,6 +226,9 @@ class Volume:
         """
         return list(self._stored.missing())
 
+    def __dask_tokenize__(self) -> object:
+        return type(self).__name__, self.fingerprint()
+
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that change when the volume does: shape, voxel size, files and samples.
 
@@ -247,8 +255,8 @@ class Volume:
             "unit": self.unit,
             "offset": list(self.offset) if self.placed else None,
             "time_points": self.time_points,
-            "chunks": list(self.chunks),
-            "shards": list(self.shards) if self._stored.shards else None,
+            "chunks": list(self.chunks[1:]),
+            "shards": list(self.shards[1:]) if self._stored.shards else None,
             "levels": [dict(level) for level in self._stored.levels],
             "attrs": sorted(self._stored.attrs),
         }

@@ -92,7 +92,7 @@ def write_part(path: Path, origin: Origin, box: Box) -> None:
         unit=origin.unit,
         offset=origin.place_of(box),
     ) as volume:
-        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards, BLOCK, box.shape, strict=True))
+        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], BLOCK, box.shape, strict=True))
         for one in grid(Box.of(box.shape), block):
             volume.write(one, np.ascontiguousarray(origin.read(one.shift(box.start)), origin.dtype))
     os.replace(part, path)
