@@ -73,7 +73,8 @@ def _volume(path: str | Path | np.ndarray, level: int, stated: Stated) -> Volume
     except UserError:
         raise
     except (*READ_ERRORS, MemoryError) as error:
-        raise Unreadable(f"{one_line(name)} cannot be opened ({one_line(error, 99)}): restore or re-save it") from error
+        why = one_line(error, 300)
+        raise Unreadable(f"{one_line(name)} cannot be opened ({why}): restore or re-save it") from error
 
 
 def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
@@ -296,5 +297,4 @@ def _check_request(
 
 def _default_chunks(shape: Shape) -> Shape:
     """Return cubes of 64 voxels, squares of 256 for a plane, no larger than the volume."""
-    side = 64 if shape[1] > 1 else 256
-    return tuple(min(n, side) for n in shape[1:])
+    return tuple(min(n, 64 if shape[1] > 1 else 256) for n in shape[1:])
