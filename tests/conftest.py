@@ -1,6 +1,44 @@
 """Properties have no deadline: on a busy machine an example of microseconds may take a second."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "vol2vol-hello"
+
+
+@pytest.fixture(scope="session")
+def hello_site(tmp_path_factory):
+    """The folder into which pip has installed the example package."""
+    folder = tmp_path_factory.mktemp("hello")
+    shutil.copytree(EXAMPLE, folder / "source")  # building leaves files there
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), folder / "source"]
+    subprocess.run(command, check=True)
+    return folder / "site"
+
+
+@pytest.fixture
+def hello(hello_site, monkeypatch):
+    """The example package, installed for one test."""
+    from vol2vol.losses import PAIRED
+    from vol2vol.nets import CATALOGUE
+    from vol2vol.tasks import TASKS
+    from vol2vol.volumes.readers import READERS
+
+    def forget():
+        for each in (PAIRED, CATALOGUE, TASKS, READERS):
+            vars(each).pop("_outside", None)
+            each._loaded.clear()
+
+    monkeypatch.syspath_prepend(hello_site)
+    forget()
+    yield "vol2vol-hello"
+    forget()
+    sys.modules.pop("vol2vol_hello", None)

@@ -10,6 +10,7 @@ import inspect
 import re
 import shlex
 import shutil
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -63,11 +64,13 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_runs_or_says_why_not(page, world, tmp_path, monkeypatch, capsys):
+def test_every_block_runs_or_says_why_not(page, world, tmp_path, monkeypatch, capsys, request):
     shutil.copytree(world, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     if page.name == "README.md":
         shutil.rmtree("runs")
+    if page.name == "extending.md":
+        request.getfixturevalue("hello")
     monkeypatch.setattr(
         "vol2vol.recipes.training.load_recipe",
         lambda recipe, changes: load_recipe(recipe, tuple(dict.fromkeys((*changes, *SHORT)))),
@@ -82,10 +85,14 @@ def test_every_block_runs_or_says_why_not(page, world, tmp_path, monkeypatch, ca
             Path("recipe.yaml").write_text(code)
             load_recipe("recipe.yaml")
             assert yaml.safe_load(code)
+        elif language == "toml":
+            assert tomllib.loads(code)
         elif language in RUNS:
             _commands(page, code, capsys)
         else:
-            assert language in ("", "text"), f"{page.name}: a block of {language!r} neither runs nor says why not"
+            assert language in ("", "text", "toml"), (
+                f"{page.name}: a block of {language!r} neither runs nor says why not"
+            )
 
 
 def _commands(page, code, capsys):
