@@ -17,7 +17,8 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.distances import fid, mmd
-from vol2vol.metrics.features import Features, ahead, extract, grey_map
+from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.features import ahead, extract, grey_map
 from vol2vol.metrics.inception import InceptionV3
 from vol2vol.metrics.patches import Cutting, cell_of, cut, positions
 from vol2vol.metrics.realism import distance_interval, extrapolated, scale

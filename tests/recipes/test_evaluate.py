@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,15 +15,15 @@ from vol2vol.geometry import Box, Footprint
 from vol2vol.metrics.encoder import Encoder, Lesson, train_encoder
 from vol2vol.metrics.features import grey_map
 from vol2vol.metrics.grid import BETWEEN, Grid
+from vol2vol.metrics.measures import MEASURES, Subject
 from vol2vol.metrics.patches import Cutting
 from vol2vol.metrics.phases import holm
 from vol2vol.metrics.rulers import save_encoder
+from vol2vol.metrics.seam_sentences import seam_sentence
 from vol2vol.metrics.verdicts import Equivalence, SeamReport, SeamRow
 from vol2vol.plans import exact, planar
 from vol2vol.recipes.distance import Ruler, evaluate_distance
-from vol2vol.recipes.seams import evaluate_seams, grids_of, seam_sentence
-from vol2vol.recipes.trials.findings import Findings
-from vol2vol.recipes.trials.measuring import measure_seams
+from vol2vol.recipes.seams import evaluate_seams, grids_of
 from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
@@ -194,13 +193,13 @@ def test_a_study_keeps_the_p_that_the_verdict_rests_on(tmp_path, height):
     array = texture((64, 64, 64)) + steps((64, 64, 64), plans[0].step[1], height)
     path = store(tmp_path / "out.zarr", array, made(plans, spatial=(64, 64, 64)))
     source = store(tmp_path / "source.zarr", texture((64, 64, 64), seed=1))
-    found, reports = Findings(), evaluate_seams(open_volume(path), open_volume(source))
-    subject = SimpleNamespace(volume=path, source=source)
-    measure_seams(subject, found)
-    p = [value.value for name, value in found.values.items() if name.endswith("/p")]
+    volume, reports = open_volume(path), evaluate_seams(open_volume(path), open_volume(source))
+    subject = Subject(volume=volume, provide={"source": lambda: open_volume(source), "grids": lambda: grids_of(volume)})
+    found = MEASURES["seams"].take(subject)
+    p = [value for name, value in found.values.items() if name.endswith("/p")]
     assert len(p) == 9
     assert min(p) == min(row.p_corrected for report in reports for row in made_rows(report))
-    assert (min(p) < 0.05) == (found.notes["seams/verdict"] == "seams") == bool(height)
+    assert (min(p) < 0.05) == (found.notes["verdict"] == "seams") == bool(height)
 
 
 def made_rows(report):

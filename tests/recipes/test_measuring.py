@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from vol2vol.geometry import Box
+from vol2vol.metrics.measures import MEASURES
+from vol2vol.metrics.measures.settings import Judging
 from vol2vol.metrics.pairs import extremes
-from vol2vol.recipes.trials import measuring
-from vol2vol.recipes.trials.findings import Findings
-from vol2vol.recipes.trials.measuring import Subject
+from vol2vol.recipes.trials import subjects
+from vol2vol.recipes.trials.findings import RowBuilder
+from vol2vol.recipes.trials.subjects import subject_of
+from vol2vol.recipes.trials.translating import Made, Translated
 from vol2vol.volumes import create_volume, open_volume
 
 
@@ -35,23 +38,19 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
         asked.append(how)
         shutil.copytree(start, out)
 
-    monkeypatch.setattr(measuring, "predict", predict)
-    monkeypatch.setattr(measuring, "find_bundle", lambda path, which: path)
+    monkeypatch.setattr(subjects, "predict", predict)
+    monkeypatch.setattr(subjects, "find_bundle", lambda path, which: path)
     shop = SimpleNamespace(
-        study=SimpleNamespace(settings=lambda changes: changes), span=lambda _: extremes(open_volume(source))
+        study=SimpleNamespace(settings=lambda changes: changes, segmenters={}, judging=Judging(blocks=2)),
+        span=lambda _: extremes(open_volume(source)),
+        parts=SimpleNamespace(truth=lambda *_: None, has_mask=lambda _: False),
     )
-    subject = Subject(
-        trial=SimpleNamespace(target="human", checkpoint=3),
-        volume=volume,
-        source=source,
-        truth=None,
-        block=(4, 24, 24),
-        first=None,
-        model=SimpleNamespace(path=Path("model"), direction="forward"),
-        settings=None,
-    )
-    found = Findings()
-    measuring.measure_cycle(shop, subject, found)
+    model = SimpleNamespace(path=Path("model"), direction="forward")
+    made = Made(model=model, which="epoch-0003", settings=None, prediction=None, peak=0.0)
+    trial = SimpleNamespace(source="rat", target="human", kind="network")
+    done = Translated(trial=trial, source=source, volume=volume, made=made, first=None)
+    found, cycle = RowBuilder(), MEASURES["cycle"]
+    found.add(cycle, cycle.take(subject_of(shop, done, [])))
     psnr, error, hidden = (found.values[f"cycle/{name}"] for name in ("psnr", "mean_absolute", "hidden"))
     assert psnr.value == pytest.approx(20 * np.log10(255 / np.sqrt(1 + 1 / 12)), abs=0.3)
     assert psnr.low < psnr.value < psnr.high

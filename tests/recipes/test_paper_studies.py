@@ -6,9 +6,10 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from vol2vol.metrics.measures.settings import Judging
 from vol2vol.metrics.watershed import Parting
 from vol2vol.recipes.preparing import load_preparation
-from vol2vol.recipes.trials.judging import Judging, Pick
+from vol2vol.recipes.trials.judging import Pick
 from vol2vol.recipes.trials.loading import load_study
 from vol2vol.recipes.trials.parts import Parts, learnt
 from vol2vol.recipes.trials.settings import PartName

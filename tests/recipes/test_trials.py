@@ -23,12 +23,12 @@ from vol2vol.geometry import Box
 from vol2vol.metrics.overlap import average_precision, iou
 from vol2vol.phantoms import DOMAINS, render, scene_of
 from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_study
-from vol2vol.recipes.trials.findings import blocks_for
 from vol2vol.recipes.trials.making import Judge, Workshop
 from vol2vol.recipes.trials.parts import Parts
-from vol2vol.recipes.trials.picking import ORACLES, values_of
+from vol2vol.recipes.trials.picking import oracles, values_of
 from vol2vol.recipes.trials.run import _compare
 from vol2vol.recipes.trials.settings import Pick
+from vol2vol.recipes.trials.subjects import blocks_for
 from vol2vol.recipes.trials.trials import baseline_trials, checkpoint_trials, picked, picked_trials
 from vol2vol.study.rows import Row, Value, append_row, read_rows, read_sums
 from vol2vol.volumes import open_volume
@@ -135,7 +135,7 @@ def test_every_trial_has_a_row_with_what_was_measured(ran, tiny):
         "cost/parameters",
     ):
         assert row.number(name) is not None, (name, row.notes)
-    taken = {name for name in row.values if not name.startswith(ORACLES) and not name.endswith("/against_first")}
+    taken = {name for name in row.values if not name.startswith(oracles()) and not name.endswith("/against_first")}
     assert taken <= {name for names in values_of(load_study(tiny)).values() for name in names}
     assert "seams" in row.notes
     assert row.notes["picked"] == "best by structure/lncc"
@@ -347,7 +347,7 @@ def test_segmenters_that_come_later_are_asked_of_what_is_done(tiny, ran, tmp_pat
 
 def test_a_first_volume_that_failed_is_compared_with_when_it_is_there(tiny, tmp_path, monkeypatch):
     """Broken off, it is there in part: nothing is measured against that, and all against the whole one."""
-    from vol2vol.recipes.trials import doing
+    from vol2vol.recipes.trials import translating
 
     def broken(model, source, volume, *settings, **which):
         if "exact" in str(volume) and "epoch0002" in str(volume):
@@ -357,15 +357,15 @@ def test_a_first_volume_that_failed_is_compared_with_when_it_is_there(tiny, tmp_
             raise MemoryError
         return predict(model, source, volume, *settings, **which)
 
-    predict = doing.predict
+    predict = translating.predict
     few = ("segmenters={}", "baselines=[]", "picks=[]", "translators.deep.checkpoints=last", "measures=[distance]")
-    monkeypatch.setattr(doing, "predict", broken)
+    monkeypatch.setattr(translating, "predict", broken)
     made = run_study(tiny, tmp_path / "out", overrides=few)
     name = "distance/encoder/fid/xy/against_first"
     rows = {row.strategy: row for row in read_rows(made.folder)}
     assert (rows["exact"].status, rows["disjoint"].status) == ("failed", "done")
     assert name not in rows["disjoint"].values
-    monkeypatch.setattr(doing, "predict", predict)
+    monkeypatch.setattr(translating, "predict", predict)
     shutil.rmtree(made.folder / "volumes")
     again = run_study(tiny, tmp_path / "out", overrides=few)
     assert not again.failed

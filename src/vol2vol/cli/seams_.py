@@ -46,7 +46,8 @@ def seams(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.recipes.seams import evaluate_seams, seam_sentence
+    from vol2vol.metrics.seam_sentences import seam_sentence
+    from vol2vol.recipes.seams import evaluate_seams
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,58 +17,12 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, measure
+from vol2vol.metrics.feature_sets import Features
 from vol2vol.metrics.patches import SPANS, Cutting, cut, positions
 from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Features:
-    """What a network sees in the patches of a volume."""
-
-    values: np.ndarray
-    """Float32 `(n, d)`."""
-    places: np.ndarray
-    """First voxels of the patches, int64 `(n, 3)`, ZYX."""
-    cutting: Cutting
-    volume: str
-    """Path."""
-    spatial: tuple[int, ...]
-    """Voxels of the volume, ZYX."""
-    network: str
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def at(self, which: np.ndarray) -> Features:
-        """Return some of the patches, by index or mask."""
-        return replace(self, values=self.values[which], places=self.places[which])
-
-    def blocks(self, size: int) -> np.ndarray:
-        """Return the number 0..k-1 of the cube of `size` voxels that the middle of each patch lies in, `(n,)`."""
-        middle = self.places + np.array(self.cutting.shape) // 2
-        return np.unique(middle // size, axis=0, return_inverse=True)[1].reshape(-1)
-
-    def halves(self) -> tuple[Features, Features]:
-        """Return the patches on both sides of a plane through the middle of the longest axis that allows it.
-
-        Patches that touch the plane are dropped; across thin patches, those less than half a patch away as well
-        (or an eighth of a short axis), because neighbouring sections show the same. Raises `BadInput` where a half
-        would be empty.
-        """
-        for axis in sorted(range(3), key=lambda i: -self.spatial[i]):
-            thick, middle = self.cutting.shape[axis], self.spatial[axis] // 2
-            gap = 0 if thick > 1 else min(self.cutting.size // 2, self.spatial[axis] // 8)
-            first = self.places[:, axis] + thick <= middle - gap
-            second = self.places[:, axis] >= middle + gap
-            if first.any() and second.any():
-                return self.at(first), self.at(second)
-        raise BadInput(
-            f"{self.volume} of shape {self.spatial} has no two disjoint halves for patches of "
-            f"{self.cutting.size} voxels: use smaller patches or a larger volume"
-        )
 
 
 def grey_map(target: Volume, percentiles: tuple[float, float] = (0.1, 99.9)) -> Intensity:

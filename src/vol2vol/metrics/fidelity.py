@@ -15,7 +15,7 @@ from scipy import ndimage
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
-from vol2vol.metrics.pairs import Measure, Pair, compare, extremes
+from vol2vol.metrics.pairs import BlockMetric, Pair, compare, extremes
 from vol2vol.metrics.windows import slabs, windowed
 from vol2vol.volumes import Volume
 
@@ -87,7 +87,7 @@ def window_radius(volume: Volume, window: int) -> Shape:
     return radius
 
 
-def psnr(data_range: float) -> Measure:
+def psnr(data_range: float) -> BlockMetric:
     """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)` in decibels; infinite if equal."""
 
     def sums(pair: Pair) -> np.ndarray:
@@ -98,17 +98,17 @@ def psnr(data_range: float) -> Measure:
         with np.errstate(divide="ignore"):
             return 10 * np.log10(data_range**2 * s[..., 1] / s[..., 0])
 
-    return Measure(name="psnr", sums=sums, combine=combine)
+    return BlockMetric(name="psnr", sums=sums, combine=combine)
 
 
-def mean_absolute() -> Measure:
+def mean_absolute() -> BlockMetric:
     """Mean absolute difference, in stored grey values."""
 
     def sums(pair: Pair) -> np.ndarray:
         apart = pair.first[pair.inner] - pair.second[pair.inner]
         return np.array([float(np.abs(apart, out=apart).sum()), apart.size])
 
-    return Measure(name="mean_absolute", sums=sums, combine=_mean)
+    return BlockMetric(name="mean_absolute", sums=sums, combine=_mean)
 
 
 def _mean(s: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def _mean(s: np.ndarray) -> np.ndarray:
         return s[..., 0] / s[..., 1]
 
 
-def pearson() -> Measure:
+def pearson() -> BlockMetric:
     """Pearson correlation over all voxels, -1 to 1; NaN where the second volume is constant, else 0 where the first is.
 
     Both are centred on their first voxel, so that large offsets cost no digits.
@@ -129,7 +129,7 @@ def pearson() -> Measure:
             zero.append((float(a.flat[0]), float(b.flat[0])))
         return _products(a - zero[0][0], b - zero[0][1])
 
-    return Measure(name="pearson", sums=sums, combine=lambda s: _correlation(s, "second"))
+    return BlockMetric(name="pearson", sums=sums, combine=lambda s: _correlation(s, "second"))
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def _correlation(s: np.ndarray, reference: Reference) -> np.ndarray:
     return np.where(asked, found, np.nan)
 
 
-def gradient_correlation() -> Measure:
+def gradient_correlation() -> BlockMetric:
     """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998); images: Y and X.
 
     The first volume is the reference.
@@ -174,14 +174,14 @@ def gradient_correlation() -> Measure:
         with np.errstate(invalid="ignore"):
             return np.where(used, values, 0).sum(-1) / used.sum(-1)
 
-    return Measure(name="gradient_correlation", sums=sums, combine=combine, halo=(1, 1, 1))
+    return BlockMetric(name="gradient_correlation", sums=sums, combine=combine, halo=(1, 1, 1))
 
 
 def _central(values: np.ndarray, axis: int) -> np.ndarray:
     return ndimage.correlate1d(values, [-0.5, 0, 0.5], axis=axis, mode="nearest")
 
 
-def lncc(radius: Shape, reference: Reference) -> Measure:
+def lncc(radius: Shape, reference: Reference) -> BlockMetric:
     """Mean of the Pearson correlation within a window, -1 to 1, over all windows that are not flat in the reference.
 
     A window is flat where its variance is below `FLAT` of its mean square; one that is flat in the other volume alone
@@ -214,7 +214,7 @@ def lncc(radius: Shape, reference: Reference) -> Measure:
             total, seen = total + float(np.clip(value, -1, 1, out=value).sum()), seen + asked
         return np.array([total, seen])
 
-    return Measure(name="lncc", sums=sums, combine=_mean, halo=radius)
+    return BlockMetric(name="lncc", sums=sums, combine=_mean, halo=radius)
 
 
 FLAT = 1e-11
@@ -232,7 +232,7 @@ def _fields(
     return [a, b, a * a, b * b, a * b]
 
 
-def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
+def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> BlockMetric:
     """Structural similarity (Wang et al. 2004, equation 13; K 0.01 and 0.03, Gaussian window of 11 voxels).
 
     `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`, over Z, Y
@@ -264,10 +264,10 @@ def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> Measure:
             total += float(value.sum(dtype=np.float64))
         return np.array([total, a.size])
 
-    return Measure(name="ssim", sums=sums, combine=_mean, halo=radius)
+    return BlockMetric(name="ssim", sums=sums, combine=_mean, halo=radius)
 
 
-def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> Measure:
+def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> BlockMetric:
     """Normalised mutual information `(H(a) + H(b)) / H(a, b)`, 1 to 2 (Studholme et al. 1999), over equal bins."""
     if not 2 <= bins <= 1024:
         raise BadInput(f"mutual information over {bins} bins: use 2 to 1024")
@@ -287,7 +287,7 @@ def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> Measure:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(both > 0, (one + two) / both, np.nan)
 
-    return Measure(name="nmi", sums=sums, combine=combine)
+    return BlockMetric(name="nmi", sums=sums, combine=combine)
 
 
 def _entropy(share: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -78,3 +79,17 @@ class Grid:
                 return edges
             widest = int(np.argmax(counts))
             edges[widest] = np.array([0, *edges[widest][2:-1:2], spatial[widest]])
+
+
+def borders_of(grids: Sequence[Grid], spatial: Shape, path: str) -> list[list[int]]:
+    """Return where tiles of several passes meet along Z, Y, X, in any of them; `path` names the volume in errors.
+
+    Raises `BadInput` where the passes' tiles have different steps.
+    """
+    planes: list[list[int]] = []
+    for axis, size in enumerate(spatial):
+        tiled = [grid for grid in grids if 1 < grid.step[axis] < size]
+        if len({grid.step[axis] for grid in tiled}) > 1:
+            raise BadInput(f"{path} was made in passes of different tiles: near seams means nothing for it")
+        planes.append(sorted({int(p) for grid in tiled for p in grid.borders(size, axis)}))
+    return planes

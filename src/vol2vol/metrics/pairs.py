@@ -60,7 +60,7 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class BlockMetric:
     """A metric as sums over blocks."""
 
     name: str
@@ -116,7 +116,7 @@ def finite(volume: Volume, box: Box) -> np.ndarray:
 
 
 def compare(
-    first: Volume, second: Volume, measures: Sequence[Measure], *, block: Shape | None = None
+    first: Volume, second: Volume, measures: Sequence[BlockMetric], *, block: Shape | None = None
 ) -> dict[str, Blockwise]:
     """Return every measure of two volumes, each block read once; memory is that of a few blocks.
 

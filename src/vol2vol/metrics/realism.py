@@ -13,10 +13,11 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Interval, Resampling, draw_weights, interval_of
-from vol2vol.metrics.distances import fid
-from vol2vol.metrics.features import Features
+from vol2vol.metrics.distances import fid, mmd
+from vol2vol.metrics.feature_sets import Features
 from vol2vol.metrics.resampled import Blocked, Distance, draws_of
 
+DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 FEWEST = 16
 """Patches per set below which no scale is given."""
 
@@ -178,6 +179,24 @@ def distance_interval(
     found = value(*(np.ones(one.shape[1]) for one in weights)) if around is None else around
     count, null = min(one.shape[1] for one in weights), None if minus is None else 0.0
     return interval_of(found, values - values.mean() + found, how, blocks=count, null=null)
+
+
+def interval_over_cubes(
+    output: Features,
+    target: Features,
+    distance: Distance,
+    resamples: int,
+    *,
+    around: float | None = None,
+    minus: Features | None = None,
+) -> Interval:
+    """Return `distance_interval` over cubes of a quarter of the longest axis.
+
+    Raises `BadInput` where a volume holds fewer than four.
+    """
+    block = max(1, max(*output.spatial, *target.spatial) // 4)
+    how = Resampling(resamples=resamples)
+    return distance_interval(output, target, distance, block=block, minus=minus, around=around, how=how)
 
 
 def _numbered(one: Features, block: int) -> np.ndarray:

@@ -12,20 +12,18 @@ from torch import nn
 from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
-from vol2vol.metrics.bootstrap import Interval, Resampling
-from vol2vol.metrics.distances import fid, kernel, mmd, prdc
+from vol2vol.metrics.distances import kernel, prdc
 from vol2vol.metrics.encoder import Lesson, train_encoder
-from vol2vol.metrics.features import Features, extract, grey_map
+from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.features import extract, grey_map
 from vol2vol.metrics.patches import Cutting
-from vol2vol.metrics.realism import Scale, distance_interval, extrapolated, scale
+from vol2vol.metrics.realism import DISTANCES, Scale, extrapolated, interval_over_cubes, scale
 from vol2vol.metrics.resampled import Distance
 from vol2vol.metrics.rulers import load_encoder, save_encoder
 from vol2vol.metrics.weights import load_inception
 from vol2vol.recipes.evaluate import plain, warn_of_ranges
 from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
-
-DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 
 log = logging.getLogger(__name__)
 
@@ -123,21 +121,3 @@ def _interval(sets: tuple[Features, Features], distance: Distance, value: float,
     except BadInput as error:
         return {"interval": None, "no interval": str(error)}
     return {"interval": plain({"low": found.low, "high": found.high, "blocks": found.blocks})}
-
-
-def interval_over_cubes(
-    output: Features,
-    target: Features,
-    distance: Distance,
-    resamples: int,
-    *,
-    around: float | None = None,
-    minus: Features | None = None,
-) -> Interval:
-    """Return `distance_interval` over cubes of a quarter of the longest axis.
-
-    Raises `BadInput` where a volume holds fewer than four.
-    """
-    block = max(1, max(*output.spatial, *target.spatial) // 4)
-    how = Resampling(resamples=resamples)
-    return distance_interval(output, target, distance, block=block, minus=minus, around=around, how=how)

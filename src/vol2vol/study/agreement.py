@@ -5,40 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import log
 
+from vol2vol.metrics.measures import measures, quantity
 from vol2vol.study.conditions import condition, conditions, overlap, roles, training
 from vol2vol.study.ranks import Correlation, rank_correlation
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, said, signed
 
-HIGHER = (
-    *("psnr", "ssim", "pearson", "lncc", "nmi", "gradient_correlation", "gap_closed"),
-    *("precision", "recall", "density", "coverage", "confidence", "agreement"),
-)
-"""What is better when it is higher."""
-LOWER = ("fid", "kid", "mean_absolute", "tile", "largest", "border", "disparity", "invariance", "aliasing")
-NEARER = ("seams", "foreground")
-"""Ratios to what is right: better when they are nearer 1."""
-ENDS = ("floor", "ceiling", "p", "source", "against_first")
-
 
 def metrics(rows: Sequence[Row]) -> list[str]:
-    """Return the names of values that say something of a volume and are neither downstream nor cost."""
-    found = dict.fromkeys(name for row in rows for name in row.values)
+    """Return the names of values that say something of a volume and are neither downstream nor cost.
+
+    A value that no known measure gives is among them: its sense is not known.
+    """
+    unranked = {measure.family for measure in measures() if not measure.ranked}
+    names = dict.fromkeys(name for row in rows for name in row.values)
     return [
-        name
-        for name in found
-        if not name.startswith(("segmentation/", "cost/")) and name.rpartition("/")[2] not in ENDS
+        name for name in names if name.partition("/")[0] not in unranked and (better(name) or quantity(name) is None)
     ]
 
 
 def better(name: str) -> str:
     """Say when a metric is good: `higher`, `lower`, `nearer 1`, or nothing where that is not known."""
-    parts = name.split("/")
-    if parts[0] in NEARER or parts[-1] in NEARER:
-        return "nearer 1"
-    if parts[-1] in HIGHER or (len(parts) > 1 and parts[1] in HIGHER):
-        return "higher"
-    return "lower" if set(parts) & set(LOWER) else ""
+    found = quantity(name)
+    return (found[1].sense or "") if found else ""
 
 
 def oriented(name: str, value: float | None) -> float | None:

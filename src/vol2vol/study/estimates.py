@@ -16,18 +16,12 @@ import numpy as np
 from scipy.stats import t as student
 
 from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights, interval_of
-from vol2vol.metrics.overlap import average_precision, iou, near_seam_effect
+from vol2vol.metrics.measures import Quantity, quantity
 from vol2vol.metrics.phases import holm
 from vol2vol.study.conditions import judges, training
 from vol2vol.study.rows import Row, Value, read_sums
 
 HOW = Resampling(resamples=1000, method="percentile")
-COMBINE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "iou": iou,
-    "near_seam": near_seam_effect,
-    "auprc": lambda sums: average_precision(sums.reshape(*sums.shape[:-1], 2, -1)),
-}
-"""What makes a value of sums per block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,20 +134,19 @@ class Judged:
     def _draw_all(self, trial: str) -> dict[str, tuple[np.ndarray, int]]:
         found = {}
         for name, sums in read_sums(self.folder, trial).items():
-            metric = name.rpartition("/")[2]
-            if metric in COMBINE and len(sums) > 1:
-                found[name] = self.draw(metric, sums), len(sums)
+            known = quantity(name)
+            if known is not None and known[1].combine is not None and len(sums) > 1:
+                found[name] = self.draw(known[1], sums), len(sums)
         return found
 
-    def draw(self, metric: str, sums: np.ndarray) -> np.ndarray:
-        """Return the values of resampled blocks, from a metric's sums `(blocks, k)`."""
+    def draw(self, what: Quantity, sums: np.ndarray) -> np.ndarray:
+        """Return the values of resampled blocks, from the sums per block `(blocks, k)` of a quantity."""
+        assert what.combine is not None, what
         sums = np.asarray(sums, np.float64)
-        if metric == "auprc":  # most bins of a byte volume are empty
-            bins = sums.reshape(len(sums), 2, -1)
-            sums = bins[..., bins.any((0, 1))].reshape(len(sums), -1)
+        sums = sums if what.condense is None else what.condense(sums)
         weights = draw_weights(len(sums), self.how)
-        combine = COMBINE[metric]
-        return np.concatenate([combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)])
+        parts = [what.combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)]
+        return np.concatenate(parts)
 
 
 def holm_known(p: Sequence[float | None]) -> list[float | None]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
 from vol2vol.study.conditions import Condition, condition, conditions, fid_name, reference, with_role
 from vol2vol.study.estimates import Judged
+from vol2vol.study.measures import columns_of
 from vol2vol.study.rows import Row, Value
 from vol2vol.study.tables import Cell, Column, Missing, Table, label, of_row, percent, probability, said, signed
 
 TESTS = {"sgr": "S1", "sje": "S2", "hfr": "S3"}
-MISMATCHES = {
-    "tile": Column(name="tiles_moved", title="S4 (tiles moved)", places=True),
-    "largest": Column(name="tiles_moved_largest", title="S4, largest", digits=2, places=True),
-    "border": Column(name="network_border", shown=False),
-    "disparity": Column(name="network_disparity", shown=False),
-}
 AXES = "zyx"
 ALPHA = 0.05
 
@@ -55,7 +50,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
 
     Values are ratios to what the same planes would be without seams, 1 where there are none; p is two-sided.
     """
-    fid = fid_name(rows)
+    fid, moved = fid_name(rows), columns_of("seams")
     shown = [row for row in with_role(rows, roles) if row.kind == "network" and _tested(row)]
     lines: list[list[Cell]] = []
     for row in shown:
@@ -66,13 +61,13 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
             lines[-1] += [f"{worst[0]:.3f} ({worst[1]})" if worst else Missing("not tested")]
             lines[-1] += [of_row(row, f"seams/{test}/{axis}") for axis in AXES]
         lines[-1] += [found.p if found.p is not None else Missing("no p without enough planes")]
-        lines[-1] += [of_row(row, f"mismatch/{name}") for name in MISMATCHES]
+        lines[-1] += [of_row(row, name) for name in moved]
         lines[-1] += [of_row(row, fid)]
         lines[-1] += [row.notes.get("seams/verdict", ""), row.notes.get("seams", "")]
     return Table(
         name="seams",
         title="Seams by strategy, and FID beside",
-        columns=_columns(),
+        columns=_columns(moved),
         rows=lines,
         findings=_read(shown, fid),
         note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
@@ -84,7 +79,7 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
     )
 
 
-def _columns() -> list[Column]:
+def _columns(moved: Mapping[str, Column]) -> list[Column]:
     return [
         label("direction"),
         label("condition"),
@@ -99,7 +94,7 @@ def _columns() -> list[Column]:
             )
         ),
         probability("p", "p, corrected"),
-        *MISMATCHES.values(),
+        *moved.values(),
         Column(name="fid", title="FID"),
         label("verdict"),
         Column(name="sentence", words=True, shown=False),

@@ -21,7 +21,7 @@ from vol2vol.study.declared import Declared, read_declared
 from vol2vol.study.estimates import Judged
 from vol2vol.study.headlines import paper_tables
 from vol2vol.study.ladder import ladder
-from vol2vol.study.measures import fidelity_table, object_table
+from vol2vol.study.measures import fidelity_table, further_table, object_table
 from vol2vol.study.pages import render, write_page
 from vol2vol.study.report import REPORT
 from vol2vol.study.rows import ROWS, Row, read_rows
@@ -193,6 +193,10 @@ def _look(m: Material) -> Section:
     )
 
 
+def _further(m: Material) -> Section:
+    return Section(anchor="further", title="What do further measures say?", tables=[further_table(m.rows, m.roles)])
+
+
 def _masks(m: Material) -> Section:
     def made() -> list[Sheet]:
         across = [s for rows in _by_direction(m) for s in segmented.strategies_sheets(m.folder, rows)]
@@ -218,6 +222,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     _contrasts,
     _seams,
     _masks,
+    _further,
     _agreement,
     _costs,
     _checkpoints,

@@ -1,4 +1,4 @@
-"""What is found of a trial while it is measured: values with intervals, sums per block, words."""
+"""What a row says of a trial, collected while it is measured: values with intervals, sums per block, words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.measures import Bounded, Measure, Number, Taken
 from vol2vol.study.rows import Row, Value
 
 WIDEST = 4096
@@ -18,7 +18,7 @@ WIDEST = 4096
 
 
 @dataclass
-class Findings:
+class RowBuilder:
     """Collects what a row will say."""
 
     values: dict[str, Value] = field(default_factory=dict)
@@ -27,40 +27,39 @@ class Findings:
     segmentations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, row: Row | None, sums: dict[str, np.ndarray]) -> Findings:
+    def of(cls, row: Row | None, sums: dict[str, np.ndarray]) -> RowBuilder:
         """Begin with what an earlier look at the same volume found."""
         if row is None or row.status != "done":
             return cls()
         return cls(dict(row.values), dict(row.notes), dict(sums), dict(row.segmentations))
 
-    def number(self, name: str, value: float | None, low: float | None = None, high: float | None = None) -> None:
-        """Keep a number; nothing where there is none."""
-        if value is not None:
-            self.values[name] = Value(value=value, low=low, high=high)
+    def add(self, measure: Measure, taken: Taken) -> None:
+        """Keep what a measure found, under the names of its values."""
+        for key, number in taken.values.items():
+            self._keep(measure.name_of(key), number)
+        self.notes |= {measure.name_of(key): note for key, note in taken.notes.items()}
 
-    def blockwise(self, name: str, found: Blockwise) -> None:
-        """Keep a metric with the interval that its blocks give it, and their sums."""
-        if len(found.sums) < 2:
-            self.number(name, found.value)
-        else:
-            interval = found.interval()
-            self.number(name, interval.value, interval.low, interval.high)
-        if found.sums.shape[1] <= WIDEST:
-            self.sums[name] = found.sums
+    def _keep(self, name: str, number: Number) -> None:
+        """Keep a number; of sums per block with the interval that they give it; nothing where there is none."""
+        if isinstance(number, Blockwise):
+            if number.sums.shape[1] <= WIDEST:
+                self.sums[name] = number.sums
+            number = _bounded(number)
+        number = number if isinstance(number, Bounded) else Bounded(number)
+        if number.value is not None:
+            self.values[name] = Value(value=number.value, low=number.low, high=number.high)
 
     @contextmanager
-    def unless_impossible(self, measure: str) -> Iterator[None]:
+    def unless_impossible(self, measure: Measure) -> Iterator[None]:
         """Note why a measure cannot be taken of this volume, and go on with the others."""
         try:
             yield
         except BadInput as error:
-            self.notes[measure] = f"not measured: {error}"
+            self.notes[measure.name] = f"not measured: {error}"
 
 
-def blocks_for(spatial: Shape, least: int) -> Shape:
-    """Return the largest blocks, halved along their longest axis, of which a volume holds at least so many."""
-    block = list(spatial)
-    while np.prod([-(-n // b) for n, b in zip(spatial, block, strict=True)]) < least and max(block) > 1:
-        axis = int(np.argmax(block))
-        block[axis] = -(-block[axis] // 2)
-    return tuple(block)
+def _bounded(number: Blockwise) -> Bounded:
+    if len(number.sums) < 2:
+        return Bounded(number.value)
+    interval = number.interval()
+    return Bounded(interval.value, interval.low, interval.high)

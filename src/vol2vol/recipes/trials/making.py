@@ -18,7 +18,9 @@ from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.files import parse_json, read_text
 from vol2vol.metrics.encoder import Lesson, train_encoder
-from vol2vol.metrics.features import Features, extract
+from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.features import extract
+from vol2vol.metrics.measures.segmentation import BINS
 from vol2vol.metrics.overlap import curve
 from vol2vol.metrics.pairs import blocks_of, extremes
 from vol2vol.metrics.patches import Axis, Cutting
@@ -36,8 +38,6 @@ from vol2vol.volumes import open_volume
 from vol2vol.volumes.masks import foreground
 
 log = logging.getLogger(__name__)
-BINS = 256
-"""Levels of probability: those of the bytes that segmentations are stored in."""
 FAILURES = (
     *(UserError, OSError, RuntimeError, MemoryError, ValueError, TypeError),
     *(ArithmeticError, LookupError, AssertionError),
@@ -201,7 +201,7 @@ class Workshop:
 
     def check_weights(self) -> None:
         """Raise `NotFound` where the Inception weights are wanted and missing, before anything is done."""
-        if "inception" in self.study.distance.features and "distance" in self.study.asked:
+        if "inception" in self.study.distance.features and "features" in self.study.needs:
             self._once("inception", partial(load_inception, self.study.distance.weights or None))
 
     def rulers(self, domain: str) -> list[Ruler]:

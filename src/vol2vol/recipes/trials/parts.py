@@ -201,7 +201,7 @@ def check_data(study: Study) -> None:
 
 def check_patches(study: Study) -> None:
     """Raise `BadInput` where a part that distances look at is smaller than their patches."""
-    if "distance" not in study.asked:
+    if "features" not in study.needs:
         return
     about, parts = study.distance, Parts(study, Path())
     looked: list[tuple[str, PartName]] = [(target, "train") for _, target in study.pairs]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from vol2vol.errors import BadInput
+from vol2vol.metrics.measures import MEASURES
+from vol2vol.metrics.measures.catalogue import OWN
+from vol2vol.metrics.measures.settings import Judging, Settings
 from vol2vol.phantoms import DOMAINS
 from vol2vol.plans import Strategy
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.recipes.trials.judging import Distance, Judging, Pick, Settings
+from vol2vol.recipes.trials.judging import Distance, Pick
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.study.conditions import reference
 
@@ -21,21 +24,19 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Becomes part of file names."""
 Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
 PartName = Literal["train", "look", "validate", "test"]
-Measure = Literal[
-    "seams",
-    "mismatch",
-    "distance",
-    "fidelity",
-    "structure",
-    "cycle",
-    "segmentation",
-    "near_seam",
-    "objects",
-    "label_free",
-    "cost",
-]
-CHEAP: tuple[Measure, ...] = ("distance", "structure", "label_free", "cost")
-ALL: tuple[Measure, ...] = get_args(Measure)
+CHEAP = tuple(one.name for one in OWN if one.cheap)
+ALL = tuple(one.name for one in OWN)
+
+
+def _known(name: str) -> str:
+    """Return the name of a measure; raises where there is none of this name, or its package is broken."""
+    if name not in MEASURES:
+        raise ValueError(f"measure {name!r} is unknown: use some of {', '.join(MEASURES)}")
+    MEASURES[name]
+    return name
+
+
+MeasureName = Annotated[str, AfterValidator(_known)]
 
 
 class Phantom(Settings):
@@ -209,9 +210,9 @@ class Study(Settings):
     """Whether the source is also judged by segmenters of its own domain: the upper bound."""
     translators: Mapping[Name, Translator] = {}
     segmenters: Mapping[Name, Segmenter] = {}
-    first: tuple[Measure, ...] = CHEAP
+    first: tuple[MeasureName, ...] = CHEAP
     """Measured of every checkpoint."""
-    measures: tuple[Measure, ...] = ALL
+    measures: tuple[MeasureName, ...] = ALL
     """Measured of picked checkpoints, in every strategy and assembly."""
     picks: tuple[Pick, ...] = ()
     """By default every checkpoint is measured in full."""
@@ -249,9 +250,14 @@ class Study(Settings):
         return self
 
     @property
-    def asked(self) -> tuple[Measure, ...]:
+    def asked(self) -> tuple[str, ...]:
         """All that is measured; a first look is taken at networks alone, where checkpoints are picked."""
         return (*self.first, *self.measures) if self.translators and self.picks else self.measures
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What its measures need of their subjects."""
+        return frozenset(need for name in self.asked for need in MEASURES[name].needs)
 
     def settings(self, *changes: Mapping[str, Any]) -> PredictSettings:
         """Return how something is predicted: the study's settings with changes."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vol2vol.errors import BadInput
-from vol2vol.recipes.trials.settings import Measure, Pick, Study
+from vol2vol.metrics.measures import MEASURES
+from vol2vol.recipes.trials.settings import Pick, Study
 from vol2vol.study.picks import pick_several
 from vol2vol.study.rows import Kind, Row
 
@@ -18,16 +19,8 @@ MEASURED = "measured"
 """The note of a row that says what was measured."""
 PICKED = "picked"
 """The note of a row that says what its checkpoint was picked as."""
-COMPARED: frozenset[Measure] = frozenset({"segmentation", "objects", "near_seam"})
-"""Measures that compare what segmenters find with a mask."""
-SEGMENTED: frozenset[Measure] = COMPARED | {"label_free"}
-"""Measures that segmenters are asked for."""
 JUDGES = "judges"
 """The note of a row that names the segmenters by which it was compared with a mask."""
-WITNESSES = 2
-"""Segmenters that are asked where nothing but their confidence and agreement is wanted."""
-OF_BOUND: tuple[Measure, ...] = ("segmentation", "objects")
-NOT_OF_BASELINES: tuple[Measure, ...] = ("mismatch", "cycle", "near_seam", "seams")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +36,7 @@ class Trial:
     checkpoint: int | None = None
     strategy: str = ""
     assembly: str = ""
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[str, ...] = ()
     picked: str = ""
     """Why its checkpoint is looked at, in words."""
 
@@ -88,11 +81,12 @@ class Trial:
 
 def baseline_trials(study: Study) -> list[Trial]:
     """Return the upper bound and the translations without training, of every pair."""
-    every = tuple(m for m in study.measures if m not in NOT_OF_BASELINES)
-    judged = tuple(m for m in every if m in OF_BOUND) if study.segmenters else ()
+    tiled = {name for need in ("grids", "network") for name in needing(need, study.measures)}
+    every = tuple(name for name in study.measures if name not in tiled)
+    judged = tuple(name for name in every if name in compared(every)) if study.segmenters else ()
     trials = []
     for source, target in study.pairs:
-        rungs: list[tuple[str, Kind, tuple[Measure, ...]]] = []
+        rungs: list[tuple[str, Kind, tuple[str, ...]]] = []
         if study.in_domain:
             rungs.append((IN_DOMAIN, "bound", judged))
         rungs += [(one, "baseline", judged if one == "adabn" else every) for one in study.baselines]
@@ -156,11 +150,21 @@ def _first_of(study: Study, one: Trial) -> Iterator[Trial]:
     return (first for first in _conditions(study, first=True) if first.training == one.training)
 
 
-def judges_of(study: Study, measures: Iterable[str]) -> list[str]:
-    """Return the segmenters, as `name/seed`, that measures ask of a study: all, or the first where two are enough."""
-    asked = SEGMENTED & set(measures)
+def needing(need: str, names: Iterable[str]) -> set[str]:
+    """Return the measures among these names that need something of their subject."""
+    return {name for name in names if need in MEASURES[name].needs}
+
+
+def compared(names: Iterable[str]) -> set[str]:
+    """Return the measures among these names that compare what segmenters see with a mask."""
+    return needing("segmentations", needing("mask", names))
+
+
+def judges_of(study: Study, names: Iterable[str]) -> list[str]:
+    """Return the segmenters, as `name/seed`, that measures ask of a study: all, or the first where few are enough."""
+    counts = [MEASURES[name].segmenters for name in needing("segmentations", names)]
     every = [f"{name}/{seed}" for name, about in study.segmenters.items() for seed in about.seeds]
-    return every[:WITNESSES] if asked == {"label_free"} else every if asked else []
+    return every[: max((len(every) if count is None else count for count in counts), default=0)]
 
 
 def measured(row: Row | None) -> set[str]:
@@ -168,13 +172,14 @@ def measured(row: Row | None) -> set[str]:
     return set() if row is None or row.status != "done" else set(row.notes.get(MEASURED, "").split())
 
 
-def left(study: Study, row: Row | None, trial: Trial) -> list[Measure]:
+def left(study: Study, row: Row | None, trial: Trial) -> list[str]:
     """Return what is still to be measured of a trial: also what segmenters that came later were not asked."""
     had = measured(row)
     if row is not None:
-        known = row.notes.get(JUDGES, " ".join(row.segmentations)).split()
-        had -= COMPARED if set(judges_of(study, COMPARED)) - set(known) else set()
-        had -= {"label_free"} if set(judges_of(study, ["label_free"])) - set(row.segmentations) else set()
+        judged = row.notes.get(JUDGES, " ".join(row.segmentations)).split()
+        for name in needing("segmentations", trial.measures):
+            known = judged if compared([name]) else row.segmentations
+            had -= {name} if {*judges_of(study, [name])} - {*known} else set()
     return [measure for measure in trial.measures if measure not in had]
 
 

@@ -1,0 +1,19 @@
+"""Measures: what can be said of a translated volume, each in a file of its own; see `catalogue` for the list."""
+
+from vol2vol.metrics.measures.catalogue import MEASURES, measures, quantity
+from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
+from vol2vol.metrics.measures.subject import Network, Segmentation, Subject
+
+__all__ = [
+    "MEASURES",
+    "Bounded",
+    "Measure",
+    "Network",
+    "Number",
+    "Quantity",
+    "Segmentation",
+    "Subject",
+    "Taken",
+    "measures",
+    "quantity",
+]

@@ -1,0 +1,64 @@
+"""The measures by name: the one list that `evaluate`, studies, picks and reports read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from vol2vol.errors import BadInput
+from vol2vol.metrics.measures.cost import COST
+from vol2vol.metrics.measures.cycle import CYCLE
+from vol2vol.metrics.measures.distance import DISTANCE
+from vol2vol.metrics.measures.fidelity import FIDELITY
+from vol2vol.metrics.measures.label_free import LABEL_FREE
+from vol2vol.metrics.measures.measure import Measure, Quantity
+from vol2vol.metrics.measures.mismatch import MISMATCH
+from vol2vol.metrics.measures.near_seam import NEAR_SEAM
+from vol2vol.metrics.measures.objects import OBJECTS
+from vol2vol.metrics.measures.seams import SEAMS
+from vol2vol.metrics.measures.segmentation import SEGMENTATION
+from vol2vol.metrics.measures.structure import STRUCTURE
+from vol2vol.plugins import Catalogue
+
+log = logging.getLogger(__name__)
+OWN = (
+    *(SEAMS, MISMATCH, DISTANCE, FIDELITY, STRUCTURE, CYCLE),
+    *(SEGMENTATION, NEAR_SEAM, OBJECTS, LABEL_FREE, COST),
+)
+"""Those of vol2vol, in the order in which they are taken."""
+
+
+def _check(name: str, measure: Any) -> str:
+    """Return what keeps a thing of another package from being a measure, in words."""
+    if not isinstance(measure, Measure):
+        return "it is not a Measure"
+    if measure.name != name:
+        return f"its name is {measure.name!r}"
+    taken = {one.family for one in OWN}
+    return f"its family {measure.family!r} belongs to vol2vol" if measure.family in taken else ""
+
+
+MEASURES: Catalogue[Measure] = Catalogue("measure", "vol2vol.measures", {one.name: one for one in OWN}, _check)
+"""Every measure by its name; other packages offer theirs by the entry points `vol2vol.measures`."""
+_unusable: set[str] = set()
+"""Names of measures that were warned of."""
+
+
+def measures() -> Iterator[Measure]:
+    """Yield every measure that can be used, vol2vol's own first; a package that is broken is warned of, once."""
+    for name in MEASURES:
+        try:
+            yield MEASURES[name]
+        except BadInput as error:
+            if name not in _unusable:
+                log.warning("%s", error)
+            _unusable.add(name)
+
+
+def quantity(name: str) -> tuple[Measure, Quantity] | None:
+    """Return the measure and the quantity of a value by its name in a study's rows; None where no measure gives it."""
+    for measure in measures():
+        if found := measure.quantity(name):
+            return measure, found
+    return None

@@ -1,0 +1,64 @@
+"""What can be said of segmentations without a mask."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
+from vol2vol.metrics.measures.subject import Subject
+from vol2vol.metrics.overlap import full_scale, iou, probability
+from vol2vol.metrics.pairs import blocks_of
+
+WITNESSES = 2
+"""Segmenters that are asked where nothing but their confidence and agreement is wanted."""
+
+
+def take(subject: Subject) -> Taken:
+    """Return confidence, foreground and, of two segmenters or more, agreement; in one pass over their probabilities."""
+    seen = subject.segmentations[:WITNESSES]
+    boxes = blocks_of(seen[0].probability, subject.block)
+    scales = [full_scale(one.probability, boxes) for one in seen]
+    sums = np.zeros((len(seen), 4))
+    pairs = list(combinations(range(len(seen)), 2))
+    shared = np.zeros((len(pairs), 3))
+    for box in boxes:
+        p = [probability(one.probability, box, scale) for one, scale in zip(seen, scales, strict=True)]
+        m = [values >= one.threshold for values, one in zip(p, seen, strict=True)]
+        sums += [[float(a[b].sum()), float(a.sum()), float(b.sum()), b.size] for a, b in zip(p, m, strict=True)]
+        for row, (i, j) in zip(shared, pairs, strict=True):
+            row += [(m[i] & m[j]).sum(), (m[i] & ~m[j]).sum(), (~m[i] & m[j]).sum()]
+    both, soft, hard, count = sums.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values: dict[str, Number] = {"confidence": float(np.mean(2 * both / (soft + hard)))}
+    values["foreground"] = float(np.mean(hard / count / np.array([one.foreground for one in seen])))
+    if pairs:
+        values["agreement"] = float(np.mean(iou(shared)))
+    return Taken(values=values)
+
+
+LABEL_FREE = Measure(
+    name="label_free",
+    about="what segmenters of the target say of the volume without a mask",
+    needs=("segmentations",),
+    quantities=(
+        Quantity(
+            key="confidence",
+            sense="higher",
+            about="the Dice that a segmenter expects of its own mask, 2 sum(p m) / (sum p + sum m), 0 to 1",
+            segmenters=1,
+        ),
+        Quantity(
+            key="foreground",
+            sense="nearer 1",
+            about="share of the mask over that in the segmenter's own domain",
+            segmenters=1,
+        ),
+        Quantity(key="agreement", sense="higher", about="IoU of the masks of two segmenters, 0 to 1", segmenters=2),
+    ),
+    segmenters=WITNESSES,
+    cheap=True,
+    table="",
+    take=take,
+)

@@ -1,0 +1,86 @@
+"""Objects that segmenters of the target find, invent, miss and count in a volume."""
+
+from __future__ import annotations
+
+from vol2vol.metrics.instances import shared_objects
+from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
+from vol2vol.metrics.measures.segmentation import EACH, FAMILY
+from vol2vol.metrics.measures.subject import Subject
+from vol2vol.metrics.scores import object_scores
+
+CALLED = {
+    "f1_50": "f1",
+    "f1_75": "f1_75",
+    "ap_50": "ap50",
+    "ap_75": "ap75",
+    "count_error": "count_error",
+    "count_ratio": "count_ratio",
+    "rand_error": "rand",
+}
+"""Scores of objects, and what rows call them."""
+
+
+def take(subject: Subject) -> Taken:
+    """Compare the objects that every segmentation shows with the mask's."""
+    how, block, mask = subject.judging, subject.block, subject.mask
+    values: dict[str, Number] = {}
+    for seen in subject.segmentations:
+        shared = shared_objects(seen.probability, mask, threshold=seen.threshold, parting=how.parting(), block=block)
+        scores = object_scores(shared, mask, least=how.least, block=block)
+        values |= {f"{seen.name}/{called}": scores[name] for name, called in CALLED.items()}
+    return Taken(values=values)
+
+
+OBJECTS = Measure(
+    name="objects",
+    family=FAMILY,
+    about="objects found, missed and counted",
+    needs=("mask", "segmentations"),
+    quantities=(
+        Quantity(
+            key=f"{EACH}/f1",
+            sense="higher",
+            about="F1 of objects found from an IoU of 0.5 on, 0 to 1",
+            title="F1 at IoU 0.5",
+            column="f1",
+            places=True,
+        ),
+        Quantity(
+            key=f"{EACH}/ap50",
+            sense="higher",
+            about="average precision of objects from an IoU of 0.5 on, 0 to 1",
+            title="AP at 0.5",
+            column="ap50",
+            places=True,
+        ),
+        Quantity(
+            key=f"{EACH}/ap75",
+            sense="higher",
+            about="average precision of objects from an IoU of 0.75 on, 0 to 1",
+            title="AP at 0.75",
+            column="ap75",
+            places=True,
+        ),
+        Quantity(
+            key=f"{EACH}/count_error",
+            sense="lower",
+            about="|predicted - true| / true objects",
+            title="Error of count",
+            column="count_error",
+            places=True,
+        ),
+        Quantity(
+            key=f"{EACH}/rand",
+            sense="lower",
+            about="adapted Rand error, 0 to 1",
+            title="Adapted Rand error",
+            column="rand_error",
+            places=True,
+        ),
+        Quantity(key=f"{EACH}/f1_75", sense="higher", about="F1 of objects found from an IoU of 0.75 on, 0 to 1"),
+        Quantity(key=f"{EACH}/count_ratio", sense="nearer 1", about="predicted over true objects"),
+    ),
+    ranked=False,
+    table="objects",
+    take=take,
+)

@@ -1,0 +1,41 @@
+"""Structure: what a volume keeps of the source, in ways that do not mind another look."""
+
+from __future__ import annotations
+
+from vol2vol.metrics.fidelity import to_source
+from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
+from vol2vol.metrics.measures.subject import Subject
+
+
+def take(subject: Subject) -> Taken:
+    """Compare the volume with its source."""
+    found = to_source(subject.source, subject.volume, block=subject.block)
+    values: dict[str, Number] = {**found, "nmi": found["nmi"].value}  # its draws take long, and show nothing
+    return Taken(values=values)
+
+
+STRUCTURE = Measure(
+    name="structure",
+    about="how much of the source's structure is kept",
+    needs=("source",),
+    quantities=(
+        Quantity(
+            key="lncc",
+            sense="higher",
+            about="local normalised cross-correlation with the source, -1 to 1",
+            title="LNCC, source",
+            column="source_lncc",
+            places=True,
+        ),
+        Quantity(
+            key="gradient_correlation",
+            sense="higher",
+            about="correlation of gradients with the source's, -1 to 1",
+            column="source_gradients",
+        ),
+        Quantity(key="nmi", sense="higher", about="normalised mutual information with the source, 1 to 2"),
+    ),
+    cheap=True,
+    table="fidelity",
+    take=take,
+)
