@@ -10,7 +10,8 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.protocol import Need
-from vol2vol.sampling import Aligned, AlignedPatches, Jitter, PatchSets
+from vol2vol.sampling import STILL, Aligned, AlignedPatches, Augment, PatchSets
+from vol2vol.sampling.warping import warped
 from vol2vol.volumes import Volume
 
 GREY = fixed(0, 255)
@@ -68,8 +69,8 @@ def test_image_and_mask_are_flipped_and_turned_as_one(patch):
 
 
 def test_items_are_pure_functions_of_epoch_and_index():
-    jitter = Jitter(gain=0.2, offset=0.1, gamma=0.3, noise=0.1)
-    first, second = (patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter) for _ in "ab")
+    augment = Augment(contrast=0.2, brightness=0.1, gamma=0.3, noise=0.1)
+    first, second = (patches([labelled(*pair(), GREY)], (16, 16), augment=augment) for _ in "ab")
     second[3]
     torch.testing.assert_close(first[5], second[5], rtol=0, atol=0)
     second.set_epoch(1)
@@ -120,10 +121,10 @@ def test_the_margin_mirrors_image_and_mask():
     np.testing.assert_array_equal(kept.read(Box.of(kept.spatial)), found[:, :, :18])
 
 
-def test_jitter_changes_the_image_alone_and_stays_in_range():
+def test_intensities_change_in_the_image_alone_and_stay_in_range():
     still, shaken = (
-        patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3)
-        for jitter in (None, Jitter(gain=0.5, offset=0.5, gamma=0.5, noise=0.2))
+        patches([labelled(*pair(), GREY)], (16, 16), augment=augment, seed=3)
+        for augment in (None, Augment(contrast=0.5, brightness=0.5, gamma=0.5, noise=0.2))
     )
     before, after = still[0], shaken[0]
     assert torch.equal(before["target"], after["target"])
@@ -138,8 +139,7 @@ def test_zoom_magnifies_image_and_mask_as_one(patch):
     z, y, x = np.indices((24, 64, 64))
     disc = ((z - 11.5) ** 2 * (len(patch) == 3) + (y - 31.5) ** 2 + (x - 31.5) ** 2 < 49).astype(np.uint8)
     image, mask = Memory(disc[None] * 255), Memory(disc[None])
-    jitter = Jitter(zoom=0.5)
-    data = patches([labelled(image, mask, GREY)], patch, jitter=jitter, augment=False)
+    data = patches([labelled(image, mask, GREY)], patch, augment=Augment(zoom=0.5, flips=(), turns="none"))
     items = [data[i] for i in range(12)]
     assert {tuple(item["source"].shape) for item in items} == {(1, *patch)}
     for item in items:
@@ -148,36 +148,36 @@ def test_zoom_magnifies_image_and_mask_as_one(patch):
 
 
 def test_zoom_spans_its_range_and_keeps_the_middle():
-    jitter, patch, random = Jitter(zoom=0.4), (41, 41), np.random.default_rng(0)
-    room = jitter.room(patch)
+    augment, patch, random = Augment(zoom=0.4), (41, 41), np.random.default_rng(0)
+    room = augment.room(patch)
     assert room == (62, 62)
     y, x = np.indices(room) - 30.5
     disc = (y**2 + x**2 < 100).astype(np.float32)[None]
-    areas = np.array([(jitter.zoomed(disc, patch, random) >= 0.5).sum() for _ in range(200)]) / disc.sum()
+    zoomed = [warped(disc, patch, augment, random, sizes=(1, 1)) for _ in range(200)]
+    areas = np.array([(one >= 0.5).sum() for one in zoomed]) / disc.sum()
     assert np.exp(-0.8) * 0.9 < areas.min() < np.exp(-0.6)
     assert np.exp(0.6) < areas.max() < np.exp(0.8) * 1.1
-    same = Jitter().zoomed(disc, room, random)
-    assert same is disc
+    assert warped(disc, room, STILL, random, sizes=(1, 1)) is disc
 
 
 def test_blur_smooths_the_image_alone():
     sharp, soft = (
-        patches([labelled(*pair(), GREY)], (16, 16), jitter=jitter, seed=3) for jitter in (None, Jitter(blur=3.0))
+        patches([labelled(*pair(), GREY)], (16, 16), augment=augment, seed=3) for augment in (None, Augment(blur=3.0))
     )
     assert all(torch.equal(sharp[i]["target"], soft[i]["target"]) for i in range(5))
     assert np.mean([soft[i]["source"].std() / sharp[i]["source"].std() for i in range(10)]) < 0.6
 
 
 def test_covering_with_zoom_keeps_the_patch():
-    items = list(patches([labelled(*pair(), GREY)], (16, 16), jitter=Jitter(zoom=0.5)).covering(5))
+    items = list(patches([labelled(*pair(), GREY)], (16, 16), augment=Augment(zoom=0.5)).covering(5))
     assert {tuple(item["source"].shape) for item in items} == {(1, 16, 16)}
     with pytest.raises(BadInput, match="too few for patches"):
-        patches([labelled(*pair(), GREY)], (38, 38), jitter=Jitter(zoom=0.5))
+        patches([labelled(*pair(), GREY)], (41, 41), augment=Augment(zoom=0.5))
 
 
 def test_covering_is_even_and_unchanged():
     image, mask = pair((1, 32, 32))
-    items = list(patches([labelled(image, mask, GREY)], (16, 16), jitter=Jitter(noise=1)).covering(99))
+    items = list(patches([labelled(image, mask, GREY)], (16, 16), augment=Augment(noise=1)).covering(99))
     assert len(items) == 4
     assert all(agree(item) for item in items)
 

@@ -9,14 +9,19 @@ from scipy.ndimage import distance_transform_edt
 from test_aligned import Memory, labelled, patches
 
 from vol2vol.intensity import fixed
-from vol2vol.sampling import Jitter
-from vol2vol.sampling.jitter import RIM, SMALLER
+from vol2vol.sampling import Augment
+from vol2vol.sampling.appearance import Look
+from vol2vol.sampling.pasting import RIM, SMALLER, pasted
 
 GREY = fixed(0, 255)
 
 
 SOFT = RIM + 7
 """Voxels around a pasted thing that may have changed: its rim, and the corners of the Gaussian it fades by."""
+
+
+def changed(augment, image, mask, random):
+    return Look.drawn(augment, random, masked=True)(image, mask, GREY, random)
 
 
 def ball(shape, radius):
@@ -35,7 +40,7 @@ def test_pasted_things_bring_their_grey_and_leave_the_rest_alone(shape, seed):
     image, mask = np.full((1, *shape), -0.5, np.float32), np.zeros((1, *shape), np.float32)
     thing = ball(shape, min(shape) / 4)
     other = np.full((1, *shape), 0.75, np.float32)
-    seen, there = Jitter(paste=1).pasted(image, mask, other, thing, random)
+    seen, there = pasted(image, mask, other, thing, random)
     assert (image == -0.5).all(), "what was handed in is left alone"
     assert seen.shape == there.shape == image.shape
     assert set(np.unique(there)) <= {0.0, 1.0}
@@ -51,7 +56,7 @@ def test_pasted_things_are_smaller_by_the_factors_named():
     thing = ball((101, 101), 25)
     empty = np.zeros_like(thing)
     random = np.random.default_rng(0)
-    shares = [Jitter(paste=1).pasted(empty, empty, empty, thing, random)[1].sum() / thing.sum() for _ in range(300)]
+    shares = [pasted(empty, empty, empty, thing, random)[1].sum() / thing.sum() for _ in range(300)]
     low, high = (factor**2 for factor in SMALLER)
     assert low * 0.85 < min(shares) < low * 1.3
     assert high * 0.8 < max(shares) < high * 1.1
@@ -59,7 +64,7 @@ def test_pasted_things_are_smaller_by_the_factors_named():
 
 def test_a_pasted_rim_takes_the_old_mask_away():
     full, thing = np.ones((1, 60, 60), np.float32), ball((60, 60), 20)
-    _, mask = Jitter(paste=1).pasted(full, full, full, thing, np.random.default_rng(1))
+    _, mask = pasted(full, full, full, thing, np.random.default_rng(1))
     assert 0 < (mask == 0).sum() < 60 * 60 / 4, "a ring of background around the pasted thing, nothing else"
 
 
@@ -69,8 +74,8 @@ def test_shade_and_texture_stay_inside_the_mask(shape):
     image = random.uniform(-0.4, 0.4, (1, *shape)).astype(np.float32)
     mask = ball(shape, 7)
     outside = distance_transform_edt(mask[0] == 0) > SOFT
-    for jitter in (Jitter(texture=1.0), Jitter(shade=0.2), Jitter(texture=0.5, shade=0.1)):
-        seen = jitter(image, mask, GREY, random)
+    for augment in (Augment(texture=1.0), Augment(shade=0.2), Augment(texture=0.5, shade=0.1)):
+        seen = changed(augment, image, mask, random)
         assert seen.dtype == np.float32
         assert np.array_equal(seen[0][outside], image[0][outside])
         assert not np.allclose(seen[mask == 1], image[mask == 1])
@@ -80,16 +85,16 @@ def test_shade_moves_by_no_more_than_it_says_and_texture_leaves_flat_things_flat
     random = np.random.default_rng(4)
     flat, mask = np.zeros((1, 40, 40), np.float32), ball((40, 40), 12)
     middle = (0, 20, 20)
-    moves = [Jitter(shade=0.1)(flat, mask, GREY, random)[middle] for _ in range(200)]
+    moves = [changed(Augment(shade=0.1), flat, mask, random)[middle] for _ in range(200)]
     assert 0.18 < max(np.abs(moves)) <= 0.2 + 1e-6, "a tenth of a range of 2"
-    np.testing.assert_allclose(Jitter(texture=2.0)(flat, mask, GREY, random), 0, atol=1e-6)
+    np.testing.assert_allclose(changed(Augment(texture=2.0), flat, mask, random), 0, atol=1e-6)
 
 
 def test_texture_multiplies_what_is_finer_than_the_gaussian():
     random = np.random.default_rng(5)
     stripes = np.tile(np.float32([-0.1, 0.1]), (40, 20))[None]
     mask = np.ones_like(stripes)
-    spans = [np.abs(Jitter(texture=1.0)(stripes, mask, GREY, random)[0, 15:25, 15:25]).mean() for _ in range(300)]
+    spans = [np.abs(changed(Augment(texture=1.0), stripes, mask, random)[0, 15:25, 15:25]).mean() for _ in range(300)]
     assert 0.1 * np.exp(-1) * 0.98 < min(spans) < 0.1 * np.exp(-0.9)
     assert 0.1 * np.exp(0.9) < max(spans) < 0.1 * np.exp(1) * 1.02
 
@@ -100,7 +105,7 @@ def test_nothing_is_pasted_from_what_is_held_out():
     mask = np.zeros_like(grey)
     mask[..., 10:14, 10:50], mask[..., 20:30, 62:78] = 1, 1
     learnt, _ = labelled(Memory(grey), Memory(mask), GREY).split(0.25, (1, 20, 20))
-    data = patches([learnt], (20, 20), jitter=Jitter(paste=1.0))
+    data = patches([learnt], (20, 20), augment=Augment(paste=1.0))
     items = [data[i] for i in range(40)]
     assert max(item["source"].max() for item in items) < 0, "the bright part is held out"
     assert len({float(item["target"].sum()) for item in items}) > 5

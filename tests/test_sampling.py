@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed, measure
-from vol2vol.sampling import Alone, Patches, PatchSets
+from vol2vol.sampling import STILL, Alone, Patches, PatchSets
 from vol2vol.volumes import create_volume, open_volume
 
 RAW = fixed(0, 65535, network=(0.0, 65535.0))
@@ -35,7 +35,7 @@ class Memory:
     spatial = property(lambda self: self.array.shape[1:])
     channels = property(lambda self: self.array.shape[0])
     dtype = property(lambda self: self.array.dtype)
-    chunks = property(lambda self: self.array.shape[1:])
+    chunks = property(lambda self: self.array.shape)
 
     def __post_init__(self):
         self.counts = np.zeros(self.spatial, int)
@@ -102,7 +102,7 @@ def test_both_domains_are_drawn_on_their_own():
 @settings(max_examples=25, deadline=None)
 def test_patches_are_crops(shape, patch, seed):
     array = numbered((1, *shape))
-    drawn = Patches([Memory(array)], RAW, patch, augment=False, background=0, seed=seed).draw(seed)
+    drawn = Patches([Memory(array)], RAW, patch, augment=STILL, background=0, seed=seed).draw(seed)
     assert drawn.shape == (1, *patch)
     assert drawn.dtype == torch.float32
     assert is_crop(drawn, array)
@@ -110,7 +110,7 @@ def test_patches_are_crops(shape, patch, seed):
 
 def test_every_voxel_can_be_drawn_the_last_one_too():
     volume = Memory(numbered((1, 3, 7, 5)))
-    patches = Patches([volume], RAW, (2, 3, 2), augment=False, background=0)
+    patches = Patches([volume], RAW, (2, 3, 2), augment=STILL, background=0)
     volume.counts[:] = 0
     starts = [np.argwhere(volume.array[0] == patches.draw(i)[0, 0, 0, 0].item())[0] for i in range(3000)]
     assert (volume.counts > 0).all()
@@ -172,7 +172,7 @@ def test_turns_only_where_the_voxel_is_isotropic(voxel_size, expected):
     array = numbered((1, 2, 2, 2))
     patches = Patches([Memory(array, voxel_size)], RAW, (2, 2, 2), background=0)
     assert len(orientations(patches, array)) == expected
-    plain = Patches([Memory(array, voxel_size)], RAW, (2, 2, 2), background=0, augment=False)
+    plain = Patches([Memory(array, voxel_size)], RAW, (2, 2, 2), background=0, augment=STILL)
     assert orientations(plain, array) == {tuple(array.ravel().astype(float))}
 
 
@@ -195,13 +195,13 @@ def test_oblong_patches_turn_if_the_volume_has_room():
 @pytest.mark.parametrize(("name", "across"), [("z", 0), ("y", 1), ("x", 2)])
 def test_planes_across_any_axis_are_crops(name, across):
     array = numbered((1, 5, 6, 7))
-    patches = Patches([Memory(array)], RAW, (3, 4), planes=(name,), augment=False, background=0)
+    patches = Patches([Memory(array)], RAW, (3, 4), planes=(name,), augment=STILL, background=0)
     assert all(is_crop(patches.draw(i), array, across) for i in range(20))
 
 
 def test_planes_of_all_axes_take_turns():
     array = numbered((1, 6, 6, 6))
-    patches = Patches([Memory(array)], RAW, (4, 4), planes=("z", "y", "x"), augment=False, background=0)
+    patches = Patches([Memory(array)], RAW, (4, 4), planes=("z", "y", "x"), augment=STILL, background=0)
     found = [[is_crop(patches.draw(i), array, across) for across in range(3)] for i in range(300)]
     assert (np.sum(found, axis=1) == 1).all()
     assert (np.mean(found, axis=0) > 0.25).all()

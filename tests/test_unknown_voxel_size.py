@@ -12,7 +12,7 @@ from vol2vol.cli import main
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.protocol import Need
-from vol2vol.sampling import Aligned, Patches
+from vol2vol.sampling import STILL, Aligned, Patches
 
 SHAPE = (12, 20, 24)
 
@@ -102,8 +102,8 @@ def test_patches_ask_where_z_is_turned_into_y_and_x(folder):
     )
     assert len(Patches([flat], grey, (8, 8), background=None)._sources[0].turns) == 2
     assert len(Patches([plain], grey, (8, 8), background=None)._sources[0].turns) == 2
-    Patches([plain], grey, (8, 8, 8), background=None, augment=False)
-    with pytest.raises(vol2vol.errors.BadInput, match=r"3D needs \(data\.augment=false .*--voxel-size Z,Y,X"):
+    Patches([plain], grey, (8, 8, 8), background=None, augment=STILL)
+    with pytest.raises(vol2vol.errors.BadInput, match=r"3D needs \(data\.augment\.turns=none .*--voxel-size Z,Y,X"):
         Patches([plain], grey, (8, 8, 8), background=None)
     with pytest.raises(vol2vol.errors.BadInput, match=r"has no voxel size, which planes across .*--voxel-size"):
         Patches([plain], grey, (8, 8), planes=("z", "y"), background=None)

@@ -71,6 +71,12 @@ def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
     }
 
 
+def only_read(translations: Mapping[str, Translation]) -> set[str]:
+    """Return the domains that some translation reads and none makes."""
+    made = {name for translation in translations.values() for name in translation.makes}
+    return {name for translation in translations.values() for name in translation.reads} - made
+
+
 def networks(translations: Mapping[str, Translation]) -> dict[str, nn.Module]:
     """Return the network of every translation."""
     return {name: translation.network for name, translation in translations.items()}

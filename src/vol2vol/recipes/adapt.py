@@ -19,7 +19,7 @@ from vol2vol.locks import writing
 from vol2vol.prediction.reading import check_channels
 from vol2vol.progress import counted
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
-from vol2vol.sampling import Patches
+from vol2vol.sampling import STILL, Patches
 from vol2vol.volumes import Stated, Volume
 
 PATCH = {2: 256, 3: 96}
@@ -102,7 +102,7 @@ def _spread(
     recipe = provenance.get("recipe", {})
     planes = recipe.get("data", {}).get("planes", ["z"]) if footprint.dims == 2 else ["z"]
     patches = Patches(
-        volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None, augment=False
+        volumes, intensity, _fitting(footprint, volumes, side, planes), planes=planes, background=None, augment=STILL
     )
     return [patch[None] for patch in counted(patches.covering(count), "reading patches", count)]
 

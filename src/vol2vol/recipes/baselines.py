@@ -28,7 +28,7 @@ from vol2vol.locks import writing
 from vol2vol.protocol import PAIR, between
 from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
 from vol2vol.recipes.spectra import matching_filter, radial_power
-from vol2vol.sampling import Patches
+from vol2vol.sampling import STILL, Patches
 from vol2vol.volumes import Stated, Volume
 from vol2vol.volumes.space import need_voxel_size
 
@@ -215,7 +215,7 @@ def _reach(radius: int | None, dims: int, volumes: list[Volume]) -> int:
 def _patches(volumes: list[Volume], dims: int, side: int) -> list[torch.Tensor]:
     """Return patches (C, *side) of stored values, spread over the volumes."""
     as_they_are = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
-    return list(Patches(volumes, as_they_are, (side,) * dims, background=None, augment=False).covering(PATCHES))
+    return list(Patches(volumes, as_they_are, (side,) * dims, background=None, augment=STILL).covering(PATCHES))
 
 
 def _check(kind: str, dims: int, volumes: dict[str, list[Volume]], found: dict[str, list[Histogram]]) -> None:

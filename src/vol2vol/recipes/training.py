@@ -18,7 +18,7 @@ from vol2vol.errors import BadInput
 from vol2vol.files import check_place, real_path
 from vol2vol.intensity import Intensity
 from vol2vol.locks import check_idle
-from vol2vol.protocol import Need, aligned, check_domains
+from vol2vol.protocol import Need, aligned, check_domains, only_read
 from vol2vol.recipes.domains import (
     Paths,
     channels_of,
@@ -141,6 +141,7 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]], *, start: Pat
         settings.data,
         patch=settings.patch,
         context=task.context(),
+        inputs=only_read(task.translations()),
         judged=isinstance(task, Judge),
         seed=settings.train.seed,
     )

@@ -4,17 +4,19 @@ Item i of epoch e is a pure function of (seed, e, i): the number of readers, pro
 """
 
 from vol2vol.sampling.aligned import Aligned, AlignedPatches
+from vol2vol.sampling.augment import STILL, Augment, Elastic
 from vol2vol.sampling.dataset import Alone, PatchSets, dataset
-from vol2vol.sampling.jitter import Jitter
 from vol2vol.sampling.patches import Patches
 from vol2vol.sampling.settings import DataSettings, LabelSettings
 
 __all__ = [
+    "STILL",
     "Aligned",
     "AlignedPatches",
     "Alone",
+    "Augment",
     "DataSettings",
-    "Jitter",
+    "Elastic",
     "LabelSettings",
     "PatchSets",
     "Patches",

@@ -13,8 +13,11 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import Need
-from vol2vol.sampling.jitter import HALF, Jitter
-from vol2vol.sampling.patches import ISOTROPIC, TRIES, Patches
+from vol2vol.sampling.appearance import Look
+from vol2vol.sampling.augment import Augment
+from vol2vol.sampling.pasting import HALF, pasted
+from vol2vol.sampling.patches import TRIES, Patches
+from vol2vol.sampling.sources import ISOTROPIC
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
 from vol2vol.volumes.places import same_voxels, warn_apart
@@ -122,10 +125,11 @@ class AlignedPatches:
 
     Where there are masks, every patch, before others are pasted into it, holds at least the fraction `foreground` of
     mask voxels (0.02 in the stitching paper); where there are none, patches of the leading image below the `background`
-    percentile of variance are drawn again. All domains are flipped, turned, zoomed and pasted alike; the rest of
-    `jitter` changes the leading image. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`,
-    `augment` and `seed` are those of `Patches`, which also says what is raised; `BadInput` too for a jitter that needs
-    a mask where there is none.
+    percentile of variance are drawn again. All domains are flipped, turned, zoomed, deformed and pasted alike;
+    intensities change in the domains `changed`, by default in the leading image, and alike in domains that enter the
+    network alike. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`, `augment` and `seed`
+    are those of `Patches`, which also says what is raised; `BadInput` too for an `augment` that needs a mask where
+    there is none.
     """
 
     def __init__(
@@ -136,22 +140,29 @@ class AlignedPatches:
         planes: Sequence[str] = ("z",),
         foreground: float = 0.02,
         background: float | None = None,
-        augment: bool = True,
-        jitter: Jitter | None = None,
+        augment: Augment | None = None,
+        changed: Sequence[str] | None = None,
         seed: int = 0,
         stream: int = 0,
     ) -> None:
-        self.places, needs = volumes[0].places(), volumes[0].needs
-        self.lead = needs[0].name
-        self.masks = [need.name for need in needs if need.kind == "mask"]
-        self.foreground, self.jitter, self.stream = foreground, jitter or Jitter(), stream
-        self.intensity = volumes[0].intensity[self.lead]
-        self.jitter.check(masks=len(self.masks), domains=len(needs), labels=any(n.kind == "labels" for n in needs))
-        about: dict[str, Any] = {"planes": planes, "augment": augment, "seed": seed, "shows": self.places[self.lead]}
-        least = None if self.masks else background
-        self.patches = Patches(volumes, AS_IT_IS, patch, background=least, **about)
-        room = self.jitter.room(self.patches.patch)
-        self._drawn = Patches(volumes, AS_IT_IS, room, background=None, **about)
+        self.places, self.needs = volumes[0].places(), volumes[0].needs
+        self.lead = self.needs[0].name
+        self.masks = [need.name for need in self.needs if need.kind == "mask"]
+        self.changed = (self.lead,) if changed is None else tuple(changed)
+        self.foreground, self.augment, self.stream = foreground, augment or Augment(), stream
+        self.intensity = volumes[0].intensity
+        self.augment.check_masks(masks=len(self.masks), domains=len(self.needs))
+        self.patches = Patches(
+            volumes,
+            AS_IT_IS,
+            patch,
+            planes=planes,
+            background=None if self.masks else background,
+            augment=self.augment,
+            seed=seed,
+            shows=self.places[self.lead],
+            nearest=[self.places[need.name] for need in self.needs if need.kind == "labels"],
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,12 +181,19 @@ class AlignedPatches:
         random = np.random.default_rng(key)
         values = self._accepted(random)
         image, mask = self._split(values)
-        if mask is not None and self.jitter.paste and random.random() < self.jitter.paste:
-            image, mask = self.jitter.pasted(image, mask, *self._split(self._accepted(random)), random)
-        changed = {self.lead: self.jitter(image, mask, self.intensity, random)}
+        if mask is not None and self.augment.paste and random.random() < self.augment.paste:
+            image, mask = pasted(image, mask, *self._split(self._accepted(random)), random)
+        patches = {**{name: values[place] for name, place in self.places.items()}, self.lead: image}
         if mask is not None:
-            changed |= self._masks(mask)
-        return {name: _tensor(changed.get(name, values[place])) for name, place in self.places.items()}
+            patches |= self._masks(mask)
+        looks: dict[str, Look] = {}
+        for need in self.needs:
+            if need.name in self.changed:
+                like = need.like or need.name
+                if like not in looks:
+                    looks[like] = Look.drawn(self.augment, random, masked=bool(self.masks))
+                patches[need.name] = looks[like](patches[need.name], mask, self.intensity[need.name], random)
+        return {name: _tensor(patch) for name, patch in patches.items()}
 
     def covering(self, count: int) -> Iterator[dict[str, Tensor]]:
         """Yield up to `count` items spread evenly over everything, background included, unchanged."""
@@ -192,10 +210,9 @@ class AlignedPatches:
         return dict(zip(self.masks, np.split(mask, parts), strict=True))
 
     def _accepted(self, random: np.random.Generator) -> np.ndarray:
-        """Return a patch of all domains, zoomed, with enough foreground or structure; masks are zeros and ones."""
+        """Return a patch of all domains with enough foreground or structure; masks are zeros and ones."""
         for _ in range(TRIES):
-            values, source = self._drawn.candidate(random)
-            values = self.jitter.zoomed(values, self.patches.patch, random)
+            values, source = self.patches.candidate(random)
             if not self.masks:
                 if self.patches.accepts(values):
                     return values
@@ -214,4 +231,4 @@ class AlignedPatches:
 
 
 def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
+    return torch.from_numpy(np.array(values, order="C"))

@@ -5,11 +5,12 @@ Item i of epoch e is a pure function of (seed, e, i).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,12 +20,15 @@ from vol2vol.geometry import Shape
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import Need, aligned
 from vol2vol.sampling.aligned import Aligned, AlignedPatches
-from vol2vol.sampling.jitter import Jitter
+from vol2vol.sampling.appearance import Look
+from vol2vol.sampling.augment import STILL, Augment
 from vol2vol.sampling.patches import Patches
 from vol2vol.sampling.settings import DataSettings
 from vol2vol.volumes import Volume
 
 Item = dict[str, Tensor]
+_LOOKS = 5
+"""A random stream of its own."""
 HeldOut = Callable[[], Iterable[Item]]
 
 
@@ -46,6 +50,8 @@ class Alone:
     patches: Patches
     stream: int
     """Tells apart what is drawn side by side."""
+    changed: bool = False
+    """Whether its intensities change."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,7 +63,12 @@ class Alone:
 
     def draw(self, epoch: int, index: int) -> Item:
         """Return the patch of an item."""
-        return {self.name: self.patches.draw(self.stream, epoch, index)}
+        patch = self.patches.draw(self.stream, epoch, index)
+        if self.changed:
+            random = np.random.default_rng([self.patches.seed, _LOOKS, self.stream, epoch, index])
+            look = Look.drawn(self.patches.augment, random, masked=False)
+            patch = torch.from_numpy(look(patch.numpy(), None, self.patches.intensity, random))
+        return {self.name: patch}
 
     def covering(self, count: int) -> Iterator[Item]:
         """Yield up to `count` patches spread evenly over all volumes."""
@@ -104,6 +115,7 @@ def dataset(
     *,
     patch: Shape,
     context: tuple[Shape, Shape],
+    inputs: Collection[str] = (),
     judged: bool = False,
     seed: int = 0,
 ) -> tuple[PatchSets, HeldOut | None]:
@@ -111,25 +123,27 @@ def dataset(
 
     `volumes` are by domain; those that lie on each other are as many, in the same order. `context` is how many voxels
     before and after each axis of a patch the task compares with nothing (`Task.context`): volumes are mirrored so far,
-    so that their borders are learnt too, and a held-out part may share them with its neighbour. Raises `BadInput`
-    naming what does not fit.
+    so that their borders are learnt too, and a held-out part may share them with its neighbour. `inputs` are the
+    domains that networks read and none makes: what `data.augment` changes by default. Raises `BadInput` naming what
+    does not fit.
     """
+    needs = [need for need in needs if need.name in volumes]
+    changed = settings.augment.changed(needs, inputs)
     groups: list[Group] = []
     unseen: list[Group] = []
-    for stream, group in enumerate(aligned(needs)):
-        given = [need for need in group if need.name in volumes]
+    for stream, given in enumerate(aligned(needs)):
         if len(given) == 1 and not judged:
             name = given[0].name
-            groups.append(Alone(name, _alone(volumes[name], intensity[name], settings, patch, seed), stream))
+            alone = _alone(volumes[name], intensity[name], settings, patch, seed)
+            groups.append(Alone(name, alone, stream, bool(settings.augment.intensities) and name in changed))
             continue
         margin = _spread(settings, tuple(map(max, *context)), whole=0)
         sets = [one.mirrored(margin) for one in _sets(given, volumes, intensity)]
         if judged:
-            shared = _spread(settings, _unlearnt(context, settings.labels.jitter), whole=0)
-            parts = [one.split(settings.labels.held_out, _spread(settings, patch, whole=1), shared) for one in sets]
-            unseen.append(AlignedPatches([held for _, held in parts], patch, planes=settings.planes))
+            parts = _parts(sets, settings, patch, context)
+            unseen.append(AlignedPatches([held for _, held in parts], patch, planes=settings.planes, augment=STILL))
             sets = [kept for kept, _ in parts]
-        groups.append(_drawn(sets, settings, patch, seed=seed, stream=stream))
+        groups.append(_drawn(sets, settings, patch, changed=changed, seed=seed, stream=stream))
     count = settings.labels.held_out_patches
     return PatchSets(groups), (lambda: _batches(PatchSets(unseen), count)) if judged else None
 
@@ -147,7 +161,9 @@ def _alone(volumes: Sequence[Volume], intensity: Intensity, settings: DataSettin
     )
 
 
-def _drawn(sets: Sequence[Aligned], settings: DataSettings, patch: Shape, *, seed: int, stream: int) -> AlignedPatches:
+def _drawn(
+    sets: Sequence[Aligned], settings: DataSettings, patch: Shape, *, changed: Sequence[str], seed: int, stream: int
+) -> AlignedPatches:
     return AlignedPatches(
         sets,
         patch,
@@ -155,7 +171,7 @@ def _drawn(sets: Sequence[Aligned], settings: DataSettings, patch: Shape, *, see
         foreground=settings.labels.foreground,
         background=settings.background,
         augment=settings.augment,
-        jitter=settings.labels.jitter,
+        changed=changed,
         seed=seed,
         stream=stream,
     )
@@ -182,13 +198,29 @@ def _sets(
     ]
 
 
-def _unlearnt(context: tuple[Shape, Shape], jitter: Jitter) -> Shape:
+def _parts(
+    sets: Sequence[Aligned], settings: DataSettings, patch: Shape, context: tuple[Shape, Shape]
+) -> list[tuple[Aligned, Aligned]]:
+    """Return of each set of volumes what is learnt from, and what is held back to judge by."""
+    shared = _spread(settings, _unlearnt(context, settings.augment), whole=0)
+    least = _spread(settings, patch, whole=1)
+    return [one.split(settings.labels.held_out, least, _kept(shared, settings.augment, one)) for one in sets]
+
+
+def _unlearnt(context: tuple[Shape, Shape], augment: Augment) -> Shape:
     """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
 
     Losses look where the whole context was seen, so that both leave out what lies within the reach of their ends; less
     in a patch to learn from that shows things larger.
     """
-    return tuple(min(ends) + int(min(ends) * exp(-jitter.zoom)) for ends in zip(*context, strict=True))
+    return tuple(min(ends) + int(min(ends) * exp(-augment.zoom)) for ends in zip(*context, strict=True))
+
+
+def _kept(shared: Shape, augment: Augment, volumes: Aligned) -> Shape:
+    """Return voxels along Z, Y, X without those by which a deformation may move what a patch shows."""
+    margin = augment.elastic.margin(volumes.voxel_size)
+    moved = (max(margin),) * 3 if augment.turns == "all" else margin
+    return tuple(max(0, n - m) for n, m in zip(shared, moved, strict=True))
 
 
 def _spread(settings: DataSettings, sizes: Shape, *, whole: int) -> Shape:

@@ -9,84 +9,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import permutations
 from math import prod
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Shape, ceil_div
+from vol2vol.geometry import Shape, ceil_div
 from vol2vol.intensity import Intensity
-from vol2vol.volumes.space import need_voxel_size
+from vol2vol.sampling.augment import Augment
+from vol2vol.sampling.sources import Drawable, Source, axis_of, source_of
+from vol2vol.sampling.warping import warped
 
 log = logging.getLogger("vol2vol.sampling")
 
-ISOTROPIC = 0.02
-"""Voxel sizes that differ by less than this share count as equal."""
 SAMPLE = 500
 """Patches from which the background threshold is estimated; fewer where they are large, see `_sample_size`."""
 TRIES = 200
 """Candidates per patch before the data set is called empty."""
 _DRAWS, _COVER, _ESTIMATE = 1, 2, 3
 """Random streams that must not meet."""
-
-
-class Drawable(Protocol):
-    """The part of a `Volume` that drawing patches needs."""
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-    @property
-    def spatial(self) -> Shape: ...  # noqa: D102
-    @property
-    def channels(self) -> int: ...  # noqa: D102
-    @property
-    def voxel_size(self) -> Sequence[float]: ...  # noqa: D102
-    @property
-    def sized(self) -> bool: ...  # noqa: D102
-    def read(self, box: Box) -> np.ndarray: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A volume, looked at along the axes of a patch."""
-
-    volume: Drawable
-    across: int | None
-    """The axis (0 = z) that a 2D patch does not have."""
-    turns: tuple[tuple[int, ...], ...]
-    """Orders of the patch's axes that right-angle rotations may produce; the first is the given one."""
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return tuple(axis for axis in range(3) if axis != self.across)
-
-    def sizes(self) -> Shape:
-        """Return the volume's voxels along the axes of a patch."""
-        return tuple(self.volume.spatial[axis] for axis in self.axes)
-
-    def read(self, plane: int, start: Sequence[int], patch: Shape) -> np.ndarray:
-        """Return stored values (C, *patch); raise `BadInput`, naming the voxel, where one is not finite."""
-        low, shape = [plane] * 3, [1] * 3
-        for axis, a, n in zip(self.axes, start, patch, strict=True):
-            low[axis], shape[axis] = int(a), n
-        values = self.volume.read(Box(tuple(low), tuple(a + n for a, n in zip(low, shape, strict=True))))
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            _, *at = np.argwhere(~np.isfinite(values))[0]
-            where = tuple(int(a + n) for a, n in zip(low, at, strict=True))
-            raise BadInput(
-                f"{self.volume.path} holds NaN or infinity, first in this patch at voxel {where}: replace it by a "
-                "number in the file"
-            )
-        return values if self.across is None else values.squeeze(1 + self.across)
-
-    def planes(self) -> int:
-        """Return how many planes there are to choose from."""
-        return 1 if self.across is None else self.volume.spatial[self.across]
 
 
 class Patches:
@@ -96,8 +39,9 @@ class Patches:
     Volumes are drawn in proportion to their voxels. Candidates whose variance, in the network's range, is below the
     `background` percentile of the whole data set are drawn again (5 in the stitching paper; None measures nothing),
     constant ones always.
-    `augment` flips along all axes and turns by right angles in planes where the voxel is isotropic. `shows` picks the
-    channels whose variance counts.
+    `augment` flips, turns, zooms and deforms; by default it flips along all axes and turns by right angles in planes
+    where the voxel is isotropic. `shows` picks the channels whose variance counts, `nearest` those that are resampled
+    by the nearest voxel.
 
     Raises `BadInput` for patches larger than a volume, planes that need isotropic voxels, and data without structure.
     """
@@ -110,9 +54,10 @@ class Patches:
         *,
         planes: Sequence[str] = ("z",),
         background: float | None = 5.0,
-        augment: bool = True,
+        augment: Augment | None = None,
         seed: int = 0,
         shows: slice = slice(None),
+        nearest: Sequence[slice] = (),
     ) -> None:
         if not volumes:
             raise BadInput("a domain needs at least one volume: name its files")
@@ -120,13 +65,10 @@ class Patches:
             raise BadInput(f"patch {patch} must be two or three positive numbers of voxels")
         if len({volume.channels for volume in volumes}) > 1:
             raise BadInput(f"{volumes[0].path} and others of its domain differ in channels: use alike files")
-        self.intensity, self.patch, self.augment, self.seed = intensity, tuple(patch), augment, seed
-        self._shows = shows
-        across = [None] if len(patch) == 3 else [_axis(name) for name in planes]
-        if augment and across == [None]:
-            for volume in volumes:
-                need_voxel_size(volume, "turning patches in 3D needs (data.augment=false leaves them as they lie)")
-        self._sources = [_source(volume, axis, self.patch) for volume in volumes for axis in across]
+        self.intensity, self.patch, self.seed = intensity, tuple(patch), seed
+        self.augment, self._shows, self._nearest = augment or Augment(), shows, nearest
+        across = [None] if len(patch) == 3 else [axis_of(name) for name in planes]
+        self._sources = [source_of(volume, axis, self.patch, self.augment) for volume in volumes for axis in across]
         voxels = np.array([prod(source.volume.spatial) for source in self._sources], dtype=np.float64)
         self._shares = voxels / voxels.sum()
         self._count = int(voxels.sum()) // len(across) // prod(patch)
@@ -145,7 +87,7 @@ class Patches:
         for _ in range(TRIES):
             values, source = self.candidate(random)
             if self.accepts(values):
-                return torch.from_numpy(np.ascontiguousarray(values))
+                return torch.from_numpy(np.array(values, order="C"))
         raise BadInput(
             f"{source.volume.path}: {TRIES} random patches of {self.patch} show no structure: "
             "crop the volumes to the specimen"
@@ -169,18 +111,29 @@ class Patches:
             room = [n - p for n, p in zip(source.sizes(), self.patch, strict=True)]
             start = [int(c) * r // max(1, g - 1) for c, r, g in zip(cell, room, grid[1:], strict=True)]
             values = self.intensity.to_network(source.read(int(plane), start, self.patch))
-            yield torch.from_numpy(np.ascontiguousarray(values))
+            yield torch.from_numpy(np.array(values, order="C"))
 
-    def candidate(self, random: np.random.Generator) -> tuple[np.ndarray, _Source]:
-        """Return one patch (C, *patch) in the network's range, flipped and turned, and where it is from."""
+    def candidate(self, random: np.random.Generator, *, warp: bool = True) -> tuple[np.ndarray, Source]:
+        """Return one patch (C, *patch) in the network's range, and where it is from.
+
+        It is flipped and turned and, if `warp`, zoomed and deformed.
+        """
+        augment = self.augment
         source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
-        turn = source.turns[int(random.integers(len(source.turns)))] if self.augment else source.turns[0]
-        shape = tuple(self.patch[axis] for axis in np.argsort(turn))
-        start = [int(random.integers(n - p + 1)) for n, p in zip(source.sizes(), shape, strict=True)]
+        turn = source.turns[int(random.integers(len(source.turns)))] if augment.turns != "none" else source.turns[0]
+        sizes = source.voxel_sizes(turn)
+        room = augment.room(self.patch) if warp else self.patch
+        margin = augment.elastic.margin(sizes) if warp else (0,) * len(room)
+        start, shape = [], []
+        for n, axis in zip(source.sizes(), np.argsort(turn), strict=True):
+            first = int(random.integers(n - room[axis] + 1)) if n >= room[axis] else (n - room[axis]) // 2
+            start.append(first - margin[axis])
+            shape.append(room[axis] + 2 * margin[axis])
         stored = source.read(int(random.integers(source.planes())), start, shape)
         values = self.intensity.to_network(stored).transpose(0, *(1 + axis for axis in turn))
-        if self.augment:
-            values = np.flip(values, tuple(1 + a for a in range(len(shape)) if random.integers(2)))
+        values = np.flip(values, tuple(1 + a for a in source.flipped(turn, augment.flips, random)))
+        if warp:
+            values = warped(values, self.patch, augment, random, sizes=sizes, nearest=self._nearest)
         return values, source
 
     def accepts(self, values: np.ndarray) -> bool:
@@ -192,7 +145,7 @@ class Patches:
         random = np.random.default_rng([self.seed, _ESTIMATE])
         seen: dict[str, list[float]] = {}
         for _ in range(_sample_size(self.patch)):
-            values, source = self.candidate(random)
+            values, source = self.candidate(random, warp=False)
             seen.setdefault(source.volume.path, []).append(_variance(values[self._shows]))
         for path, variances in seen.items():
             if len(variances) >= 5 and max(variances) == 0:
@@ -213,32 +166,3 @@ def _sample_size(patch: Shape) -> int:
 def _variance(values: np.ndarray) -> float:
     """Return the variance within channels (C, ...), averaged over them."""
     return float(values.reshape(len(values), -1).var(axis=1, dtype=np.float64).mean())
-
-
-def _axis(name: str) -> int:
-    if name not in ("z", "y", "x"):
-        raise BadInput(f"planes {name!r} is no axis: use z, y or x")
-    return "zyx".index(name)
-
-
-def _source(volume: Drawable, across: int | None, patch: Shape) -> _Source:
-    """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
-    if across:
-        need_voxel_size(volume, "planes across other axes than z need")
-    size = volume.voxel_size
-    if across and max(size) > min(size) * (1 + ISOTROPIC):
-        raise BadInput(f"{volume.path}: planes other than z need isotropic voxels, not {tuple(size)}: use planes z")
-    axes = _Source(volume, across, ()).axes
-    sizes = tuple(volume.spatial[axis] for axis in axes)
-    if any(n < p for n, p in zip(sizes, patch, strict=True)):
-        largest = tuple(map(min, sizes, patch))
-        raise BadInput(f"{volume.path} has {sizes} voxels, too few for patches of {patch}: the largest is {largest}")
-
-    def possible(turn: tuple[int, ...]) -> bool:
-        alike = all(
-            max(size[axes[a]], size[axes[b]]) <= min(size[axes[a]], size[axes[b]]) * (1 + ISOTROPIC)
-            for a, b in enumerate(turn)
-        )
-        return alike and all(sizes[b] >= patch[a] for a, b in enumerate(turn))
-
-    return _Source(volume, across, tuple(turn for turn in permutations(range(len(axes))) if possible(turn)))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vol2vol.sampling.jitter import Jitter
+from vol2vol.sampling.augment import Augment
 
 
 class LabelSettings(BaseModel):
@@ -21,8 +21,6 @@ class LabelSettings(BaseModel):
     checkpoints."""
     held_out_patches: int = Field(default=16, ge=1)
     """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
-    jitter: Jitter = Jitter()
-    """Random changes of a patch's intensities."""
 
 
 class DataSettings(BaseModel):
@@ -36,8 +34,9 @@ class DataSettings(BaseModel):
     """For 2D networks: the axes across which planes are drawn; more than z needs isotropic voxels."""
     background: float = Field(5.0, ge=0, lt=100)
     """Patches below this percentile of variance over the whole data set are drawn again."""
-    augment: bool = True
-    """Flip patches, and turn them by right angles in planes whose voxels are isotropic."""
+    augment: Augment = Augment()
+    """Random changes of patches; by default they are flipped, and turned by right angles in planes whose voxels are
+    isotropic."""
     intensity: Literal["percentile", "meanstd", "minmax", "fixed"] = "percentile"
     """How the stored values of each domain are mapped to the network's range, over the whole volume."""
     low: float | None = None

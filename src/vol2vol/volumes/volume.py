@@ -161,16 +161,7 @@ class Volume(Sliceable):
         The edge voxel is not repeated; a box that reaches far out sees the mirror image of the mirror image
         (`numpy.pad(mode="reflect")`). Only what the box shows of the volume is read.
         """
-        if Box.of(self.spatial).contains(box):
-            return self.read(box)
-        shown = [
-            np.array([reflect(i, size) for i in range(a, b)])
-            for a, b, size in zip(box.start, box.stop, self.spatial, strict=True)
-        ]
-        needed = Box(tuple(int(i.min()) for i in shown), tuple(int(i.max()) + 1 for i in shown))
-        inside = self.read(needed)
-        z, y, x = (i - low for i, low in zip(shown, needed.start, strict=True))
-        return inside[:, z[:, None, None], y[:, None], x]
+        return read_mirrored(self.read, self.spatial, box)
 
     def write(self, box: Box, array: np.ndarray) -> None:
         """Write an array of shape `(C, *box.shape)` and the volume's dtype; on disk when `flush` returns.
@@ -260,6 +251,23 @@ class Volume(Sliceable):
             "levels": [dict(level) for level in self._stored.levels],
             "attrs": sorted(self._stored.attrs),
         }
+
+
+def read_mirrored(read: Callable[[Box], np.ndarray], spatial: Shape, box: Box) -> np.ndarray:
+    """Return what `read` gives for boxes inside a volume of some size, `(C, *box.shape)`, mirrored beyond its border.
+
+    See `Volume.read_padded`.
+    """
+    if Box.of(spatial).contains(box):
+        return read(box)
+    shown = [
+        np.array([reflect(i, size) for i in range(a, b)])
+        for a, b, size in zip(box.start, box.stop, spatial, strict=True)
+    ]
+    needed = Box(tuple(int(i.min()) for i in shown), tuple(int(i.max()) + 1 for i in shown))
+    inside = read(needed)
+    z, y, x = (i - low for i, low in zip(shown, needed.start, strict=True))
+    return inside[:, z[:, None, None], y[:, None], x]
 
 
 def _samples(spatial: Shape, side: int = 8) -> list[Box]:
