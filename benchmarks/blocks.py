@@ -51,8 +51,8 @@ def setting(folder: Path, name: str, count: int) -> tuple[Path, Path]:
     import torch
 
     from vol2vol import nets
-    from vol2vol.bundles import save_bundle
     from vol2vol.intensity import fixed
+    from vol2vol.models.bundle import save_bundle
     from vol2vol.protocol import between
 
     side, arguments = NETWORKS[name]

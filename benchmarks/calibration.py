@@ -16,9 +16,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.machine import describe, save
-from vol2vol.metrics.comb import comb_test
-from vol2vol.metrics.grid import Grid
-from vol2vol.metrics.seams import TESTS, seam_tests
+from vol2vol.metrics.seams.grid import Grid
+from vol2vol.metrics.seams.known_grid import TESTS, seam_tests
+from vol2vol.metrics.seams.unknown_grid import comb_test
 
 SHAPE = (256, 256, 256)
 GRID = Grid(step=(64, 64, 64))

@@ -22,10 +22,10 @@ from torch import nn
 
 from benchmarks.machine import describe, save
 from benchmarks.seams import make
-from vol2vol.metrics.encoder import Encoder, Lesson
-from vol2vol.metrics.features import extract, grey_map, images_of
-from vol2vol.metrics.inception import InceptionV3
-from vol2vol.metrics.patches import Cutting, cut, positions
+from vol2vol.metrics.distances.cut_patches import Cutting, cut, positions
+from vol2vol.metrics.distances.encoder import Encoder, Lesson
+from vol2vol.metrics.distances.features import extract, grey_map, images_of
+from vol2vol.metrics.distances.inception import InceptionV3
 from vol2vol.volumes import open_volume
 
 BATCH = 32

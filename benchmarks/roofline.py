@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks import machine
 from vol2vol import nets
-from vol2vol.nets.steps import Conv, Transposed
 from vol2vol.nets.stream import Stream
+from vol2vol.nets.stream_layers import Conv, Transposed
 
 PORTION = {2: (16, 64, 1024), 3: (1, 32, 512)}
 """Images at once, planes per push and width of the column, as prediction chooses them for the benchmark's volumes."""

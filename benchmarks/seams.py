@@ -24,9 +24,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from vol2vol.geometry import Box, grid
-from vol2vol.metrics.comb import comb_test
-from vol2vol.metrics.grid import Grid
-from vol2vol.metrics.seams import seam_tests
+from vol2vol.metrics.seams.grid import Grid
+from vol2vol.metrics.seams.known_grid import seam_tests
+from vol2vol.metrics.seams.unknown_grid import comb_test
 from vol2vol.volumes import Volume, create_volume, open_volume
 
 RESULTS = Path(__file__).parent / "results"

@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmarks import machine
 from vol2vol import nets, plans
-from vol2vol.bundles import save_bundle
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import Job, PredictSettings, Request, predict
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import between

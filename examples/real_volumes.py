@@ -22,9 +22,9 @@ from scipy.ndimage import gaussian_filter
 
 import vol2vol
 from vol2vol.geometry import Box
-from vol2vol.metrics.seams import seam_tests
+from vol2vol.metrics.seams.known_grid import seam_tests
+from vol2vol.report.figures.style import picture
 from vol2vol.study import compare
-from vol2vol.study.figures import picture
 from vol2vol.training import read_log
 
 NANOMETER = "nanometer"

@@ -15,7 +15,9 @@ from PIL import Image
 
 import vol2vol
 from vol2vol.geometry import Box
-from vol2vol.study import figures, planes, seams
+from vol2vol.report.figures import planes
+from vol2vol.report.figures import residuals as seams
+from vol2vol.report.figures import style as figures
 
 SIDE = 128
 GAP = 12

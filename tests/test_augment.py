@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
-from test_aligned import Memory
+from tests.sampling.test_aligned import Memory
 
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, fixed

@@ -43,7 +43,7 @@ def blocks(page):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Make what the pages speak of."""
-    from test_cli import reference_weights
+    from tests.cli.test_verbs import reference_weights
 
     folder, random = tmp_path_factory.mktemp("docs"), np.random.default_rng(0)
     for name in ("rat", "human"):

@@ -9,11 +9,11 @@ import pytest
 import tifffile
 import torch
 import yaml
-from conftest import EXAMPLE
+from tests.conftest import EXAMPLE
 
 from vol2vol.cli import main
+from vol2vol.describe import load_model
 from vol2vol.nets import CATALOGUE
-from vol2vol.recipes import load_model
 
 torch.set_num_threads(1)
 RECIPE = """

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import reference_weights, run, tiff
+from tests.cli.test_verbs import reference_weights, run, tiff
 
-from vol2vol.bundles import load_bundle
 from vol2vol.cli import main
 from vol2vol.errors import AlreadyExists, Unreadable
 from vol2vol.locks import writing
+from vol2vol.models.bundle import load_bundle
 
 HOLDER = """
 import sys
@@ -69,7 +69,7 @@ def test_while_another_process_writes_an_output_every_verb_says_so_and_goes_on_a
 
 
 def test_a_training_that_another_process_is_at_is_left_alone(tmp_path):
-    from training.tiny_run import train
+    from tests.training.tiny_run import train
 
     with writing(tmp_path / "run"), pytest.raises(AlreadyExists, match="another process is writing"):
         train(tmp_path / "run")
@@ -152,7 +152,7 @@ def test_a_volume_that_has_changed_is_another_request(stacks, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.yaml", "net.pth", "last.ckpt", "weights.pth"])
 def test_what_may_not_be_read_is_not_called_damaged(name, stacks, tmp_path, monkeypatch):
     """Permissions are asked for in one place, before any reader guesses."""
-    from vol2vol.metrics.weights import load_inception
+    from vol2vol.metrics.distances.inception_weights import load_inception
     from vol2vol.nets import load_reference
     from vol2vol.training.state import load_state
 

@@ -84,8 +84,8 @@ def test_whatever_cannot_be_read_is_one_kind_of_error(text):
 def test_what_is_shipped_reads_as_ever():
     shipped = [
         file
-        for folder in ("presets", "studies", "preparations")
-        for file in (files("vol2vol.recipes") / folder).iterdir()
+        for room, folder in (("recipes", "presets"), ("recipes", "preparations"), ("study", "studies"))
+        for file in (files(f"vol2vol.{room}") / folder).iterdir()
     ]
     texts = [file.read_text(encoding="utf-8") for file in shipped if file.name.endswith(".yaml")]
     assert sum("&" in text and "<<" in text for text in texts) >= 1

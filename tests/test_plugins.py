@@ -10,10 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from vol2vol import nets
-from vol2vol.bundles import load_bundle, save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity
 from vol2vol.losses import PAIRED, paired
+from vol2vol.models.bundle import load_bundle, save_bundle
 from vol2vol.plugins import Catalogue
 from vol2vol.protocol import between
 from vol2vol.tasks import packages

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from vol2vol.losses import Paired
-from vol2vol.nets.leaves import conv
+from vol2vol.nets.layer_types import conv
 from vol2vol.tasks import NetworkSettings
 from vol2vol.tasks.regress import Regress, RegressSettings
 from vol2vol.volumes.stored import Stored

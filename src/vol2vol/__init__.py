@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Box": "vol2vol.geometry",
-    "Bundle": "vol2vol.bundles",
+    "Bundle": "vol2vol.models.bundle",
     "Footprint": "vol2vol.geometry",
     "Intensity": "vol2vol.intensity",
     "Plan": "vol2vol.plans",
@@ -20,17 +20,17 @@ _WHERE = {
     "UserError": "vol2vol.errors",
     "Volume": "vol2vol.volumes",
     "adapt_statistics": "vol2vol.recipes",
-    "certify": "vol2vol.recipes",
+    "certify": "vol2vol.evaluation.certificate",
     "create_volume": "vol2vol.volumes",
     "fit_baseline": "vol2vol.recipes",
     "footprint": "vol2vol.nets",
-    "import_reference": "vol2vol.recipes",
-    "load_model": "vol2vol.recipes",
+    "import_reference": "vol2vol.models.reference_code",
+    "load_model": "vol2vol.describe",
     "load_recipe": "vol2vol.recipes",
     "open_volume": "vol2vol.volumes",
     "predict": "vol2vol.prediction",
     "prepare": "vol2vol.recipes",
-    "run_study": "vol2vol.recipes",
+    "run_study": "vol2vol.study",
     "train": "vol2vol.recipes",
 }
 __all__ = ["__version__", *_WHERE]

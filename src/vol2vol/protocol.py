@@ -6,15 +6,17 @@ others. Both have names, and no room knows any of these names in advance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 
 Kind = Literal["image", "mask", "labels"]
+Network = Callable[[Tensor], Tensor]
+"""A network as whoever asks it sees it: tensors (B, C, [Z,] Y, X) in and out."""
 PAIR = {"forward": ("source", "target"), "backward": ("target", "source")}
 """What the two translations between two domains read and make."""
 

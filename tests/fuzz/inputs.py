@@ -13,13 +13,13 @@ import torch
 import yaml
 
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
 from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction.job import Request
+from vol2vol.prediction.run import begin
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.prediction.verb import begin
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 

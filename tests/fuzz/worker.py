@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from cases import Case, faults, snapshot
 
-import vol2vol.prediction.verb  # noqa: F401  libraries are loaded before the limit
+import vol2vol.prediction.run  # noqa: F401  libraries are loaded before the limit
 from vol2vol.cli import main
 
 MORE = 3 << 30

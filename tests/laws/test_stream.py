@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vol2vol import nets
 from vol2vol.errors import BadInput
-from vol2vol.nets.backlog import stream_memory
 from vol2vol.nets.demand import operations, spans
 from vol2vol.nets.norm import Frozen
 from vol2vol.nets.stream import Stream
+from vol2vol.nets.stream_memory import stream_memory
 from vol2vol.nets.trace import layers
 
 torch.set_num_threads(1)

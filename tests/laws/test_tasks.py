@@ -10,9 +10,9 @@ import yaml
 from safetensors.torch import load_file
 
 from vol2vol import nets
-from vol2vol.bundles import load_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
+from vol2vol.models.bundle import load_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.engine import predicting
 from vol2vol.recipes import Recipe, load_recipe, train

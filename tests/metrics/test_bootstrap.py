@@ -14,7 +14,7 @@ from vol2vol.metrics.bootstrap import (
     paired_median,
     resampled_interval,
 )
-from vol2vol.metrics.overlap import iou
+from vol2vol.metrics.objects.overlap import iou
 
 
 def mean(sums):

@@ -4,7 +4,7 @@ from torch import nn
 
 from vol2vol import nets
 from vol2vol.errors import BadInput
-from vol2vol.nets.leaves import Crop, Pad
+from vol2vol.nets.layer_types import Crop, Pad
 
 
 class Residual(nn.Module):

@@ -47,7 +47,7 @@ def test_any_box_is_a_crop_of_a_larger_one(whole, spans):
 
 
 def test_blocks_of_rendering_leave_no_trace(monkeypatch, whole):
-    monkeypatch.setattr("vol2vol.phantoms.looks.BLOCK", (13, 17, 29))
+    monkeypatch.setattr("vol2vol.phantoms.appearance.BLOCK", (13, 17, 29))
     np.testing.assert_array_equal(render(SCENE, RAT, WHOLE), whole["rat"])
     np.testing.assert_array_equal(mask(SCENE, WHOLE), whole["mask"])
 

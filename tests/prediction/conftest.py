@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
 from vol2vol.intensity import fixed
+from vol2vol.models.bundle import save_bundle
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, ceil_div, grid
 from vol2vol.intensity import Intensity
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import layout as layouts
 from vol2vol.prediction import planner
 from vol2vol.prediction.counting import count_blocks, intervals, rows_of

@@ -2,20 +2,20 @@
 
 import sys
 
-import mapped
 import numpy as np
 import pytest
-from conftest import write_volume
-from test_faults import begin, same
+from tests.prediction import mapped
+from tests.prediction.conftest import write_volume
+from tests.prediction.test_faults import begin, same
 
-from vol2vol import executors
 from vol2vol.errors import BadInput, CannotWrite, NotFound, WorkerLost
+from vol2vol.machines import executors
 from vol2vol.prediction import PredictSettings, predict
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(sys.modules["vol2vol.executors.local"], "PAUSE", 0.05)
+    monkeypatch.setattr(sys.modules["vol2vol.machines.executors.local"], "PAUSE", 0.05)
 
 
 def test_every_item_is_mapped_once():

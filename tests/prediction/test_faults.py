@@ -8,14 +8,14 @@ import subprocess
 import numpy as np
 import pytest
 import tifffile
-from conftest import network, write_volume
-from killing import Killing
+from tests.prediction.conftest import network, write_volume
+from tests.prediction.killing import Killing
 
-from vol2vol.bundles import save_bundle
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable
 from vol2vol.intensity import fixed
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import work as work_module
+from vol2vol.prediction import compute as work_module
 from vol2vol.prediction.verification import verify
 from vol2vol.protocol import between
 from vol2vol.volumes.marks import Marks

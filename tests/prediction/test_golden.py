@@ -9,8 +9,8 @@ import tifffile
 import torch
 
 from vol2vol.geometry import Box
+from vol2vol.models.reference_code import import_reference
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.recipes.reference import import_reference
 from vol2vol.volumes import open_volume
 
 torch.set_num_threads(1)

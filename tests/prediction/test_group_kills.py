@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from test_faults import begin, killing, long, same, undisturbed  # noqa: F401
+from tests.prediction.test_faults import begin, killing, long, same, undisturbed  # noqa: F401
 
-from vol2vol.bundles import load_bundle
 from vol2vol.cli import main
+from vol2vol.models.bundle import load_bundle
 from vol2vol.prediction import PredictSettings
 
 KILLS = int(os.environ.get("VOL2VOL_KILLS", "200"))

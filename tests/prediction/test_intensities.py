@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import network, write_volume
+from tests.prediction.conftest import network, write_volume
 
-from vol2vol.bundles import load_bundle, save_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.intensity import apart, likeness, measure, sample
+from vol2vol.models.bundle import load_bundle, save_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.verification import verify
 from vol2vol.protocol import between
@@ -138,8 +138,8 @@ def test_a_second_start_goes_on_with_the_range_that_was_measured(model, tmp_path
     with pytest.raises(KeyboardInterrupt):
         predict(model, source, output, settings, progress=stop)
     monkeypatch.setattr("vol2vol.prediction.intensities.measure_like", lambda *_, **__: pytest.fail("measured again"))
-    monkeypatch.setattr("vol2vol.prediction.verb.check_intensities", lambda job: pytest.fail("checked again"))
-    from vol2vol.prediction.worker import work
+    monkeypatch.setattr("vol2vol.prediction.run.check_intensities", lambda job: pytest.fail("checked again"))
+    from vol2vol.prediction.array_task import work
 
     work(str(output))
     np.testing.assert_array_equal(*(open_volume(path).read(Box.of(SHAPE)) for path in (output, whole)))
@@ -254,7 +254,7 @@ def test_volumes_of_one_domain_that_differ_are_named(tmp_path, caplog):
 
 
 def test_volumes_of_other_ranges_are_compared_with_a_warning(tmp_path, caplog):
-    from vol2vol.recipes.evaluate import evaluate_fidelity
+    from vol2vol.evaluation.compare import evaluate_fidelity
 
     names = ("8", "12 bits")
     one, other = (open_volume(write_volume(tmp_path / f"{name}.zarr", OTHER.get(name, image()))) for name in names)

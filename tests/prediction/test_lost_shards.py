@@ -5,15 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import write_volume
+from tests.prediction.conftest import write_volume
 
 from vol2vol.cli import main
+from vol2vol.describe import info
 from vol2vol.errors import Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.verification import verify
 from vol2vol.preparation import Preparation, prepare_volume
-from vol2vol.recipes.info import info
 from vol2vol.volumes import open_finished, open_volume
 from vol2vol.volumes.completeness import check_all
 

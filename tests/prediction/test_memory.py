@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from conftest import write_volume
+from tests.prediction.conftest import write_volume
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box

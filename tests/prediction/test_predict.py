@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import network, write_volume
+from tests.prediction.conftest import network, write_volume
 
 from vol2vol import nets, plans
-from vol2vol.bundles import save_bundle
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import PredictSettings, dry_run, predict
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import gather

@@ -2,21 +2,21 @@
 
 import shutil
 
-import mapped
 import numpy as np
 import pytest
-from conftest import done_blocks, write_volume
-from killing import Killing
-from test_faults import begin, same
+from tests.prediction import mapped
+from tests.prediction.conftest import done_blocks, write_volume
+from tests.prediction.killing import Killing
+from tests.prediction.test_faults import begin, same
 
-from vol2vol import executors
 from vol2vol.errors import CannotWrite, Mismatch
 from vol2vol.geometry import Box
+from vol2vol.machines import executors
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import portions as portions_module
-from vol2vol.prediction import work as work_module
+from vol2vol.prediction import compute as work_module
+from vol2vol.prediction import work_items as portions_module
+from vol2vol.prediction.array_task import work
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.worker import work
 from vol2vol.volumes import build_pyramid, open_volume
 from vol2vol.volumes.pyramid import Level
 
@@ -88,7 +88,7 @@ def test_it_is_broken_off_and_goes_on(settings, models, large, whole, tmp_path, 
         write(self, location, box, values, begun)
 
     monkeypatch.setattr(Level, "write", breaks)
-    monkeypatch.setattr("vol2vol.prediction.work.RETRIES", 0)
+    monkeypatch.setattr("vol2vol.prediction.compute.RETRIES", 0)
     with pytest.raises(CannotWrite, match="moon"):
         predict(models[3], large, out)
     monkeypatch.undo()

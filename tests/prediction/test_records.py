@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity
+from vol2vol.models.bundle import save_bundle
 from vol2vol.plans import Plan
 from vol2vol.prediction.job import Request
 from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.run import begin
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.prediction.verb import begin
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
 from vol2vol.volumes.ledger import Ledger, _canonical

@@ -7,15 +7,16 @@ import threading
 import boto3
 import numpy as np
 import pytest
-from conftest import write_volume
 from moto.server import ThreadedMotoServer
+from tests.prediction.conftest import write_volume
 
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import work as work_module
+from vol2vol.prediction import compute as work_module
 from vol2vol.prediction.verification import verify
-from vol2vol.volumes import open_volume, store
+from vol2vol.volumes import open_volume
+from vol2vol.volumes.formats import store
 
 ARRAY = np.random.default_rng(7).integers(0, 256, (300, 36, 40), dtype=np.uint8)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import done_blocks, write_volume
-from test_faults import same
+from tests.prediction.conftest import done_blocks, write_volume
+from tests.prediction.test_faults import same
 
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.volumes.ledger import Ledger

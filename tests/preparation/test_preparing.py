@@ -9,14 +9,14 @@ import time
 import numpy as np
 import pytest
 import tifffile
-from held import chunked, get, put, tree
+from tests.preparation.held import chunked, get, put, tree
 
 import vol2vol
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.preparation import Binarise, Convert, Crop, Preparation, Resample, Split, dry_run, prepare_volume
-from vol2vol.preparation import layout as layout_module
-from vol2vol.preparation.verb import Chain
+from vol2vol.preparation import storage as layout_module
+from vol2vol.preparation.preparing import Chain
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger
 from vol2vol.volumes.outputs import average_block
@@ -94,7 +94,7 @@ def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatc
         made.append((level.number, box))
         average_block(output, level, box, **how)
 
-    monkeypatch.setattr("vol2vol.preparation.job.average_block", stop)
+    monkeypatch.setattr("vol2vol.preparation.output.average_block", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare_volume(world / "em.zarr", out, TOLD, workers=1)
     assert len(open_volume(out).describe()["levels"]) == 1
@@ -103,7 +103,7 @@ def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatc
     shard.write_bytes(shard.read_bytes()[:-5])
     again = []
     monkeypatch.setattr(
-        "vol2vol.preparation.job.average_block",
+        "vol2vol.preparation.output.average_block",
         lambda *what, **how: again.append((what[1].number, what[2])) or average_block(*what, **how),
     )
     prepare_volume(world / "em.zarr", out, TOLD, workers=1)

@@ -7,9 +7,9 @@ import pytest
 import scipy.ndimage
 import skimage.transform
 import torch
-from held import chain, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.preparation.held import chain, whole
 
 from vol2vol.geometry import Box, grid
 from vol2vol.preparation import Resample

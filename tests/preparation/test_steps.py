@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from held import Held, chain, get, put, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.preparation.held import Held, chain, get, put, whole
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, grid

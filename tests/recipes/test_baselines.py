@@ -7,10 +7,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.exposure import match_histograms
 
 from vol2vol import nets
-from vol2vol.bundles import load_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
+from vol2vol.models.bundle import load_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes import fit_baseline
 from vol2vol.recipes.spectra import matching_filter, radial_power

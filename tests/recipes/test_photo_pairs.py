@@ -9,10 +9,10 @@ from ome_zarr_models import open_ome_zarr
 from PIL import Image
 
 from vol2vol import predict, train
-from vol2vol.bundles import load_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
+from vol2vol.models.bundle import load_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.volumes import open_volume
 
 SIZES = {"b": (70, 80), "a": (81, 67), "c10": (67, 71), "c9": (67, 71)}

@@ -8,14 +8,14 @@ import torch
 
 import vol2vol.recipes
 from vol2vol import nets
-from vol2vol.bundles import save_bundle
 from vol2vol.errors import AlreadyExists, Mismatch, Unreadable
 from vol2vol.intensity import measure
-from vol2vol.metrics.grid import Grid
+from vol2vol.metrics.seams.grid import Grid
+from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import PredictSettings, make_layout, predicting
 from vol2vol.protocol import between
-from vol2vol.recipes import demo
-from vol2vol.study import read_results
+from vol2vol.report import read_results
+from vol2vol.study import demo
 from vol2vol.volumes import open_volume
 
 

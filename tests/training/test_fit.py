@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_run import PATCH, TASK, Noise, calibration, train
+from tests.training.tiny_run import PATCH, TASK, Noise, calibration, train
 
 from vol2vol import nets
-from vol2vol.bundles import load_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.models.bundle import load_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.protocol import between
 from vol2vol.tasks import CycleGAN, CycleGANSettings, NetworkSettings, Turn
 from vol2vol.training import TrainSettings, read_log
@@ -300,7 +300,7 @@ def _flat(net):
 
 
 def test_the_average_follows_its_equation():
-    from vol2vol.training.average import Average
+    from vol2vol.training.ema import Average
 
     net = torch.nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(1.0)

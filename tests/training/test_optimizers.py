@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_fit import Stops, same, state, timeless
-from tiny_run import train
+from tests.training.test_fit import Stops, same, state, timeless
+from tests.training.tiny_run import train
 
 from vol2vol.errors import BadInput
 from vol2vol.recipes import load_recipe

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fit import same, state, timeless
-from tiny_run import Noise, train
+from tests.training.test_fit import same, state, timeless
+from tests.training.tiny_run import Noise, train
 
-from vol2vol.bundles import load_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import Mismatch, NotFound, Stopped
+from vol2vol.models.bundle import load_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.training import read_log
 from vol2vol.training.stopping import StopSignals
 
@@ -198,7 +198,7 @@ def test_what_changes_no_number_may_change_on_the_way(tmp_path):
 
 
 def test_other_volumes_are_refused_by_name(tmp_path):
-    from tiny_run import TASK, calibration
+    from tests.training.tiny_run import TASK, calibration
 
     from vol2vol.intensity import Intensity
     from vol2vol.tasks import CycleGAN, CycleGANSettings

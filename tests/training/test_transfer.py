@@ -10,9 +10,9 @@ import yaml
 from safetensors.torch import load_file
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, load_bundle
 from vol2vol.cli import main
 from vol2vol.errors import BadInput, Mismatch
+from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.protocol import Translation, between
 from vol2vol.recipes import Recipe, train
 from vol2vol.tasks import TASKS, NetworkSettings, build

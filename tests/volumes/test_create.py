@@ -342,7 +342,7 @@ def test_a_write_that_the_system_refuses_is_one_line_and_leaves_no_half_shard(tm
 
 
 def test_what_a_full_disk_says_becomes_the_cure():
-    from vol2vol.volumes.store import refusal
+    from vol2vol.volumes.formats.store import refusal
 
     full = ValueError("RESOURCE_EXHAUSTED: Error writing x: No space left on device [os_error_code='28']")
     assert str(refusal("out.zarr", full, writing=True)) == (

@@ -11,7 +11,7 @@ import pytest
 
 from vol2vol.geometry import Box
 from vol2vol.volumes import build_pyramid, create_volume, leftovers, open_volume
-from vol2vol.volumes.store import exchange_key, read_key, write_key
+from vol2vol.volumes.formats.store import exchange_key, read_key, write_key
 
 ARRAY = np.random.default_rng(0).integers(0, 9, (2, 40, 20, 24), np.uint8)
 JUNK = b"junk" * 50_000

@@ -8,10 +8,10 @@ import pytest
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
-from vol2vol.metrics.instances import instances_of
-from vol2vol.metrics.overlap import curve, scores_at
+from vol2vol.metrics.objects.instances import instances_of
+from vol2vol.metrics.objects.overlap import curve, scores_at
 from vol2vol.preparation import Binarise, Preparation
-from vol2vol.preparation.verb import prepare_volume
+from vol2vol.preparation.preparing import prepare_volume
 from vol2vol.protocol import Need
 from vol2vol.sampling.aligned import AS_IT_IS, Aligned
 from vol2vol.volumes import open_volume

@@ -113,7 +113,7 @@ def test_s3_without_credentials_is_anonymous(bucket, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    from vol2vol.volumes import store
+    from vol2vol.volumes.formats import store
 
     store._keys.cache_clear()
     np.testing.assert_array_equal(open_volume(f"{bucket}/a.zarr").read(WHOLE), ARRAY)

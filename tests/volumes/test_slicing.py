@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
-from vol2vol.metrics.readable import as_readable
+from vol2vol.metrics.arrays import as_readable
 from vol2vol.volumes import Volume, create_volume, open_volume, slicing
 from vol2vol.volumes.memory import hold
 

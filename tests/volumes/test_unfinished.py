@@ -5,10 +5,10 @@ import pytest
 
 import vol2vol
 from vol2vol.cli import main
+from vol2vol.describe import info
 from vol2vol.errors import Unreadable
 from vol2vol.geometry import Box
 from vol2vol.recipes.baselines import fit_baseline
-from vol2vol.recipes.info import info
 from vol2vol.volumes import create_volume, open_finished, open_volume
 from vol2vol.volumes.marks import Marks
 

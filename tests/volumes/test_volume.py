@@ -177,7 +177,7 @@ def _tiled(path, array):
     ("name", "write"), [("a.zarr", _zarr), ("a.h5", _hdf5), ("a.tif", tifffile.imwrite), ("b.tif", _tiled)]
 )
 def test_threads_read_the_same_as_one(tmp_path, monkeypatch, name, write):
-    monkeypatch.setattr("vol2vol.volumes.segments.CACHE_BYTES", 4096)  # nearly every read goes to the file
+    monkeypatch.setattr("vol2vol.volumes.formats.segments.CACHE_BYTES", 4096)  # nearly every read goes to the file
     array = np.random.default_rng(0).integers(0, 60000, (30, 100, 100), np.uint16)
     write(tmp_path / name, array)
 

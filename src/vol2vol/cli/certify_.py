@@ -10,7 +10,7 @@ from vol2vol.cli import parse, show
 from vol2vol.volumes import open_finished
 
 if TYPE_CHECKING:
-    from vol2vol.recipes.certificate import Certificate
+    from vol2vol.evaluation.certificate import Certificate
 
 
 def run(words: list[str]) -> None:
@@ -39,7 +39,7 @@ def _certify(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.recipes import certify
+    from vol2vol.evaluation import certify
 
     opened = None if volume is None else open_finished(volume, **about.keywords())
     found = certify(model, opened, direction=direction, which=checkpoint, trust=trust)

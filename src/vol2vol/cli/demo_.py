@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vol2vol.cli import parse, show
-from vol2vol.recipes.demo import run_demo
+from vol2vol.study.demo import run_demo
 
 
 def run(words: list[str]) -> None:

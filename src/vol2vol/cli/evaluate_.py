@@ -56,7 +56,7 @@ def _fidelity(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.recipes.evaluate import evaluate_fidelity
+    from vol2vol.evaluation.compare import evaluate_fidelity
 
     show.result(evaluate_fidelity(*_pair(volume, truth, about), data_range=data_range), as_json=json)
 
@@ -110,7 +110,7 @@ def _structure(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.recipes.evaluate import evaluate_structure
+    from vol2vol.evaluation.compare import evaluate_structure
 
     show.result(evaluate_structure(*_pair(source, output, about)), as_json=json)
 
@@ -144,8 +144,8 @@ def _overlap(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.metrics.watershed import Parting
-    from vol2vol.recipes.evaluate import evaluate_overlap
+    from vol2vol.evaluation.compare import evaluate_overlap
+    from vol2vol.metrics.objects.watershed import Parting
 
     if depth is not None and instances == "components":
         raise BadInput("--depth says where a watershed parts: add --instances watershed")
@@ -156,7 +156,7 @@ def _overlap(
 
 def _asked(choice: _Choice, by: _Near, about: parse.Metadata) -> dict[str, Any]:
     """Return what else overlap is asked, by keyword."""
-    from vol2vol.recipes.evaluate import NEAR
+    from vol2vol.evaluation.compare import NEAR
 
     if by.near is not None and by.seams is None:
         raise BadInput("--near says how far from seams: add --seams TRANSLATED")
@@ -202,8 +202,8 @@ def _distance(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.metrics.patches import Cutting
-    from vol2vol.recipes.distance import evaluate_distance, ruler
+    from vol2vol.evaluation.distance import evaluate_distance, ruler
+    from vol2vol.metrics.distances.cut_patches import Cutting
 
     before, after, real = open_together([source, output, target], **about.keywords())
     cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)

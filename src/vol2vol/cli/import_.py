@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.recipes import import_reference
+from vol2vol.models.reference_code import import_reference
 
 
 def run(words: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.recipes.info import info
+from vol2vol.describe import info
 
 
 def run(words: list[str]) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import tyro
 
 from vol2vol.cli import parse, show
+from vol2vol.machines.devices import find_device
+from vol2vol.machines.memory import peak_memory
 from vol2vol.prediction import Prediction, PredictSettings, dry_run, predict
-from vol2vol.prediction.devices import find_device
-from vol2vol.training.memory import peak_memory
 
 
 def run(words: list[str]) -> None:

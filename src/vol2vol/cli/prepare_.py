@@ -10,7 +10,7 @@ import tyro
 from vol2vol.cli import parse, show
 from vol2vol.errors import BadInput
 from vol2vol.preparation import parse_split
-from vol2vol.recipes.preparing import plan_preparation, prepare
+from vol2vol.recipes.preparation import plan_preparation, prepare
 
 Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Value = Annotated[float | None, tyro.conf.arg(metavar="VALUE")]

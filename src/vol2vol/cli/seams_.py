@@ -13,8 +13,8 @@ from vol2vol.volumes import open_together
 from vol2vol.volumes.addresses import local_path
 
 if TYPE_CHECKING:
-    from vol2vol.metrics.comb import CombReport, CombRow
-    from vol2vol.metrics.verdicts import SeamReport
+    from vol2vol.metrics.seams.unknown_grid import CombReport, CombRow
+    from vol2vol.metrics.seams.verdicts import SeamReport
 
 
 def seams(
@@ -46,8 +46,8 @@ def seams(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
+    from vol2vol.evaluation.seams import evaluate_seams
     from vol2vol.metrics.seam_sentences import seam_sentence
-    from vol2vol.recipes.seams import evaluate_seams
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
@@ -64,7 +64,7 @@ def _grid(step: str | None, origin: str | None, overlap: str | None, period: str
         if origin is not None or overlap is not None or period is not None:
             raise BadInput("--origin, --overlap and --period need --step: how far apart tiles are")
         return None
-    from vol2vol.metrics.grid import Grid
+    from vol2vol.metrics.seams.grid import Grid
 
     return Grid(
         step=_voxels(step, "--step"),
@@ -94,7 +94,7 @@ def _tell(volume: str, found: list[tuple[Any, str]], *, as_json: bool) -> None:
 
 
 def _table(report: SeamReport | CombReport, sentence: str) -> None:
-    from vol2vol.metrics.comb import CombRow
+    from vol2vol.metrics.seams.unknown_grid import CombRow
 
     show.line(sentence)
     for row in report.rows:
@@ -126,7 +126,7 @@ def _refuse_plot(path: str, *, overwrite: bool) -> None:
 
 
 def _plot(path: str, reports: list[Any]) -> None:
-    from vol2vol.study.profiles import seam_profiles
+    from vol2vol.report.figures.phase_profile import seam_profiles
 
     rows = [row for report in reports for row in report.to_dict()["rows"] if "profile" in row]
     try:

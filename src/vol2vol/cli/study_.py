@@ -10,7 +10,7 @@ import yaml
 
 from vol2vol.cli import parse, show
 from vol2vol.errors import BadInput, one_line
-from vol2vol.recipes.trials import list_studies, load_study, plan_study, run_study
+from vol2vol.study import list_studies, load_study, plan_study, run_study
 
 
 def run(words: list[str]) -> None:

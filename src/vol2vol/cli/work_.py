@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from vol2vol.cli import parse, show
-from vol2vol.executors.slurm import requeue as requeue_job
-from vol2vol.prediction.worker import stop_on_signals, work
+from vol2vol.machines.executors.slurm import requeue as requeue_job
+from vol2vol.prediction.array_task import stop_on_signals, work
 
 
 def run(words: list[str]) -> None:

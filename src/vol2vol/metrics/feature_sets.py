@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vol2vol.errors import BadInput
-from vol2vol.metrics.patches import Cutting
+from vol2vol.metrics.distances.cut_patches import Cutting
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

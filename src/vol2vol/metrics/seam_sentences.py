@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vol2vol.metrics.comb import CombReport
-from vol2vol.metrics.verdicts import SeamReport
+from vol2vol.metrics.seams.unknown_grid import CombReport
+from vol2vol.metrics.seams.verdicts import SeamReport
 
 
 def seam_sentence(report: SeamReport | CombReport) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 from vol2vol.errors import BadInput, UserError, one_line
 from vol2vol.nets.arguments import check_choice, nearest
 from vol2vol.nets.critic import PatchGAN, PixelCritic
-from vol2vol.nets.lookup import Lookup, Spectral
+from vol2vol.nets.lookup_table import Lookup, Spectral
 from vol2vol.nets.resnet import ResNet
 from vol2vol.nets.retouch import Retouch
 from vol2vol.nets.segmenter import Segmenter

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_count, check_dims
-from vol2vol.nets.leaves import conv, initialise
+from vol2vol.nets.layer_types import conv, initialise
 from vol2vol.nets.norm import Kind, normalisation
 
 

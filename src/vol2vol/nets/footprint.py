@@ -23,7 +23,7 @@ from torch import nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape, ceil_div
-from vol2vol.nets.leaves import Pad
+from vol2vol.nets.layer_types import Pad
 from vol2vol.nets.trace import Layer, layers
 
 _LONGEST = 1 << 20

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vol2vol.errors import BadInput, NotFound
-from vol2vol.nets.stored import load_tensors
+from vol2vol.nets.torch_files import load_tensors
 from vol2vol.nets.unet import UNet
 
 _COUNTER = "num_batches_tracked"

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol.nets.demand import Span
-from vol2vol.nets.planes import blank
-from vol2vol.nets.steps import Place
+from vol2vol.nets.plane_queue import blank
+from vol2vol.nets.stream_layers import Place
 from vol2vol.nets.streamable import Step, Streamable
 from vol2vol.nets.trace import Layer
 from vol2vol.nets.weights import channels_last

@@ -19,7 +19,7 @@ from vol2vol.geometry import Footprint
 from vol2vol.nets.demand import Site, Span, site, spans
 from vol2vol.nets.footprint import footprint, lengths
 from vol2vol.nets.norm import Frozen, tile_dependent
-from vol2vol.nets.steps import Conv, Crop, Join, Pad, Place, Pointwise, Transposed
+from vol2vol.nets.stream_layers import Conv, Crop, Join, Pad, Place, Pointwise, Transposed
 from vol2vol.nets.trace import Layer, layers
 from vol2vol.nets.weights import Weights, is_shuffled
 

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
-from vol2vol.nets.leaves import POINTWISE, Crop, Pad
+from vol2vol.nets.layer_types import POINTWISE, Crop, Pad
 from vol2vol.nets.norm import Frozen, Norm
 
 LayerKind = Literal[
@@ -94,7 +94,7 @@ def _record(net: Any, node: fx.Node, inputs: tuple[str, ...], channels: list[int
         name = str(node.target)
         return _module_record(name, net.get_submodule(name), inputs, channels[0], net.dims)
     raise BadInput(
-        f"layer {node.name!r} ({node.op} {node.target}) has no plain geometry: build it from vol2vol.nets.leaves"
+        f"layer {node.name!r} ({node.op} {node.target}) has no plain geometry: build it from vol2vol.nets.layer_types"
     )
 
 
@@ -127,4 +127,6 @@ def _module_record(name: str, module: nn.Module, inputs: tuple[str, ...], channe
     if isinstance(module, _NORMS + _ACTIVATIONS):
         kind = "norm" if isinstance(module, _NORMS) else "activation"
         return Layer(name=name, kind=kind, inputs=inputs, channels=channels, module=module)
-    raise BadInput(f"layer {name!r} ({type(module).__name__}) has no plain geometry: build it from vol2vol.nets.leaves")
+    raise BadInput(
+        f"layer {name!r} ({type(module).__name__}) has no plain geometry: build it from vol2vol.nets.layer_types"
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.leaves import Crop, conv, initialise, transposed
+from vol2vol.nets.layer_types import Crop, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
 
 Padding = Literal["valid", "same"]

@@ -4,7 +4,7 @@ Every voxel is a pure function of scene, domain and position: blocks may be made
 size are written without being held.
 """
 
-from vol2vol.phantoms.looks import DOMAINS, Domain, mask, render
+from vol2vol.phantoms.appearance import DOMAINS, Domain, mask, render
 from vol2vol.phantoms.neurites import Scene
 from vol2vol.phantoms.writing import scene_of, write_pair, write_phantom
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.geometry import Box, Shape, ceil_div, grid
-from vol2vol.phantoms.looks import BLOCK, DOMAINS, Domain, mask, render
+from vol2vol.phantoms.appearance import BLOCK, DOMAINS, Domain, mask, render
 from vol2vol.phantoms.neurites import Scene
 
 VOXEL_SIZE = (10.0, 10.0, 10.0)

@@ -10,8 +10,8 @@ from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.request import Request
+from vol2vol.prediction.run import Prediction, predict
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.prediction.verb import Prediction, predict
 
 __all__ = [
     "Cost",

@@ -9,8 +9,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from vol2vol.checkpoints import checkpoint_name
 from vol2vol.geometry import Shape
+from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.nets import flops
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job

@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 
+from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.portions import coarser
-from vol2vol.prediction.work import check_input
+from vol2vol.prediction.work_items import coarser
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.display import RGB
 from vol2vol.volumes.ledger import Ledger, block_name

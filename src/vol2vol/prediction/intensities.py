@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vol2vol.bundles import Bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, Likeness, likeness, measure_like, sample
 from vol2vol.intensity.comparing import FEW
+from vol2vol.models.bundle import Bundle
 from vol2vol.volumes import open_finished
 
 if TYPE_CHECKING:

@@ -12,21 +12,21 @@ from typing import Any, Literal
 import numpy as np
 
 import vol2vol
-from vol2vol.bundles import Bundle, load_bundle
-from vol2vol.checkpoints import checkpoint_name
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
-from vol2vol.prediction.devices import find_device, free_memory, full_precision, release
+from vol2vol.machines.devices import find_device, free_memory, full_precision, release
+from vol2vol.models.bundle import Bundle, load_bundle
+from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.layout import Layout, Pass
+from vol2vol.prediction.out_of_memory import ran_out, smaller
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.reading import check_channels, check_types, reader
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.prediction.shrinking import ran_out, smaller
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
 from vol2vol.volumes import Volume, open_finished

@@ -13,7 +13,7 @@ from vol2vol import plans
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, largest_that, round_up
 from vol2vol.nets import footprint, peak_memory, tile_dependent
-from vol2vol.nets.backlog import stream_memory
+from vol2vol.nets.stream_memory import stream_memory
 from vol2vol.plans import Plan
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.settings import PredictSettings

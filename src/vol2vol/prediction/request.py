@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from vol2vol.checkpoints import find_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import absolute

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vol2vol.errors import CannotWrite
-from vol2vol.executors import slurm
+from vol2vol.machines.executors import slurm
 from vol2vol.prediction.job import Job
 from vol2vol.volumes.addresses import absolute
 

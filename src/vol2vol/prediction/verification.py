@@ -21,11 +21,12 @@ from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.progress import counted
-from vol2vol.volumes import Stated, ngff, open_volume, outputs
+from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
+from vol2vol.volumes.formats import ngff
+from vol2vol.volumes.formats.nodes import read_node
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.nodes import read_node
 from vol2vol.volumes.pyramid import Level, coarser_levels
 
 log = logging.getLogger(__name__)

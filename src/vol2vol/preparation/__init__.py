@@ -1,10 +1,10 @@
 """Prepare volumes for training: crop, resample, binarise, convert, split; steps are values, a chain is one pass."""
 
 from vol2vol.preparation.chain import Chain
-from vol2vol.preparation.job import Prepared
+from vol2vol.preparation.output import Prepared
+from vol2vol.preparation.preparing import dry_run, prepare_volume
 from vol2vol.preparation.settings import Preparation, Source, Split, parse_split
 from vol2vol.preparation.steps import Binarise, Channels, Convert, Crop, Resample, Step
-from vol2vol.preparation.verb import dry_run, prepare_volume
 
 __all__ = [
     "Binarise",

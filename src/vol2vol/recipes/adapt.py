@@ -10,12 +10,12 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, already_made, load_bundle, request_of, save_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.intensity import Intensity, measure_like
 from vol2vol.locks import writing
+from vol2vol.models.bundle import Bundle, already_made, load_bundle, request_of, save_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction.reading import check_channels
 from vol2vol.progress import counted
 from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from vol2vol import nets
-from vol2vol.bundles import already_made, request_of, save_bundle
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Histogram, Intensity, histograms
 from vol2vol.locks import writing
+from vol2vol.models.bundle import already_made, request_of, save_bundle
 from vol2vol.protocol import PAIR, between
 from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
 from vol2vol.recipes.spectra import matching_filter, radial_power

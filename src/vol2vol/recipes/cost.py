@@ -18,17 +18,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vol2vol import nets, plainyaml
-from vol2vol.bundles import load_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.files import read_text
+from vol2vol.models.bundle import load_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction.layout import Layout, floor
 from vol2vol.protocol import networks
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.tasks import Task, build
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.training import read_log
-from vol2vol.training.run import Run
+from vol2vol.training.run_folder import Run
 from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
 

@@ -48,7 +48,9 @@ class Recipe(BaseModel):
         return shape
 
 
-SHELF = Shelf(what="recipe", folder="presets", example="train.epochs=20", verb="recipes small-2d")
+SHELF = Shelf(
+    what="recipe", package="vol2vol.recipes", folder="presets", example="train.epochs=20", verb="recipes small-2d"
+)
 
 
 def list_recipes() -> dict[str, str]:

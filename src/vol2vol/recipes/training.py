@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from torch import Tensor
 
 from vol2vol import nets
-from vol2vol.bundles import Bundle, load_bundle
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput
 from vol2vol.files import check_place, real_path
 from vol2vol.intensity import Intensity
 from vol2vol.locks import check_idle
+from vol2vol.models.bundle import Bundle, load_bundle
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.protocol import Need, aligned, check_domains, only_read
 from vol2vol.recipes.domains import (
     Paths,
@@ -29,8 +29,8 @@ from vol2vol.recipes.domains import (
     warn_of_range,
 )
 from vol2vol.recipes.pairing import paired
+from vol2vol.recipes.patch_size import check_patch
 from vol2vol.recipes.recipe import Recipe, load_recipe
-from vol2vol.recipes.room import check_patch
 from vol2vol.sampling import PatchSets, dataset
 from vol2vol.tasks import Batch, Judge, Task, build, packages
 from vol2vol.volumes import Stated, Volume
@@ -69,7 +69,7 @@ def train(
     names and explains every option.
     """
     from vol2vol.training.fitting import fit, is_first
-    from vol2vol.training.run import Run, check_free
+    from vol2vol.training.run_folder import Run, check_free
 
     settings, out = load_recipe(recipe, tuple(overrides)), local_path(out, "a run")
     if start is not None:

@@ -26,8 +26,10 @@ class Shelf:
 
     what: str
     """`recipe` or `study`."""
+    package: str
+    """The package in which they are shipped."""
     folder: str
-    """Of the package `vol2vol.recipes`."""
+    """Its folder that holds them."""
     example: str
     """A change to one, for messages."""
     verb: str
@@ -35,7 +37,7 @@ class Shelf:
 
     @property
     def _folder(self) -> Any:
-        return files("vol2vol.recipes") / self.folder
+        return files(self.package) / self.folder
 
     def names(self) -> list[str]:
         """Return the names of what is shipped."""

@@ -1,31 +1,21 @@
-"""Figures and reports, made from the rows of a study or a results file and the volumes they name; needs no torch.
+"""Studies: from a file that says what is compared to one row per trial; see `docs/study.md`."""
 
-Names are imported when they are first used, so that whoever writes rows loads no plotting.
-"""
+from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vol2vol.study.report import write_report
-    from vol2vol.study.results import UNTRANSLATED, Result, read_results, write_results
-    from vol2vol.study.study_report import write_study_report
+    from vol2vol.study.loading import list_studies, load_study
+    from vol2vol.study.planning import plan_study
+    from vol2vol.study.runner import Outcome, run_study
+    from vol2vol.study.settings import Study
 
-__all__ = [
-    "UNTRANSLATED",
-    "Result",
-    "read_results",
-    "write_report",
-    "write_results",
-    "write_study_report",
-]
-_WHERE = {
-    "write_report": "report",
-    "write_study_report": "study_report",
-}
+__all__ = ["Outcome", "Study", "list_studies", "load_study", "plan_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE.get(name, 'results')}"), name)
+    rooms = {"Outcome": "runner", "Study": "settings", "plan_study": "planning", "run_study": "runner"}
+    return getattr(import_module(f"{__name__}.{rooms.get(name, 'loading')}"), name)

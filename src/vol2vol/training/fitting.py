@@ -18,16 +18,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from vol2vol.checkpoints import find_bundle
 from vol2vol.errors import BadInput, Mismatch, Stopped, one_line
 from vol2vol.intensity import Intensity
 from vol2vol.locks import writing
+from vol2vol.models.checkpoints import find_bundle
 from vol2vol.protocol import networks
 from vol2vol.tasks import Judge, Task
+from vol2vol.training.delivery import Delivery
+from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.loop import HeldOut, Loop
-from vol2vol.training.models import Delivery
-from vol2vol.training.progress import Reporter
-from vol2vol.training.run import Row, Run, open_run, read_log
+from vol2vol.training.run_folder import Row, Run, open_run, read_log
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import load_state
 from vol2vol.training.stopping import StopSignals

@@ -19,18 +19,18 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from vol2vol.errors import Stopped, UserError
+from vol2vol.machines.memory import Watch
 from vol2vol.protocol import networks
 from vol2vol.tasks import Batch, Judge, Task, Turn
-from vol2vol.training.average import Average, kept_by
-from vol2vol.training.memory import Watch
-from vol2vol.training.models import Delivery, deliver
+from vol2vol.training.batches import loader_of, share_of
+from vol2vol.training.delivery import Delivery, deliver
+from vol2vol.training.ema import Average, kept_by
+from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.optimizers import optimizer
-from vol2vol.training.progress import Reporter
-from vol2vol.training.run import Row, Run, write_log, write_text
+from vol2vol.training.run_folder import Row, Run, write_log, write_text
 from vol2vol.training.schedules import hyperparameters
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import random_state, save_state, set_random_state
-from vol2vol.training.steps import loader_of, share_of
 from vol2vol.training.stopping import StopSignals, standing
 
 log = logging.getLogger("vol2vol.training")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vol2vol.errors import BadInput, CannotWrite, one_line
-from vol2vol.nets.stored import load_tensors
+from vol2vol.nets.torch_files import load_tensors
 
 SCHEMA = 2
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vol2vol.bundles import Bundle
 from vol2vol.errors import BadInput
+from vol2vol.models.bundle import Bundle
 from vol2vol.nets.norm import Norm
 from vol2vol.protocol import networks
 from vol2vol.tasks import Task

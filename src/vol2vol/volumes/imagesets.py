@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vol2vol.errors import BadInput, NotFound
-from vol2vol.volumes import pictures, slices, tiff
 from vol2vol.volumes.addresses import is_remote
 from vol2vol.volumes.axes import natural
 from vol2vol.volumes.filenames import alike, in_order
-from vol2vol.volumes.nodes import read_node
+from vol2vol.volumes.formats import pictures, slices, tiff
+from vol2vol.volumes.formats.nodes import read_node
 
 log = logging.getLogger(__name__)
 

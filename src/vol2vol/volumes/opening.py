@@ -14,16 +14,16 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
-from vol2vol.volumes import hdf5, memory, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
+from vol2vol.volumes import memory
 from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import settle_axes, user_unit
-from vol2vol.volumes.chunked import open_chunked
 from vol2vol.volumes.completeness import MAKERS
-from vol2vol.volumes.omezarr import Layout
+from vol2vol.volumes.formats import hdf5, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
+from vol2vol.volumes.formats.chunked import open_chunked
+from vol2vol.volumes.formats.store import lacking
 from vol2vol.volumes.readers import open_by_suffix
 from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated
-from vol2vol.volumes.store import lacking
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 from vol2vol.volumes.volume import Volume
 
@@ -248,7 +248,7 @@ def create_volume(
     about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
     assert len(channel_names) in (0, voxels[0]), (channel_names, voxels)
     about["channel_names"] = tuple(channel_names)
-    layout = Layout(
+    layout = omezarr.Layout(
         shape=voxels,
         dtype=kind,
         chunks=_default_chunks(voxels) if chunks is None else tuple(chunks),
@@ -264,7 +264,7 @@ def _floats(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _create(name: str, layout: Layout, overwrite: bool, about: dict[str, Any]) -> None:
+def _create(name: str, layout: omezarr.Layout, overwrite: bool, about: dict[str, Any]) -> None:
     """Make room and write an empty volume in the format its name ends in."""
     if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)

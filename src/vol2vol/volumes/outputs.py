@@ -18,12 +18,12 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch, NotFound, Unreadable, UserError, one_line
 from vol2vol.files import real_path
 from vol2vol.geometry import Box, Shape, grid
-from vol2vol.volumes import tiffout
 from vol2vol.volumes.addresses import is_remote, is_web
+from vol2vol.volumes.formats import tiffout
+from vol2vol.volumes.formats.nodes import read_node
+from vol2vol.volumes.formats.omezarr import clear_begun, clear_group, erase
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.nodes import read_node
-from vol2vol.volumes.omezarr import clear_begun, clear_group, erase
 from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.pyramid import Level, coarser_levels
 from vol2vol.volumes.volume import Volume

@@ -8,7 +8,7 @@ from typing import Any
 
 from vol2vol.errors import BadInput, UserError, one_line
 from vol2vol.plugins import Catalogue
-from vol2vol.volumes import hdf5, mrc, pictures, tiff
+from vol2vol.volumes.formats import hdf5, mrc, pictures, tiff
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 
 Reader = Callable[[Path], Stored]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from vol2vol.geometry import Box
-from vol2vol.metrics.cycle import cycle_error, quantised
 from vol2vol.metrics.measures.measure import Measure, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
+from vol2vol.metrics.similarity.cycle import cycle_error, quantised
 
 
 def take(subject: Subject) -> Taken:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vol2vol.metrics.fidelity import to_truth
 from vol2vol.metrics.measures.measure import Measure, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
+from vol2vol.metrics.similarity.fidelity import to_truth
 
 
 def take(subject: Subject) -> Taken:

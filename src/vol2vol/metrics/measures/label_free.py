@@ -8,8 +8,8 @@ import numpy as np
 
 from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.overlap import full_scale, iou, probability
-from vol2vol.metrics.pairs import blocks_of
+from vol2vol.metrics.objects.overlap import full_scale, iou, probability
+from vol2vol.metrics.similarity.volume_pairs import blocks_of
 
 WITNESSES = 2
 """Segmenters that are asked where nothing but their confidence and agreement is wanted."""

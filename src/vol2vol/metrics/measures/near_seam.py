@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vol2vol.metrics.grid import borders_of
 from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.segmentation import EACH, FAMILY
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.overlap import SeamOverlap, near_seam_effect, near_seams
+from vol2vol.metrics.objects.overlap import SeamOverlap, near_seam_effect, near_seams
+from vol2vol.metrics.seams.grid import borders_of
 from vol2vol.volumes import Volume
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vol2vol.metrics.instances import shared_objects
 from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.segmentation import EACH, FAMILY
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.scores import object_scores
+from vol2vol.metrics.objects.instances import shared_objects
+from vol2vol.metrics.objects.scores import object_scores
 
 CALLED = {
     "f1_50": "f1",

@@ -6,8 +6,8 @@ import numpy as np
 
 from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.overlap import curve
-from vol2vol.metrics.scores import COMBINE
+from vol2vol.metrics.objects.overlap import curve
+from vol2vol.metrics.objects.scores import COMBINE
 
 BINS = 256
 """Levels of probability: those of the bytes that segmentations are stored in."""

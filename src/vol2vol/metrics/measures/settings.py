@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vol2vol.metrics.watershed import Parting
+from vol2vol.metrics.objects.watershed import Parting
 
 
 class Settings(BaseModel):

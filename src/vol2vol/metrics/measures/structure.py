@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vol2vol.metrics.fidelity import to_source
 from vol2vol.metrics.measures.measure import Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
+from vol2vol.metrics.similarity.fidelity import to_source
 
 
 def take(subject: Subject) -> Taken:

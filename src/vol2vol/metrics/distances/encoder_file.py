@@ -1,0 +1,110 @@
+"""Trained encoders on disk: a folder with `weights.safetensors` and `encoder.yaml`, safe to load from strangers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vol2vol import plainyaml
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, one_line
+from vol2vol.files import read_text
+from vol2vol.intensity import Intensity
+from vol2vol.metrics.distances.encoder import Encoder, Lesson, Trained
+from vol2vol.volumes.addresses import local_path
+
+SCHEMA = 1
+MODEL, WEIGHTS = "encoder.yaml", "weights.safetensors"
+
+
+def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False) -> Path:
+    """Write an encoder to a folder, whole or not at all.
+
+    Raises `AlreadyExists` where something is in the way (with `overwrite`: where it is no encoder), `CannotWrite`
+    where the disk refuses.
+    """
+    path = local_path(path, "an encoder")
+    if path.exists() and not (path / MODEL).is_file():
+        raise AlreadyExists(f"{path} exists and is not an encoder: choose another name")
+    if path.exists() and not overwrite:
+        raise AlreadyExists(f"{path} exists: choose another name, or remove it yourself")
+    lesson = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(trained.lesson).items()}
+    meta = {
+        "schema": SCHEMA,
+        "hash": trained.hash,
+        "lesson": lesson,
+        "intensity": trained.grey.to_dict(),
+        "volume": trained.volume,
+        "fingerprint": trained.fingerprint,
+        "loss": trained.loss,
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({k: v.contiguous() for k, v in trained.network.state_dict().items()}, partial / WEIGHTS)
+        (partial / MODEL).write_text(yaml.safe_dump(meta, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CannotWrite(
+            f"{path}: the encoder cannot be written ({one_line(error, 300)}): free space or move it"
+        ) from None
+    return path
+
+
+def load_encoder(path: str | Path) -> Trained:
+    """Load an encoder that `save_encoder` wrote.
+
+    Raises `NotFound` where there is none, `Unreadable` where a file is damaged or changed since, `BadInput` where it
+    belongs to another program or a newer version.
+    """
+    path = local_path(path, "an encoder")
+    for name in (MODEL, WEIGHTS):
+        if not (path / name).is_file():
+            raise NotFound(f"{path} is no encoder: it holds no {name}")
+    meta = _meta(path / MODEL)
+    try:
+        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["lesson"].items()}
+        lesson = Lesson(**told)
+        network = Encoder(lesson.widths, 3 if lesson.planes == ("xyz",) else 2)
+        network.load_state_dict(load_file(path / WEIGHTS))
+        trained = Trained(
+            network=network.eval().requires_grad_(False),
+            grey=Intensity.from_dict(meta["intensity"]),
+            lesson=lesson,
+            volume=str(meta["volume"]),
+            fingerprint=str(meta["fingerprint"]),
+            loss=float(meta["loss"]),
+        )
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise Unreadable(f"{path / WEIGHTS} is damaged ({one_line(error, 120)}): train the encoder again") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{path / MODEL} does not describe an encoder ({one_line(error, 120)}): train it again"
+        ) from None
+    if trained.hash != meta.get("hash"):
+        raise Unreadable(f"{path} was changed after training, its hash does not fit: train the encoder again")
+    return trained
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = plainyaml.load(read_text(file))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise Unreadable(f"{file} is not YAML ({one_line(error, 120)}): train the encoder again") from None
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BadInput(f"{file} has schema {schema!r}, this vol2vol reads up to {SCHEMA}: update vol2vol")
+    unknown = set(meta.get("lesson") or {}) - {f.name for f in fields(Lesson)}
+    if unknown:
+        raise BadInput(f"{file} knows {', '.join(sorted(unknown))}, this vol2vol does not: update vol2vol")
+    return meta

@@ -1,0 +1,1 @@
+"""Objects of segmentations: connected components, instances, overlap and scores."""

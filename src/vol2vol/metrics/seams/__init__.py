@@ -1,0 +1,1 @@
+"""Seams: whether the planes at which tiles meet differ from the planes between them."""

@@ -1,0 +1,270 @@
+"""What the planes of one axis say about seams: three numbers per plane and face, laid out by phase.
+
+A *face* is one seam plane within one lateral tile cell (and channel). Sources: SGR descends from measures of JPEG
+blockiness (Wang, Bovik and Evans 2000); HFR from the loss of variance where predictions are averaged (2412.12771).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vol2vol.geometry import Shape
+from vol2vol.metrics.seams.phases import Contrast, contrast, control_phases, in_phase, phase_table, usable_periods
+from vol2vol.metrics.seams.profiles import Profile
+
+TESTS = ("SGR", "SJE", "HFR")
+FEWEST = (4, 2)
+"""Controls that are needed of neighbouring planes, and of planes a period apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the seams of one axis are."""
+
+    borders: np.ndarray
+    """Planes p with a seam between p - 1 and p."""
+    step: int
+    overlap: int
+    guard: int
+    period: int = 1
+    """Of the network's own pattern, counted from the start of a tile."""
+
+    def seam(self, test: str) -> tuple[Shape, int]:
+        """Return where a test looks for a seam, relative to its border, and how far away it compares."""
+        return ((self.overlap // 2,), self.band_guard) if test == "HFR" else (self.offsets, self.guard)
+
+    def away(self, test: str) -> np.ndarray:
+        """Return the phases that are far enough from a seam, and where `halved` from half a tile beside it too."""
+        offsets, guard = self.seam(test)
+        return control_phases(self.step, guard, self._doubled(offsets) if self.halved(test) else offsets)
+
+    def controls(self, test: str) -> np.ndarray:
+        """Return the phases to compare with."""
+        return self.away(test) if self.halved(test) else control_phases(self.step, *self.seam(test)[::-1], self.period)
+
+    def halved(self, test: str) -> bool:
+        """Whether every plane is compared less the one half a tile before, which rids both of the network's pattern.
+
+        So where fewer than 2 planes are in its phase and half a tile is a multiple of its period.
+        """
+        offsets, guard = self.seam(test)
+        if self.period == 1 or self.step % (2 * self.period):
+            return False
+        if control_phases(self.step, guard, offsets, self.period).sum() >= FEWEST[1]:
+            return False
+        beside = control_phases(self.step, guard, self._doubled(offsets))
+        apart = all(abs((b - a) % self.step - self.step // 2) >= guard for a in offsets for b in offsets)
+        return apart and bool(beside.sum() >= FEWEST[0])
+
+    def lacking(self, test: str) -> str:
+        """Say why there is too little to compare with, or nothing."""
+        number, phased = int(self.controls(test).sum()), self.period > 1 and not self.halved(test)
+        if number >= FEWEST[phased]:
+            return ""
+        phase = f" in phase with the network's period of {self.period}" if phased else ""
+        return f"tiles of {self.step} voxels leave {number} planes{phase} to compare with: {FEWEST[phased]} are needed"
+
+    def columns(self, size: int) -> np.ndarray:
+        """Return the phase of every plane of an axis, counted from -step // 2."""
+        return (np.arange(size) - self.borders[0] + self.step // 2) % self.step
+
+    def _doubled(self, offsets: Shape) -> Shape:
+        return (*offsets, *(offset + self.step // 2 for offset in offsets))
+
+    @property
+    def offsets(self) -> Shape:
+        """Planes of one seam relative to its border: where a tile starts and where the one before ends."""
+        return tuple(sorted({0, self.overlap % self.step}))
+
+    @property
+    def band(self) -> int:
+        """Half the thickness of the band in which HFR looks for averaging: half the overlap, or half the guard."""
+        return max(1, min(self.overlap // 2 or self.guard // 2, self.step // 6))
+
+    @property
+    def band_guard(self) -> int:
+        """How far from the seam's band the bands lie that it is compared with; farther where the overlap is unknown."""
+        return min((2 if self.overlap else 3) * self.band, self.step // 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One test's numbers on one axis; the phases run from -step // 2 to step - step // 2 - 1."""
+
+    faces: np.ndarray
+    """(periods, faces, step)"""
+    planes: np.ndarray
+    """(periods, step): the faces of a plane combined, nearly normal: means of logarithms, or cube roots of means."""
+    controls: np.ndarray
+    """Phases to compare with."""
+    ratios: np.ndarray
+    """(periods, faces): what the statistic averages."""
+    profile: np.ndarray
+    """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
+    logs: bool
+    """Whether faces are logarithms of what is compared, else themselves."""
+    period: int = 1
+
+    @property
+    def contrast(self) -> Contrast:
+        """Seam planes against control planes."""
+        columns = in_phase(self.planes.shape[1], self.period)
+        return contrast(self.planes[:, columns], self.controls[columns])
+
+    @property
+    def statistic(self) -> float:
+        """The test's number: 1 without seams."""
+        mean = float(np.nanmean(self.ratios))
+        return math.exp(mean) if self.logs else mean
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the interval of the statistic over planes, which leaves out 1 where the Student p is below 1 - level.
+
+        Planes differ as a whole (brightness and contrast of sections), so that their faces are no independent samples.
+        The planes' relative error is that of the controls; without a bound where it exceeds a cube root's mean.
+        """
+        reach = self.contrast.reach(level)
+        if self.logs:
+            return self.statistic * math.exp(-reach), self.statistic * math.exp(reach)
+        share = reach / float(np.nanmean(self.planes[:, self.controls]))
+        return self.statistic / (1 + share) ** 3, self.statistic / (1 - share) ** 3 if share < 1 else math.inf
+
+
+def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[str, Evidence]:
+    """Return the evidence of SGR, SJE and HFR for some channels of an axis' profile; those without are left out.
+
+    * SGR, sharp seams: J(f) = mean |y(p) - y(p - 1)| over a face; t(f) = log J(f) - mean of log J over the controls;
+      SGR = exp(mean t). Above 1 edges, below 1 smoothing.
+    * SJE, steps of tone: D(f) = mean (r(p) - r(p - 1)), signed, so that texture averages out, less what the two
+      planes on either side predict (linear regression over the controls); SJE = mean D^2 / median over control
+      phases of mean D^2, each face in units of its cell's mean D^2.
+    * HFR, averaging: e = (y - box3(y))^2 in a band around the seam; HFR = exp(mean contrast of log e).
+
+    Where the layout is `halved`, all three are ratios of what is found to the same half a tile before.
+    """
+    level = profile.level[:, channels]
+    jump, fine = (_flat(a[:, channels]) for a in (profile.jump, profile.fine))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            "SGR": _log_evidence(np.log(jump), layout, "SGR"),
+            "SJE": (_halved_energy_evidence if layout.halved("SJE") else _energy_evidence)(level, layout),
+            "HFR": _log_evidence(np.log(_bands(fine, layout.band)), layout, "HFR"),
+        }
+    return {name: evidence for name, evidence in found.items() if evidence is not None}
+
+
+def _flat(means: np.ndarray) -> np.ndarray:
+    return means.reshape(len(means), -1)
+
+
+def _bands(fine: np.ndarray, band: int) -> np.ndarray:
+    """Return the means over the planes p - band to p + band - 1; NaN where one of them has none."""
+    result = np.full_like(fine, np.nan)
+    if len(fine) >= 2 * band:
+        windows = np.lib.stride_tricks.sliding_window_view(fine, 2 * band, axis=0)
+        result[band : len(fine) - band + 1] = windows.mean(axis=-1)
+    return result
+
+
+def _log_evidence(logs: np.ndarray, layout: Layout, test: str) -> Evidence | None:
+    """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
+    controls, period = layout.controls(test), 1 if layout.halved(test) else layout.period
+    logs = np.where(np.isfinite(logs), logs, np.nan)
+    logs = _less_halfway(logs, layout.step // 2) if layout.halved(test) else logs
+    faces = _select(phase_table(logs, layout.borders, layout.step, layout.seam(test)[0]), controls, period)
+    if faces is None:
+        return None
+    planes = _mean(faces, 1)
+    profile = _mean(planes, 0)
+    return Evidence(
+        faces=faces,
+        planes=planes,
+        controls=controls,
+        ratios=faces[..., layout.step // 2] - _mean(faces[..., controls], 2),
+        profile=np.exp(profile - np.nanmedian(profile[controls])),
+        logs=True,
+        period=period,
+    )
+
+
+def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+    """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
+    controls = layout.controls("SJE")
+    steps = _unpredicted(_flat(np.diff(level, axis=0, prepend=np.nan)), controls[layout.columns(len(level))], layout)
+    energy = phase_table(steps**2, layout.borders, layout.step, layout.offsets)
+    scale = _mean(_mean(energy, 2), 0)
+    scale[~(scale > 1e-14)] = np.nan
+    faces = _select(energy / scale[:, None], controls, layout.period)
+    if faces is None:
+        return None
+    means = _mean(faces, 1)
+    profile = _mean(means, 0)
+    usual = float(np.nanmedian(profile[controls]))
+    return Evidence(
+        faces=faces,
+        planes=np.cbrt(means),
+        controls=controls,
+        ratios=faces[..., layout.step // 2] / usual,
+        profile=profile / usual,
+        logs=False,
+        period=layout.period,
+    )
+
+
+def _halved_energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+    """Lay out logarithms of the mean squared steps of whole planes: the pattern's steps and their energy go.
+
+    Of every plane's steps the mean of those half a tile away over all tiles is taken, per channel.
+    """
+    columns, half = layout.columns(len(level)), layout.step // 2
+    steps = np.diff(level, axis=0, prepend=np.nan)
+    steps[:, ~(_mean(steps**2, 0) > 1e-14)] = np.nan
+    tones = np.stack([_mean(_mean(_mean(steps[columns == c], 0), 1), 1) for c in range(layout.step)])
+    steps = _flat(steps - tones[(columns + half) % layout.step, :, None, None])
+    energy = _unpredicted(steps, layout.controls("SJE")[columns], layout) ** 2
+    return _log_evidence(np.log(_mean(energy / _mean(energy, 0), 1))[:, None], layout, "SJE")
+
+
+def _less_halfway(series: np.ndarray, half: int) -> np.ndarray:
+    """Return `(n, faces)` numbers less those `half` planes before, NaN where there are none.
+
+    Not those on both sides: neighbouring seams would share one, and be no independent samples.
+    """
+    return series - np.concatenate([np.full_like(series[:half], np.nan), series[:-half]])
+
+
+def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
+    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two."""
+    whole = (np.isfinite(faces) == np.isfinite(faces).any(axis=1, keepdims=True)).all(axis=2)
+    faces = np.where(whole[..., None], faces, np.nan)
+    keep = usable_periods(_mean(faces, 1), controls)
+    return faces[keep] if keep.sum() >= 2 and controls.sum() >= FEWEST[period > 1] else None
+
+
+def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return steps `(n, faces)` less their linear prediction from the steps up to 2 planes away on both sides.
+
+    Neighbouring steps of a smooth texture are nearly equal, a seam's is not. Fitted on the control planes.
+    """
+    size, beside = len(steps), min(2, layout.guard - 1)
+    if beside < 1 or size <= 2 * beside:
+        return steps
+    inner = slice(beside, size - beside)
+    around = np.stack(
+        [steps[beside - k : size - beside - k] + steps[beside + k : size - beside + k] for k in range(1, beside + 1)]
+    )
+    known = np.isfinite(steps[inner]) & np.isfinite(around).all(axis=0) & controls[inner, None]
+    weights = np.linalg.lstsq(around[:, known].T, steps[inner][known], rcond=None)[0]
+    result = np.full_like(steps, np.nan)
+    result[inner] = steps[inner] - np.tensordot(weights, around, axes=1)
+    return result
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean of what is known, NaN where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    return np.where(known, values, 0.0).sum(axis=axis) / np.where(count > 0, count, np.nan)

@@ -1,0 +1,1 @@
+"""Similarity of two volumes, voxel by voxel and structure by structure."""

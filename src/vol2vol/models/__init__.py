@@ -1,0 +1,1 @@
+"""Models: what a training leaves, files that hold it, and networks that other programs made."""

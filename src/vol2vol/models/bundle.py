@@ -1,0 +1,297 @@
+"""Model bundles: the folder in which training leaves a model and prediction finds it.
+
+A bundle holds `weights.safetensors` (keys `TRANSLATION.*`) and `model.yaml` (per translation: network, footprint,
+statistics, the domains it reads and makes; per domain: channels and intensity; provenance). Nothing in it is executed
+on load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, isfinite, nn, uint8
+
+from vol2vol import nets
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_place, check_regular
+from vol2vol.intensity import Intensity, SideBySide
+from vol2vol.models.model_file import MODEL, SCHEMA, plain, read_model, versions
+from vol2vol.protocol import OnePass, Translation
+from vol2vol.volumes.addresses import local_path
+
+log = logging.getLogger(__name__)
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model in memory, ready to predict."""
+
+    translations: dict[str, Translation]
+    """By name; networks in evaluation mode, float32."""
+    intensity: dict[str, Intensity]
+    """Per domain, stored values to network range and back."""
+    meta: dict[str, Any]
+    """What `model.yaml` says."""
+    hash: str
+    """SHA-256 of the weights and of what else decides the output; equal hashes predict equal volumes."""
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many channels each domain has."""
+        return {name: int(domain["channels"]) for name, domain in self.meta["domains"].items()}
+
+    def width(self, domains: Iterable[str]) -> int:
+        """Return how many channels some domains have side by side."""
+        return sum(self.channels[name] for name in domains)
+
+    def translation(self, name: str) -> Translation:
+        """Return a translation by name; raise `BadInput` naming those there are."""
+        if name not in self.translations:
+            raise BadInput(f"the model has no direction {name!r}: it has {', '.join(self.translations)}")
+        return self.translations[name]
+
+    def network(self, name: str) -> nn.Module:
+        """Return the network of a translation; raise `BadInput` naming those there are."""
+        return self.translation(name).network
+
+    def maps(self, domains: Sequence[str]) -> Intensity | SideBySide:
+        """Return how the stored values of some domains, side by side along channels, enter and leave a network."""
+        if len(domains) == 1:
+            return self.intensity[domains[0]]
+        return SideBySide(tuple((self.channels[name], self.intensity[name]) for name in domains))
+
+
+def request_of(**facts: Any) -> str:
+    """Return a digest of what a model is made from, by which the same request is known again."""
+    return hashlib.sha256(json.dumps(plain(facts), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def already_made(path: str | Path, request: str, *, overwrite: bool) -> Path | None:
+    """Return the whole model that the same request (`request_of`) has made there, None where the place is free.
+
+    Raises `AlreadyExists` for whatever else is in the way. Called before anything is computed.
+    """
+    path = local_path(path, "a model")
+    if not overwrite and (path / MODEL).is_file():
+        try:
+            made = describe_bundle(path)["provenance"].get("request") == request
+        except UserError:
+            made = False
+        if made:
+            log.info("%s is there already, made from the same: nothing to do", path)
+            return path
+    _make_way(path, overwrite)
+    check_place(path)
+    return None
+
+
+def save_bundle(
+    path: str | Path,
+    translations: Mapping[str, Translation],
+    intensity: Mapping[str, Intensity],
+    *,
+    channels: Mapping[str, int],
+    statistics: Mapping[str, str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle to a folder, whole or not at all.
+
+    `statistics` says per translation, in words, how the normalisation's numbers were obtained; `channels` counts
+    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added, and which other
+    packages the networks come from.
+    Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
+    `CannotWrite` where the disk refuses.
+    """
+    path = local_path(path, "a model")
+    _make_way(path, overwrite)
+    described = {name: _describe(each, (statistics or {}).get(name)) for name, each in translations.items()}
+    outside = nets.CATALOGUE.origins(network["network"]["name"] for network in described.values())
+    packages = {**(provenance or {}).get("packages", {}), **({"networks": outside} if outside else {})}
+    meta: dict[str, Any] = {
+        "schema": SCHEMA,
+        "translations": described,
+        "domains": {
+            domain: {"channels": count, "intensity": intensity[domain].to_dict()} for domain, count in channels.items()
+        },
+        "provenance": {**(provenance or {}), "packages": packages, **versions()},
+    }
+    weights = {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, translation in translations.items()
+        for key, tensor in translation.network.state_dict().items()
+    }
+    _write(path, weights, meta)
+    return path
+
+
+def _write(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write a bundle's files beside its place, then put them there; an old one steps aside first and goes last."""
+    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(dict(weights), partial / WEIGHTS)
+        text = yaml.safe_dump(plain(meta), sort_keys=False, allow_unicode=True)
+        (partial / MODEL).write_text(text, encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CannotWrite(
+            f"{path}: the model cannot be written ({one_line(error, 300)}): free space or move it"
+        ) from None
+
+
+def _describe(translation: Translation, statistics: str | None) -> dict[str, Any]:
+    network: Any = translation.network
+    return {
+        "network": network.describe(),
+        "footprint": asdict(nets.footprint(network)),
+        "statistics": statistics or "as in the weights",
+        **translation.to_dict(),
+    }
+
+
+def _make_way(path: Path, overwrite: bool) -> None:
+    """Raise `AlreadyExists` unless `path` is free, or a bundle and nothing else, that may be overwritten."""
+    if not os.path.lexists(path):
+        return
+    cure = "it is not overwritten, choose another name or remove it yourself"
+    if path.is_symlink() or not (path / MODEL).is_file():
+        raise AlreadyExists(f"{path} exists and is not a model: {cure}")
+    try:
+        read_model(path)
+    except UserError as error:
+        raise AlreadyExists(f"{path} exists and is not a model of vol2vol ({one_line(error)}): {cure}") from None
+    if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
+        raise AlreadyExists(f"{path} holds {strangers[0]}, which is not part of a model: {cure}")
+    if not overwrite:
+        raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
+
+
+def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
+    """Load a bundle; safe on files from strangers.
+
+    Raises `NotFound` where there is none, `Unreadable` where a file is damaged, `BadInput` where it
+    belongs to another program or a newer version, or where weights and networks do not fit each other.
+    """
+    path = local_path(path, "a model")
+    meta, weights = read_model(path), _read_weights(path)
+    digest = _hash(meta, weights)
+    translations, origins = {}, meta["provenance"].get("packages", {}).get("networks", {})
+    for direction, described in meta["translations"].items():
+        nets.CATALOGUE.require(described["network"]["name"], origins, path / MODEL)
+        with torch.device("meta"):  # shapes alone: absurd arguments take no memory
+            shapes = _build(path, direction, described["network"]).state_dict()
+        tensors = _take(path, direction, shapes, weights)
+        network = _build(path, direction, described["network"])
+        network.load_state_dict(tensors)
+        _check_channels(path, direction, network, meta)
+        translations[direction] = Translation(
+            network=network.eval().requires_grad_(False).to(device),
+            reads=tuple(described["reads"]),
+            makes=tuple(described["makes"]),
+            applied=OnePass(**described["applied"]),
+        )
+    if weights:
+        raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no translation, such as {min(weights)!r}")
+    try:
+        intensity = {name: Intensity.from_dict(domain["intensity"]) for name, domain in meta["domains"].items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{path / MODEL}: the intensity cannot be read ({one_line(error, 300)}): train or import the model again"
+        ) from None
+    return Bundle(translations, intensity, meta, digest)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    file = path / WEIGHTS
+    if not file.is_file():
+        raise NotFound(f"{path} is not a whole model: it holds no {WEIGHTS}")
+    check_regular(file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise Unreadable(
+            f"{file} is damaged ({one_line(error, 300)}): copy it again or train the model again"
+        ) from None
+
+
+def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Module:
+    try:
+        return nets.build(described["name"], **described["arguments"])
+    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        raise BadInput(
+            f"{path / MODEL}: the {direction} network cannot be built: {one_line(error, 300)}: "
+            "restore it or train the model again"
+        ) from None
+
+
+def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Move one direction's tensors out of `weights`; every name and shape must match the network's."""
+    found = {name: weights.pop(f"{direction}.{name}") for name in shapes if f"{direction}.{name}" in weights}
+    where = f"{path / WEIGHTS}: {direction}"
+    for name, tensor in shapes.items():
+        if name not in found:
+            raise BadInput(f"{where}.{name} is missing: weights and {MODEL} belong to different models")
+        if found[name].shape != tensor.shape:
+            has, wants = tuple(found[name].shape), tuple(tensor.shape)
+            raise BadInput(
+                f"{where}.{name} has shape {has}, the network needs {wants}: they belong to different models"
+            )
+        if found[name].is_floating_point() and not isfinite(found[name]).all():
+            raise BadInput(f"{where}.{name} holds values that are not finite: use an earlier checkpoint")
+    return found
+
+
+def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]) -> None:
+    """Raise `BadInput` unless the network reads as many channels as the model says its domains have."""
+    reads = meta["translations"][name]["reads"]
+    stated = sum(meta["domains"][domain]["channels"] for domain in reads)
+    if network.in_channels != stated:
+        raise BadInput(
+            f"{path / MODEL}: the {' and '.join(reads)} has {stated} channels, the {name} network reads "
+            f"{network.in_channels}: restore it or train the model again"
+        )
+
+
+def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 of everything that decides the output, and of nothing else."""
+    decisive = {
+        "translations": {
+            name: {key: part[key] for key in ("network", "reads", "makes", "applied")}
+            for name, part in meta["translations"].items()
+        },
+        "domains": meta["domains"],
+    }
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode())
+    for name in sorted(weights):
+        tensor = weights[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def describe_bundle(path: str | Path) -> dict[str, Any]:
+    """Return what `model.yaml` says, with hash and number of weights, without building a network."""
+    path = local_path(path, "a model")
+    meta, weights = read_model(path), _read_weights(path)
+    count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["translations"]}
+    return {"path": str(path), "hash": _hash(meta, weights), "weights": count, **meta}

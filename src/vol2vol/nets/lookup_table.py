@@ -1,0 +1,75 @@
+"""Translations without training: what a look-up table, alone or followed by one filter, can do.
+
+They are networks like any other (traced, tiled, streamed, stored in bundles), and free of seams: a look-up sees one
+voxel, a filter a fixed neighbourhood. Their numbers are fitted by `vol2vol.recipes.baselines`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
+from vol2vol.nets.layer_types import Pad, Piecewise, conv
+
+Padding = Literal["valid", "same"]
+
+
+class Lookup(nn.Module):
+    """A monotone piecewise-linear map of every voxel's value, one per channel: reach 0, period 1.
+
+    Input and output (B, channels, *space) in the network's range. Identity, mean and standard deviation (an affine
+    map) and histogram matching differ in their `knots` alone, see `leaves.Piecewise`. Raises `BadInput` for arguments
+    that do not fit.
+    """
+
+    def __init__(self, dims: int, *, channels: int = 1, knots: int = 2) -> None:
+        arguments = arguments_in(locals())
+        super().__init__()
+        check_dims(dims)
+        check_count(channels=channels, segments=knots - 1)
+        self.arguments, self.dims, self.in_channels = arguments, dims, channels
+        self.table = Piecewise(channels, knots)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "lookup", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `x` (B, channels, *space)."""
+        return self.table(x)
+
+
+class Spectral(nn.Module):
+    """A look-up, then one linear filter of `2 * radius + 1` voxels per axis in every channel: reach `radius`, period 1.
+
+    Input and output (B, channels, *space) in the network's range. The filter is a convolution with weights that are
+    fitted, not trained. Padding "same" mirrors at the borders of the tile; "valid" computes only what is certain.
+    Raises `BadInput` for arguments that do not fit.
+    """
+
+    def __init__(
+        self, dims: int, *, channels: int = 1, knots: int = 2, radius: int = 12, padding: Padding = "valid"
+    ) -> None:
+        arguments = arguments_in(locals())
+        super().__init__()
+        check_dims(dims)
+        check_count(channels=channels, segments=knots - 1, radius=radius)
+        check_choice("padding", padding, ("valid", "same"))
+        self.arguments, self.dims, self.in_channels = arguments, dims, channels
+        self.table = Piecewise(channels, knots)
+        self.pad = Pad(dims, radius, radius) if padding == "same" else nn.Identity()
+        self.filter = conv(dims, channels, channels, 2 * radius + 1, groups=channels).requires_grad_(False)
+        weight, bias = self.filter.parameters()
+        if not weight.is_meta:
+            nn.init.dirac_(weight, channels)
+            nn.init.zeros_(bias)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and arguments that rebuild this network."""
+        return {"name": "spectral", "arguments": dict(self.arguments)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `x` (B, channels, *space)."""
+        return self.filter(self.pad(self.table(x)))

@@ -1,0 +1,33 @@
+"""Plans: how a volume is cut into tiles and rejoined, as values."""
+
+from vol2vol.plans.strategies import (
+    WAYS,
+    WINDOWS,
+    Overlap,
+    Plan,
+    Strategy,
+    Window,
+    average,
+    blend,
+    disjoint,
+    exact,
+    planar,
+    printed,
+    smallest_exact_tile,
+)
+
+__all__ = [
+    "WAYS",
+    "WINDOWS",
+    "Overlap",
+    "Plan",
+    "Strategy",
+    "Window",
+    "average",
+    "blend",
+    "disjoint",
+    "exact",
+    "planar",
+    "printed",
+    "smallest_exact_tile",
+]

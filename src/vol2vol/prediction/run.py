@@ -1,0 +1,171 @@
+"""The verb: plan or continue, compute what is not done, finish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Box
+from vol2vol.locks import writing
+from vol2vol.models.checkpoints import checkpoint_name
+from vol2vol.prediction.compute import compute
+from vol2vol.prediction.finishing import create, finish
+from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.job import Job
+from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.records import check_record, read_plan
+from vol2vol.prediction.request import Request
+from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.submission import submission
+from vol2vol.prediction.verification import intact, readers
+from vol2vol.volumes import Stated
+from vol2vol.volumes.addresses import address
+from vol2vol.volumes.completeness import missing
+from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
+from vol2vol.volumes.marks import Marks
+from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input, reopen
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, int], None]
+"""Called with blocks done, blocks in all and voxels done since the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What `predict` returns."""
+
+    output: str
+    voxels: int
+    """Voxels computed by this call; fewer than the output's where it continued an earlier one."""
+    seconds: float
+    blocks: int
+    blocks_before: int
+    """Blocks that were already done when this call began."""
+    layout: Layout
+    checkpoint: str = ""
+    """Which model was taken: the name of a bundle's folder, of a run's with its role, such as `epoch-0005 (best)`."""
+    submitted: str | None = None
+    """How to watch the job array that was submitted instead of computing here."""
+
+
+def predict(
+    model: str | Path,
+    input: str | Path,
+    output: str | Path,
+    settings: PredictSettings | None = None,
+    *,
+    which: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **stated: Unpack[Stated],
+) -> Prediction:
+    """Translate a whole volume, block by block, and continue where an earlier call was killed.
+
+    `model` is a bundle or a run folder, of which `which` picks a checkpoint (see `find_bundle`). `stated`
+    (`Stated`) describes an input whose file does not. Memory does not grow with the volume. With several workers a
+    script needs the usual `if __name__ == "__main__"`; with executor slurm the job array is submitted and nothing
+    computed here. Raises `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if
+    something else is there and `overwrite` is not given. Long because it explains every option.
+    """
+    began = time.monotonic()
+    request = Request.of(model, input, settings or PredictSettings(), which, **stated)
+    output = address(output)
+    with writing(output):
+        before, job = begin(request, output, overwrite=overwrite)
+        blocks = job.layout.blocks()
+        done = {block_name(box) for box in blocks} if before == "complete" else set()
+        marks = Ledger.of(output).marks(job.begun)
+        if before == "begun":
+            done = intact(job, output, blocks, marks)
+        todo = [box for box in blocks if block_name(box) not in done]
+        voxels, submitted = 0, None
+        if progress is not None:
+            progress(len(done), len(blocks), 0)
+        if before != "complete" and job.settings.executor == "slurm":
+            Ledger.of(output).unclaim()
+            submitted = submission(job, output, len(todo)).submit()
+        elif before != "complete":
+            voxels = _carry_out(job, output, todo, marks, progress)
+    return Prediction(
+        output=output,
+        voxels=voxels,
+        seconds=time.monotonic() - began,
+        blocks=len(blocks),
+        blocks_before=len(blocks) - len(todo),
+        layout=job.layout,
+        checkpoint=checkpoint_name(request.model),
+        submitted=submitted,
+    )
+
+
+def _carry_out(job: Job, output: str, todo: Sequence[Box], marks: Marks, progress: Progress | None) -> int:
+    """Compute what is left, finish the output and return how many voxels were computed."""
+    voxels, blocks = 0, len(job.layout.blocks())
+    for count, box in enumerate(compute(job, output, todo, marks), start=blocks - len(todo) + 1):
+        voxels += box.size
+        if progress is not None:
+            progress(count, blocks, voxels)
+    finish(job, output, marks)
+    return voxels
+
+
+def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["new", "begun", "complete"], Job]:
+    """Create an output and its ledger, or attach to those of an earlier start; return which, and the job.
+
+    Whatever the moment at which an earlier start was killed, a second one continues it or starts again by itself.
+    """
+    refuse_input(request.input, output)
+    _refuse_tiff_on_many_machines(request.settings, output)
+    ledger = Ledger.of(output)
+    before = None if overwrite else read_plan(output)
+    if before is not None:
+        job = Job.continued(request, before, output)
+        if ledger.inside:  # some levels may be there already, and workers heed the plan
+            planned = before["request"]["settings"]["pyramid"]
+            refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
+        check_store(
+            output,
+            shape=(job.channels, *job.layout.region.shape),
+            dtype=job.dtype,
+            block=job.layout.block,
+            sharded=job.settings.ome_version == "0.5",
+        )
+        return "begun", job
+    made = {} if overwrite else how_made(output)
+    if made.get("complete"):
+        check_record(made, output)
+        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made)
+        refuse_other(made, job.record(), output)
+        if ledger.inside and missing(output):
+            return "begun", _healing(job, output)
+        ledger.remove()
+        log.info("%s is complete: nothing to do", output)
+        return "complete", job
+    job = Job.open(request)
+    check_intensities(job)
+    if not overwrite:
+        make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
+    create(job, output, overwrite=overwrite)
+    return "new", replace(job, begun=ledger.begin(_plan(job)))
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    return {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
+
+
+def _healing(job: Job, output: str) -> Job:
+    """Return the job of a complete output that lacks some of its shards, begun again with what it has."""
+    origin = job.layout.region.start
+    begun, _ = reopen(output, job.layout.blocks(), _plan(job), origin=origin, readers=readers(job))
+    return replace(job, begun=begun)
+
+
+def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:
+    several = settings.executor == "slurm" or settings.scheduler is not None
+    if several and output.lower().endswith((".tif", ".tiff")):
+        raise BadInput(f"several machines cannot write into one TIFF: let the name of {output} end in .zarr")

@@ -1,0 +1,1 @@
+"""Figures: rows and volumes as pictures and plots."""

@@ -1,0 +1,84 @@
+"""Figure 2 of a study: source, translations, target, and what strategies make of the same voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vol2vol.report.figures import pictures
+from vol2vol.report.figures.panels import Sheet
+from vol2vol.report.figures.pictures import Group
+from vol2vol.report.rows.conditions import HISTOGRAM, SPECTRUM, condition
+from vol2vol.report.rows.results import Result
+from vol2vol.report.rows.rows import Row
+
+DOMAINS = "domains"
+MOST = 3
+"""Trained translations in the overview."""
+
+
+def part(folder: Path, domain: str, name: str) -> str:
+    """Return the path of a domain's volume relative to the study's folder, empty where it is not there."""
+    path = f"{DOMAINS}/{domain}/{name}.zarr"
+    return path if (folder / path).exists() else ""
+
+
+def visible(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows whose volume is still there, of each training's seeds the first alone."""
+    first: dict[tuple[object, ...], int | None] = {}
+    found = []
+    for row in rows:
+        seed = first.setdefault((row.source, row.target, row.translator), row.seed)
+        if row.seed == seed and row.volume and (folder / row.volume).exists():
+            found.append(row)
+    return found
+
+
+def result_of(folder: Path, row: Row) -> Result:
+    """Return what the pictures need to know of a row."""
+    return Result(
+        output=row.volume,
+        strategy=row.strategy,
+        model=row.translator if row.kind == "network" else condition(row).name,
+        assembly=row.assembly,
+        source=part(folder, row.source, "test"),
+        target=part(folder, row.target, "test") or part(folder, row.target, "train"),
+        answer=part(folder, row.source, f"test-as-{row.target}"),
+    )
+
+
+def groups_of(folder: Path, rows: Sequence[Row]) -> list[Group]:
+    """Return the networks' translations of one direction, grouped by what differs in the strategy alone."""
+    return pictures.groups([result_of(folder, row) for row in visible(folder, rows) if row.kind == "network"])
+
+
+def overview(folder: Path, rows: Sequence[Row]) -> Sheet | None:
+    """Show one direction: source, the best simple translation, trained ones, known answer and target.
+
+    None where nothing was translated or the source is no longer there.
+    """
+    found = groups_of(folder, rows)[:MOST]
+    simple = {row.translator: row for row in visible(folder, rows) if row.kind == "baseline"}
+    for name in (SPECTRUM, HISTOGRAM):
+        if name in simple:
+            result = result_of(folder, simple[name])
+            found = [Group(result.model, "", (result,)), *found]
+            break
+    if not found or not found[0].reference.source:
+        return None
+    sheet = pictures.overview(folder, found[0].reference, found)
+    return replace(sheet, title=condition(rows[0]).direction)
+
+
+def residuals(folder: Path, rows: Sequence[Row]) -> list[tuple[Sheet, Sheet | None]]:
+    """Show the strategies of each translator and assembly, their differences and a border close up."""
+    found = []
+    for group in groups_of(folder, rows)[: pictures.MOST_GROUPS]:
+        shown = [one for view in ("xy", "xz") if (one := pictures.cuts(folder, group, view))]
+        if len(group.results) > 1 and shown:
+            sheet = pictures.residual_sheet(shown)
+            title = f"{condition(rows[0]).direction}, {sheet.title}"
+            close = pictures.close_up(shown[0])
+            found.append((replace(sheet, title=title), close and replace(close, title=f"{title}, a border close up")))
+    return found

@@ -1,0 +1,1 @@
+"""Pages: tables and figures in self-contained HTML."""

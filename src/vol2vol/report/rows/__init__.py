@@ -1,0 +1,1 @@
+"""Rows: what was measured on each volume, and how it was made."""

@@ -1,0 +1,1 @@
+"""Tables: rows and statistics as cells, with their intervals."""

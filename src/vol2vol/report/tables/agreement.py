@@ -1,0 +1,159 @@
+"""Does any metric that needs no labels rank volumes as segmentation does? Rank correlations with IoU, and picks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import log
+
+from vol2vol.metrics.measures import measures, quantity
+from vol2vol.report.rows.conditions import condition, conditions, overlap, roles, training
+from vol2vol.report.rows.rows import Row, Value
+from vol2vol.report.statistics.ranks import Correlation, rank_correlation
+from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, said, signed
+
+
+def metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the names of values that say something of a volume and are neither downstream nor cost.
+
+    A value that no known measure gives is among them: its sense is not known.
+    """
+    unranked = {measure.family for measure in measures() if not measure.ranked}
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return [
+        name for name in names if name.partition("/")[0] not in unranked and (better(name) or quantity(name) is None)
+    ]
+
+
+def better(name: str) -> str:
+    """Say when a metric is good: `higher`, `lower`, `nearer 1`, or nothing where that is not known."""
+    found = quantity(name)
+    return (found[1].sense or "") if found else ""
+
+
+def oriented(name: str, value: float | None) -> float | None:
+    """Return a metric turned so that higher is better; as it is where its sense is not known."""
+    if value is None or not better(name):
+        return value
+    if better(name) == "nearer 1":
+        return -abs(log(value)) if value > 0 else None
+    return value if better(name) == "higher" else -value
+
+
+def agreement(rows: Sequence[Row]) -> Table:
+    """Return the rank correlation of every metric with IoU, per direction, highest first.
+
+    Over all volumes that were segmented but the bounds, and over networks' alone: simple translations and failed
+    checkpoints are easily told from good ones and lift any correlation.
+    """
+    lines: list[list[Cell]] = []
+    findings = []
+    for direction in dict.fromkeys(condition(row).direction for row in rows):
+        judged = [
+            row
+            for row in rows
+            if condition(row).direction == direction and row.kind != "bound" and overlap(row) is not None
+        ]
+        networks = [row for row in judged if row.kind == "network"]
+        found = {name: (_correlation(name, judged), _correlation(name, networks)) for name in metrics(judged)}
+        for name, (every, trained) in sorted(found.items(), key=lambda one: -(one[1][0].rho or -2)):
+            if every.rows > 1:
+                cells = [_cell(every), every.rows, every.groups, _cell(trained), trained.rows]
+                lines.append([direction, name, better(name) or "unknown", *cells])
+        findings += _read(direction, {name: every for name, (every, _) in found.items()})
+    return Table(
+        name="agreement",
+        title="Does a metric rank volumes as IoU does?",
+        columns=[
+            label("direction"),
+            label("metric"),
+            label("better", "Better when"),
+            signed("rho", "Agreement with IoU, all volumes", digits=2),
+            Column(name="volumes"),
+            Column(name="trainings"),
+            signed("rho_networks", "Networks alone", digits=2),
+            Column(name="volumes_networks", title="Volumes"),
+        ],
+        rows=lines,
+        findings=findings,
+        note="Spearman's rank correlation with the mean IoU of a volume, turned so that +1 is full agreement "
+        "whichever way a metric counts. Volumes of one training are not independent: intervals resample trainings, "
+        "and need five.",
+    )
+
+
+def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool]]) -> Table:
+    """Return which checkpoint each rule picks, and the IoU it comes to; rules are names of values and `lowest`.
+
+    What a rule costs is the highest IoU among the segmented checkpoints of that training and condition, minus the IoU
+    of its best one.
+    """
+    lines: list[list[Cell]] = []
+    missed: dict[str, list[float]] = {}
+    for by, lowest in rules:
+        for cells, highest in _picked(rows, by, lowest):
+            *_, role, _, _, iou = cells
+            lines.append([*cells, highest])
+            if role == "best" and isinstance(iou, float):
+                missed.setdefault(by, []).append(highest - iou)
+    return Table(
+        name="picks",
+        title="Which checkpoint a rule picks, and what that costs",
+        columns=[
+            label("direction"),
+            label("condition"),
+            Column(name="seed", digits=1),
+            label("rule"),
+            label("role"),
+            Column(name="checkpoint", title="Epoch", digits=6),
+            Column(name="value", title="Value of the rule"),
+            Column(name="iou", title="IoU", places=True),
+            Column(name="iou_highest", title="Highest IoU looked at", places=True),
+        ],
+        rows=lines,
+        findings=[
+            f"Choosing the best checkpoint by {by} costs {sum(lost) / len(lost):.3f} of IoU on average against the "
+            f"best of those segmented ({len(lost)} choices)."
+            for by, lost in missed.items()
+        ],
+        note="Only checkpoints that some rule picked were segmented.",
+    )
+
+
+def _picked(rows: Sequence[Row], by: str, lowest: bool) -> Iterator[tuple[list[Cell], float]]:
+    """Yield a line per picked checkpoint of several, and the highest IoU of its training and condition."""
+    networks = [row for row in rows if row.kind == "network"]
+    found = roles(networks, by, lowest=lowest)
+    for one, group in conditions(networks).items():
+        for seed in dict.fromkeys(row.seed for row in group):
+            known = {row.trial: iou for row in group if row.seed == seed and (iou := overlap(row)) is not None}
+            for row in group if len(known) > 1 else ():
+                if row.trial in known and row.trial in found:
+                    cells: list[Cell] = [by, found[row.trial], row.checkpoint, row.number(by), known[row.trial]]
+                    yield [one.direction, one.name, seed, *cells], max(known.values())
+
+
+def _correlation(name: str, rows: Sequence[Row]) -> Correlation:
+    values = [oriented(name, row.number(name)) for row in rows]
+    return rank_correlation(values, [overlap(row) for row in rows], [training(row) for row in rows])
+
+
+def _cell(one: Correlation) -> Cell:
+    if one.rho is None:
+        return Missing("fewer than four volumes" if one.rows < 4 else "all the same")
+    return Value(value=one.rho, low=one.low, high=one.high)
+
+
+def _read(direction: str, found: dict[str, Correlation]) -> list[str]:
+    known = {name: one for name, one in found.items() if one.rho is not None and better(name)}
+    if not known:
+        return []
+    best = max(known, key=lambda name: known[name].rho or -2)
+    fids = [name for name in known if "/fid/" in name and name.endswith("/xy")]
+    words = [f"{name} {_said(known[name])}" for name in fids]
+    if best not in fids:
+        words.append(f"the highest of {len(known)} metrics is {best} {_said(known[best])}")
+    return [f"{direction}: agreement with the ranks of IoU over {known[best].rows} volumes: {', '.join(words)}."]
+
+
+def _said(one: Correlation) -> str:
+    return said(Value(value=one.rho, low=one.low, high=one.high), digits=2)

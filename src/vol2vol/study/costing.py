@@ -1,0 +1,40 @@
+"""What a trial cost: its share of a training, and its prediction."""
+
+from __future__ import annotations
+
+from math import isfinite, nan
+
+from vol2vol.models.bundle import describe_bundle, load_bundle
+from vol2vol.models.checkpoints import find_bundle
+from vol2vol.prediction import predicting
+from vol2vol.study.assets import Model
+from vol2vol.study.translating import Made
+from vol2vol.training import read_log
+
+Spent = dict[str, float | None]
+
+
+def training_cost(model: Model, epoch: int) -> Spent:
+    """Return what the training up to a checkpoint took, and how large the network is."""
+    rows = [row for row in read_log(model.path / "log.csv") if row["epoch"] <= epoch]
+    seconds = sum(row["seconds"] for row in rows)
+    memory = [row["memory"] for row in rows if isfinite(row.get("memory", nan))]
+    about = describe_bundle(find_bundle(model.path, epoch))
+    return {
+        "train_seconds": seconds,
+        "train_seconds_per_step": seconds / rows[-1]["step"] if rows and rows[-1]["step"] else None,
+        "train_peak_memory": max(memory) if memory else None,
+        "parameters": about["weights"][model.direction],
+    }
+
+
+def prediction_cost(made: Made) -> Spent:
+    """Return what a prediction took; of one that was continued, what is true of all of it."""
+    bundle, done = load_bundle(find_bundle(made.model.path, made.which)), made.prediction
+    cost = done.layout.cost(predicting(bundle.network(made.model.direction), made.settings))
+    spent: Spent = {"redundancy": cost.redundancy, "flops_per_voxel": cost.flops_per_voxel}
+    if done.voxels:
+        spent |= {"voxels_per_second": done.voxels / done.seconds, "peak_memory": made.peak}
+    if done.voxels and not done.blocks_before:
+        spent["seconds"] = done.seconds
+    return spent

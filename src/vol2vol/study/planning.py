@@ -1,0 +1,186 @@
+"""What a study would do, and about what it would cost, before anything is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vol2vol import nets
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.machines.devices import find_device
+from vol2vol.recipes.cost import checked_task, recipe_cost
+from vol2vol.recipes.patch_size import sections_of
+from vol2vol.recipes.recipe import Recipe
+from vol2vol.report.rows.rows import ROWS, read_rows
+from vol2vol.study.domain_files import Parts, check_data, check_patches, learnt
+from vol2vol.study.loading import load_study
+from vol2vol.study.settings import Study
+from vol2vol.study.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
+from vol2vol.volumes.addresses import local_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a training would take, and its network on a voxel."""
+
+    steps: int
+    seconds: float
+    per_voxel: float
+    """Seconds."""
+
+
+def plan_study(
+    study: str | Path | Study,
+    out: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a study would train and try, and about how long it would take here; nothing is written.
+
+    Times follow from the operations of the networks, at the speed they are measured to have on this machine; the
+    redundancy of tiles and the measures themselves come on top. Raises what `run_study` raises before it begins.
+    """
+    settings = load_study(study, tuple(overrides), data)
+    check_data(settings)
+    check_patches(settings)
+    check_trainings(settings)
+    rows = read_rows(out) if out is not None and (local_path(out, "a study") / ROWS).is_file() else []
+    done = {row.trial for row in rows if row.status == "done"}
+    prices = dict(_prices(settings))
+    first = checkpoint_trials(settings)
+    later = picked_trials(settings, rows) if rows or not first else []
+    trials = list(dict.fromkeys(one.name for one in (*baseline_trials(settings), *first, *later)))
+    todo = [one for one in (*first, *later) if one.name not in done]
+    training = sum(price.seconds for price in prices.values())
+    trying = sum(_seconds(settings, one, prices) for one in todo)
+    return {
+        "study": settings.name,
+        "trainings": {name: f"{price.steps} steps, about {hours(price.seconds)}" for name, price in prices.items()},
+        "trials": {name: "done" if name in done else "to do" for name in trials},
+        "then": "" if later else f"{picked_count(settings)} trials of picked checkpoints",
+        "about": f"{hours(training)} of training and {hours(trying)} of networks at work on volumes, on this machine",
+    }
+
+
+def check_trainings(study: Study) -> None:
+    """Raise `BadInput`, naming the key, where a network cannot work on its patches or a train part holds none."""
+    domains = [*dict.fromkeys(one for pair in study.pairs for one in pair)]
+    for name, translator in study.translators.items():
+        for domain in domains:
+            _check_training(study, f"translators.{name}", translator.resolved(0), domain)
+        try:
+            translator.epochs()
+        except BadInput as error:
+            raise BadInput(f"translators.{name}: {error}") from None
+    for name, segmenter in study.segmenters.items():
+        for domain in domains:
+            _check_training(study, f"segmenters.{name}", segmenter.resolved(0, domain), domain)
+
+
+def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None:
+    try:
+        checked_task(recipe)
+    except BadInput as error:
+        raise BadInput(f"{key}: {error}") from None
+    part = learnt(key.partition(".")[0], study.domains[domain])
+    shape = Parts(study, Path()).shape(domain, part)
+    if any(n < p for sizes in sections_of(shape, recipe) for n, p in zip(sizes, recipe.patch, strict=True)):
+        raise BadInput(
+            f"{key}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of {recipe.patch}: "
+            "give it a smaller data.patch, or the part more voxels"
+        )
+
+
+def picked_count(study: Study) -> int:
+    """Return how many trials are measured in full, at most."""
+    every = picked_trials(study.model_copy(update={"picks": ()}), [])
+    each = sum(len(how.roles) for how in study.picks)
+    conditions: dict[tuple[object, ...], int] = {}
+    for one in every:
+        conditions[one.condition] = conditions.get(one.condition, 0) + 1
+    return sum(min(each, count) if study.picks else count for count in conditions.values())
+
+
+def hours(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _prices(study: Study) -> Iterator[tuple[str, Price]]:
+    """Yield every training with what it would take."""
+    domains = [*dict.fromkeys(name for pair in study.pairs for name in pair)]
+    pairs = [pair for n, pair in enumerate(study.pairs) if (pair[1], pair[0]) not in study.pairs[:n]]
+    for name, about in study.translators.items():
+        for pair in study.pairs if about.heeds else pairs:
+            for seed in about.seeds:
+                yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, about.resolved(seed), pair)
+    for name, segmenter in study.segmenters.items():
+        for domain in domains:
+            for seed in segmenter.seeds:
+                yield f"{domain}/{name}-seed{seed}", _price(study, segmenter.resolved(seed, domain), (domain,))
+
+
+def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
+    cost = recipe_cost(recipe)
+    seconds = 1 / speed(recipe)
+    train = recipe.train
+    kind = "segmenters" if recipe.task.learns_masks else "translators"
+    parts = [(name, learnt(kind, study.domains[name])) for name in domains]
+    patches = min(_voxels(study, *one) for one in parts) / prod(recipe.patch)
+    steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
+    return Price(
+        steps=steps,
+        seconds=steps * cost["operations per step"] * seconds,
+        per_voxel=max(cost["operations per voxel"].values()) * seconds,
+    )
+
+
+def _seconds(study: Study, trial: Trial, prices: dict[str, Price]) -> float:
+    """Return how long the networks of a trial would be at work."""
+    voxels = _voxels(study, trial.source, "test")
+    runs = {name.partition("/")[2]: price for name, price in prices.items()}
+    own = runs[f"{trial.translator}-seed{trial.seed}"].per_voxel * (3 if trial.assembly == "ortho" else 1)
+    judged = sum(
+        runs[f"{name}-seed{seed}"].per_voxel for name, about in study.segmenters.items() for seed in about.seeds
+    )
+    return voxels * (own + judged)
+
+
+def _voxels(study: Study, domain: str, part: Any) -> int:
+    return prod(Parts(study, Path()).shape(domain, part))
+
+
+def speed(recipe: Recipe) -> float:
+    """Return the operations per second that a recipe's network does on this machine, measured on one small tile."""
+    about = recipe.task.predicts
+    return _speed(about.name, yaml.safe_dump(dict(about.arguments)), recipe.dims)
+
+
+@lru_cache(maxsize=64)
+def _speed(name: str, arguments: str, dims: int) -> float:
+    network: Any = nets.build(name, dims=dims, **yaml.safe_load(arguments)).train()
+    foot = nets.footprint(network)
+    size: Shape = tuple(
+        foot.admissible(max(n, 128 if dims == 2 else 40), axis, at_least=True) for axis, n in enumerate(foot.minimum)
+    )
+    device = find_device("auto")
+    tile, network = torch.zeros(1, network.in_channels, *size, device=device), network.to(device)
+    times = []
+    with torch.no_grad():
+        for _ in range(3):
+            began = time.perf_counter()
+            float(network(tile).sum())
+            times.append(time.perf_counter() - began)
+    return nets.flops(network, size) / min(times)

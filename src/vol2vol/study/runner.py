@@ -1,0 +1,227 @@
+"""Run a study: every trial once, one row each, whatever fails or is killed; the same call goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vol2vol import plainyaml
+from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError, one_line
+from vol2vol.files import read_text
+from vol2vol.locks import writing
+from vol2vol.report.rows.conditions import reference
+from vol2vol.report.rows.rows import ROWS, Row, append_row, read_rows, read_sums
+from vol2vol.study.assets import FAILURES, Workshop, check_masks
+from vol2vol.study.domain_files import check_data, check_patches
+from vol2vol.study.loading import load_study
+from vol2vol.study.planning import check_trainings, hours, picked_count
+from vol2vol.study.settings import Study
+from vol2vol.study.trial import do
+from vol2vol.study.trials import PICKED, Trial, baseline_trials, checkpoint_trials, left, picked_trials
+from vol2vol.training.run_folder import write_text
+from vol2vol.volumes.addresses import local_path
+
+log = logging.getLogger(__name__)
+STUDY = "study.yaml"
+GROWS = (
+    *("about", "data", "pairs", "baselines", "picks", "predict"),
+    *("translators.*.seeds", "translators.*.checkpoints", "translators.*.assemblies"),
+    *("segmenters.*.seeds", "segmenters.*.predict"),
+)
+"""Keys that may differ on a second start, `*` being any name: what is done stays true, more may be done."""
+WHOLE = ("domains.*.parts", "domains.*.truths", "translators.*.strategies.*", "segmenters.*.domains")
+"""Keys below which nothing may be added either: what is not named there means something too."""
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What running a study came to."""
+
+    folder: Path
+    report: Path | None
+    """None where it could not be written; the reason is logged."""
+    done: int
+    """Trials with a whole row, of this start and earlier ones."""
+    failed: tuple[str, ...]
+    """Names of those that failed."""
+
+
+def run_study(
+    study: str | Path | Study,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    every: float = 900,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a study into a folder, and write its report at the end and about every so many seconds.
+
+    `study` is a shipped one by name or a YAML file, `data` the folder that its volumes lie in, `overrides` are
+    `key.sub=value` changes. Trials that are done are not done again, failed ones are; what fails, fails alone. Raises
+    `NotFound` for missing volumes, `Mismatch` where the folder holds another study, `BadInput` for what does not fit.
+    """
+    settings, out, say = load_study(study, tuple(overrides), data), local_path(out, "a study"), progress or log.info
+    check_data(settings)
+    check_patches(settings)
+    check_trainings(settings)
+    shop = Workshop(settings, out)
+    check_masks(settings, shop.parts)
+    shop.check_weights()
+    with _begun(out, settings):
+        if settings.segmenters:
+            for source in dict.fromkeys(source for source, _ in settings.pairs):
+                shop.check_foreground(source)
+        runner = _Runner(shop, every, say)
+        runner.run(baseline_trials(settings), ahead=_later(settings))
+        runner.run(checkpoint_trials(settings), ahead=_later(settings, checkpoints=False))
+        runner.run(picked_trials(settings, list(runner.rows.values())))
+        report = runner.report()
+    failed = tuple(name for name, row in runner.rows.items() if row.status == "failed")
+    return Outcome(folder=out, report=report, done=len(runner.rows) - len(failed), failed=failed)
+
+
+def _later(study: Study, *, checkpoints: bool = True) -> int:
+    """Return about how many trials come after the baselines, or after the first look at checkpoints."""
+    first = len(checkpoint_trials(study)) if checkpoints else 0
+    return first + picked_count(study)
+
+
+class _Runner:
+    """Does trials and keeps count."""
+
+    def __init__(self, shop: Workshop, every: float, say: Progress) -> None:
+        self.shop, self.every, self.say = shop, every, say
+        self.rows = {row.trial: row for row in read_rows(shop.folder)} if (shop.folder / ROWS).is_file() else {}
+        self.began = self.reported = time.monotonic()
+        self.made = 0
+
+    def run(self, trials: Sequence[Trial], *, ahead: int = 0) -> None:
+        """Do all trials that are not done; `ahead` are those that come after them."""
+        for number, trial in enumerate(trials):
+            row = self.rows.get(trial.name)
+            if row is not None and whole(self.shop.study, row, trial):
+                self._note(trial, row)
+            else:
+                self._do(trial, left=len(trials) - number - 1 + ahead)
+                if time.monotonic() - self.reported > self.every:
+                    self.report()
+
+    def _note(self, trial: Trial, row: Row) -> None:
+        """Say anew why a checkpoint was picked, where picks were changed since its row was made."""
+        if trial.picked and row.notes.get(PICKED) != trial.picked:
+            self.rows[trial.name] = replace(row, notes={**row.notes, PICKED: trial.picked})
+            append_row(self.shop.folder, self.rows[trial.name])
+
+    def _do(self, trial: Trial, *, left: int) -> None:
+        began = time.monotonic()
+        before = self.rows.get(trial.name)
+        folder = self.shop.folder
+        try:
+            row, sums = do(self.shop, trial, before, read_sums(folder, trial.name))
+        except FAILURES as error:
+            log.debug("%s failed", trial.name, exc_info=True)
+            row, sums = replace(trial.row(), status="failed", reason=_line(error)), {}
+        append_row(folder, row, sums)
+        self.rows[trial.name] = row
+        self.made += 1
+        seconds = time.monotonic() - began
+        state = "done" if row.status == "done" else f"failed: {row.reason}"
+        eta = (time.monotonic() - self.began) / self.made * left
+        self.say(f"{trial.name}: {state} ({hours(seconds)}; {left} trials left, about {hours(eta)})")
+
+    def report(self) -> Path | None:
+        """Write the report; a mistake in it stops no trial."""
+        if not self.rows:
+            return None
+        from vol2vol.report import write_study_report
+
+        try:
+            return write_study_report(self.shop.folder)
+        except FAILURES as error:
+            log.warning("the report was not written: %s", _line(error))
+            return None
+        finally:
+            self.reported = time.monotonic()
+
+
+def whole(study: Study, row: Row | None, trial: Trial) -> bool:
+    """Say whether a row tells all that is to be measured of a trial."""
+    return row is not None and row.status == "done" and not left(study, row, trial)
+
+
+def _line(error: BaseException) -> str:
+    return one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error, 300)}"
+
+
+@contextmanager
+def _begun(out: Path, study: Study) -> Iterator[None]:
+    """Make a study's folder, or make sure that it is this study's and that nobody else is at work in it."""
+    kept = out / STUDY
+    try:
+        if out.exists() and not kept.is_file() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
+            raise AlreadyExists(f"{out} exists and is not a study: choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+    except UserError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"{out} cannot be written: {error.strerror or error}") from error
+    with writing(out):
+        told = study.model_dump(mode="json")
+        if kept.is_file():
+            _compare(kept, told)
+        write_text(kept, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+        yield
+
+
+def _compare(kept: Path, told: dict[str, Any]) -> None:
+    """Raise `Mismatch`, naming the key, where a setting changed that rows already there depend on."""
+    try:
+        begun = plainyaml.load(read_text(kept))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        begun = None
+    if not isinstance(begun, dict):
+        raise Unreadable(f"{kept} is damaged: choose another folder")
+    for key, old, new in (*_both(begun, told, ""), *_references(begun, told)):
+        if old != new:
+            raise Mismatch(
+                f"{kept.parent} was begun with {key} {old!r}, now it is {new!r}: set it back or choose another folder"
+            )
+
+
+def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings that may not change, by dotted key: those that both have, but all of what rows rest on."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield key, old, new
+        return
+    whole = _among(key, WHOLE)
+    for name in {**old, **new} if whole else old:
+        below = f"{key}.{name}" if key else str(name)
+        if whole or (name in new and not _among(below, GROWS)):
+            yield from _both(old.get(name), new.get(name), below)
+
+
+def _references(begun: dict[str, Any], told: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the strategies that all others were compared with: one that is added may not take their place."""
+    old, new = (data.get("translators", {}) for data in (begun, told))
+    for name in old:
+        if name in new:
+            before, now = (reference(translators[name].get("strategies", ())) for translators in (old, new))
+            yield f"translators.{name}.strategies compared with", before, now
+
+
+def _among(key: str, patterns: Sequence[str]) -> bool:
+    """Say whether a dotted key is one of those meant; names of domains and networks hold no dots."""
+    steps = key.split(".")
+    return any(
+        len(steps) == len(meant) and all(m in ("*", step) for m, step in zip(meant, steps, strict=True))
+        for meant in (pattern.split(".") for pattern in patterns)
+    )

@@ -1,0 +1,182 @@
+"""What measures may ask about a trial's volume: each provided by the study when it is first asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vol2vol.evaluation.certificate import Certificate, certify
+from vol2vol.evaluation.distance import Ruler
+from vol2vol.evaluation.seams import grids_of
+from vol2vol.geometry import Box, Shape
+from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.measures import Segmentation, Subject
+from vol2vol.metrics.measures.subject import Change, Need
+from vol2vol.models.checkpoints import find_bundle
+from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction.finishing import finished
+from vol2vol.study.assets import Judge, Workshop
+from vol2vol.study.costing import Spent, prediction_cost, training_cost
+from vol2vol.study.origins import origin_of, write_part
+from vol2vol.study.shifting import disagreement
+from vol2vol.study.translating import Made, Translated, first_of
+from vol2vol.study.trials import IN_DOMAIN, Trial, judges_of
+from vol2vol.volumes import Volume, open_volume
+
+
+def subject_of(shop: Workshop, done: Translated, asked: Iterable[str]) -> Subject:
+    """Return what measures of these names are taken of: a trial's volume and all that can be provided beside it."""
+    trial, parts = done.trial, shop.parts
+    volume, truth = open_volume(done.volume), parts.truth(trial.source, trial.target)
+    provide: dict[Need, Callable[[], Any]] = {
+        "source": partial(open_volume, done.source),
+        "target": lambda: open_volume(parts.image(trial.target, "train")),
+        "target_range": partial(shop.span, trial.target),
+        "features": lambda: _Sets(shop, done, shop.rulers(trial.target)),
+    }
+    if truth is not None:
+        provide["truth"] = partial(open_volume, truth)
+    if parts.has_mask(trial.source):
+        provide["mask"] = lambda: open_volume(parts.mask(trial.source, "test"))
+    if shop.study.segmenters:
+        provide["segmentations"] = lambda: _segmentations(shop, done, asked)
+    if done.made is not None:
+        provide["spent"] = partial(_spent, trial, done.made)
+    if trial.kind == "network" and done.made is not None:
+        provide |= {"grids": partial(grids_of, volume), "network": partial(_Network, shop, done, done.made)}
+    block = blocks_for(volume.spatial, shop.study.judging.blocks)
+    return Subject(volume=volume, block=block, judging=shop.study.judging, provide=provide)
+
+
+def blocks_for(spatial: Shape, least: int) -> Shape:
+    """Return the largest blocks, halved along their longest axis, of which a volume holds at least so many."""
+    block = list(spatial)
+    while np.prod([-(-n // b) for n, b in zip(spatial, block, strict=True)]) < least and max(block) > 1:
+        axis = int(np.argmax(block))
+        block[axis] = -(-block[axis] // 2)
+    return tuple(block)
+
+
+def probabilities(folder: Path, trial: Trial, judge: str) -> Path:
+    """Return where the probabilities lie that a segmenter gave a trial's volume."""
+    return folder / "segmentations" / trial.name / f"{judge.replace('/', '-seed')}.zarr"
+
+
+def _spent(trial: Trial, made: Made) -> Spent:
+    training = training_cost(made.model, trial.checkpoint or 0) if trial.kind == "network" else {}
+    return prediction_cost(made) | training
+
+
+def _segmentations(shop: Workshop, done: Translated, asked: Iterable[str]) -> list[Segmentation]:
+    """Let the segmenters that measures ask predict their probabilities; finished ones are not asked again."""
+    trial, first = done.trial, first_of(shop, done.trial)
+    shop.check_foreground(trial.source)
+    seen = []
+    for judge in _judges(shop, trial)[: len(judges_of(shop.study, asked))]:
+        path = probabilities(shop.folder, trial, judge.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        predict(judge.model, done.volume, path, PredictSettings(**judge.predict), which=judge.which)
+        other = None if first is None or done.first is None else probabilities(shop.folder, first, judge.name)
+        seen.append(
+            Segmentation(
+                name=judge.name,
+                probability=open_volume(path),
+                threshold=judge.threshold,
+                foreground=judge.foreground,
+                first=open_volume(other) if other is not None and finished(str(other)) else None,
+            )
+        )
+    return seen
+
+
+def _judges(shop: Workshop, trial: Trial) -> list[Judge]:
+    if trial.translator == IN_DOMAIN:
+        return shop.judges(trial.source)
+    return shop.judges(trial.target, adapted_to=trial.source if trial.translator == "adabn" else None)
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """What feature networks see in a trial's volume, its source, the target and the first strategy's volume."""
+
+    shop: Workshop
+    done: Translated
+    rulers: Sequence[Ruler]
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return [by.name.split()[0] for by in self.rulers]
+
+    @property
+    def planes(self) -> Sequence[str]:
+        return self.shop.study.distance.planes
+
+    @property
+    def resamples(self) -> int:
+        return self.shop.study.distance.resamples
+
+    @property
+    def has_first(self) -> bool:
+        return self.done.first is not None
+
+    def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: Any) -> Features:
+        by, done = self.rulers[self.networks.index(network)], self.done
+        if which == "target":
+            return self.shop.features(self.shop.parts.image(done.trial.target, "train"), by, plane, times=2)
+        before = self.shop.features(done.source, by, plane)
+        if which == "first":
+            assert done.first is not None, done
+            return self.shop.features_of_first(done.first, by, plane, before)
+        same = which == "source" or done.volume == done.source
+        return before if same else self.shop.seen(done.volume, by, plane, like=before)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The network that made a trial's volume."""
+
+    shop: Workshop
+    done: Translated
+    made: Made
+
+    def agreement(self) -> Certificate:
+        model = self.made.model
+        return certify(model.path, open_volume(self.done.source), direction=model.direction, which=self.made.which)
+
+    def moved(self) -> tuple[float, float]:
+        made = self.made
+        return disagreement(self.done.volume, self.done.source, made.model.path, made.which, made.settings)
+
+    @contextmanager
+    def returned(self, change: Change | None = None) -> Iterator[Volume]:
+        way = "backward" if self.made.model.direction == "forward" else "forward"
+        how = self.shop.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
+        stored, words = self.done.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
+        start, back = paths = [stored.with_name(f".{stored.stem}.{word}.zarr") for word in words]
+        try:
+            for path in paths:
+                shutil.rmtree(path, ignore_errors=True)
+            if change is not None:
+                _write_changed(start, open_volume(stored), change)
+            bundle = find_bundle(self.made.model.path, self.made.which)
+            predict(bundle, stored if change is None else start, back, how)
+            yield open_volume(back)
+        finally:
+            for path in paths:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_changed(path: Path, volume: Volume, change: Change) -> None:
+    """Write a volume with its voxels changed, as float32."""
+
+    def read(box: Box) -> np.ndarray:
+        return change(box, volume.read(box))
+
+    write_part(path, replace(origin_of(volume), dtype=np.dtype(np.float32), read=read), Box.of(volume.spatial))

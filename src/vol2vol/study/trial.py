@@ -1,0 +1,66 @@
+"""Do one trial: translate, take the measures that are left, and return its row."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vol2vol.metrics.measures import MEASURES, measures
+from vol2vol.report.rows.rows import Row
+from vol2vol.study.assets import Workshop
+from vol2vol.study.row_builder import RowBuilder
+from vol2vol.study.subjects import probabilities, subject_of
+from vol2vol.study.translating import Translated, first_of, translate
+from vol2vol.study.trials import JUDGES, MEASURED, PICKED, Trial, compared, judges_of, left, measured
+
+
+def do(
+    shop: Workshop, trial: Trial, before: Row | None, sums: dict[str, np.ndarray]
+) -> tuple[Row, dict[str, np.ndarray]]:
+    """Return the finished row of a trial and its sums per block; `before` is what an earlier look found.
+
+    What was measured before is kept. What measures need is made first: where that fails, the trial fails.
+    """
+    row, asked = RowBuilder.of(before, sums), left(shop.study, before, trial)
+    translated = translate(shop, trial)
+    subject = subject_of(shop, translated, asked)
+    for measure in measures():
+        if (measure.name in asked or measure.always) and subject.has(measure.needs):
+            subject.make(measure.needs)
+            with row.unless_impossible(measure):
+                row.add(measure, measure.take(subject))
+    if subject.made("segmentations"):
+        judges = judges_of(shop.study, asked)
+        paths = {judge: probabilities(shop.folder, trial, judge) for judge in judges}
+        row.segmentations |= {judge: _relative(path, shop.folder) for judge, path in paths.items()}
+        row.notes |= {JUDGES: " ".join(judges)} if compared(asked) else {}
+    row.notes[MEASURED] = " ".join(_measured(shop, translated, before))
+    if trial.picked:
+        row.notes[PICKED] = trial.picked
+    return _finished(shop, translated, row), row.sums
+
+
+def _measured(shop: Workshop, translated: Translated, before: Row | None) -> list[str]:
+    """Return what the row tells; where the first volume failed, the next start may compare with it."""
+    told = dict.fromkeys([*sorted(measured(before)), *translated.trial.measures])
+    lacks_first = translated.first is None and first_of(shop, translated.trial) is not None
+    return [name for name in told if not (lacks_first and name in MEASURES and MEASURES[name].against_first)]
+
+
+def _finished(shop: Workshop, translated: Translated, row: RowBuilder) -> Row:
+    trial, made = translated.trial, translated.made
+    return replace(
+        trial.row(),
+        volume=_relative(translated.volume, shop.folder),
+        run=_relative(made.model.path, shop.folder) if made is not None and trial.kind == "network" else "",
+        segmentations=row.segmentations,
+        values=row.values,
+        notes=row.notes,
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()

@@ -1,0 +1,77 @@
+"""What training leaves for prediction: bundles with finished statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from vol2vol import nets
+from vol2vol.errors import BadInput
+from vol2vol.intensity import Intensity
+from vol2vol.models.bundle import save_bundle
+from vol2vol.nets.norm import Norm
+from vol2vol.protocol import Translation
+from vol2vol.training.run_folder import Run
+
+STATISTICS = {
+    "tracked": "running mean over the passes of training, momentum 0.1",
+    "batch": "running mean over the passes of training, momentum 0.1",
+    "instance": "none: every tile its own",
+    "none": "none: no normalisation",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a bundle holds beside networks."""
+
+    intensity: Mapping[str, Intensity]
+    """Of every domain."""
+    channels: Mapping[str, int]
+    """Of every domain."""
+    calibration: Mapping[str, Callable[[], Iterable[Tensor]]] = field(default_factory=dict)
+    """Per translation, a function that returns batches (B, C, [Z,] Y, X) of what it reads."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data: the recipe above all."""
+
+    def check(self, translations: Mapping[str, Translation]) -> None:
+        """Raise `BadInput` unless every network that needs calibration patches has some."""
+        for name, translation in translations.items():
+            if needs_calibration(translation.network) and name not in self.calibration:
+                raise BadInput(f"norm calibrated needs patches for the {name} network: give calibration for it")
+
+
+def needs_calibration(network: nn.Module) -> bool:
+    """Say whether a network normalises by statistics of a calibration pass."""
+    return "calibrated" in _kinds(network)
+
+
+def _kinds(network: nn.Module) -> set[str]:
+    return {module.kind for module in network.modules() if isinstance(module, Norm)}
+
+
+def deliver(run: Run, epoch: int, translations: Mapping[str, Translation], delivery: Delivery) -> None:
+    """Write the bundle of an epoch; statistics are measured on copies, the networks in training stay as they are."""
+    finished, statistics = {}, {}
+    for name, translation in translations.items():
+        network = copy.deepcopy(translation.network).eval()
+        statistics[name] = "; ".join(STATISTICS.get(kind, kind) for kind in sorted(_kinds(network)))
+        if needs_calibration(network):
+            batches = list(delivery.calibration[name]())
+            nets.calibrate(network, batches)
+            patches = sum(len(batch) for batch in batches)
+            statistics[name] = f"exact, over {patches} patches of the {name} network's input domain"
+        finished[name] = replace(translation, network=network)
+    save_bundle(
+        run.model(epoch),
+        finished,
+        delivery.intensity,
+        channels=delivery.channels,
+        statistics=statistics,
+        provenance={**delivery.provenance, "epoch": epoch},
+        overwrite=True,
+    )

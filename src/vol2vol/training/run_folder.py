@@ -1,0 +1,170 @@
+"""A run's folder: what lies where, whether a second start may go on in it, and what overwriting removes.
+
+recipe.yaml   everything the run was told       checkpoints/last.ckpt   full state, for going on
+log.csv       one row per epoch                 models/epoch-0005/      bundles, for predicting
+tensorboard/  the same curves                   models/best.txt         the name of the best of them
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vol2vol import plainyaml
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
+from vol2vol.files import read_text
+from vol2vol.models.model_file import plain
+
+WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
+"""All that a run writes, and all that overwriting deletes."""
+FREE = (
+    *("name", "about", "train.num_workers", "train.checkpoint_every", "train.save_minutes"),
+    "train.gradient_checkpointing",
+)
+"""Keys of a recipe that change no number and may differ on a second start."""
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The places in a run's folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe, as data that loads again."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def log(self) -> Path:
+        """One row per finished epoch."""
+        return self.path / "log.csv"
+
+    @property
+    def events(self) -> Path:
+        """Where TensorBoard looks."""
+        return self.path / "tensorboard"
+
+    @property
+    def state(self) -> Path:
+        """The last full state."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The file that names the best saved epoch."""
+        return self.path / "models" / "best.txt"
+
+    def model(self, epoch: int) -> Path:
+        """Return where the bundle after so many epochs lies."""
+        return self.path / "models" / f"epoch-{epoch:04d}"
+
+
+def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) -> Run:
+    """Make a run's folder, or go on in one that was begun with the same recipe.
+
+    More epochs are the same recipe. Raises `Mismatch` naming the first key that differs, `AlreadyExists` where the
+    folder holds something else, `CannotWrite` where it cannot be made. `overwrite` deletes what an earlier run wrote
+    there, and nothing else.
+    """
+    run, wanted = Run(path), yaml.safe_load(yaml.safe_dump(plain(recipe), sort_keys=False))
+    try:
+        if run.recipe.exists() and overwrite:
+            _clear(path)
+        elif run.recipe.exists():
+            _compare(run, wanted)
+        else:
+            check_free(path)
+        run.state.parent.mkdir(parents=True, exist_ok=True)
+        run.best.parent.mkdir(exist_ok=True)
+        write_text(run.recipe, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
+    except UserError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"{path}: the run cannot be made ({error.strerror}): choose another folder") from None
+    return run
+
+
+def check_free(path: Path) -> None:
+    """Raise `AlreadyExists` where something lies at a path that is neither a run nor what is left of one."""
+    if path.exists() and not Run(path).recipe.exists() and not (path.is_dir() and _unmarked(path)):
+        raise AlreadyExists(f"{path} exists and is not a run: choose another folder")
+
+
+def _unmarked(path: Path) -> bool:
+    """Say whether a folder holds no more than a run leaves that was killed before it had written its recipe."""
+    return {one.name for one in path.rglob("*")} <= {"checkpoints", "models", ".recipe.yaml.partial"}
+
+
+def _clear(path: Path) -> None:
+    for name in WRITTEN:
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        else:
+            (path / name).unlink(missing_ok=True)
+
+
+def _compare(run: Run, wanted: Mapping[str, Any]) -> None:
+    try:
+        begun = dict(_leaves(plainyaml.load(read_text(run.recipe))))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise Unreadable(f"{run.recipe} is not YAML: restore it, or --overwrite the run") from None
+    now = dict(_leaves(wanted))
+    for key in sorted((begun.keys() | now.keys()) - set(FREE)):
+        old, new = begun.get(key), now.get(key)
+        grown = key == "train.epochs" and isinstance(old, int) and isinstance(new, int) and new > old
+        if old != new and not grown:
+            raise Mismatch(
+                f"{run.path} was begun with {key} {_show(old)}, now it is {_show(new)}: "
+                "set it back, choose another folder or --overwrite"
+            )
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys and values of nested data."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _show(value: Any) -> str:
+    return "unset" if value is None else repr(value)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all; raises `CannotWrite`."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written ({error.strerror}): free space or permissions") from None
+
+
+def write_log(path: Path, rows: Sequence[Row]) -> None:
+    """Write the log anew, every number as it is; the first row's terms are the columns."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    lines = [",".join(rows[0]), *(",".join(map(repr, row.values())) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_log(path: str | Path) -> list[Row]:
+    """Return a log's rows; raises `BadInput` where a number is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path} is not a training log: {error}") from None

@@ -1,0 +1,291 @@
+"""Write OME-Zarr: sharded 0.5 (Zarr 3) or 0.4 (Zarr 2), locally or on S3."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
+from vol2vol.files import parse_json
+from vol2vol.geometry import Box, Shape
+from vol2vol.volumes.display import full_window, make_omero
+from vol2vol.volumes.formats import ome
+from vol2vol.volumes.formats.nodes import read_node
+from vol2vol.volumes.formats.store import (
+    ChunkedArray,
+    delete_all,
+    delete_keys,
+    is_remote,
+    join,
+    list_keys,
+    read_key,
+    write_json,
+)
+from vol2vol.volumes.volume import Volume
+
+VERSIONS = ("0.5", "0.4")
+MARK = {ome.CREATOR: {"name": "vol2vol"}}
+"""Attribute of every image made here."""
+_PLAN = ".vol2vol/plan.json"
+_ROOT = ("zarr.json", ".zattrs")
+_LEFT = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
+"""What a creation that was killed at its first write leaves behind, and nothing else."""
+_BEGUN = re.compile(r"(zarr\.json|\.zattrs|\.zgroup|0/(zarr\.json|\.zarray)?|\.vol2vol/(plan\.json|done/)?)(\.__lock)?")
+"""What one leaves behind that was killed before its plan was written."""
+_PART = re.compile(
+    r"(zarr\.json|\.zgroup|\.zattrs|\.zmetadata"
+    r"|\.vol2vol/(plan\.json|spoiled|(done|claims)/[^/]*)?"
+    r"|\d+/(zarr\.json|\.zarray|\.zattrs|c/|(c/)?\d+(/\d+)*/?)?)(\.__lock)?"
+)
+"""What an image and the ledger of an unfinished output consist of; empty folders end in a slash."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one level is stored; spatial numbers in ZYX order."""
+
+    shape: Shape
+    """C, Z, Y, X."""
+    dtype: np.dtype
+    chunks: Shape
+    shards: Shape | None
+    version: str
+    fill: float = 0
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise BadInput(f"OME-Zarr version {self.version} cannot be written: use 0.5 or 0.4")
+        if len(self.chunks) != 3 or min(self.chunks) < 1:
+            raise BadInput(f"chunks {self.chunks} must be three positive numbers, Z,Y,X")
+        if self.shards is None:
+            return
+        if self.version == "0.4":
+            raise BadInput("OME-Zarr 0.4 has no shards: leave them out or write version 0.5")
+        if len(self.shards) != 3 or any(s < c or s % c for s, c in zip(self.shards, self.chunks, strict=True)):
+            raise BadInput(f"shards {self.shards} must be multiples of the chunks {self.chunks}")
+
+    @property
+    def channels(self) -> bool:
+        """Say whether the channel axis is stored; a single channel is not."""
+        return self.shape[0] > 1
+
+    def spec(self) -> dict[str, Any]:
+        """Return the tensorstore specification of the array, without its place."""
+        driver = "zarr3" if self.version == "0.5" else "zarr"
+        metadata = self._zarr3() if self.version == "0.5" else self._zarr2()
+        return {"driver": driver, "metadata": metadata, "create": True, "store_data_equal_to_fill_value": True}
+
+    def _stored(self, spatial: Sequence[int]) -> list[int]:
+        return [1] * self.channels + list(spatial)
+
+    @property
+    def _blosc(self) -> dict[str, Any]:
+        return {"cname": "zstd", "clevel": 3}
+
+    def _zarr2(self) -> dict[str, Any]:
+        return {
+            "shape": list(self.shape[not self.channels :]),
+            "chunks": self._stored(self.chunks),
+            "dtype": self.dtype.newbyteorder("<").str,
+            "fill_value": self.dtype.type(self.fill).item(),
+            "dimension_separator": "/",
+            "compressor": {"id": "blosc", **self._blosc, "shuffle": 1 if self.dtype.itemsize > 1 else 0},
+        }
+
+    def _zarr3(self) -> dict[str, Any]:
+        shuffle = "shuffle" if self.dtype.itemsize > 1 else "noshuffle"
+        blosc = {**self._blosc, "shuffle": shuffle, "typesize": self.dtype.itemsize, "blocksize": 0}
+        little = {"name": "bytes", "configuration": {"endian": "little"}}
+        codecs: list[dict[str, Any]] = [little, {"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
+        if self.shards is not None:
+            inner = {"chunk_shape": self._stored(self.chunks), "codecs": codecs}
+            inner["index_codecs"] = [little, {"name": "crc32c"}]
+            codecs = [{"name": "sharding_indexed", "configuration": inner}]
+        outer = self._stored(self.shards or self.chunks)
+        return {
+            "shape": list(self.shape[not self.channels :]),
+            "data_type": self.dtype.name,
+            "fill_value": self.dtype.type(self.fill).item(),
+            "dimension_names": ["c"] * self.channels + ["z", "y", "x"],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": outer}},
+            "codecs": codecs,
+        }
+
+
+def create_group(
+    location: str,
+    layout: Layout,
+    *,
+    voxel_size: Sequence[float],
+    unit: str,
+    offset: Sequence[float] | None,
+    attrs: Mapping[str, Any],
+    channel_names: Sequence[str],
+) -> None:
+    """Create an OME-Zarr image with an empty level "0"; nothing may be there yet.
+
+    What says that vol2vol made it is written first: an array without it is somebody else's.
+    """
+    omero = make_omero(channel_names, layout.dtype, [full_window(layout.dtype)] * layout.shape[0])
+    write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK}, omero=omero)
+    ChunkedArray(join(location, "0"), layout.spec())
+
+
+def write_group(
+    location: str,
+    layout: Layout,
+    *,
+    unit: str,
+    scales: Sequence[Sequence[float]],
+    offset: Sequence[float] | None,
+    attrs: Mapping[str, Any],
+    omero: Mapping[str, Any],
+) -> None:
+    """Write the metadata of an image with one voxel size (z, y, x) per level, in one atomic write.
+
+    `offset` (z, y, x, in `unit`) is the place of the centre of the finest level's first voxel, None where it is not
+    known; `omero` says how the image is shown.
+    """
+    name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    how: dict[str, Any] = {"offset": offset, "channels": layout.channels, "omero": omero}
+    image = ome.image_attributes(layout.version, name, unit, scales, **how)
+    attributes = {**attrs, **image}
+    if layout.version == "0.5":
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        write_json(location, "zarr.json", group)
+        return
+    write_json(location, ".zattrs", attributes)
+    write_json(location, ".zgroup", {"zarr_format": 2})
+
+
+def refuse_foreign(location: str) -> None:
+    """Raise `AlreadyExists`, naming what is in the way, unless all that is at a location was written by vol2vol."""
+    cure = "choose another name or remove it yourself"
+    keys = contents(location)
+    if strangers := sorted(key for key in keys if not _PART.fullmatch(key)):
+        raise AlreadyExists(f"{location} holds {strangers[0]}, which is not part of an image of vol2vol: {cure}")
+    if keys and not (_said(location) or _PLAN in keys or _is_left(location, keys)):
+        raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
+
+
+def clear_begun(location: str, *, ours: bool) -> None:
+    """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
+
+    Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
+    """
+    keys = contents(location)
+    if not keys:
+        return
+    if not _is_left(location, keys) and not (ours and all(_BEGUN.fullmatch(key) for key in keys)):
+        refuse_foreign(location)  # where --overwrite would refuse too, it is not named
+        raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
+    clear_group(location, overwrite=True)
+
+
+def contents(location: str) -> list[str]:
+    """Return what lies at a location at any depth: keys; locally also what is no plain file, and empty folders.
+
+    Raises `AlreadyExists` where something that is not a folder lies there.
+    """
+    if is_remote(location):
+        return list_keys(location)
+    if not os.path.lexists(location):
+        return []
+    if Path(location).is_symlink() or not Path(location).is_dir():
+        raise AlreadyExists(f"{location} is not a folder: choose another name or remove it yourself")
+    return _local(Path(location))
+
+
+def _local(folder: Path) -> list[str]:
+    """Return files, empty folders (ending in a slash) and what is neither file nor folder (followed by a remark)."""
+    found = []
+    for here, folders, names in os.walk(folder):
+        inside = Path(here).relative_to(folder)
+        for name in (*names, *(name for name in folders if Path(here, name).is_symlink())):
+            plain = S_ISREG(os.lstat(Path(here, name)).st_mode)
+            found.append((inside / name).as_posix() + ("" if plain else " (no plain file)"))
+        if not folders and not names and inside.parts:
+            found.append(f"{inside.as_posix()}/")
+    return found
+
+
+def _is_left(location: str, keys: Sequence[str]) -> bool:
+    """Say whether all there is was left by a creation of vol2vol that was killed at its first write."""
+    if is_remote(location) or not all(_LEFT.fullmatch(key) for key in keys):
+        return False
+    return all(not (text := Path(location, key).read_bytes()) or b'"vol2vol"' in text for key in keys)
+
+
+def _said(location: str) -> bool:
+    """Say whether an image's attributes, damaged ones as far as they go, name vol2vol as its maker."""
+    for key in _ROOT:
+        text = read_key(location, key)
+        try:
+            meta = parse_json(text or b"{}")
+        except ValueError:
+            return b'"vol2vol"' in (text or b"")
+        attributes = (meta.get("attributes") if key == "zarr.json" else meta) if isinstance(meta, dict) else None
+        if isinstance(attributes, dict) and (
+            attributes.get(ome.CREATOR) == MARK[ome.CREATOR]
+            or any(isinstance(attributes.get(name), dict) for name in ("vol2vol", "preparation"))
+        ):
+            return True
+    return False
+
+
+def clear_group(location: str, *, overwrite: bool) -> None:
+    """Make room for a new image: delete an old one, if told so and if vol2vol wrote all of it.
+
+    The plan of an unfinished one goes first, so that no other process goes on with it, and what says who made it last,
+    so that a deletion that was killed can be repeated. Raises `AlreadyExists` naming `--overwrite`, or naming what
+    vol2vol did not write.
+    """
+    names = _top_level(location)
+    if not names:
+        return
+    if not overwrite:
+        raise AlreadyExists(f"{location} exists: give --overwrite to replace it, or another name")
+    refuse_foreign(location)
+    if ".vol2vol" in names:
+        delete_keys(location, _PLAN)
+    if is_remote(location):
+        for name in names - set(_ROOT):
+            delete_all(join(location, name))
+        delete_all(location)
+        return
+    try:
+        for name in sorted(names, key=lambda name: name in _ROOT):
+            path = Path(location, name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(location)
+    except OSError as error:
+        raise CannotWrite(f"{location} cannot be replaced ({error.strerror}): remove it yourself") from error
+
+
+def _top_level(location: str) -> set[str]:
+    """Return the names directly inside a location; a file or a link counts as itself."""
+    if is_remote(location):
+        return {key.partition("/")[0] for key in list_keys(location)}
+    if not os.path.lexists(location):
+        return set()
+    if Path(location).is_symlink() or not Path(location).is_dir():
+        return {Path(location).name}
+    return set(os.listdir(location))
+
+
+def erase(volume: Volume, box: Box) -> None:
+    """Delete the shards (or chunks) under a box of an image's finest level: damaged ones cannot be written over."""
+    node = read_node(join(volume.path, "0"))
+    if node is None:
+        return
+    array = ChunkedArray(node.location, {"driver": node.kind, "open": True})
+    channels = (slice(None),) * (len(array.shape) - 3)
+    delete_keys(node.location, *array.keys((*channels, *box.slices)))

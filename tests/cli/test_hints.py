@@ -1,0 +1,131 @@
+"""Every flag and every key that a message names exists: hints can be followed."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from pydantic import BaseModel
+from tests.cli.test_verbs import KINDS
+
+import vol2vol
+from vol2vol.cli import VERBS, main
+from vol2vol.recipes import Recipe
+from vol2vol.tasks import TASKS
+
+HOUSE = Path(vol2vol.__file__).parent
+ELSEWHERE = {
+    "--array",
+    "--job-name",
+    "--output",
+    "--signal",
+    "--requeue",
+    "--open-mode",
+    "--parsable",
+    "--wrap",
+    "--time",
+}
+"""Flags of SLURM's sbatch, in the scripts that are written for it."""
+KEY = re.compile(r"\b(?:train|data|task|cyclegan|segment)(?:\.[a-z][a-z_]*)+\b(?!\()")
+
+
+def texts():
+    """Yield module and text of every string in the house that is not documentation."""
+    for path in sorted(HOUSE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documentation = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+                yield path.relative_to(HOUSE), node.value
+
+
+@pytest.fixture(scope="module")
+def flags():
+    """All flags of all verbs."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    known = set()
+    for verb in [*VERBS, *(f"evaluate {kind}" for kind in KINDS)]:
+        said = StringIO()
+        with redirect_stdout(said):
+            main([*verb.split(), "--help"])
+        known |= set(re.findall(r"--[a-z][a-z0-9-]*", said.getvalue()))
+    return known | {"--help", "--version"}
+
+
+def test_every_flag_that_a_message_names_exists(flags):
+    unknown = {
+        (str(path), flag)
+        for path, text in texts()
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)
+        if flag not in flags | ELSEWHERE | {"--no-"} and path.parts[0] != "executors"
+    }
+    assert not unknown
+
+
+def keys(schema, before=""):
+    """Yield the dotted keys of a schema."""
+    for name, field in schema.model_fields.items():
+        yield f"{before}{name}"
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from keys(kind, f"{before}{name}.")
+
+
+def test_every_key_that_a_message_names_exists():
+    known = set(keys(Recipe)) | {key for task in TASKS.values() for key in keys(task.Settings, "task.")}
+    known |= {"task.segmenters", "task.generator.arguments", "train.json"}
+    unknown = {
+        (str(path), key)
+        for path, text in texts()
+        for key in KEY.findall(text)
+        if not any(key == one or key.startswith(f"{one}.") for one in known) and path.suffix == ".py"
+    }
+    assert not unknown
+
+
+def one_line(capsys, *words):
+    assert main(list(map(str, words))) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_example_of_axes_can_be_given(tmp_path, capsys):
+    for shape in ((50, 60, 55, 2), (2, 50, 60, 55), (3, 50, 60, 55, 2), (40, 50, 3)):
+        path = tmp_path / f"{len(shape)}{shape[0]}.zarr"
+        zarr.open_array(path, mode="w", shape=shape, dtype="u1", zarr_format=2, chunks=shape)[:] = 1
+        said = one_line(capsys, "info", path)
+        example = re.search(r"such as --axes (\w+)", said)[1]
+        time = ["--time", "0"] if "t" in example else []
+        assert main(["info", str(path), "--axes", example, *time]) == 0
+        capsys.readouterr()
+
+
+def test_the_time_point_that_is_asked_for_can_be_given(tmp_path, capsys):
+    path = tmp_path / "lapse.tif"
+    tifffile.imwrite(path, np.ones((3, 4, 30, 40), np.uint8), imagej=True, metadata={"axes": "TZYX"})
+    said = one_line(capsys, "prepare", path, tmp_path / "out.zarr", "--crop", "0:1,:,:")
+    assert "--time 0 to --time 2" in said
+    assert main(["info", str(path), "--time", "2"]) == 0
+
+
+def test_domains_of_different_channels_train_with_the_terms_that_the_message_leaves_out(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "grey.tif", random.integers(0, 255, (3, 50, 60), np.uint8), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "rgb.tif", random.integers(0, 255, (50, 60, 3), np.uint8), photometric="rgb")
+    words = ["train", "--source", tmp_path / "grey.tif", "--target", tmp_path / "rgb.tif", "--out", tmp_path / "run"]
+    words += ["--recipe", "small-2d", "data.patch=30", "train.epochs=1", "train.steps_per_epoch=1"]
+    words += ["task.generator.arguments={levels: 2, width: 2}", "task.critic.arguments={width: 2, n_layers: 1}"]
+    words += ["task.loss_region=full", "data.calibration=1"]
+    said = one_line(capsys, *words)
+    cure = re.search(r"set (task\.\w+=0) (task\.\w+=0)", said)
+    assert main([*map(str, words), *cure.groups()]) == 0

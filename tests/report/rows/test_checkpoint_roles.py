@@ -1,0 +1,49 @@
+import pytest
+
+from vol2vol.errors import BadInput
+from vol2vol.report.rows.checkpoint_roles import pick, pick_several
+from vol2vol.report.rows.rows import Row, Value
+
+FID = "distance/inception/fid/xy"
+
+
+def rows(*values):
+    return [
+        Row(trial=f"t{n}", source="a", target="b", translator="m", checkpoint=n, values={FID: Value(value=value)})
+        for n, value in enumerate(values)
+    ]
+
+
+def numbers(found):
+    return [found[role].number(FID) for role in ("best", "middle", "worst")]
+
+
+def test_middle_is_nearest_to_the_median():
+    assert numbers(pick(rows(50, 31, 90, 33, 44), FID)) == [31, 44, 90]
+    assert numbers(pick(rows(50, 31, 90, 33, 44), FID, lowest=False)) == [90, 44, 31]
+    assert numbers(pick(rows(1, 2, 3, 4, 100, 200), FID)) == [1, 3, 200]  # median 3.5: the better of two as near
+
+
+def test_values_that_are_missing_are_left_out():
+    assert numbers(pick(rows(None, 3, float("nan"), 1, 2), FID)) == [1, 2, 3]
+    with pytest.raises(BadInput, match="none of 2 trials has the value"):
+        pick(rows(None, None), FID)
+    with pytest.raises(BadInput, match="none of 0"):
+        pick([], FID)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_rows_stand_for_several(count):
+    found = numbers(pick(rows(*range(count)), FID))
+    assert found[0] == 0
+    assert found[2] == count - 1
+
+
+def test_three_of_each_as_in_the_paper():
+    found = pick_several(rows(*range(20)), FID)
+    assert [[row.checkpoint for row in found[role]] for role in found] == [[0, 1, 2], [9, 10, 8], [19, 18, 17]]
+
+
+def test_equal_values_never_take_one_row_twice():
+    found = pick_several(rows(*[5] * 9), FID)
+    assert len({row.trial for several in found.values() for row in several}) == 9

@@ -1,0 +1,76 @@
+"""What `vol2vol info` says of a study's folder."""
+
+import pytest
+import yaml
+
+from vol2vol.cli import main
+from vol2vol.describe import info
+from vol2vol.errors import Unreadable
+from vol2vol.report.rows.rows import Value, append_row, read_rows
+from vol2vol.study import load_study
+from vol2vol.study.trials import JUDGES, MEASURED, baseline_trials, checkpoint_trials, judges_of, picked_trials
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(load_study("phantom-quick").model_dump(mode="json")))
+    return tmp_path
+
+
+def note(folder, trial, *, failed=""):
+    row = trial.row()
+    row.notes[MEASURED] = " ".join(trial.measures)
+    row.notes[JUDGES] = " ".join(judges := judges_of(load_study("phantom-quick"), ["segmentation"]))
+    row.segmentations.update(dict.fromkeys(judges, "somewhere"))
+    row.values["distance/encoder/fid/xy"] = Value(value=float(trial.checkpoint or 0))
+    if failed:
+        object.__setattr__(row, "status", "failed")
+        object.__setattr__(row, "reason", failed)
+    append_row(folder, row)
+
+
+def test_trials_are_counted_as_the_study_itself_would(folder, capsys):
+    study = load_study("phantom-quick")
+    baselines, first = baseline_trials(study), checkpoint_trials(study)
+    said = info(folder)
+    assert said["name"] == study.name
+    assert (said["done"], said["failed"], len(said["to do"])) == (0, {}, len(baselines) + len(first))
+    assert "trials of picked checkpoints" in said["then"]
+    assert said["report"] == "not written yet"
+    note(folder, baselines[0])
+    note(folder, baselines[1], failed="the disk is full")
+    said = info(folder)
+    assert said["done"] == 1
+    assert said["failed"] == {baselines[1].name: "the disk is full"}
+    assert len(said["to do"]) == len(baselines) + len(first) - 2
+    for trial in (*baselines, *first):
+        note(folder, trial)
+    said = info(folder)
+    assert said["to do"]
+    assert not {one.name for one in baselines} & {*said["to do"]}
+    assert "then" not in said
+    (folder / "report.html").write_text("")
+    assert main(["info", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"report: {folder / 'report.html'}" in told
+    assert f"vol2vol study {folder / 'study.yaml'} --out {folder}" in told
+
+
+def test_a_study_that_is_done_has_nothing_to_do(folder):
+    study = load_study("phantom-quick")
+    for trial in (*baseline_trials(study), *checkpoint_trials(study)):
+        note(folder, trial)
+    for trial in picked_trials(study, read_rows(folder)):
+        note(folder, trial)
+    said = info(folder)
+    assert not said["to do"]
+    assert said["go on with"] == "nothing left to do"
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "", "name: x\nsurplus: 1\n"])
+def test_a_damaged_study_is_said_to_be(folder, text, capsys):
+    (folder / "study.yaml").write_text(text)
+    with pytest.raises(Unreadable, match=r"study\.yaml.*restore the file"):
+        info(folder)
+    assert main(["info", str(folder)]) == 2
+    assert "restore the file" in " ".join(capsys.readouterr().err.split())
