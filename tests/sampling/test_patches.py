@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed, measure
-from vol2vol.sampling import STILL, Alone, Patches, PatchSets
+from vol2vol.sampling import STILL, Alone, Augment, Patches, PatchSets
 from vol2vol.volumes import create_volume, open_volume
 
 RAW = fixed(0, 65535, network=(0.0, 65535.0))
@@ -239,8 +239,9 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
     path = tmp_path / "with space é.zarr"
     with create_volume(path, shape=(1, 8, 32, 32), dtype="uint8", voxel_size=(1, 1, 1), unit="nanometer") as volume:
         volume.write(Box.of(volume.spatial), noisy((1, 8, 32, 32)))
-    patches = Patches([open_volume(path)], fixed(0, 255), (8, 8))
-    pairs = unpaired(patches, patches)
+    augment = Augment(zoom=0.3, elastic={"amplitude": 2, "length": 6}, noise=0.1, shot_noise=0.1)
+    plain, changed = (Patches([open_volume(path)], fixed(0, 255), (8, 8), augment=a) for a in (None, augment))
+    pairs = PatchSets([Alone("source", plain, 0), Alone("target", changed, 1, changed=True)])
     loaded = list(DataLoader(pairs, batch_size=4, sampler=range(8), num_workers=1, multiprocessing_context="spawn"))
     here = list(DataLoader(pickle.loads(pickle.dumps(pairs)), batch_size=4, sampler=range(8)))
     torch.testing.assert_close(loaded, here, rtol=0, atol=0)

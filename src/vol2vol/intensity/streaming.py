@@ -100,15 +100,20 @@ def tally(volumes: Sequence[Readable]) -> list[Tally]:
 
 
 def stream(volumes: Sequence[Readable]) -> Iterator[tuple[Readable, Box, np.ndarray]]:
-    """Yield all volumes in blocks of whole chunks, grown along x, then y, then z to about `BLOCK_VOXELS`."""
+    """Yield all volumes block by block."""
     for volume in volumes:
-        block = list(volume.chunks[1:])
-        for axis in (2, 1, 0):
-            room = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
-            block[axis] *= min(room, ceil_div(volume.spatial[axis], block[axis]))
-        boxes = grid(Box.of(volume.spatial), block)
+        boxes = tiles(volume)
         for box in counted(boxes, "measuring intensities", len(boxes)):
             yield volume, box, volume.read(box)
+
+
+def tiles(volume: Readable) -> list[Box]:
+    """Return a volume as blocks of whole chunks, grown along x, then y, then z to about `BLOCK_VOXELS`."""
+    block = list(volume.chunks[1:])
+    for axis in (2, 1, 0):
+        room = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
+        block[axis] *= min(room, ceil_div(volume.spatial[axis], block[axis]))
+    return grid(Box.of(volume.spatial), block)
 
 
 def _ordered_bits(values: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from vol2vol.intensity import Intensity
 from vol2vol.protocol import Need
 from vol2vol.sampling.appearance import Look
 from vol2vol.sampling.augment import Augment
+from vol2vol.sampling.centres import Centres, Part
 from vol2vol.sampling.pasting import HALF, pasted
 from vol2vol.sampling.patches import TRIES, Patches
 from vol2vol.sampling.sources import ISOTROPIC
@@ -73,6 +74,11 @@ class Aligned:
             stored = foreground(stored, self.volumes[need.name].path)
         return stored.astype(np.float32)
 
+    def part_of(self, name: str) -> Part:
+        """Return what there is of the volume of one domain."""
+        volume = self.volumes[name]
+        return Part(volume, self.part & Box.of(volume.spatial), self.part.start)
+
     def _of(self, part: Box) -> Aligned:
         return Aligned(self.needs, self.volumes, self.intensity, part)
 
@@ -127,9 +133,9 @@ class AlignedPatches:
     mask voxels (0.02 in the stitching paper); where there are none, patches of the leading image below the `background`
     percentile of variance are drawn again. All domains are flipped, turned, zoomed, deformed and pasted alike;
     intensities change in the domains `changed`, by default in the leading image, and alike in domains that enter the
-    network alike. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`, `augment` and `seed`
-    are those of `Patches`, which also says what is raised; `BadInput` too for an `augment` that needs a mask where
-    there is none.
+    network alike. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`, `augment`, `centres`
+    and `seed` are those of `Patches`, which also says what is raised; `BadInput` too for an `augment` that needs a mask
+    where there is none.
     """
 
     def __init__(
@@ -142,6 +148,7 @@ class AlignedPatches:
         background: float | None = None,
         augment: Augment | None = None,
         changed: Sequence[str] | None = None,
+        centres: Centres | None = None,
         seed: int = 0,
         stream: int = 0,
     ) -> None:
@@ -161,6 +168,7 @@ class AlignedPatches:
             augment=self.augment,
             seed=seed,
             shows=self.places[self.lead],
+            centres=centres,
             nearest=[self.places[need.name] for need in self.needs if need.kind == "labels"],
         )
 
@@ -211,10 +219,11 @@ class AlignedPatches:
 
     def _accepted(self, random: np.random.Generator) -> np.ndarray:
         """Return a patch of all domains with enough foreground or structure; masks are zeros and ones."""
+        centred = self.patches.centred(random)
         for _ in range(TRIES):
-            values, source = self.patches.candidate(random)
+            values, seen, source = self.patches.candidate(random, centred=centred)
             if not self.masks:
-                if self.patches.accepts(values):
+                if self.patches.accepts(seen):
                     return values
                 continue
             for name in self.masks:

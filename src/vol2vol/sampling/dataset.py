@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
+from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import Need, aligned
 from vol2vol.sampling.aligned import Aligned, AlignedPatches
 from vol2vol.sampling.appearance import Look
 from vol2vol.sampling.augment import STILL, Augment
+from vol2vol.sampling.centres import Centres, Part
 from vol2vol.sampling.patches import Patches
 from vol2vol.sampling.settings import DataSettings
 from vol2vol.volumes import Volume
@@ -128,13 +129,14 @@ def dataset(
     does not fit.
     """
     needs = [need for need in needs if need.name in volumes]
+    _check_weights(settings.weights, needs)
     changed = settings.augment.changed(needs, inputs)
     groups: list[Group] = []
     unseen: list[Group] = []
     for stream, given in enumerate(aligned(needs)):
         if len(given) == 1 and not judged:
             name = given[0].name
-            alone = _alone(volumes[name], intensity[name], settings, patch, seed)
+            alone = _alone(given[0], volumes[name], intensity[name], settings, patch=patch, seed=seed)
             groups.append(Alone(name, alone, stream, bool(settings.augment.intensities) and name in changed))
             continue
         margin = _spread(settings, tuple(map(max, *context)), whole=0)
@@ -148,8 +150,11 @@ def dataset(
     return PatchSets(groups), (lambda: _batches(PatchSets(unseen), count)) if judged else None
 
 
-def _alone(volumes: Sequence[Volume], intensity: Intensity, settings: DataSettings, patch: Shape, seed: int) -> Patches:
+def _alone(
+    need: Need, volumes: Sequence[Volume], intensity: Intensity, settings: DataSettings, *, patch: Shape, seed: int
+) -> Patches:
     """Return the patches of a domain that is drawn on its own."""
+    parts = [Part(volume, Box.of(volume.spatial), (0, 0, 0)) for volume in volumes]
     return Patches(
         volumes,
         intensity,
@@ -158,6 +163,7 @@ def _alone(volumes: Sequence[Volume], intensity: Intensity, settings: DataSettin
         background=settings.background,
         augment=settings.augment,
         seed=seed,
+        centres=_centres(settings, [need], lambda _: parts, patch),
     )
 
 
@@ -172,9 +178,29 @@ def _drawn(
         background=settings.background,
         augment=settings.augment,
         changed=changed,
+        centres=_centres(settings, sets[0].needs, lambda name: [one.part_of(name) for one in sets], patch),
         seed=seed,
         stream=stream,
     )
+
+
+def _check_weights(named: Iterable[str], needs: Sequence[Need]) -> None:
+    known = [need.name for need in needs]
+    if strange := [name for name in named if name not in known]:
+        raise BadInput(f"data.weights: there is no domain {strange[0]}: use {', '.join(known)}")
+
+
+def _centres(
+    settings: DataSettings, needs: Sequence[Need], parts: Callable[[str], Sequence[Part]], patch: Shape
+) -> Centres | None:
+    """Return the voxels on which patches of domains that are drawn together are centred; None where none is named."""
+    named = [need for need in needs if need.name in settings.weights]
+    if len(named) > 1:
+        both = " and ".join(need.name for need in named)
+        raise BadInput(f"data.weights: {both} are drawn together, and a patch has one centre: name one of them")
+    if not named:
+        return None
+    return Centres(settings.weights[named[0].name], named[0], parts(named[0].name), dims=len(patch))
 
 
 def _batches(data: PatchSets, count: int) -> Iterator[Item]:

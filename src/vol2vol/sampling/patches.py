@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape, ceil_div
 from vol2vol.intensity import Intensity
 from vol2vol.sampling.augment import Augment
+from vol2vol.sampling.centres import Centres
 from vol2vol.sampling.sources import Drawable, Source, axis_of, source_of
 from vol2vol.sampling.warping import warped
 
@@ -32,6 +34,17 @@ _DRAWS, _COVER, _ESTIMATE = 1, 2, 3
 """Random streams that must not meet."""
 
 
+class Candidate(NamedTuple):
+    """A patch that is drawn and not yet accepted."""
+
+    values: np.ndarray
+    """(C, *patch) in the network's range."""
+    seen: np.ndarray
+    """The same before it was zoomed and deformed, which smooths: what says whether it shows more than background."""
+    source: Source
+    """Where it is from."""
+
+
 class Patches:
     """Patches of one domain: where they may lie, which are background, and how they enter the network.
 
@@ -41,7 +54,7 @@ class Patches:
     constant ones always.
     `augment` flips, turns, zooms and deforms; by default it flips along all axes and turns by right angles in planes
     where the voxel is isotropic. `shows` picks the channels whose variance counts, `nearest` those that are resampled
-    by the nearest voxel.
+    by the nearest voxel. `centres` are voxels of the same volumes, on which a share of the patches is centred.
 
     Raises `BadInput` for patches larger than a volume, planes that need isotropic voxels, and data without structure.
     """
@@ -58,6 +71,7 @@ class Patches:
         seed: int = 0,
         shows: slice = slice(None),
         nearest: Sequence[slice] = (),
+        centres: Centres | None = None,
     ) -> None:
         if not volumes:
             raise BadInput("a domain needs at least one volume: name its files")
@@ -67,8 +81,10 @@ class Patches:
             raise BadInput(f"{volumes[0].path} and others of its domain differ in channels: use alike files")
         self.intensity, self.patch, self.seed = intensity, tuple(patch), seed
         self.augment, self._shows, self._nearest = augment or Augment(), shows, nearest
+        self.centres = centres
         across = [None] if len(patch) == 3 else [axis_of(name) for name in planes]
         self._sources = [source_of(volume, axis, self.patch, self.augment) for volume in volumes for axis in across]
+        self._across = len(across)
         voxels = np.array([prod(source.volume.spatial) for source in self._sources], dtype=np.float64)
         self._shares = voxels / voxels.sum()
         self._count = int(voxels.sum()) // len(across) // prod(patch)
@@ -84,9 +100,10 @@ class Patches:
         Raises `BadInput` if it holds NaN or infinity, or after `TRIES` candidates without structure.
         """
         random = np.random.default_rng([self.seed, _DRAWS, *key])
+        centred = self.centred(random)
         for _ in range(TRIES):
-            values, source = self.candidate(random)
-            if self.accepts(values):
+            values, seen, source = self.candidate(random, centred=centred)
+            if self.accepts(seen):
                 return torch.from_numpy(np.array(values, order="C"))
         raise BadInput(
             f"{source.volume.path}: {TRIES} random patches of {self.patch} show no structure: "
@@ -113,28 +130,31 @@ class Patches:
             values = self.intensity.to_network(source.read(int(plane), start, self.patch))
             yield torch.from_numpy(np.array(values, order="C"))
 
-    def candidate(self, random: np.random.Generator, *, warp: bool = True) -> tuple[np.ndarray, Source]:
-        """Return one patch (C, *patch) in the network's range, and where it is from.
-
-        It is flipped and turned and, if `warp`, zoomed and deformed.
-        """
-        augment = self.augment
-        source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
+    def candidate(self, random: np.random.Generator, *, warp: bool = True, centred: bool = False) -> Candidate:
+        """Draw a patch; it is zoomed and deformed if `warp`, and lies on a voxel of `centres` if `centred`."""
+        augment, centre = self.augment, None
+        if centred and self.centres is not None:
+            which, centre = self.centres.draw(random)
+            source = self._sources[which * self._across + int(random.integers(self._across))]
+        else:
+            source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
         turn = source.turns[int(random.integers(len(source.turns)))] if augment.turns != "none" else source.turns[0]
-        sizes = source.voxel_sizes(turn)
+        sizes, back = source.voxel_sizes(turn), np.argsort(turn)
         room = augment.room(self.patch) if warp else self.patch
         margin = augment.elastic.margin(sizes) if warp else (0,) * len(room)
-        start, shape = [], []
-        for n, axis in zip(source.sizes(), np.argsort(turn), strict=True):
-            first = int(random.integers(n - room[axis] + 1)) if n >= room[axis] else (n - room[axis]) // 2
-            start.append(first - margin[axis])
-            shape.append(room[axis] + 2 * margin[axis])
-        stored = source.read(int(random.integers(source.planes())), start, shape)
+        start, plane = source.place([room[axis] for axis in back], random, centre)
+        start = [first - margin[axis] for first, axis in zip(start, back, strict=True)]
+        stored = source.read(plane, start, [room[axis] + 2 * margin[axis] for axis in back])
         values = self.intensity.to_network(stored).transpose(0, *(1 + axis for axis in turn))
         values = np.flip(values, tuple(1 + a for a in source.flipped(turn, augment.flips, random)))
+        seen = _middle(values, self.patch)
         if warp:
             values = warped(values, self.patch, augment, random, sizes=sizes, nearest=self._nearest)
-        return values, source
+        return Candidate(values, seen, source)
+
+    def centred(self, random: np.random.Generator) -> bool:
+        """Say whether the next patch is to lie on a voxel of `centres`."""
+        return self.centres is not None and self.centres.wanted(random)
 
     def accepts(self, values: np.ndarray) -> bool:
         """Say whether a patch (C, *patch), in the network's range, shows more than background."""
@@ -143,17 +163,17 @@ class Patches:
     def _estimate(self, background: float) -> float:
         """Return the variance below which a patch is background."""
         random = np.random.default_rng([self.seed, _ESTIMATE])
-        seen: dict[str, list[float]] = {}
+        samples: dict[str, list[float]] = {}
         for _ in range(_sample_size(self.patch)):
-            values, source = self.candidate(random, warp=False)
-            seen.setdefault(source.volume.path, []).append(_variance(values[self._shows]))
-        for path, variances in seen.items():
+            drawn = self.candidate(random, warp=False)
+            samples.setdefault(drawn.source.volume.path, []).append(_variance(drawn.values[self._shows]))
+        for path, variances in samples.items():
             if len(variances) >= 5 and max(variances) == 0:
                 raise BadInput(
                     f"{path}: {len(variances)} random patches of {self.patch} are constant, nothing to learn: leave "
                     "the file out or crop it to the specimen"
                 )
-        threshold = float(np.percentile([v for variances in seen.values() for v in variances], background))
+        threshold = float(np.percentile([v for variances in samples.values() for v in variances], background))
         log.info("background: patches of variance below %.3g are drawn again", threshold)
         return threshold
 
@@ -161,6 +181,12 @@ class Patches:
 def _sample_size(patch: Shape) -> int:
     """Return how many patches estimate the threshold: 500, or as many as hold 2**28 voxels but at least 64."""
     return max(64, min(SAMPLE, 2**28 // prod(patch)))
+
+
+def _middle(values: np.ndarray, patch: Shape) -> np.ndarray:
+    """Return the middle (C, *patch) of values (C, *space)."""
+    starts = [(n - p) // 2 for n, p in zip(values.shape[1:], patch, strict=True)]
+    return values[:, *(slice(a, a + p) for a, p in zip(starts, patch, strict=True))]
 
 
 def _variance(values: np.ndarray) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vol2vol.sampling.augment import Augment
+from vol2vol.sampling.centres import Weight
 
 
 class LabelSettings(BaseModel):
@@ -37,6 +39,8 @@ class DataSettings(BaseModel):
     augment: Augment = Augment()
     """Random changes of patches; by default they are flipped, and turned by right angles in planes whose voxels are
     isotropic."""
+    weights: Mapping[str, Weight] = {}
+    """By domain: the voxels on which a share of the patches is centred. Of domains that are drawn together, one."""
     intensity: Literal["percentile", "meanstd", "minmax", "fixed"] = "percentile"
     """How the stored values of each domain are mapped to the network's range, over the whole volume."""
     low: float | None = None

@@ -62,6 +62,23 @@ class Source:
         """Return how many planes there are to choose from."""
         return 1 if self.across is None else self.volume.spatial[self.across]
 
+    def place(self, shape: Sequence[int], random: np.random.Generator, centre: Shape | None) -> tuple[list[int], int]:
+        """Return where a region of some voxels along these axes begins, and its plane: anywhere, or around a voxel.
+
+        A region that is longer than the volume reaches beyond both ends alike.
+        """
+        start = []
+        for axis, size, n in zip(self.axes, self.sizes(), shape, strict=True):
+            if n > size:
+                start.append((size - n) // 2)
+            elif centre is None:
+                start.append(int(random.integers(size - n + 1)))
+            else:
+                start.append(min(max(centre[axis] - n // 2, 0), size - n))
+        if centre is not None and self.across is not None:
+            return start, centre[self.across]
+        return start, int(random.integers(self.planes()))
+
     def flipped(self, turn: Sequence[int], flips: Sequence[str], random: np.random.Generator) -> tuple[int, ...]:
         """Return the axes of a turned patch to flip.
 

@@ -1,4 +1,4 @@
-"""What is done at random to labelled patches: pasting what the mask shows, and another look inside the mask."""
+"""What is done at random to patches with masks: pasting what the mask shows, and another look inside the mask."""
 
 import numpy as np
 import pytest
