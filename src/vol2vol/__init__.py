@@ -29,6 +29,7 @@ _WHERE = {
     "load_recipe": "vol2vol.recipes",
     "open_volume": "vol2vol.volumes",
     "predict": "vol2vol.prediction",
+    "predict_files": "vol2vol.prediction",
     "prepare": "vol2vol.recipes",
     "run_study": "vol2vol.study",
     "train": "vol2vol.recipes",

@@ -16,7 +16,7 @@ import json, os, signal, sys, warnings
 import torch
 import tensorstore, safetensors.torch
 from vol2vol.errors import UserError
-from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import PredictSettings, predict, predict_files
 from vol2vol.volumes.marks import Marks
 torch.set_num_threads(1)
 
@@ -40,7 +40,9 @@ if __name__ == "__main__":
             if job.get("marks"):
                 dies_with(job["marks"])
             try:
-                predict(job["model"], job["input"], job["output"], PredictSettings(**job["settings"]))
+                many = {"suffix": job["suffix"]} if "suffix" in job else {}
+                verb = predict_files if many else predict
+                verb(job["model"], job["input"], job["output"], PredictSettings(**job["settings"]), **many)
             except UserError as error:
                 print(error, file=sys.stderr, flush=True)
                 os._exit(2)

@@ -37,6 +37,12 @@ def dies(path, place):
     yield None
 
 
+def dies_on_b(path, place):
+    if path.name == "b":
+        os.kill(os.getpid(), 9)
+    yield path.name
+
+
 def fails_once(path, place):
     if _first_time(path):
         raise CannotWrite(f"{path} is shy")

@@ -4,13 +4,14 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from tests.prediction import mapped
 from tests.prediction.conftest import write_volume
 from tests.prediction.test_faults import begin, same
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound, WorkerLost
 from vol2vol.machines import executors
-from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import PredictSettings, predict, predict_files
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,15 @@ def test_failures_are_bounded_and_named(tmp_path):
     assert (tmp_path / "c").read_text() == "x"
 
 
+def test_an_item_that_is_given_up_does_not_stop_the_others(tmp_path):
+    def lost(path, error):
+        return f"{path.name}: {str(error).partition(' (')[0]}"
+
+    items = [tmp_path / name for name in "abc"]
+    made = executors.local(mapped.dies_on_b, items, workers=2, name=lambda path: path.name, lost=lost)
+    assert sorted(made) == ["a", "b: b failed 3 times", "c"]
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A Dask scheduler with two worker processes, as somebody else would have started it."""
@@ -76,6 +86,19 @@ def test_dask_maps_every_item_once_and_names_failures(cluster, tmp_path):
     with pytest.raises(BadInput, match="no"):
         list(executors.dask(mapped.refuses, [tmp_path / "c"], workers=1, scheduler=cluster))
     assert (tmp_path / "c").read_text() == "x"
+
+
+def test_dask_workers_share_files(cluster, models, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abcd":
+        values = np.random.default_rng(ord(name)).integers(0, 256, (30, 31), np.uint8)
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", values, photometric="minisblack")
+    (tmp_path / "in" / "b.tif").write_bytes(b"")
+    for out, settings in (("alone", {}), ("shared", {"executor": "dask", "scheduler": cluster})):
+        made = predict_files(models[2], tmp_path / "in" / "*", tmp_path / out, PredictSettings(**settings))
+        assert (made.predicted, list(made.failed)) == (3, [str(tmp_path / "in" / "b.tif")])
+    for name in "acd":
+        assert (tmp_path / "alone" / f"{name}.tif").read_bytes() == (tmp_path / "shared" / f"{name}.tif").read_bytes()
 
 
 def test_dask_that_is_not_there_is_named(tmp_path):

@@ -19,7 +19,7 @@ from vol2vol.models.bundle import save_bundle
 from vol2vol.plans import Plan
 from vol2vol.prediction.job import Request
 from vol2vol.prediction.layout import Layout
-from vol2vol.prediction.run import begin
+from vol2vol.prediction.run import find, start
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume
@@ -43,7 +43,8 @@ def begun(tmp_path_factory):
     source.write(Box.of(SHAPE), np.random.default_rng(0).integers(0, 255, (1, *SHAPE), np.uint8))
     source.close()
     request = Request.of(folder / "model", folder / "a.zarr", PredictSettings(), "auto")
-    begin(request, str(folder / "out.zarr"), overwrite=False)
+    _, job = find(request, str(folder / "out.zarr"), overwrite=False)
+    start(job, str(folder / "out.zarr"), overwrite=False)
     plan = Ledger.of(str(folder / "out.zarr")).plan()
     assert plan is not None
     return folder, plan

@@ -33,7 +33,9 @@ def help_of(verb: Callable[..., Any], name: str) -> str:
     parser, width = parser_of(verb, name), min(shutil.get_terminal_size().columns, 100)
     groups = {group.title or "": group for group in parser._action_groups}
     positional = groups.pop("positional arguments", None)
-    arguments = list(positional._group_actions) if positional else []
+    arguments = [
+        action for action in (positional._group_actions if positional else ()) if re.search(r"\w", _values(action))
+    ]
     usage = " ".join([f"usage: vol2vol {name}", *(_values(action) for action in arguments), "[options]"])
     lines = [usage, "", *_wrapped(parser.description or "", width)]
     if arguments:

@@ -71,21 +71,21 @@ PATIENCE, EVERY = 2.0, 20.0
 
 
 class BlockProgress:
-    """Shows blocks done, voxels per second and time left; a line now and then where there is no terminal."""
+    """Shows blocks, or files, done, voxels per second and time left; a line now and then where there is no terminal."""
 
-    def __init__(self, bar: Progress) -> None:
-        self._bar, self._task = bar, bar.add_task("predicting", total=None)
+    def __init__(self, bar: Progress, unit: str = "block") -> None:
+        self._bar, self._task, self._unit = bar, bar.add_task("predicting", total=None), unit
         self._began = self._said = time.monotonic()
 
     def __call__(self, done: int, total: int, voxels: int) -> None:
-        """Report blocks done, blocks in all, and voxels computed since the start."""
+        """Report how many are done, how many there are, and voxels computed since the start."""
         now = time.monotonic()
         rate = voxels / max(now - self._began, 1e-9)
         text = f"{rate / 1e6:.2f} Mvoxel/s" if voxels else ""
-        self._bar.update(self._task, completed=done, total=total, description=f"block {done}/{total} {text}")
+        self._bar.update(self._task, completed=done, total=total, description=f"{self._unit} {done}/{total} {text}")
         if not self._bar.console.is_terminal and now - self._said > (EVERY if self._said > self._began else PATIENCE):
             self._said = now
-            print(f"vol2vol: block {done}/{total}, {text}", file=sys.stderr)
+            print(f"vol2vol: {self._unit} {done}/{total}, {text}", file=sys.stderr)
 
 
 class StepProgress:
@@ -137,13 +137,13 @@ def step_progress() -> Iterator[None]:
 
 
 @contextmanager
-def block_progress() -> Iterator[BlockProgress]:
-    """Give a progress display for blocks on standard error; on a terminal it is the only one."""
+def block_progress(unit: str = "block") -> Iterator[BlockProgress]:
+    """Give a progress display for blocks, or files, on standard error; on a terminal it is the only one."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     alone = listening(None) if console.is_terminal else nullcontext()
     with alone, Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        yield BlockProgress(bar)
+        yield BlockProgress(bar, unit)
 
 
 def numbers(text: str | None, flag: str) -> list[float] | None:

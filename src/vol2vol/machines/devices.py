@@ -28,6 +28,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def device_of(name: str, place: int) -> str:
+    """Return the device of one of several workers, given its number: of several GPUs each takes one in turn."""
+    several = name in ("auto", "cuda") and torch.cuda.device_count() > 1
+    return f"cuda:{place % torch.cuda.device_count()}" if several else name
+
+
 def full_precision() -> None:
     """Let NVIDIA GPUs compute float32 as float32, not as TF32 with its ten bits, and choose the same kernels always."""
     torch.backends.cudnn.allow_tf32 = False

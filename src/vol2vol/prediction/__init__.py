@@ -8,6 +8,8 @@ from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.many import FilesPrediction, predict_files
+from vol2vol.prediction.many_estimate import dry_run_files
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.run import Prediction, predict
@@ -15,13 +17,16 @@ from vol2vol.prediction.settings import PredictSettings
 
 __all__ = [
     "Cost",
+    "FilesPrediction",
     "Job",
     "Layout",
     "PredictSettings",
     "Prediction",
     "Request",
     "dry_run",
+    "dry_run_files",
     "make_layout",
     "predict",
+    "predict_files",
     "predicting",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from vol2vol.errors import CannotWrite, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.machines import executors
-from vol2vol.machines.devices import trim
+from vol2vol.machines.devices import device_of, trim
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.work_items import Block, Portion, Waiting, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
@@ -34,7 +34,7 @@ CHECK = 30.0
 TRIM = 8
 """Blocks after which freed memory is given back to the system."""
 
-_ALONE = threading.Lock()
+ALONE = threading.Lock()
 """One row at a time in a process: a Dask worker of several threads would trace networks in all of them at once."""
 
 
@@ -59,7 +59,7 @@ def _computed(
     if settings.executor == "local" and settings.workers == 1:
         return _here(job, output, todo, coarse, marks)
     remote = settings.scheduler is not None
-    work = PortionWork(output, job.begun, settings.device, None if remote else _threads(settings.workers))
+    work = PortionWork(output, job.begun, settings.device, None if remote else threads_of(settings.workers))
     portions = [*rows(job, todo, settings.workers), *coarse]
 
     def ready(portion: Portion) -> bool:
@@ -162,7 +162,7 @@ class PortionWork:
 
     def __call__(self, portion: Portion, place: int) -> Iterator[Block]:
         """Yield the blocks of a portion when they are on disk, those first that are already."""
-        with _ALONE:
+        with ALONE:
             job, marks = _attached(self, place)
             marks.refresh()
             yield from [block for block in portion.blocks if block.name in marks.done]
@@ -184,10 +184,7 @@ def _attached(work: PortionWork, place: int) -> tuple[Job, Marks]:
 
     if work.threads is not None:
         torch.set_num_threads(work.threads)
-    device = work.device
-    if device in ("auto", "cuda") and torch.cuda.device_count() > 1:
-        device = f"cuda:{place % torch.cuda.device_count()}"
-    job = Job.attach(work.output, device=device)
+    job = Job.attach(work.output, device=device_of(work.device, place))
     return job, Ledger.of(work.output).marks(job.begun)
 
 
@@ -216,7 +213,8 @@ def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion],
             assert not {**left, **above}, "blocks wait for what nobody makes"
 
 
-def _threads(workers: int) -> int:
+def threads_of(workers: int) -> int:
+    """Return how many threads each of so many processes takes."""
     import torch
 
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1) // workers)

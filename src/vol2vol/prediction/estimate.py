@@ -80,7 +80,7 @@ def _expected(job: Job) -> dict[str, Any]:
         ),
         "bytes of memory": cost.memory,
         "bytes of memory allowed": job.settings.budget(),
-        "expected seconds": round(_expected_seconds(job, cost), 1),
+        "expected seconds": round(expected_seconds(job, cost, time_tile(job)), 1),
     }
 
 
@@ -92,9 +92,12 @@ def plan_words(layout: Layout) -> str:
     return "; ".join(f"along {'zyx'[sweep.axis]}, {sweep.push} planes at a time" for sweep in sweeps)
 
 
-def _expected_seconds(job: Job, cost: Cost) -> float:
-    """Return the seconds that the network takes, by its operations, or by its voxels where it has none."""
-    size, seconds = time_tile(job)
+def expected_seconds(job: Job, cost: Cost, timed: tuple[Shape, float]) -> float:
+    """Return the seconds that the network takes, by its operations, or by its voxels where it has none.
+
+    `timed` is a small tile and its seconds, see `time_tile`.
+    """
+    size, seconds = timed
     if not cost.flops:
         return cost.redundancy * cost.voxels * len(job.layout.passes) / prod(size) * seconds
     return cost.flops / flops(job.engine.network, size) * seconds

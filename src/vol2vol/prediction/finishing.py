@@ -9,7 +9,7 @@ import numpy as np
 from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.work_items import coarser
-from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes import Volume, create_volume, open_volume
 from vol2vol.volumes.display import RGB
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
@@ -20,13 +20,13 @@ from vol2vol.volumes.windows import store_windows
 log = logging.getLogger(__name__)
 
 
-def create(job: Job, output: str, *, overwrite: bool) -> None:
-    """Create the empty volume that the blocks go into; with `overwrite` in place of what is there."""
+def create(job: Job, output: str, *, overwrite: bool) -> Volume:
+    """Create and open the empty volume that the blocks go into; with `overwrite` in place of what is there."""
     source = job.source
     _warn_range(job)
     if overwrite:
         clear_output(output)
-    create_volume(
+    return create_volume(
         output,
         shape=(job.channels, *job.layout.region.shape),
         dtype=job.dtype,
@@ -38,7 +38,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> None:
         version=job.settings.ome_version,
         attrs={"vol2vol": {**job.provenance(), "complete": False}},
         channel_names=_channel_names(job),
-    ).close()
+    )
 
 
 def finish(job: Job, output: str, marks: Marks) -> None:
@@ -56,10 +56,15 @@ def finish(job: Job, output: str, marks: Marks) -> None:
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
     if coarse:
         list_levels(output, coarser_levels(output))
-    store_windows(output)
     with open_volume(output) as made:
-        made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
+        complete(job, made)
     ledger.remove()
+
+
+def complete(job: Job, made: Volume) -> None:
+    """Let an output whose voxels are all on disk say so, and how it is shown."""
+    store_windows(made.path)
+    made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
 
 
 def finished(output: str) -> bool:

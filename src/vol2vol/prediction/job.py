@@ -7,22 +7,22 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 import vol2vol
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
-from vol2vol.machines.devices import find_device, free_memory, full_precision, release
-from vol2vol.models.bundle import Bundle, load_bundle
+from vol2vol.machines.devices import release
+from vol2vol.models.bundle import Bundle
 from vol2vol.models.checkpoints import checkpoint_name
-from vol2vol.prediction.engine import DTYPES, Engine, predicting
+from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.layout import Layout, Pass
+from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.out_of_memory import ran_out, smaller
-from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.reading import check_channels, check_types, reader
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
@@ -31,14 +31,8 @@ from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
 from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
-from vol2vol.volumes.space import need_voxel_size
 
 log = logging.getLogger(__name__)
-_NOT_BYTES = (
-    *("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch"),
-    *("any_intensity", "intensity_from"),
-)
-"""Settings that change how fast and where, not what is written; what was measured is recorded itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +59,26 @@ class Job:
         *,
         device: str | None = None,
         before: Mapping[str, Any] | None = None,
+        model: LoadedModel | None = None,
     ) -> Job:
-        """Open the input, load the model, construct its predicting variant and, unless given, choose a layout.
+        """Open the input, load the model unless it is given, and, unless given, choose a layout.
 
         `before` is the record of an earlier start, whose measured intensities are taken over where they still hold.
+        `model` was loaded for the same request but for its input.
         """
         settings = request.settings
         source = open_finished(request.input, **request.stated)
         check_types(source, settings)
         fingerprint = source.fingerprint()
-        bundle = load_bundle(request.model)
+        model = model or LoadedModel(request.model, settings, device)
+        bundle = model.bundle
         check_channels(source, bundle.width(bundle.translation(settings.direction).reads))
         if request.measured is None and settings.intensity_from is not None:
             request = replace(request, measured=measured_map(request, bundle, before or {}))
         if request.measured is not None:
             bundle = with_map(bundle, settings.direction, request.measured)
-        network = predicting(bundle.network(settings.direction), settings)
-        full_precision()
-        engine = Engine.of(network, find_device(device or settings.device), DTYPES[settings.precision])
-        assembly = _assembly(settings, engine.footprint.dims, source)
-        layout = layout or make_layout(
-            network,
-            source.spatial,
-            settings,
-            assembly=assembly,
-            voxel_size=tuple(source.voxel_size),
-            patch=bundle.meta["provenance"].get("patch"),
-            channels=source.channels,
-            limit=free_memory(engine.device),
-        )
-        engine = engine.tested(layout.passes[0].seen)
+        layout = layout or model.layout(source)
+        engine = model.engine(layout.passes[0].seen)
         return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint)
 
     @classmethod
@@ -106,11 +90,19 @@ class Job:
         return cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
 
     @classmethod
-    def continued(cls, request: Request, plan: dict[str, Any], output: str, *, device: str | None = None) -> Job:
+    def continued(
+        cls,
+        request: Request,
+        plan: dict[str, Any],
+        output: str,
+        *,
+        device: str | None = None,
+        model: LoadedModel | None = None,
+    ) -> Job:
         """Open the job of a ledger's plan; raise `Mismatch` unless the request means the same prediction."""
         Ledger.of(output).refuse_spoiled()
         layout = Layout.from_dict(plan["layout"])
-        job = cls.open(request.choosing(plan), layout, device=device, before=plan)
+        job = cls.open(request.choosing(plan), layout, device=device, before=plan, model=model)
         refuse_other(plan, job.record(), output)
         if job.layout.spatial != job.source.spatial:
             raise Mismatch(f"{output} is planned for another shape than {job.source.path} has: give --overwrite")
@@ -239,9 +231,7 @@ class Job:
             "version": vol2vol.__version__,
             **({"chosen": dict(self.source.chosen)} if self.source.chosen else {}),
             "input": self.fingerprint,
-            "model": self.bundle.hash,
-            "intensity_from": self.request.measured,
-            "settings": self.settings.model_dump(exclude=set(_NOT_BYTES)),
+            **self.request.decisive(self.bundle.hash),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -257,16 +247,3 @@ class Job:
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
             "training": self.bundle.meta["provenance"],
         }
-
-
-def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:
-    wanted = settings.assembly if settings.assembly != "auto" else "volume" if dims == 3 else "slices"
-    if dims == 3 and wanted != "volume":
-        raise BadInput(f"assembly {wanted} needs a 2D model, this one is 3D: use --assembly volume")
-    if dims == 2 and wanted == "volume":
-        raise BadInput("assembly volume needs a 3D model, this one is 2D: use --assembly slices or ortho")
-    if source.spatial[0] == 1 and wanted != "slices":
-        raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {wanted} needs a volume")
-    if wanted == "ortho":
-        need_voxel_size(source, "orthoslices need")
-    return wanted

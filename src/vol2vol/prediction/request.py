@@ -12,6 +12,12 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import absolute
 
+_NOT_BYTES = (
+    *("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch"),
+    *("any_intensity", "intensity_from"),
+)
+"""Settings that change how fast and where, not what is written; what was measured is recorded itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -38,6 +44,11 @@ class Request:
         """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
         given: Any = {key: value for key, value in self.stated.items() if value is not None}
         return replace(self, stated={**(record.get("chosen") or {}), **given})
+
+    def decisive(self, model: str) -> dict[str, Any]:
+        """Return what decides every voxel of an output beside its input, given the hash of the model."""
+        settings = self.settings.model_dump(exclude=set(_NOT_BYTES))
+        return {"model": model, "intensity_from": self.measured, "settings": settings}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

@@ -18,11 +18,13 @@ from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact, readers
+from vol2vol.prediction.whole import make_whole
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.completeness import missing
@@ -72,38 +74,64 @@ def predict(
     computed here. Raises `Mismatch` if the output was begun with another model, input or setting, `AlreadyExists` if
     something else is there and `overwrite` is not given. Long because it explains every option.
     """
-    began = time.monotonic()
     request = Request.of(model, input, settings or PredictSettings(), which, **stated)
-    output = address(output)
+    return carry_out(request, address(output), overwrite=overwrite, progress=progress)
+
+
+def carry_out(
+    request: Request,
+    output: str,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    model: LoadedModel | None = None,
+    aside: str | None = None,
+) -> Prediction:
+    """Do what `predict` does, with a model that may be loaded already.
+
+    With a folder `aside`, on the disk of the output, an output of one block is written there and then moved to its
+    place: it needs no ledger.
+    """
+    began = time.monotonic()
     with writing(output):
-        before, job = begin(request, output, overwrite=overwrite)
-        blocks = job.layout.blocks()
-        done = {block_name(box) for box in blocks} if before == "complete" else set()
-        marks = Ledger.of(output).marks(job.begun)
-        if before == "begun":
-            done = intact(job, output, blocks, marks)
-        todo = [box for box in blocks if block_name(box) not in done]
-        voxels, submitted = 0, None
-        if progress is not None:
-            progress(len(done), len(blocks), 0)
-        if before != "complete" and job.settings.executor == "slurm":
-            Ledger.of(output).unclaim()
-            submitted = submission(job, output, len(todo)).submit()
-        elif before != "complete":
-            voxels = _carry_out(job, output, todo, marks, progress)
+        before, job = find(request, output, overwrite=overwrite, model=model)
+        submitted, blocks = None, len(job.layout.blocks())
+        if before == "new" and aside is not None and blocks == 1:
+            left, voxels = 1, make_whole(job, output, aside, overwrite=overwrite)
+        elif before == "complete":
+            left = voxels = 0
+            if progress is not None:
+                progress(blocks, blocks, 0)
+        else:
+            job = start(job, output, overwrite=overwrite) if before == "new" else job
+            left, voxels, submitted = _go_on(job, output, progress, new=before == "new")
+        job.source.close()
     return Prediction(
         output=output,
         voxels=voxels,
         seconds=time.monotonic() - began,
-        blocks=len(blocks),
-        blocks_before=len(blocks) - len(todo),
+        blocks=blocks,
+        blocks_before=blocks - left,
         layout=job.layout,
         checkpoint=checkpoint_name(request.model),
         submitted=submitted,
     )
 
 
-def _carry_out(job: Job, output: str, todo: Sequence[Box], marks: Marks, progress: Progress | None) -> int:
+def _go_on(job: Job, output: str, progress: Progress | None, *, new: bool) -> tuple[int, int, str | None]:
+    """Compute what is left, or submit it; return blocks that were left, voxels computed, and what was submitted."""
+    blocks, marks = job.layout.blocks(), Ledger.of(output).marks(job.begun)
+    done = set() if new else intact(job, output, blocks, marks)
+    todo = [box for box in blocks if block_name(box) not in done]
+    if progress is not None:
+        progress(len(done), len(blocks), 0)
+    if job.settings.executor == "slurm":
+        Ledger.of(output).unclaim()
+        return len(todo), 0, submission(job, output, len(todo)).submit()
+    return len(todo), _compute(job, output, todo, marks, progress), None
+
+
+def _compute(job: Job, output: str, todo: Sequence[Box], marks: Marks, progress: Progress | None) -> int:
     """Compute what is left, finish the output and return how many voxels were computed."""
     voxels, blocks = 0, len(job.layout.blocks())
     for count, box in enumerate(compute(job, output, todo, marks), start=blocks - len(todo) + 1):
@@ -114,8 +142,10 @@ def _carry_out(job: Job, output: str, todo: Sequence[Box], marks: Marks, progres
     return voxels
 
 
-def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["new", "begun", "complete"], Job]:
-    """Create an output and its ledger, or attach to those of an earlier start; return which, and the job.
+def find(
+    request: Request, output: str, *, overwrite: bool, model: LoadedModel | None = None
+) -> tuple[Literal["new", "begun", "complete"], Job]:
+    """Make room for an output, or attach to what an earlier start made of it; return which, and the job.
 
     Whatever the moment at which an earlier start was killed, a second one continues it or starts again by itself.
     """
@@ -124,7 +154,7 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     ledger = Ledger.of(output)
     before = None if overwrite else read_plan(output)
     if before is not None:
-        job = Job.continued(request, before, output)
+        job = Job.continued(request, before, output, model=model)
         if ledger.inside:  # some levels may be there already, and workers heed the plan
             planned = before["request"]["settings"]["pyramid"]
             refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
@@ -139,19 +169,24 @@ def begin(request: Request, output: str, *, overwrite: bool) -> tuple[Literal["n
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
         check_record(made, output)
-        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made)
+        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made, model=model)
         refuse_other(made, job.record(), output)
         if ledger.inside and missing(output):
             return "begun", _healing(job, output)
         ledger.remove()
         log.info("%s is complete: nothing to do", output)
         return "complete", job
-    job = Job.open(request)
+    job = Job.open(request, model=model)
     check_intensities(job)
     if not overwrite:
         make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
-    create(job, output, overwrite=overwrite)
-    return "new", replace(job, begun=ledger.begin(_plan(job)))
+    return "new", job
+
+
+def start(job: Job, output: str, *, overwrite: bool) -> Job:
+    """Create an output for which there is room, and its ledger; return the job as it was begun."""
+    create(job, output, overwrite=overwrite).close()
+    return replace(job, begun=Ledger.of(output).begin(_plan(job)))
 
 
 def _plan(job: Job) -> dict[str, Any]:

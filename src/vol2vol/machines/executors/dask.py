@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost, one_line
 from vol2vol.files import read_text
-from vol2vol.machines.executors.local import FATAL, always
+from vol2vol.machines.executors.local import FATAL, always, given_up
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -29,34 +30,36 @@ def dask(
     retries: int = 2,
     name: Callable[[Item], str] = str,
     ready: Callable[[Item], bool] = always,
+    lost: Callable[[Item, WorkerLost], Result] = given_up,
 ) -> Iterator[Result]:
     """Apply `fn` to every item on Dask workers and yield the results, at most two items per worker under way.
 
     An item is not begun before it is `ready`, which is asked again after every result. `scheduler` is
     the address of a running scheduler (`tcp://host:8786`), a YAML file with the arguments of
-    `dask_jobqueue.SLURMCluster`, or None for `workers` processes here. Raises `WorkerLost` naming an item that failed,
-    or whose worker died, more than `retries` times.
+    `dask_jobqueue.SLURMCluster`, or None for `workers` processes here. Of an item that failed, or whose worker died,
+    more than `retries` times, what `lost` makes of it is yielded; by default `WorkerLost` is raised, naming it.
     """
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         from distributed import as_completed
 
         waiting = list(items)
-        names: dict[str, str] = {}
+        items_of: dict[str, Item] = {}
         completed = as_completed()
 
         def feed() -> None:
             places = max(workers, len(client.nthreads()))
-            free = max(0, 2 * places - len(names))
+            free = max(0, 2 * places - len(items_of))
             for item in list(islice(filter(ready, waiting), free)):
                 waiting.remove(item)
                 future = client.submit(_run, fn, item, retries=retries, pure=False)
-                names[future.key] = name(item)
+                items_of[future.key] = item
                 completed.add(future)
 
         feed()
         for future in completed:
-            yield from _result(future, names.pop(future.key), retries)
+            item = items_of.pop(future.key)
+            yield from _result(future, name(item), retries, partial(lost, item))
             feed()
 
 
@@ -71,16 +74,17 @@ def _run(fn: Callable[[Any, int], Iterable[Any]], item: Any) -> list[Any] | User
         return error
 
 
-def _result(future: Any, name: str, retries: int) -> list[Any]:
+def _result(future: Any, name: str, retries: int, lost: Callable[[WorkerLost], Any]) -> list[Any]:
+    """Return what an item gave, or what is made of its loss; raise the mistake of a user."""
     from distributed import KilledWorker
 
     error = future.exception()
     if isinstance(error, KilledWorker):
-        raise WorkerLost(f"{name} killed its worker {retries + 1} times: give workers more memory, or less --memory")
+        killed = f"{name} killed its worker {retries + 1} times: give workers more memory, or less --memory"
+        return [lost(WorkerLost(killed))]
     if error is not None and not isinstance(error, UserError):
-        raise WorkerLost(
-            f"{name} failed {retries + 1} times ({type(error).__name__}: {one_line(error, 300)})"
-        ) from error
+        failed = f"{name} failed {retries + 1} times ({type(error).__name__}: {one_line(error, 300)})"
+        return [lost(WorkerLost(failed))]
     made = future.result()
     if isinstance(made, UserError):
         raise made

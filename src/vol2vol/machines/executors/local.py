@@ -8,11 +8,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from vol2vol.errors import AlreadyExists, BadInput, NotFound, UserError, WorkerLost
 
@@ -28,6 +28,11 @@ PAUSE = 0.5
 def always(item: object) -> bool:
     """Say that an item need not wait for others."""
     return True
+
+
+def given_up(item: object, error: WorkerLost) -> NoReturn:
+    """Raise what is said of an item whose workers died, or failed, too often."""
+    raise error
 
 
 @dataclass(eq=False)
@@ -53,13 +58,14 @@ def local(
     retries: int = 2,
     name: Callable[[Item], str] = str,
     ready: Callable[[Item], bool] = always,
+    lost: Callable[[Item, WorkerLost], Result] = given_up,
 ) -> Iterator[Result]:
     """Apply `fn` to every item in `workers` spawned processes and yield the results as they are made.
 
-    An item is not begun before it is `ready`, which is asked again after every result. A process that
-    dies is replaced, and its item repeated, at most `retries` times; then `WorkerLost` names the item. A `UserError` is
-    repeated as often (after a pause: networks recover) unless another try cannot mend it. The processes end with this
-    one, however it ends.
+    An item is not begun before it is `ready`, which is asked again after every result. A process that dies is replaced,
+    and its item repeated, at most `retries` times; then what `lost` makes of it is yielded, by default `WorkerLost`
+    raised. A `UserError` is repeated as often (after a pause: networks recover) unless another try cannot mend it. The
+    processes end with this one, however it ends.
     """
     waiting = [_Task(item) for item in items]
     crew = [_hire(fn, place) for place in range(min(workers, len(waiting)))]
@@ -68,8 +74,7 @@ def local(
             _assign(crew, waiting, ready)
             busy = any(worker.task for worker in crew)
             assert busy or any(ready(task.item) for task in waiting), "items wait for what nobody makes"
-            speaking = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
-            for worker in [worker for worker in crew if worker.pipe in speaking]:
+            for worker in _speaking(crew):
                 kind, value = _listen(worker)
                 if kind == "made":
                     yield value
@@ -78,25 +83,27 @@ def local(
                 if kind == "dead":
                     crew[crew.index(worker)] = _hire(fn, worker.place)
                 if kind != "done" and task is not None:
-                    _again(task, kind, value, retries, name)
-                    waiting.append(task)
+                    if failure := _again(task, kind, value, retries, name):
+                        yield lost(task.item, failure)
+                    else:
+                        waiting.append(task)
     finally:
-        for worker in crew:
-            _dismiss(worker)
+        _dismiss(crew)
 
 
-def _again(task: _Task[Item], kind: str, value: Any, retries: int, name: Callable[[Item], str]) -> None:
-    """Count a failure; raise where there have been too many."""
+def _again(task: _Task[Item], kind: str, value: Any, retries: int, name: Callable[[Item], str]) -> WorkerLost | None:
+    """Count a failure; raise the mistake that no other try mends, return that its workers died too often."""
     task.tries += 1
     task.not_before = time.monotonic() + PAUSE * 2 ** (task.tries - 1)
     if kind == "failed" and (isinstance(value, FATAL) or task.tries > retries):
         raise value
     if task.tries > retries:
-        raise WorkerLost(
+        return WorkerLost(
             f"{name(task.item)} failed {task.tries} times ({value}): the same command tries again; "
             "if memory is short, use fewer --workers or less --memory"
         )
     log.warning("%s: %s; trying again", name(task.item), value)
+    return None
 
 
 def _assign(crew: list[_Worker[Item]], waiting: list[_Task[Item]], ready: Callable[[Item], bool]) -> None:
@@ -108,6 +115,12 @@ def _assign(crew: list[_Worker[Item]], waiting: list[_Task[Item]], ready: Callab
         waiting.remove(worker.task)
         with contextlib.suppress(OSError):  # a dead worker's pipe says so at the next look
             worker.pipe.send(worker.task.item)
+
+
+def _speaking(crew: Sequence[_Worker[Item]]) -> list[_Worker[Item]]:
+    """Wait for workers that say something, for a moment, and return them."""
+    speaking = wait([worker.pipe for worker in crew], timeout=PAUSE / 2)
+    return [worker for worker in crew if worker.pipe in speaking]
 
 
 def _listen(worker: _Worker[Item]) -> tuple[str, Any]:
@@ -129,10 +142,11 @@ def _hire(fn: Callable[[Item, int], Iterable[Result]], place: int) -> _Worker[It
     return _Worker(place, process, here)
 
 
-def _dismiss(worker: _Worker[Item]) -> None:
-    worker.pipe.close()
-    worker.process.terminate()
-    worker.process.join()
+def _dismiss(crew: Sequence[_Worker[Item]]) -> None:
+    for worker in crew:
+        worker.pipe.close()
+        worker.process.terminate()
+        worker.process.join()
 
 
 def _serve(fn: Callable[[Any, int], Iterable[Any]], place: int, pipe: Connection) -> None:

@@ -1,0 +1,46 @@
+"""Outputs of one block, such as small images: computed in one go, written aside, and moved to their place when whole.
+
+A file of thousands needs no ledger of its own: what a kill leaves of it is nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vol2vol.errors import CannotWrite, Mismatch
+from vol2vol.geometry import Box
+from vol2vol.prediction.finishing import complete, create
+from vol2vol.prediction.job import Job
+from vol2vol.volumes.opening import is_tiff
+from vol2vol.volumes.outputs import clear_output
+from vol2vol.volumes.pyramid import build_pyramid
+
+
+def make_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
+    """Compute an output of one block and return its voxels; byte for byte what block by block would make.
+
+    `aside` is a folder on the disk of the output, local like it. Raises `Mismatch` where the input has changed
+    meanwhile.
+    """
+    [(box, raw)] = job.predict_row(job.layout.blocks())
+    try:
+        with TemporaryDirectory(dir=aside) as folder:
+            place = str(Path(folder, Path(output).name))
+            with create(job, place, overwrite=False) as made:
+                made.write(Box.of(made.spatial), job.stored(raw))
+                made.flush()
+                if job.settings.pyramid and not is_tiff(place):
+                    build_pyramid(place)
+                complete(job, made)
+            if job.source_changed():
+                raise Mismatch(f"{job.source.path} was changed while it was read: the same command reads it again")
+            if overwrite:
+                clear_output(output)
+            os.replace(place, output)
+    except OSError as error:
+        if isinstance(error, CannotWrite):
+            raise
+        raise CannotWrite(f"{output} cannot be written ({error.strerror or error}): choose another place") from error
+    return box.size
