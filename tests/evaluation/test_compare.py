@@ -19,9 +19,9 @@ from vol2vol.metrics.distances.encoder import Encoder, Lesson, train_encoder
 from vol2vol.metrics.distances.encoder_file import save_encoder
 from vol2vol.metrics.distances.features import grey_map
 from vol2vol.metrics.measures import MEASURES, Subject
-from vol2vol.metrics.seam_sentences import seam_sentence
 from vol2vol.metrics.seams.grid import BETWEEN, Grid
 from vol2vol.metrics.seams.phases import holm
+from vol2vol.metrics.seams.sentences import seam_sentence
 from vol2vol.metrics.seams.verdicts import Equivalence, SeamReport, SeamRow
 from vol2vol.plans import exact, planar
 from vol2vol.volumes import create_volume, open_volume

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -13,25 +13,85 @@ from vol2vol.errors import BadInput
 from vol2vol.volumes import Volume, open_together
 from vol2vol.volumes.opening import open_member
 
+if TYPE_CHECKING:
+    from vol2vol.metrics.measures import Measure
+    from vol2vol.metrics.measures.subject import Need
+
 
 def run(words: list[str]) -> None:
     """Parse the command line and evaluate."""
-    kinds: dict[str, Callable[..., None]] = {
+    own = _own()
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: vol2vol evaluate KIND ...\n\nMeasure the quality of stored volumes.\n")
+        for name, verb in (own | _listed()).items():
+            print(f"  {name:9} {(verb.__doc__ or '').splitlines()[0]}")
+        print("\nvol2vol evaluate KIND --help says more about one.")
+        return
+    kinds = own if words[0] in own else own | _listed()
+    if words[0] not in kinds:
+        raise BadInput(f"there is nothing called {words[0]!r} to evaluate: use one of {', '.join(kinds)}")
+    parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
+
+
+def _own() -> dict[str, Callable[..., None]]:
+    return {
         "seams": seams_.seams,
         "fidelity": _fidelity,
         "structure": _structure,
         "overlap": _overlap,
         "distance": _distance,
     }
-    if not words or words[0] in ("-h", "--help"):
-        print("usage: vol2vol evaluate KIND ...\n\nMeasure the quality of stored volumes.\n")
-        for name, verb in kinds.items():
-            print(f"  {name:9} {(verb.__doc__ or '').splitlines()[0]}")
-        print("\nvol2vol evaluate KIND --help says more about one.")
-        return
-    if words[0] not in kinds:
-        raise BadInput(f"there is nothing called {words[0]!r} to evaluate: use one of {', '.join(kinds)}")
-    parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
+
+
+def _listed() -> dict[str, Callable[..., None]]:
+    """Return a verb for every other measure that needs nothing but volumes."""
+    from vol2vol.evaluation.compare import measurable
+
+    return {measure.name: _verb(measure) for measure in measurable() if measure.name not in _own()}
+
+
+def _verb(measure: Measure) -> Callable[..., None]:
+    """Return the verb that takes a measure of the list."""
+
+    def verb(
+        output: parse.Stored,
+        *,
+        source: parse.Text = None,
+        truth: parse.Text = None,
+        target: parse.Text = None,
+        mask: parse.Text = None,
+        about: parse.About = parse.SAID,
+        json: bool = False,
+    ) -> None:
+        from vol2vol.evaluation.compare import evaluate_measure
+
+        told = {"source": source, "truth": truth, "target": target, "mask": mask}
+        paths: dict[Need, str] = {need: path for need, path in told.items() if path is not None}  # type: ignore[misc]
+        if lacking := [need for need in measure.needs if need not in paths]:
+            raise BadInput(f"{measure.name} needs a {lacking[0]}: add --{lacking[0]} PATH")
+        if surplus := [need for need in paths if need not in measure.needs]:
+            raise BadInput(f"{measure.name} does not look at a {surplus[0]}: leave --{surplus[0]} out")
+        first, *others = open_together([output, *paths.values()], **about.keywords())
+        show.result(evaluate_measure(measure.name, first, dict(zip(paths, others, strict=True))), as_json=json)
+
+    needs = f"Needs {', '.join(f'--{need}' for need in measure.needs)}." if measure.needs else ""
+    verb.__doc__ = _MEASURE.format(about=f"{measure.about[:1].upper()}{measure.about[1:]}.", needs=needs)
+    return verb
+
+
+_MEASURE = """{about}
+
+    {needs}
+
+    Args:
+        output: the volume to be measured.
+        source: the volume it was translated from.
+        truth: the known truth, of the same shape.
+        target: a volume of the target domain.
+        mask: the mask of its foreground, of the same shape.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
+    """
 
 
 def _pair(first: str, second: str, about: parse.Metadata) -> tuple[Volume, Volume]:

@@ -47,7 +47,7 @@ def seams(
         json: print the result as JSON.
     """
     from vol2vol.evaluation.seams import evaluate_seams
-    from vol2vol.metrics.seam_sentences import seam_sentence
+    from vol2vol.metrics.seams.sentences import seam_sentence
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)

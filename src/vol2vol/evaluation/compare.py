@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from typing import Any, Literal
 
 from vol2vol.errors import BadInput
@@ -16,16 +17,20 @@ from vol2vol.evaluation.seams import seam_planes
 from vol2vol.geometry import Shape
 from vol2vol.intensity import apart
 from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.measures import MEASURES, Bounded, Measure, Number, Subject, measures
+from vol2vol.metrics.measures.subject import Need
 from vol2vol.metrics.objects.instances import Contingency, shared_objects, tenth_of_median
 from vol2vol.metrics.objects.matching import objects
 from vol2vol.metrics.objects.overlap import Curve, curve, near_seams, scores_at
 from vol2vol.metrics.objects.scores import LEVELS, object_scores
 from vol2vol.metrics.objects.watershed import Parting
-from vol2vol.metrics.similarity.fidelity import span, to_source, to_truth
+from vol2vol.metrics.similarity.fidelity import span, to_truth
 from vol2vol.metrics.similarity.volume_pairs import alike
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
+ALIKE: tuple[Need, ...] = ("source", "truth", "mask")
+"""What measures need that has an output's shape."""
 NEAR = 8
 """Voxels on either side of a seam that count as near it."""
 
@@ -69,8 +74,42 @@ def evaluate_structure(source: Volume, output: Volume, *, block: Shape | None = 
 
     Raises `BadInput` where shapes or voxel sizes differ or a volume is constant.
     """
-    alike(source, output)
-    return {name: measured(value) for name, value in to_source(source, output, block=block).items()}
+    return evaluate_measure("structure", output, {"source": source}, block=block)
+
+
+def measurable() -> list[Measure]:
+    """Return the measures that need nothing but stored volumes."""
+    return [measure for measure in measures() if {*measure.needs} <= {*ALIKE, "target"}]
+
+
+def evaluate_measure(
+    name: str, output: Volume, given: Mapping[Need, Volume], *, block: Shape | None = None
+) -> dict[str, Any]:
+    """Take a measure of the list of an output: its values by key, with intervals, and what it says in words.
+
+    `given` holds the volumes that it needs, of `source`, `truth`, `mask` and `target`. Raises `BadInput` where the
+    measure is unknown or needs something else, and where the first three differ from the output in shape or voxel size.
+    """
+    if name not in {one.name for one in measurable()}:
+        known = ", ".join(one.name for one in measurable())
+        raise BadInput(f"measure {name!r} cannot be taken of stored volumes: use one of {known}")
+    measure = MEASURES[name]
+    if {*given} != {*measure.needs}:
+        raise BadInput(f"measure {name} needs {' and '.join(measure.needs) or 'the output alone'}: give that, no more")
+    for need in ALIKE:
+        if need in given:
+            alike(given[need], output)
+    provide: dict[Need, Callable[[], Any]] = {need: partial(given.__getitem__, need) for need in given}
+    taken = measure.take(Subject(volume=output, block=block, provide=provide))
+    values = {key: _told(number) for key, number in taken.values.items()}
+    return values | ({"in words": {key or name: note for key, note in taken.notes.items()}} if taken.notes else {})
+
+
+def _told(number: Number) -> Any:
+    """Return a number of a measure as plain data."""
+    if isinstance(number, Blockwise):
+        return measured(number)
+    return plain(number._asdict() if isinstance(number, Bounded) else number)
 
 
 def measured(value: Blockwise) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from vol2vol.intensity import Intensity
 from vol2vol.metrics.distances.cut_patches import Cutting
 from vol2vol.metrics.distances.encoder import Lesson, train_encoder
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.features import extract, grey_map
 from vol2vol.metrics.distances.inception_weights import load_inception
 from vol2vol.metrics.distances.resampling import Distance
 from vol2vol.metrics.distances.scale import DISTANCES, Scale, extrapolated, interval_over_cubes, scale
 from vol2vol.metrics.distances.set_distances import kernel, prdc
-from vol2vol.metrics.feature_sets import Features
 from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
 

@@ -20,9 +20,9 @@ from vol2vol.files import parse_json, read_text
 from vol2vol.metrics.distances.cut_patches import Axis, Cutting
 from vol2vol.metrics.distances.encoder import Lesson, train_encoder
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.features import extract
 from vol2vol.metrics.distances.inception_weights import load_inception
-from vol2vol.metrics.feature_sets import Features
 from vol2vol.metrics.measures.segmentation import BINS
 from vol2vol.metrics.objects.overlap import curve
 from vol2vol.metrics.similarity.volume_pairs import blocks_of, extremes

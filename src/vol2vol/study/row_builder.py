@@ -36,7 +36,10 @@ class RowBuilder:
     def add(self, measure: Measure, taken: Taken) -> None:
         """Keep what a measure found, under the names of its values."""
         for key, number in taken.values.items():
-            self._keep(measure.name_of(key), number)
+            name = measure.name_of(key)
+            one = measure.quantity(name)
+            plain = isinstance(number, Blockwise) and one is not None and not one.interval
+            self._keep(name, number.value if plain else number)  # type: ignore[union-attr]
         self.notes |= {measure.name_of(key): note for key, note in taken.notes.items()}
 
     def _keep(self, name: str, number: Number) -> None:

@@ -16,7 +16,7 @@ from vol2vol.evaluation.certificate import Certificate, certify
 from vol2vol.evaluation.distance import Ruler
 from vol2vol.evaluation.seams import grids_of
 from vol2vol.geometry import Box, Shape
-from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.measures import Segmentation, Subject
 from vol2vol.metrics.measures.subject import Change, Need
 from vol2vol.models.checkpoints import find_bundle

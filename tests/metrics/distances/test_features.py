@@ -17,11 +17,11 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.distances.cut_patches import Cutting, cell_of, cut, positions
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.features import ahead, extract, grey_map
 from vol2vol.metrics.distances.inception import InceptionV3
 from vol2vol.metrics.distances.scale import distance_interval, extrapolated, scale
 from vol2vol.metrics.distances.set_distances import fid, mmd
-from vol2vol.metrics.feature_sets import Features
 
 
 class Memory:

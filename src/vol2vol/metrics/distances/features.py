@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, measure
 from vol2vol.metrics.distances.cut_patches import SPANS, Cutting, cut, positions
-from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 

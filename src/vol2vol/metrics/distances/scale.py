@@ -13,9 +13,9 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Interval, Resampling, draw_weights, interval_of
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.resampling import Blocked, Distance, draws_of
 from vol2vol.metrics.distances.set_distances import fid, mmd
-from vol2vol.metrics.feature_sets import Features
 
 DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
 FEWEST = 16

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vol2vol.errors import BadInput
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.resampling import Distance
 from vol2vol.metrics.distances.scale import DISTANCES, interval_over_cubes, scale
-from vol2vol.metrics.feature_sets import Features
 from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
 

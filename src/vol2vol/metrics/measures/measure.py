@@ -63,6 +63,8 @@ class Quantity:
     """Tables show the number divided by this, such as 3600 for hours."""
     segmenters: int = 0
     """It takes at least so many of them."""
+    interval: bool = True
+    """Whether a study's rows keep its interval and its sums per block; not where these take long and show nothing."""
     combine: Combine | None = None
     """What makes the number of sums per block `(..., k)`, where the report compares trials by these."""
     condense: Callable[[np.ndarray], np.ndarray] | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vol2vol.errors import BadInput
 from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.seam_sentences import seam_sentence
 from vol2vol.metrics.seams.known_grid import seam_tests
+from vol2vol.metrics.seams.sentences import seam_sentence
 from vol2vol.metrics.seams.verdicts import SeamReport, SeamRow, judge_together, overall
 
 TESTS = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from vol2vol.geometry import Box, Shape
-from vol2vol.metrics.feature_sets import Features
+from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.measures.settings import Judging
 from vol2vol.metrics.seams.grid import Grid
 from vol2vol.volumes import Volume

@@ -9,7 +9,7 @@ import pytest
 
 from vol2vol.metrics.measures import MEASURES, Quantity, measures, quantity
 
-PAGE = Path(__file__).parents[2] / "docs" / "study.md"
+PAGE = Path(__file__).parents[3] / "docs" / "study.md"
 
 
 def filled(key):
