@@ -3,19 +3,20 @@
 import json
 import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 import yaml
-from tests.conftest import EXAMPLE
 
 from vol2vol.cli import main
 from vol2vol.describe import load_model
 from vol2vol.nets import CATALOGUE
 
 torch.set_num_threads(1)
+EXAMPLE = Path(__file__).parents[1] / "examples" / "vol2vol-hello"
 RECIPE = """
 dims: 2
 data: {patch: 34, calibration: 1}

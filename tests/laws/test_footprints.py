@@ -36,6 +36,13 @@ CATALOGUE = [
     ("spectral", {"dims": 3, "radius": 2, "padding": "same"}),
 ]
 
+ELSEWHERE = {"patchgan": "a critic", "lookup": "reads one voxel"}
+"""Networks that no law of space is asked of."""
+
+
+def test_every_network_of_the_catalogue_is_here():
+    assert {*nets.CATALOGUE.own} == {name for name, _ in CATALOGUE} | ELSEWHERE.keys()
+
 
 def ids(case):
     name, arguments = case
