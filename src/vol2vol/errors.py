@@ -8,6 +8,7 @@ caller of the Python API would catch. A programming mistake of ours is an ordina
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -74,6 +75,12 @@ def one_line(what: object, most: int = LINE) -> str:
         return line
     left = (most - 5) * 2 // 3
     return f"{line[:left]} ... {''.join(map(_escaped, tail))[-(most - 5 - left) :]}"
+
+
+def some_of(items: Sequence[str], most: int = 5, *, between: str = ", ") -> str:
+    """Return the first of several items, and how many more there are: `a, b and 7 more`."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return between.join(items[:most]) + more
 
 
 def _escaped(letter: str) -> str:

@@ -97,11 +97,18 @@ def aligned(needs: Iterable[Need]) -> list[tuple[Need, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
+class MissingDomain(BadInput):
+    """A domain that a task needs and that is not given."""
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"the task needs the domain {domain}: give its volumes")
+        self.domain = domain
+
+
 def check_domains(needs: Iterable[Need], given: Iterable[str]) -> None:
-    """Raise `BadInput` where a needed domain is not given, or a given one is not known."""
+    """Raise `MissingDomain` where a needed domain is not given, `BadInput` where a given one is not known."""
     known = {need.name: need for need in needs}
     if missing := [need.name for need in known.values() if not need.optional and need.name not in set(given)]:
-        flag = f"--{missing[0]}" if missing[0] in ("source", "target") else f"--data {missing[0]}=PATH"
-        raise BadInput(f"the task needs the domain {missing[0]}: give its volumes with {flag}")
+        raise MissingDomain(missing[0])
     if strangers := [name for name in given if name not in known]:
         raise BadInput(f"the task does not know the domain {strangers[0]}: it takes {', '.join(known)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,12 +11,14 @@ import tyro
 
 from vol2vol.cli import parse, show
 from vol2vol.errors import BadInput
+from vol2vol.protocol import MissingDomain
 from vol2vol.recipes import train
 
 
 def run(words: list[str]) -> None:
     """Parse the command line and train."""
-    parse.call(_train, words, "train")
+    with _naming_flags():
+        parse.call(_train, words, "train")
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,34 @@ class TargetMetadata:
         return {"target_voxel_size": size, "target_channels": channels}
 
 
+@dataclass(frozen=True)
+class Devices:
+    """What a training runs on."""
+
+    devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """number of GPUs, or of processes on a CPU; short for train.devices=N."""
+    strategy: parse.Text = None
+    """how devices share the work, by its name in Lightning; short for train.strategy=NAME."""
+
+    def changes(self) -> tuple[str, ...]:
+        """Return the changes to the recipe for which these are short."""
+        options = {"train.devices": self.devices, "train.strategy": self.strategy}
+        return tuple(f"{key}={value}" for key, value in options.items() if value is not None)
+
+
 def _train(
     overrides: parse.Overrides = (),
     *,
     source: parse.Paths = (),
     target: parse.Paths = (),
     data: parse.Domains = (),
+    sheet: parse.Text = None,
     out: str,
     recipe: str = "small-2d",
     about: parse.About = parse.SAID,
     of_target: tyro.conf.OmitArgPrefixes[TargetMetadata] = TargetMetadata(),
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
-    devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
-    strategy: parse.Text = None,
+    machine: tyro.conf.OmitArgPrefixes[Devices] = Devices(),
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -60,25 +79,36 @@ def _train(
         source: one or more volumes of the source domain.
         target: volumes of the target domain; masks and other targets at the place of the source: one for each source.
         data: volumes of another domain that the task needs, one each time it is given
+        sheet: instead of these, a CSV file with a column per domain, a row per aligned set and, if wanted, a split.
         out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
         of_target: metadata of the target volumes, where they differ from those of the source.
         from_: a model, or the folder of a run, whose weights are taken where they fit, such as for fine-tuning.
-        devices: number of GPUs, or of processes on a CPU; short for train.devices=N.
-        strategy: how devices share the work, by its name in Lightning; short for train.strategy=NAME.
+        machine: devices.
         overwrite: replace a run that exists.
         json: print the result as JSON.
     """
-    changes = (*overrides, *_short({"train.devices": devices, "train.strategy": strategy}))
-    how: dict[str, Any] = {**about.keywords(), **of_target.keywords(), "start": from_}
-    made = train(recipe, source, target, out, data=_domains(data), overrides=changes, overwrite=overwrite, **how)
-    show.result({"run": made.run, "model": made.last_bundle}, as_json=json)
+    how = {**about.keywords(), **of_target.keywords(), "sheet": sheet, "start": from_, "overwrite": overwrite}
+    changes = overrides + machine.changes()
+    run = train(recipe, source, target, out, data=_domains(data), overrides=changes, **how)
+    show.result({"run": run.run, "model": run.last_bundle}, as_json=json)
 
 
-def _short(options: dict[str, Any]) -> list[str]:
-    """Return the changes to the recipe for which there are options of their own."""
-    return [f"{key}={value}" for key, value in options.items() if value is not None]
+@contextmanager
+def _naming_flags() -> Iterator[None]:
+    """Add to what is said of a missing domain by which option it is given."""
+    try:
+        yield
+    except MissingDomain as error:
+        flag = f"--{error.domain} PATH" if error.domain in ("source", "target") else f"--data {error.domain}=PATH"
+        raise BadInput(f"{error} with {flag}, or name all volumes in a --sheet") from None
+
+
+def _of_target(voxel_size: str | None, channels: str | None) -> dict[str, Any]:
+    """Return what is stated of the target's volumes, as keywords."""
+    size = show.numbers(voxel_size, "--target-voxel-size")
+    return {"target_voxel_size": size, "target_channels": parse.channels(channels)}
 
 
 def _domains(words: tuple[str, ...]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, some_of
 from vol2vol.intensity import Intensity, apart, fixed, likeness, measure, sample
 from vol2vol.protocol import Need
 from vol2vol.sampling import DataSettings
@@ -33,23 +33,31 @@ def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
 
     A path may stand for many images: see `volumes.imagesets.images_under`.
     """
-    volumes = _members(paths, stated)
-    refuse_idle_time(volumes, stated)
-    return volumes
+    return open_domains({"source": paths}, stated, {})["source"]
 
 
-def _members(paths: Paths, stated: Stated) -> list[Volume]:
+def _files(paths: Paths, stated: Stated, *, literal: bool) -> list[str]:
+    """Return the path of every volume that paths stand for."""
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
-        raise BadInput("a domain needs at least one volume: name them after --source and --target")
-    files = [file for name in names for file in images_under(address(name), stated.get("pattern"))]
-    return [open_member(file, **stated) for file in files]
+        raise BadInput("a domain needs at least one volume: name its files")
+    if literal:
+        return [str(name) for name in names]
+    return [file for name in names for file in images_under(address(name), stated.get("pattern"))]
 
 
-def open_domains(paths: Mapping[str, Paths], stated: Stated, target: Stated) -> dict[str, list[Volume]]:
-    """Open the volumes of every domain; `target` holds what of the target's volumes differs from `stated`, or None."""
+def open_domains(
+    paths: Mapping[str, Paths], stated: Stated, target: Stated, *, literal: bool = False
+) -> dict[str, list[Volume]]:
+    """Open the volumes of every domain; `target` holds what of the target's volumes differs from `stated`, or None.
+
+    A path may stand for many images (`volumes.imagesets.images_under`), but where each is meant `literal`ly as one.
+    """
     about: Stated = {**stated, **{key: value for key, value in target.items() if value is not None}}  # type: ignore[typeddict-item]
-    volumes = {name: _members(given, about if name == "target" else stated) for name, given in paths.items()}
+    volumes = {}
+    for name, given in paths.items():
+        mine = about if name == "target" else stated
+        volumes[name] = [open_member(file, **mine) for file in _files(given, mine, literal=literal)]
     refuse_idle_time([volume for opened in volumes.values() for volume in opened], stated)
     return volumes
 
@@ -57,12 +65,9 @@ def open_domains(paths: Mapping[str, Paths], stated: Stated, target: Stated) -> 
 def channels_of(domain: str, volumes: list[Volume]) -> int:
     """Return how many channels a domain has; raise `BadInput` where its volumes differ."""
     first = volumes[0]
-    for volume in volumes[1:]:
-        if volume.channels != first.channels:
-            raise BadInput(
-                f"{domain} volumes differ in channels: {first.path} has {first.channels}, {volume.path} "
-                f"{volume.channels}; convert one of them"
-            )
+    if others := [f"{v.path} {v.channels}" for v in volumes if v.channels != first.channels]:
+        counts = f"{first.path} has {first.channels}, {some_of(others)}"
+        raise BadInput(f"{domain} volumes differ in channels: {counts}; convert one or the other")
     return first.channels
 
 

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, some_of
 from vol2vol.protocol import Need, aligned
-from vol2vol.sampling.aligned import check_alike
+from vol2vol.sampling.aligned import unlike
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
-MOST = 5
-"""Names that a message lists."""
 
 
 def paired(needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> dict[str, list[Volume]]:
@@ -24,17 +22,43 @@ def paired(needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> di
     `cell1_IM.tif` goes with `cell1_GT.tif`: of each domain, the beginning and the end that all its names have in common
     are left aside; where files of several folders have one name, the folders count, too. Where no name has a partner,
     the order in which they were given counts. Raises `BadInput`, listing them, where some have a partner and others do
-    not, or have two, and where partners differ in size. Warns where the planes of two paired stacks have other numbers.
+    not, or have two, and what `check_aligned` does.
     """
-    sorted_out = {name: list(opened) for name, opened in volumes.items()}
+    in_order = {name: list(opened) for name, opened in volumes.items()}
     for group in aligned(needs):
         lead, *others = [need.name for need in group if need.name in volumes]
         for other in others:
-            sorted_out[other] = _like(lead, volumes[lead], other, volumes[other])
-            for first, second in zip(volumes[lead], sorted_out[other], strict=False):
-                check_alike(first, second)
+            in_order[other] = _like(lead, volumes[lead], other, volumes[other])
+    check_aligned(needs, in_order)
+    return in_order
+
+
+def check_aligned(needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> None:
+    """Raise `BadInput`, listing them, where volumes that lie on each other differ in number, shape or voxel size.
+
+    Those of one place stand at one place in the lists of their domains. Warns where the planes of two stacks have other
+    numbers.
+    """
+    for group in aligned(needs):
+        lead, *others = [need.name for need in group if need.name in volumes]
+        for other in others:
+            if len(volumes[lead]) != len(volumes[other]):
+                raise BadInput(
+                    f"{_counted(lead, volumes[lead])} and {_counted(other, volumes[other])}: give one for each, in the "
+                    "same order, or name both alike"
+                )
+            pairs = list(zip(volumes[lead], volumes[other], strict=True))
+            if differences := [difference for pair in pairs if (difference := unlike(*pair))]:
+                count = f"{len(differences)} of {len(pairs)} pairs differ: " if len(differences) > 1 else ""
+                what = some_of([what for what, _ in differences], between="; ")
+                raise BadInput(f"{count}{what}: {'; '.join(dict.fromkeys(cure for _, cure in differences))}")
+            for first, second in pairs:
                 _warn_of_planes(first, second)
-    return sorted_out
+
+
+def _counted(domain: str, volumes: Sequence[Volume]) -> str:
+    """Return how many volumes a domain has, and the first of their names."""
+    return f"{len(volumes)} {domain} volumes ({some_of([volume.path for volume in volumes], 3)})"
 
 
 def _like(lead: str, leaders: Sequence[Volume], name: str, volumes: Sequence[Volume]) -> list[Volume]:
@@ -44,8 +68,7 @@ def _like(lead: str, leaders: Sequence[Volume], name: str, volumes: Sequence[Vol
     first, second = [volume.path for volume in leaders], [volume.path for volume in volumes]
     keys = [_keys([PurePosixPath(path).name for path in paths]) for paths in (_stems(first), _stems(second))]
     if any(len({*found}) < len(found) for found in keys):
-        _check_doubles(lead, first)
-        _check_doubles(name, second)
+        _check_doubles({lead: first, name: second})
         keys = [_keys(_stems(paths)) for paths in (first, second)]
     shared = {*keys[0]} & {*keys[1]}
     if not shared or any(len({*found}) < len(found) for found in keys):
@@ -54,19 +77,21 @@ def _like(lead: str, leaders: Sequence[Volume], name: str, volumes: Sequence[Vol
     alone = [f"{path} ({lead})" for key, path in zip(keys[0], first, strict=True) if key not in shared]
     alone += [f"{path} ({name})" for key, path in zip(keys[1], second, strict=True) if key not in shared]
     if alone:
-        more = f" and {len(alone) - MOST} more" if len(alone) > MOST else ""
-        names = ", ".join(alone[:MOST])
-        raise BadInput(f"no partner has a name like that of {names}{more}: leave them out, or add what is missing")
+        raise BadInput(f"no partner has a name like that of {some_of(alone)}: leave them out, or add what is missing")
     by_key = dict(zip(keys[1], volumes, strict=True))
     return [by_key[key] for key in keys[0]]
 
 
-def _check_doubles(domain: str, paths: Sequence[str]) -> None:
-    """Raise `BadInput` where two files of one folder have one name, such as `a.png` and `a.jpg`."""
-    seen: dict[str, str] = {}
-    for path, stem in zip(paths, _stems(paths), strict=True):
-        if seen.setdefault(stem, path) != path:
-            raise BadInput(f"{seen[stem]} and {path} ({domain}) have one name and fit the same partner: leave one out")
+def _check_doubles(domains: Mapping[str, Sequence[str]]) -> None:
+    """Raise `BadInput`, listing them, where two files of one folder have one name, such as `a.png` and `a.jpg`."""
+    doubles = []
+    for domain, paths in domains.items():
+        seen: dict[str, str] = {}
+        for path, stem in zip(paths, _stems(paths), strict=True):
+            if seen.setdefault(stem, path) != path:
+                doubles.append(f"{seen[stem]} and {path} ({domain})")
+    if doubles:
+        raise BadInput(f"{some_of(doubles)} have one name and fit the same partner: leave one out")
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

@@ -18,19 +18,17 @@ from vol2vol.intensity import Intensity
 from vol2vol.locks import check_idle
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
-from vol2vol.protocol import Need, aligned, check_domains, only_read
+from vol2vol.protocol import Need, aligned, only_read
 from vol2vol.recipes.domains import (
     Paths,
     channels_of,
     intensity_for,
-    open_domains,
-    volume_facts,
     warn_of_differences,
     warn_of_range,
 )
-from vol2vol.recipes.pairing import paired
 from vol2vol.recipes.patch_size import check_patch
 from vol2vol.recipes.recipe import Recipe, load_recipe
+from vol2vol.recipes.training_data import open_training_data
 from vol2vol.sampling import PatchSets, dataset
 from vol2vol.tasks import Batch, Judge, Task, build, packages
 from vol2vol.volumes import Stated, Volume
@@ -49,6 +47,7 @@ def train(
     out: str | Path,
     *,
     data: Mapping[str, Paths] | None = None,
+    sheet: str | Path | None = None,
     overrides: Sequence[str] = (),
     target_voxel_size: Sequence[float] | None = None,
     target_channels: Sequence[int | str] | None = None,
@@ -60,13 +59,14 @@ def train(
     """Train what a recipe says on volumes, and return the run.
 
     `source` and `target` name one or more volumes each, `data` those of other domains by name. What the task draws at
-    one place (an image and its mask) must be as many volumes, in the same order and of the same shapes; what it draws
-    apart may differ in size and number. `overrides` are `key.sub=value` changes to the recipe. `stated` (`Stated`)
-    describes volumes whose files do not; `target_voxel_size` and `target_channels` those of the target, where they
-    differ. `start` is a model or a run whose weights are taken where they fit (see `training.transfer`), short for the
-    recipe's key. The same call continues a run that was killed. Memory: weights, one batch of patches and the chunks
-    they touch; it does not grow with the volumes. Raises `UserError`s that name what does not fit. Long because it
-    names and explains every option.
+    one place (an image and its mask) must be as many volumes of the same shapes, paired by their names or, where these
+    say nothing, by their order; what it draws apart may differ in size and number. A `sheet` (CSV, see
+    `recipes.sheet.read_sheet`) names them all instead, and which of them to judge by. `overrides` are `key.sub=value`
+    changes to the recipe. `stated` (`Stated`) describes volumes whose files do not; `target_voxel_size` and
+    `target_channels` those of the target, where they differ. `start` is a model or a run whose weights are taken where
+    they fit (see `training.transfer`), short for the recipe's key. The same call continues a run that was killed.
+    Memory: weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises
+    `UserError`s that name what does not fit. Long because it names and explains every option.
     """
     from vol2vol.training.fitting import fit, is_first
     from vol2vol.training.run_folder import Run, check_free
@@ -79,11 +79,12 @@ def train(
     if is_first():
         check_idle(out)
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
-    check_domains(settings.task.needs(), paths)
-    volumes = open_domains(paths, stated, {"voxel_size": target_voxel_size, "channels": target_channels})
-    volumes = paired([need for need in settings.task.needs() if need.name in volumes], volumes)
+    about: Stated = {"voxel_size": target_voxel_size, "channels": target_channels}
+    given = open_training_data(settings.task.needs(), paths, sheet, stated, about)
     begun = Run(out).state.is_file() and not overwrite
-    prepared = prepare(settings, volumes, start=None if begun else _start(settings.start, out))
+    prepared = prepare(settings, given.train, given.validate, start=None if begun else _start(settings.start, out))
+    if given.validate and prepared.held_out is None:
+        log.info("the task %s is not judged on held-out volumes: those to validate are left aside", settings.task.name)
     return fit(
         prepared.task,
         prepared.data,
@@ -96,7 +97,7 @@ def train(
             "recipe": settings.model_dump(mode="json"),
             "patch": min(settings.patch),
             "packages": packages(settings.task),
-            "volumes": {domain: [volume_facts(volume) for volume in found] for domain, found in volumes.items()},
+            **given.facts(),
             **({} if prepared.started is None else {"started": prepared.started}),
         },
         overwrite=overwrite,
@@ -117,22 +118,25 @@ class Prepared:
     """Which weights of another model the task starts from, see `training.transfer`."""
 
 
-def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]], *, start: Path | None = None) -> Prepared:
+def prepare(
+    settings: Recipe,
+    volumes: Mapping[str, list[Volume]],
+    unseen: Mapping[str, list[Volume]] | None = None,
+    *,
+    start: Path | None = None,
+) -> Prepared:
     """Build a recipe's task, measure the domains' intensities and lay out the patches.
 
-    `start` is a bundle whose weights the task takes where they fit.
+    `unseen` are volumes to judge by; where there are none, a task that judges holds back a part of each volume. `start`
+    is a bundle whose weights the task takes where they fit.
     """
-    needs = [need for need in settings.task.needs() if need.name in volumes]
-    channels = {domain: channels_of(domain, opened) for domain, opened in volumes.items()}
+    needs, unseen = [need for need in settings.task.needs() if need.name in volumes], unseen or {}
+    channels = {name: channels_of(name, [*opened, *unseen.get(name, ())]) for name, opened in volumes.items()}
     models = _models(settings, channels)
     networks = {domain: nets.frozen(bundle.network("forward")) for domain, bundle in models.items()}
     task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
     started = None if start is None else _transferred(task, start)
-    alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
-    if alone:
-        check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
-    else:
-        task.check(settings.patch)
+    _check_patch(task, settings, needs, volumes)
     intensity = _intensities(needs, settings, volumes, models)
     patches, held_out = dataset(
         needs,
@@ -143,12 +147,10 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]], *, start: Pat
         context=task.context(),
         inputs=only_read(task.translations()),
         judged=isinstance(task, Judge),
+        unseen=unseen,
         seed=settings.train.seed,
     )
-    calibration = {
-        name: _calibration(patches, translation.reads, settings.data.calibration)
-        for name, translation in task.translations().items()
-    }
+    calibration = _calibration(task, patches, settings.data.calibration)
     for need in needs:
         warn_of_differences(need.name, volumes[need.name], image=need.kind == "image")
         if need.name in models:
@@ -156,6 +158,15 @@ def prepare(settings: Recipe, volumes: Mapping[str, list[Volume]], *, start: Pat
     return Prepared(
         task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out, started=started
     )
+
+
+def _check_patch(task: Task, settings: Recipe, needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> None:
+    """Raise `BadInput` unless the recipe's patch suits the task and lies in all volumes that are drawn alone."""
+    alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
+    if alone:
+        check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
+    else:
+        task.check(settings.patch)
 
 
 def _start(model: str | None, out: Path) -> Path | None:
@@ -194,9 +205,9 @@ def _intensities(
     return intensity | {need.name: intensity[need.like] for need in needs if need.like is not None}
 
 
-def _calibration(patches: PatchSets, domains: tuple[str, ...], count: int) -> Callable[[], Iterable[Tensor]]:
-    """Return what streams a network's inputs, one per batch, spread over the volumes."""
-    return partial(patches.inputs, domains, count)
+def _calibration(task: Task, patches: PatchSets, count: int) -> dict[str, Callable[[], Iterable[Tensor]]]:
+    """Return what streams the inputs of each translation's network, one per batch, spread over the volumes."""
+    return {name: partial(patches.inputs, made.reads, count) for name, made in task.translations().items()}
 
 
 def _models(settings: Recipe, channels: Mapping[str, int]) -> dict[str, Bundle]:

@@ -113,17 +113,21 @@ class Aligned:
 
 def check_alike(lead: Volume, other: Volume) -> None:
     """Raise `BadInput` unless two volumes lie on each other."""
-    if lead.spatial != other.spatial:
-        raise BadInput(
-            f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}: crop one, such as with "
-            "vol2vol prepare --crop"
-        )
-    if not same_voxels(lead, other, ISOTROPIC):
-        raise BadInput(
-            f"{other.path} has voxels of {tuple(other.voxel_size)}, its image {lead.path} "
-            f"{tuple(lead.voxel_size)}: resample one, or give the voxel size"
-        )
+    if difference := unlike(lead, other):
+        raise BadInput(": ".join(difference))
     warn_apart(lead, other)
+
+
+def unlike(lead: Volume, other: Volume) -> tuple[str, str] | None:
+    """Return why two volumes do not lie on each other and what mends it; None where they do."""
+    if lead.spatial != other.spatial:
+        what = f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}"
+        return what, "crop one, such as with vol2vol prepare --crop"
+    if not same_voxels(lead, other, ISOTROPIC):
+        sizes = tuple(other.voxel_size), tuple(lead.voxel_size)
+        what = f"{other.path} has voxels of {sizes[0]}, its image {lead.path} {sizes[1]}"
+        return what, "resample one, or give the voxel size"
+    return None
 
 
 class AlignedPatches:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp
 from typing import Protocol
 
@@ -118,11 +119,13 @@ def dataset(
     context: tuple[Shape, Shape],
     inputs: Collection[str] = (),
     judged: bool = False,
+    unseen: Mapping[str, Sequence[Volume]] | None = None,
     seed: int = 0,
 ) -> tuple[PatchSets, HeldOut | None]:
     """Return the patches that a task trains on and, where it is `judged`, those it never sees, to judge by.
 
-    `volumes` are by domain; those that lie on each other are as many, in the same order. `context` is how many voxels
+    `volumes` are by domain; those that lie on each other are as many, in the same order. To judge by are volumes of
+    their own (`unseen`, in the same way) or, where there are none, a part of each volume. `context` is how many voxels
     before and after each axis of a patch the task compares with nothing (`Task.context`): volumes are mirrored so far,
     so that their borders are learnt too, and a held-out part may share them with its neighbour. `inputs` are the
     domains that networks read and none makes: what `data.augment` changes by default. Raises `BadInput` naming what
@@ -131,23 +134,21 @@ def dataset(
     needs = [need for need in needs if need.name in volumes]
     _check_weights(settings.weights, needs)
     changed = settings.augment.changed(needs, inputs)
-    groups: list[Group] = []
-    unseen: list[Group] = []
+    groups, held_out = list[Group](), list[Group]()
     for stream, given in enumerate(aligned(needs)):
         if len(given) == 1 and not judged:
             name = given[0].name
-            alone = _alone(given[0], volumes[name], intensity[name], settings, patch=patch, seed=seed)
-            groups.append(Alone(name, alone, stream, bool(settings.augment.intensities) and name in changed))
+            patches = _alone(given[0], volumes[name], intensity[name], settings, patch=patch, seed=seed)
+            groups.append(Alone(name, patches, stream, bool(settings.augment.intensities) and name in changed))
             continue
         margin = _spread(settings, tuple(map(max, *context)), whole=0)
-        sets = [one.mirrored(margin) for one in _sets(given, volumes, intensity)]
+        sets = _sets(given, volumes, intensity, margin)
         if judged:
-            parts = _parts(sets, settings, patch, context)
-            unseen.append(AlignedPatches([held for _, held in parts], patch, planes=settings.planes, augment=STILL))
-            sets = [kept for kept, _ in parts]
+            own = _sets(given, unseen, intensity, margin) if unseen else None
+            sets, judge_by = (sets, own) if own else _parts(sets, settings, patch, context)
+            held_out.append(AlignedPatches(judge_by, patch, planes=settings.planes, augment=STILL))
         groups.append(_drawn(sets, settings, patch, changed=changed, seed=seed, stream=stream))
-    count = settings.labels.held_out_patches
-    return PatchSets(groups), (lambda: _batches(PatchSets(unseen), count)) if judged else None
+    return PatchSets(groups), partial(_batches, held_out, settings.labels.held_out_patches) if judged else None
 
 
 def _alone(
@@ -203,15 +204,17 @@ def _centres(
     return Centres(settings.weights[named[0].name], named[0], parts(named[0].name), dims=len(patch))
 
 
-def _batches(data: PatchSets, count: int) -> Iterator[Item]:
-    return ({name: part[None] for name, part in item.items()} for item in data.covering(count))
+def _batches(groups: Sequence[Group], count: int) -> Iterator[Item]:
+    return ({name: part[None] for name, part in item.items()} for item in PatchSets(groups).covering(count))
 
 
 def _sets(
-    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], intensity: Mapping[str, Intensity]
+    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], intensity: Mapping[str, Intensity], margin: Shape
 ) -> list[Aligned]:
-    """Return the volumes that lie on each other, one set for each volume of the leading domain."""
+    """Return the volumes that lie on each other, with a margin, one set for each volume of the leading domain."""
     lead = needs[0].name
+    if lacking := [need.name for need in needs if need.name not in volumes]:
+        raise BadInput(f"the volumes to judge by lack the domain {lacking[0]}: add its volumes")
     for need in needs[1:]:
         if len(volumes[need.name]) != len(volumes[lead]):
             raise BadInput(
@@ -219,18 +222,20 @@ def _sets(
                 "give one for each, in the same order"
             )
     return [
-        Aligned(needs, {need.name: volumes[need.name][i] for need in needs}, intensity)
+        Aligned(needs, {need.name: volumes[need.name][i] for need in needs}, intensity).mirrored(margin)
         for i in range(len(volumes[lead]))
     ]
 
 
 def _parts(
     sets: Sequence[Aligned], settings: DataSettings, patch: Shape, context: tuple[Shape, Shape]
-) -> list[tuple[Aligned, Aligned]]:
+) -> tuple[list[Aligned], list[Aligned]]:
     """Return of each set of volumes what is learnt from, and what is held back to judge by."""
     shared = _spread(settings, _unlearnt(context, settings.augment), whole=0)
     least = _spread(settings, patch, whole=1)
-    return [one.split(settings.labels.held_out, least, _kept(shared, settings.augment, one)) for one in sets]
+    share, augment = settings.labels.held_out, settings.augment
+    parts = [aligned_set.split(share, least, _kept(shared, augment, aligned_set)) for aligned_set in sets]
+    return [learnt for learnt, _ in parts], [held for _, held in parts]
 
 
 def _unlearnt(context: tuple[Shape, Shape], augment: Augment) -> Shape:

@@ -17,6 +17,8 @@ from vol2vol.nets.norm import Norm
 from vol2vol.protocol import Translation
 from vol2vol.training.run_folder import Run
 
+VOLUMES = ("volumes", "validate")
+"""Keys of the provenance that say, by domain, which volumes are learnt from and which judged by."""
 STATISTICS = {
     "tracked": "running mean over the passes of training, momentum 0.1",
     "batch": "running mean over the passes of training, momentum 0.1",

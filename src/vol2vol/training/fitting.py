@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from vol2vol.errors import BadInput, Mismatch, Stopped, one_line
+from vol2vol.errors import BadInput, Mismatch, Stopped, one_line, some_of
 from vol2vol.intensity import Intensity
 from vol2vol.locks import writing
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.protocol import networks
 from vol2vol.tasks import Judge, Task
-from vol2vol.training.delivery import Delivery
+from vol2vol.training.delivery import VOLUMES, Delivery
 from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.loop import HeldOut, Loop
 from vol2vol.training.run_folder import Row, Run, open_run, read_log
@@ -71,7 +71,8 @@ def fit(
     they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings under `train`, the task's
     beside them) is stored and must be the same on a second start, but for what changes no number (`run.FREE`) and more
     `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come.
-    `provenance["volumes"]` must be the same, too. `progress` shows a bar, by default on terminals.
+    `provenance["volumes"]` and `provenance["validate"]` must be the same, too. `progress` shows a bar, by default on
+    terminals.
 
     On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
     one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
@@ -99,7 +100,7 @@ def fit(
     with writing(*[folder.path] * first):
         state = None if overwrite else load_state(folder.state)
         if first:
-            _refuse_other_volumes(folder, state, provenance.get("volumes"))
+            _refuse_other_volumes(folder, state, provenance)
             open_run(folder.path, provenance["recipe"], overwrite=overwrite)
         if state is None or len(state["rows"]) < settings.epochs:
             reporter, stop = Reporter(settings.epochs, bar=progress), StopSignals()
@@ -135,21 +136,22 @@ def _keeping(delivery: Delivery, state: Mapping[str, Any] | None) -> Delivery:
     return replace(delivery, provenance={**delivery.provenance, "started": state["started"]})
 
 
-def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, volumes: Mapping[str, Any] | None) -> None:
+def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> None:
     """Raise `Mismatch`, naming the domain, where a run would go on with other volumes than it was trained on."""
-    before = (state or {}).get("volumes") or volumes or {}
-    for domain, now in (volumes or {}).items():
-        if before[domain] != now:
-            names = [", ".join(fact["name"] for fact in facts) for facts in (before[domain], now)]
-            told = names if names[0] != names[1] else [_shapes(facts) for facts in (before[domain], now)]
-            raise Mismatch(
-                f"{folder.path} was trained on the {domain} volumes {told[0]}, now they are {told[1]}: name the same "
-                "ones in the same order, choose another folder or --overwrite"
-            )
-
-
-def _shapes(facts: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(" ".join(map(str, fact.values())) for fact in facts)
+    if state is None:
+        return
+    for key, verb in zip(VOLUMES, ("trained on", "judged by"), strict=True):
+        before, now = state.get(key) or {}, provenance.get(key) or {}
+        for domain in {**before, **now}:
+            facts = before.get(domain, []), now.get(domain, [])
+            if facts[0] != facts[1]:
+                words = [some_of([str(fact["name"]) for fact in each]) or "none" for each in facts]
+                if words[0] == words[1]:
+                    words = [some_of([" ".join(map(str, fact.values())) for fact in each]) for each in facts]
+                raise Mismatch(
+                    f"{folder.path} was {verb} the {domain} volumes {words[0]}, now they are {words[1]}: name the same "
+                    "ones in the same order, choose another folder or --overwrite"
+                )
 
 
 def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:

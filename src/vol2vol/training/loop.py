@@ -23,7 +23,7 @@ from vol2vol.machines.memory import Watch
 from vol2vol.protocol import networks
 from vol2vol.tasks import Batch, Judge, Task, Turn
 from vol2vol.training.batches import loader_of, share_of
-from vol2vol.training.delivery import Delivery, deliver
+from vol2vol.training.delivery import VOLUMES, Delivery, deliver
 from vol2vol.training.ema import Average, kept_by
 from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.optimizers import optimizer
@@ -266,8 +266,7 @@ class Loop(lightning.LightningModule):
             "best": self.best,
             "saved": self.saved,
             "part": {"steps": self._steps, "sums": self._sums, **self._spent()} if self._steps else dict(FRESH),
-            "volumes": self.delivery.provenance.get("volumes"),
-            "started": self.delivery.provenance.get("started"),
+            **{key: self.delivery.provenance.get(key) for key in (*VOLUMES, "started")},
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:

@@ -1,0 +1,59 @@
+"""The volumes of a training, given by paths or by a data sheet: opened, paired and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vol2vol.errors import BadInput
+from vol2vol.protocol import Need, check_domains
+from vol2vol.recipes.domains import Paths, open_domains, volume_facts
+from vol2vol.recipes.pairing import check_aligned, paired
+from vol2vol.recipes.sheet import Sheet, read_sheet
+from vol2vol.volumes import Stated, Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The volumes of a training by domain, opened; those that lie on each other in one order."""
+
+    train: Mapping[str, list[Volume]]
+    validate: Mapping[str, list[Volume]]
+    """Those to judge by; empty where nothing was said of them."""
+    sheet: Sheet | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a model remembers of them, as plain data."""
+        facts: dict[str, Any] = {"volumes": _facts(self.train)}
+        if self.sheet is not None:
+            facts |= {"validate": _facts(self.validate), "sheet": self.sheet.facts()}
+        return facts
+
+
+def _facts(volumes: Mapping[str, list[Volume]]) -> dict[str, list[dict[str, Any]]]:
+    return {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
+
+
+def open_training_data(
+    needs: Sequence[Need], paths: Mapping[str, Paths], sheet: str | Path | None, stated: Stated, about: Stated
+) -> TrainingData:
+    """Open the volumes of paths, or those of a sheet, and check that they suit what is needed and each other.
+
+    `about` holds what of the target's volumes differs from `stated`, or None. Raises `BadInput`, listing what does not
+    fit.
+    """
+    if sheet is None:
+        check_domains(needs, paths)
+        volumes = open_domains(paths, stated, about)
+        return TrainingData(
+            train=paired([need for need in needs if need.name in volumes], volumes), validate={}, sheet=None
+        )
+    if paths:
+        raise BadInput(f"{sheet} names the volumes of every domain: leave out those of {' and '.join(paths)}, or it")
+    read = read_sheet(sheet, needs)
+    train, validate = (open_domains(read.files[split], stated, about, literal=True) for split in ("train", "validate"))
+    for volumes in (train, validate):
+        check_aligned([need for need in needs if need.name in volumes], volumes)
+    return TrainingData(train=train, validate=validate, sheet=read)
