@@ -33,6 +33,8 @@ _WHERE = {
     "prepare": "vol2vol.recipes",
     "run_study": "vol2vol.study",
     "train": "vol2vol.recipes",
+    "translate": "vol2vol.prediction",
+    "translated": "vol2vol.prediction",
 }
 __all__ = ["__version__", *_WHERE]
 

@@ -47,6 +47,8 @@ class Bundle:
     """What `model.yaml` says."""
     hash: str
     """SHA-256 of the weights and of what else decides the output; equal hashes predict equal volumes."""
+    path: str = ""
+    """The folder it was loaded from."""
 
     @property
     def channels(self) -> dict[str, int]:
@@ -218,7 +220,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
         raise BadInput(
             f"{path / MODEL}: the intensity cannot be read ({one_line(error, 300)}): train or import the model again"
         ) from None
-    return Bundle(translations, intensity, meta, digest)
+    return Bundle(translations, intensity, meta, digest, str(path))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

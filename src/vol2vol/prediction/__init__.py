@@ -8,6 +8,7 @@ from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.lazy import Translated, translate, translated
 from vol2vol.prediction.many import FilesPrediction, predict_files
 from vol2vol.prediction.many_estimate import dry_run_files
 from vol2vol.prediction.planner import make_layout
@@ -23,10 +24,13 @@ __all__ = [
     "PredictSettings",
     "Prediction",
     "Request",
+    "Translated",
     "dry_run",
     "dry_run_files",
     "make_layout",
     "predict",
     "predict_files",
     "predicting",
+    "translate",
+    "translated",
 ]

@@ -8,9 +8,9 @@ import numpy as np
 
 from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.lazy import Translated
 from vol2vol.prediction.work_items import coarser
 from vol2vol.volumes import Volume, create_volume, open_volume
-from vol2vol.volumes.display import RGB
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import clear_output, how_made
@@ -22,22 +22,22 @@ log = logging.getLogger(__name__)
 
 def create(job: Job, output: str, *, overwrite: bool) -> Volume:
     """Create and open the empty volume that the blocks go into; with `overwrite` in place of what is there."""
-    source = job.source
+    made = Translated(job)
     _warn_range(job)
     if overwrite:
         clear_output(output)
     return create_volume(
         output,
-        shape=(job.channels, *job.layout.region.shape),
-        dtype=job.dtype,
-        voxel_size=source.voxel_size,
-        unit=source.unit,
-        offset=source.place_of(job.layout.region) if source.placed or job.settings.roi else None,
+        shape=made.shape,
+        dtype=made.dtype,
+        voxel_size=made.voxel_size,
+        unit=made.unit,
+        offset=made.offset if made.placed else None,
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,
         attrs={"vol2vol": {**job.provenance(), "complete": False}},
-        channel_names=_channel_names(job),
+        channel_names=made.channel_names,
     )
 
 
@@ -70,18 +70,6 @@ def complete(job: Job, made: Volume) -> None:
 def finished(output: str) -> bool:
     """Say whether an output is complete: no plan is left, and it says so itself."""
     return Ledger.of(output).plan() is None and bool(how_made(output).get("complete"))
-
-
-def _channel_names(job: Job) -> tuple[str, ...]:
-    """Return the names of the output's channels: those of the volumes trained on; colours that are unnamed stay so."""
-    trained = job.bundle.meta["provenance"].get("volumes") or {}
-    names: list[str] = []
-    for domain in job.translation.makes:
-        stated = {tuple(fact.get("channels") or ()) for fact in trained.get(domain) or []}
-        names += stated.pop() if len(stated) == 1 else ()
-    if not names and job.source.channel_names == RGB:
-        names = list(RGB)
-    return tuple(names) if len(names) == job.channels else ()
 
 
 def _warn_range(job: Job) -> None:

@@ -12,7 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.intensity import Intensity, Likeness, likeness, measure_like, sample
 from vol2vol.intensity.comparing import FEW
 from vol2vol.models.bundle import Bundle
-from vol2vol.volumes import open_finished
+from vol2vol.volumes import Volume, open_finished
 
 if TYPE_CHECKING:
     from vol2vol.prediction.job import Job
@@ -22,8 +22,12 @@ from vol2vol.prediction.request import Request
 log = logging.getLogger(__name__)
 
 
-def measured_map(request: Request, bundle: Bundle, before: Mapping[str, Any]) -> dict[str, Any]:
+def measured_map(
+    request: Request, bundle: Bundle, before: Mapping[str, Any], source: Volume | None = None
+) -> dict[str, Any]:
     """Return the intensity map of the volume that a request names for it, with the volume's name and fingerprint.
+
+    That may be the input itself, `source`, as of an array, which cannot be opened by its name.
 
     Taken over from the record of an earlier start that measured the same volume. Raises `BadInput` where its channels
     do not fit the model, it is constant, or the model reads stored values as they are.
@@ -32,7 +36,8 @@ def measured_map(request: Request, bundle: Bundle, before: Mapping[str, Any]) ->
     if others or not bundle.intensity[domain].clip:
         what = "several domains at once" if others else "stored values as they are"
         raise BadInput(f"this model reads {what}: leave out --intensity-from, or prepare a model for this data")
-    volume = open_finished(str(request.settings.intensity_from), **request.stated)
+    named = str(request.settings.intensity_from)
+    volume = source if source is not None and named == source.path else open_finished(named, **request.stated)
     check_channels(volume, bundle.channels[domain])
     known, fingerprint = before.get("intensity_from"), volume.fingerprint()
     if isinstance(known, dict) and known.get("fingerprint") == fingerprint:

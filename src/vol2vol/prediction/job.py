@@ -66,15 +66,27 @@ class Job:
         `before` is the record of an earlier start, whose measured intensities are taken over where they still hold.
         `model` was loaded for the same request but for its input.
         """
-        settings = request.settings
         source = open_finished(request.input, **request.stated)
+        model = model or LoadedModel(request.model, request.settings, device)
+        return cls.of(request, source, model, layout=layout, before=before)
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        source: Volume,
+        model: LoadedModel,
+        *,
+        layout: Layout | None = None,
+        before: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Do what `open` does, with a volume that is open and a model that is loaded."""
+        settings, bundle = request.settings, model.bundle
         check_types(source, settings)
         fingerprint = source.fingerprint()
-        model = model or LoadedModel(request.model, settings, device)
-        bundle = model.bundle
         check_channels(source, bundle.width(bundle.translation(settings.direction).reads))
         if request.measured is None and settings.intensity_from is not None:
-            request = replace(request, measured=measured_map(request, bundle, before or {}))
+            request = replace(request, measured=measured_map(request, bundle, before or {}, source))
         if request.measured is not None:
             bundle = with_map(bundle, settings.direction, request.measured)
         layout = layout or model.layout(source)

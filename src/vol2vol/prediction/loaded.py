@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, TypeVar
 
@@ -32,7 +33,9 @@ class LoadedModel:
     ) -> None:
         self.settings = settings
         self.bundle = bundle or load_bundle(path)
-        self._network = predicting(self.bundle.network(settings.direction), settings)
+        trained = self.bundle.network(settings.direction)
+        network = predicting(trained, settings)
+        self._network = copy.deepcopy(network) if network is trained else network  # it may move to a device
         full_precision()
         self._engine = Engine.of(self._network, find_device(device or settings.device), DTYPES[settings.precision])
         self._known: dict[Hashable, Any] = {}

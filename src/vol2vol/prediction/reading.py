@@ -52,8 +52,8 @@ def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
         if values.dtype.kind == "f" and not (good := np.isfinite(values)).all():
             where = _first(~good.all(axis=0), box, source.spatial)
             raise BadInput(
-                f"{source.path} holds NaN or infinity, first at voxel {where}: replace it by a number in the file and "
-                "predict again with --overwrite"
+                f"{source.path} holds NaN or infinity, first at voxel {where}: replace it by a number and "
+                "predict again, with --overwrite where an output was begun"
             )
         return intensity.to_network(values)
 

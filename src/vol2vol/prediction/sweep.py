@@ -13,6 +13,7 @@ nothing, the context little more than the encoder's share.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -28,6 +29,9 @@ from vol2vol.geometry import Box, Footprint, Shape, round_up
 from vol2vol.prediction.engine import Engine, to_numpy
 from vol2vol.prediction.gather import Read
 from vol2vol.schemas import FORBID
+
+READER = "reader of"
+"""How the names of threads begin that read ahead."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def _portions(
             planes, channels, *(box.shape[axis] for axis in sweep.network_axes())
         )
 
-    reader = _reader(os.getpid())
+    reader = _reader(os.getpid(), threading.current_thread().name if _is_reader() else "")
     coming = reader.submit(portion, boxes[0])
     try:
         for following in boxes[1:]:
@@ -122,9 +126,16 @@ def _portions(
 
 
 @cache
-def _reader(process: int) -> ThreadPoolExecutor:
-    """Return the thread of this process that reads ahead, of which every row would else start one."""
-    return ThreadPoolExecutor(1, f"reader of {process}")
+def _reader(process: int, reading: str) -> ThreadPoolExecutor:
+    """Return the thread of this process that reads ahead, of which every row would else start one.
+
+    Where the input is itself computed, the thread that reads it ahead needs one of its own: `reading` is its name.
+    """
+    return ThreadPoolExecutor(1, f"{READER} {process} {reading}")
+
+
+def _is_reader() -> bool:
+    return threading.current_thread().name.startswith(READER)
 
 
 def _cut(made: Iterator[np.ndarray], blocks: Sequence[Box], axis: int, at: int) -> Iterator[tuple[Box, np.ndarray]]:

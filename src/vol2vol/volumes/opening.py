@@ -86,7 +86,7 @@ def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
         raise BadInput(f"{volumes[0].path} has one time point, 0, and no {time}: leave out --time")
 
 
-def open_finished(path: str | Path, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
+def open_finished(path: str | Path | np.ndarray, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
     """Open a stored volume as `open_volume` does, to work with all of it.
 
     Raises also `Unreadable` where it says that writing it has not come to its end, and where a part of it was lost.

@@ -21,7 +21,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div
 
 LONG = 256
-"""Voxels along an axis that are read at once, or one chunk where that is longer."""
+"""Voxels along an axis that are read at once, or one chunk where that is longer, unless a class says otherwise."""
 SMALL = 1 << 26
 """Bytes of an array that is made without asking how much memory is free."""
 
@@ -45,6 +45,11 @@ class Sliceable(ABC):
     @abstractmethod
     def _part(self, channels: slice, box: Box) -> np.ndarray:
         """Return some channels of the voxels of a box that is not empty, `(channels, *box.shape)`."""
+
+    @property
+    def _at_once(self) -> int:
+        """Voxels along an axis from which a part is cut into several, which are put together afterwards."""
+        return LONG
 
     @property
     def ndim(self) -> int:
@@ -89,7 +94,7 @@ class Sliceable(ABC):
         if 0 in shape:
             return np.empty(shape, self.dtype)
         _check_memory(self.path, shape, self.dtype)
-        runs = [list(_runs(r, chunk)) for r, chunk in zip(ahead[1:], self.chunks[1:], strict=True)]
+        runs = [list(_runs(r, chunk, self._at_once)) for r, chunk in zip(ahead[1:], self.chunks[1:], strict=True)]
         first = slice(ahead[0].start, ahead[0][-1] + 1)
         if all(len(run) == 1 and run[0].every.step == 1 for run in runs):
             found = self._part(first, _box(run[0] for run in runs))[:: ahead[0].step]
@@ -113,11 +118,11 @@ class _Run:
     """Which places of the range they are."""
 
 
-def _runs(places: range, chunk: int) -> Iterator[_Run]:
+def _runs(places: range, chunk: int, long: int) -> Iterator[_Run]:
     """Cut a range into runs within one chunk, or within several where every voxel is wanted and chunks are short."""
     unit = max(1, chunk)
     if places.step == 1:
-        unit *= ceil_div(LONG, unit)
+        unit *= ceil_div(long, unit)
     at = 0
     while at < len(places):
         border = (places[at] // unit + 1) * unit
