@@ -32,8 +32,8 @@ class Pick(Settings):
 
     by: str
     """Name of a value, such as distance/encoder/fid/xy or label_free/confidence; or checkpoint, the epoch."""
-    lowest: bool = True
-    """Whether small values are good."""
+    lowest: bool | None = None
+    """Whether small values are good; unless given, as the measure of the value says, and for checkpoint yes."""
     roles: tuple[Literal["best", "middle", "worst"], ...] = ("best", "middle", "worst")
     count: int = Field(default=1, ge=1)
     """Checkpoints of each role."""

@@ -205,7 +205,7 @@ def _by_value(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
 
 
 def _by_epoch(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
-    ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=not how.lowest)
+    ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=how.lowest is False)
     if not ranked:
         raise BadInput("there is no checkpoint to pick")
     first = max(0, len(ranked) // 2 - how.count // 2)

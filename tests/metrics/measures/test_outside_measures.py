@@ -143,8 +143,8 @@ def test_checkpoints_are_picked_by_it(install, tmp_path):
     study = load_study(tmp_path / "toy.yaml", ("picks=[{by: brightness/ratio, roles: [best]}]",))
     first = checkpoint_trials(study)
     assert first[0].measures == ("brightness",)
-    wanted = first[1].checkpoint
-    values = {one.name: {"brightness/ratio": Value(value=0.9 + abs(one.checkpoint - wanted))} for one in first}
+    wanted, off = first[1].checkpoint, (0.4, 1.2, *[2.0] * len(first))  # 1.2 is nearer to 1, by ratio, than 0.4
+    values = {one.name: {"brightness/ratio": Value(value=ratio)} for one, ratio in zip(first, off, strict=False)}
     rows = [replace(one.row(), values=values[one.name]) for one in first]
     assert {one.checkpoint for one in picked_trials(study, rows)} == {wanted}
     with pytest.raises(BadInput, match="did you mean brightness/ratio"):

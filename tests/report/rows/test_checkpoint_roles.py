@@ -1,15 +1,15 @@
 import pytest
 
 from vol2vol.errors import BadInput
-from vol2vol.report.rows.checkpoint_roles import pick, pick_several
+from vol2vol.report.rows.checkpoint_roles import pick, pick_several, smallest_best
 from vol2vol.report.rows.rows import Row, Value
 
 FID = "distance/inception/fid/xy"
 
 
-def rows(*values):
+def rows(*values, name=FID):
     return [
-        Row(trial=f"t{n}", source="a", target="b", translator="m", checkpoint=n, values={FID: Value(value=value)})
+        Row(trial=f"t{n}", source="a", target="b", translator="m", checkpoint=n, values={name: Value(value=value)})
         for n, value in enumerate(values)
     ]
 
@@ -47,3 +47,26 @@ def test_three_of_each_as_in_the_paper():
 def test_equal_values_never_take_one_row_twice():
     found = pick_several(rows(*[5] * 9), FID)
     assert len({row.trial for several in found.values() for row in several}) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest", "best"),
+    [
+        ("structure/lncc", None, 3.0),
+        ("structure/lncc", True, -1.0),
+        ("label_free/foreground", None, 0.8),  # 1.3 is further from 1, by ratio
+        ("label_free/foreground", False, 3.0),
+        ("mismatch/tile", None, -1.0),
+        ("cost/voxels_per_second", None, 3.0),
+        ("not/known", None, -1.0),
+        ("seams/sgr/z/p", None, -1.0),
+    ],
+)
+def test_what_is_good_is_what_the_measure_says_unless_told_otherwise(name, lowest, best):
+    values = [0.1, 0.8, 3.0, 1.3, -1.0]
+    found = pick(rows(*values, name=name), name, lowest)
+    assert found["best"].number(name) == best
+    if "foreground" in name and lowest is None:
+        assert found["worst"].number(name) == -1.0, "what is no ratio"
+        assert found["middle"].number(name) == 3.0
+    assert smallest_best(name, lowest) == (None if best == 0.8 else best < 0)

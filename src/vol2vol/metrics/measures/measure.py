@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import log
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -78,6 +79,12 @@ class Quantity:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile("([^/]+)".join(map(re.escape, re.split(r"\{\w+\}", self.key))))
+
+    def goodness(self, value: float) -> float | None:
+        """Return a value turned so that higher is better; as it is without a sense; None for no ratio, nearer to 1."""
+        if self.sense == "nearer 1":
+            return -abs(log(value)) if value > 0 else None
+        return -value if self.sense == "lower" else value
 
     def words(self, key: str) -> tuple[str, ...] | None:
         """Return the words in place of the parts in braces; None where a key is not this quantity's."""

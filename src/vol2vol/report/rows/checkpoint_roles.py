@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from statistics import median
 
 from vol2vol.errors import BadInput
+from vol2vol.metrics.measures import quantity
 from vol2vol.report.rows.rows import Row
 
 ROLES = ("best", "middle", "worst")
+WORST = 1e300
+"""Badness of what is no ratio, where ratios near 1 are good; finite, so that distances to it are numbers."""
 
 
-def pick(rows: Sequence[Row], by: str, lowest: bool = True) -> dict[str, Row]:
-    """Return the best, the middle and the worst row by a value; `lowest` says that small values are good.
+def smallest_best(by: str, lowest: bool | None) -> bool | None:
+    """Say whether small values are good: as asked, else as the value's measure says, else yes; None: those near 1."""
+    if lowest is not None:
+        return lowest
+    found = quantity(by)
+    sense = found[1].sense if found else None
+    return None if sense == "nearer 1" else sense != "higher"
+
+
+def pick(rows: Sequence[Row], by: str, lowest: bool | None = None) -> dict[str, Row]:
+    """Return the best, the middle and the worst row by a value; `lowest` as `smallest_best` takes it.
 
     The middle one is nearest to the median of all values. Rows without the value are left out; of fewer than three,
     one stands for several. Raises `BadInput` where no row has the value.
@@ -20,18 +32,27 @@ def pick(rows: Sequence[Row], by: str, lowest: bool = True) -> dict[str, Row]:
     return {role: found[0] for role, found in pick_several(rows, by, each=1, lowest=lowest).items()}
 
 
-def pick_several(rows: Sequence[Row], by: str, *, each: int = 3, lowest: bool = True) -> dict[str, list[Row]]:
+def pick_several(rows: Sequence[Row], by: str, *, each: int = 3, lowest: bool | None = None) -> dict[str, list[Row]]:
     """Return several rows of each kind, the most typical of it first; the paper takes three of each of 20.
 
     No row is taken twice while there are enough: the middle ones are nearest to the median among those that are
     neither best nor worst. Equal values keep the order of the rows. Raises `BadInput` as `pick` does.
     """
-    known = [(value, row) for row in rows if (value := row.number(by)) is not None]
+    known = [(_badness(by, value, lowest), row) for row in rows if (value := row.number(by)) is not None]
     if not known:
         raise BadInput(f"none of {len(rows)} trials has the value {by}: measure it, or pick by another")
-    ranked = sorted(known, key=lambda one: one[0] if lowest else -one[0])
-    centre = median(value for value, _ in ranked)
+    ranked = sorted(known, key=lambda one: one[0])
+    centre = median(badness for badness, _ in ranked)
     between = ranked[each : len(ranked) - each] or ranked
     middle = sorted(between, key=lambda one: abs(one[0] - centre))
     found = {"best": ranked[:each], "middle": middle[:each], "worst": ranked[::-1][:each]}
     return {role: [row for _, row in found[role]] for role in ROLES}
+
+
+def _badness(by: str, value: float, lowest: bool | None) -> float:
+    small = smallest_best(by, lowest)
+    found = quantity(by)
+    if small is None and found is not None:
+        good = found[1].goodness(value)
+        return WORST if good is None else -good
+    return value if small else -value

@@ -102,7 +102,7 @@ def reference(names: Iterable[str]) -> str:
     return next((name for name in REFERENCES if name in names), names[0] if names else "")
 
 
-def roles(rows: Sequence[Row], by: str, *, lowest: bool = True) -> dict[str, str]:
+def roles(rows: Sequence[Row], by: str, *, lowest: bool | None = None) -> dict[str, str]:
     """Return which trials show the best, the middle or the worst checkpoint of their training, by trial.
 
     As each row's own note says, where a training has notes on `by`: checkpoints may have been picked in each
@@ -127,9 +127,9 @@ def _picked(row: Row) -> list[str]:
     return row.notes.get("picked", "").split("; ")
 
 
-def _chosen(group: Sequence[Row], by: str, lowest: bool) -> dict[int | None, str]:
+def _chosen(group: Sequence[Row], by: str, lowest: bool | None) -> dict[int | None, str]:
     if by == "checkpoint":
-        epochs = sorted({row.checkpoint or 0 for row in group}, reverse=not lowest)
+        epochs = sorted({row.checkpoint or 0 for row in group}, reverse=lowest is False)
         return {epochs[-1]: "worst", epochs[len(epochs) // 2]: "middle", epochs[0]: "best"}
     first = reference(row.strategy for row in group if row.number(by) is not None)
     ranked = [row for row in group if row.strategy == first and row.number(by) is not None]

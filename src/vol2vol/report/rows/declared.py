@@ -12,6 +12,7 @@ import yaml
 from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 from vol2vol.files import read_text, real_path
+from vol2vol.report.rows.checkpoint_roles import smallest_best
 
 STUDY = "study.yaml"
 
@@ -22,8 +23,10 @@ class Declared:
 
     name: str
     about: str = ""
-    picks: Sequence[tuple[str, bool]] = ()
-    """Values that checkpoints are picked by, and whether small ones are good; the first one chooses what is shown."""
+    picks: Sequence[tuple[str, bool | None]] = ()
+    """Values that checkpoints are picked by, and whether small ones are good (None: those near 1).
+
+    The first one chooses what is shown."""
     lines: Sequence[str] = field(default=())
     """What takes part."""
 
@@ -42,7 +45,7 @@ def read_declared(folder: Path) -> Declared:
     return Declared(
         name=str(told.get("name") or real_path(folder).name),
         about=str(told.get("about") or ""),
-        picks=[(str(one["by"]), bool(one.get("lowest", True))) for one in picks],
+        picks=[(str(one["by"]), smallest_best(str(one["by"]), one.get("lowest"))) for one in picks],
         lines=_lines(told),
     )
 

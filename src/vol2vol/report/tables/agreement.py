@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import log
 
 from vol2vol.metrics.measures import measures, quantity
 from vol2vol.report.rows.conditions import condition, conditions, overlap, roles, training
@@ -32,11 +31,8 @@ def better(name: str) -> str:
 
 def oriented(name: str, value: float | None) -> float | None:
     """Return a metric turned so that higher is better; as it is where its sense is not known."""
-    if value is None or not better(name):
-        return value
-    if better(name) == "nearer 1":
-        return -abs(log(value)) if value > 0 else None
-    return value if better(name) == "higher" else -value
+    found = quantity(name)
+    return value if value is None or found is None else found[1].goodness(value)
 
 
 def agreement(rows: Sequence[Row]) -> Table:
@@ -81,8 +77,8 @@ def agreement(rows: Sequence[Row]) -> Table:
     )
 
 
-def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool]]) -> Table:
-    """Return which checkpoint each rule picks, and the IoU it comes to; rules are names of values and `lowest`.
+def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -> Table:
+    """Return which checkpoint each rule picks, and the IoU it comes to; rules are names of values and their `lowest`.
 
     What a rule costs is the highest IoU among the segmented checkpoints of that training and condition, minus the IoU
     of its best one.
@@ -119,7 +115,7 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool]]) -> Table
     )
 
 
-def _picked(rows: Sequence[Row], by: str, lowest: bool) -> Iterator[tuple[list[Cell], float]]:
+def _picked(rows: Sequence[Row], by: str, lowest: bool | None) -> Iterator[tuple[list[Cell], float]]:
     """Yield a line per picked checkpoint of several, and the highest IoU of its training and condition."""
     networks = [row for row in rows if row.kind == "network"]
     found = roles(networks, by, lowest=lowest)
