@@ -88,11 +88,11 @@ def test_killed_at_any_moment_it_leaves_the_same_bytes(world, tmp_path):
 def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatch):
     out, made = tmp_path / "out.zarr", []
 
-    def stop(output, level, box, **how):
+    def stop(output, levels, box, **how):
         if len(made) == 3:
             raise KeyboardInterrupt
-        made.append((level.number, box))
-        average_block(output, level, box, **how)
+        made.append((levels[0][1].number, box))
+        average_block(output, levels, box, **how)
 
     monkeypatch.setattr("vol2vol.preparation.output.average_block", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -104,7 +104,7 @@ def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatc
     again = []
     monkeypatch.setattr(
         "vol2vol.preparation.output.average_block",
-        lambda *what, **how: again.append((what[1].number, what[2])) or average_block(*what, **how),
+        lambda *what, **how: again.append((what[1][0][1].number, what[2])) or average_block(*what, **how),
     )
     prepare_volume(world / "em.zarr", out, TOLD, workers=1)
     assert len(first & set(again)) == 1  # the damaged one

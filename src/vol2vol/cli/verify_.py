@@ -10,7 +10,9 @@ import tyro
 from vol2vol.cli import parse, show
 from vol2vol.prediction.verification import verify
 from vol2vol.volumes.addresses import address
-from vol2vol.volumes.completeness import check_all
+from vol2vol.volumes.completeness import Checked, check_all
+from vol2vol.volumes.formats.imagegroups import volumes_in
+from vol2vol.volumes.formats.nodes import name_of
 
 
 def run(words: list[str]) -> None:
@@ -62,13 +64,16 @@ def _verify(
 
 def _check_all(output: str, *, as_json: bool) -> None:
     """Read all of an output; exit code 1 where something is missing or damaged."""
-    levels = check_all(output)
-    wrong = sum(len(level.missing) + len(level.damaged) for level in levels)
+    levels: dict[str, Checked] = {}
+    for path in volumes_in(output):
+        image = "" if path == output else f"{name_of(path)}, "
+        levels |= {f"{image}level {checked.level}": checked for checked in check_all(path)}
+    wrong = sum(len(checked.missing) + len(checked.damaged) for checked in levels.values())
     found: dict[str, Any] = {
         "output": output,
-        "shards": sum(level.shards for level in levels),
-        "missing": {f"level {level.level}": level.missing for level in levels if level.missing},
-        "damaged": {f"level {level.level}": level.damaged for level in levels if level.damaged},
+        "shards": sum(checked.shards for checked in levels.values()),
+        "missing": {name: checked.missing for name, checked in levels.items() if checked.missing},
+        "damaged": {name: checked.damaged for name, checked in levels.items() if checked.damaged},
     }
     if wrong:
         found["cure"] = "delete what is damaged, then repeat the command that wrote it, which adds what is lost"

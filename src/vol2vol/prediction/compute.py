@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from vol2vol.geometry import Box
 from vol2vol.machines import executors
 from vol2vol.machines.devices import device_of, trim
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.parts import parts_of
 from vol2vol.prediction.work_items import Block, Portion, Waiting, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
@@ -84,14 +86,15 @@ def compute_rows(
     """
     ledger = Ledger.of(output)
     looked = time.monotonic()
-    with open_volume(output) as destination, ThreadPoolExecutor(1) as thread:
+    with ExitStack() as opened, ThreadPoolExecutor(1) as thread:
+        destinations = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         writer = _Writer(job, output, thread, marks, coarse)
         for row in rows:
             if time.monotonic() - looked > CHECK:
                 check_input(job, ledger)
                 looked = time.monotonic()
             for box, raw in job.predict_row(row):
-                writer.submit(box, raw, destination, ledger)
+                writer.submit(box, raw, destinations, ledger)
                 yield from writer.written(waiting=1)
         yield from writer.written(waiting=0)
 
@@ -108,8 +111,8 @@ class _Writer:
         self.following: deque[Future[list[Block]]] = deque()
         self._follow()
 
-    def submit(self, box: Box, raw: np.ndarray, destination: Volume, ledger: Ledger) -> None:
-        self.waiting.append(self.thread.submit(self._write, box, raw, destination, ledger))
+    def submit(self, box: Box, raw: np.ndarray, destinations: Sequence[tuple[Volume, Job]], ledger: Ledger) -> None:
+        self.waiting.append(self.thread.submit(self._write, box, raw, destinations, ledger))
         self.submitted += 1
         if self.submitted % TRIM == 0:
             self.thread.submit(trim)
@@ -132,12 +135,16 @@ class _Writer:
     def _average(self, portion: Portion) -> list[Block]:
         return list(average(self.job, self.output, portion, self.marks))
 
-    def _write(self, box: Box, raw: np.ndarray, destination: Volume, ledger: Ledger) -> list[Block]:
-        values = self.job.stored(raw)
+    def _write(
+        self, box: Box, raw: np.ndarray, destinations: Sequence[tuple[Volume, Job]], ledger: Ledger
+    ) -> list[Block]:
+        values = [part.stored(raw) for _, part in destinations]
         ledger.check(self.job.begun)
-        destination.write(box.relative_to(self.job.layout.region.start), values)
-        destination.flush()
-        self.marks.mark(block_name(box), checksum(values))
+        for (volume, _), stored in zip(destinations, values, strict=True):
+            volume.write(box.relative_to(self.job.layout.region.start), stored)
+        for volume, _ in destinations:
+            volume.flush()
+        self.marks.mark(block_name(box), checksum(*values))
         return [Block(box)]
 
 

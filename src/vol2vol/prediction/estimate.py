@@ -15,6 +15,7 @@ from vol2vol.nets import flops
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.parts import parts_of, refuse_split
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.submission import submission
@@ -43,6 +44,7 @@ def dry_run(
     there is also its script.
     """
     settings = settings or PredictSettings()
+    refuse_split(settings, address(output))
     job = Job.open(Request.of(model, input, settings, which, **stated))
     check_intensities(job)
     said = _expected(job)
@@ -55,6 +57,7 @@ def _expected(job: Job) -> dict[str, Any]:
     """Return how a job would be computed, and what that takes."""
     layout, cost = job.layout, job.layout.cost(job.engine.network)
     plan = layout.passes[0].plan
+    written = sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
     return {
         "input": job.source.path,
         "checkpoint": checkpoint_name(job.request.model),
@@ -71,7 +74,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "redundancy": round(cost.redundancy, 3),
         "bytes read": round(cost.reads * cost.voxels * job.source.channels * job.source.dtype.itemsize),
         "bytes read over the volume's": round(cost.reads, 3),
-        "bytes written, before compression": cost.voxels * job.channels * job.dtype.itemsize,
+        "bytes written, before compression": cost.voxels * written,
         "operations": cost.flops,
         "operations per voxel": round(cost.flops_per_voxel),
         "operations per voxel of an infinite tile": round(cost.floor_per_voxel),

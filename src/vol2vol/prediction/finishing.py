@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from contextlib import ExitStack
 
 import numpy as np
 
 from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.lazy import Translated
+from vol2vol.prediction.parts import parts_of
 from vol2vol.prediction.work_items import coarser
 from vol2vol.volumes import Volume, create_volume, open_volume
+from vol2vol.volumes.formats.imagegroups import create_group, set_attributes
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import clear_output, how_made
@@ -20,12 +24,24 @@ from vol2vol.volumes.windows import store_windows
 log = logging.getLogger(__name__)
 
 
-def create(job: Job, output: str, *, overwrite: bool) -> Volume:
-    """Create and open the empty volume that the blocks go into; with `overwrite` in place of what is there."""
-    made = Translated(job)
-    _warn_range(job)
+def create(job: Job, output: str, *, overwrite: bool) -> list[tuple[Volume, Job]]:
+    """Create the empty volumes that the blocks go into; with `overwrite` in place of what is there.
+
+    Returns them open, each with the job that would write it alone.
+    """
+    parts = parts_of(job, output)
+    for _, part in parts:
+        _warn_range(part)
     if overwrite:
         clear_output(output)
+    if job.settings.split_outputs:
+        attrs = {"vol2vol": {**job.provenance(), "complete": False}}
+        create_group(output, job.makes, version=job.settings.ome_version, attrs=attrs)
+    return [(_create(part, path), part) for path, part in parts]
+
+
+def _create(job: Job, output: str) -> Volume:
+    made = Translated(job)
     return create_volume(
         output,
         shape=made.shape,
@@ -49,22 +65,27 @@ def finish(job: Job, output: str, marks: Marks) -> None:
     ledger = Ledger.of(output)
     ledger.check(job.begun)
     check_input(job, ledger)
-    coarse = coarser(job, output)
+    coarse, parts = coarser(job, output), parts_of(job, output)
     marks.refresh()
     needed = {block_name(box) for box in job.layout.blocks()} | {b.name for portion in coarse for b in portion.blocks}
     missing = needed - marks.done
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
-    if coarse:
-        list_levels(output, coarser_levels(output))
-    with open_volume(output) as made:
-        complete(job, made)
+    with ExitStack() as opened:
+        volumes = [(opened.enter_context(open_volume(path)), part) for path, part in parts]
+        if coarse:
+            for path, _ in parts:
+                list_levels(path, coarser_levels(path))
+        complete(job, output, volumes)
     ledger.remove()
 
 
-def complete(job: Job, made: Volume) -> None:
-    """Let an output whose voxels are all on disk say so, and how it is shown."""
-    store_windows(made.path)
-    made.set_attrs({"vol2vol": {**job.provenance(), "complete": True}})
+def complete(job: Job, output: str, volumes: Iterable[tuple[Volume, Job]]) -> None:
+    """Let an output whose voxels are all on disk say so, and how its volumes are shown."""
+    for volume, part in volumes:
+        store_windows(volume.path)
+        volume.set_attrs({"vol2vol": {**part.provenance(), "complete": True}})
+    if job.settings.split_outputs:
+        set_attributes(output, {"vol2vol": {**job.provenance(), "complete": True}})
 
 
 def finished(output: str) -> bool:
@@ -75,8 +96,7 @@ def finished(output: str) -> bool:
 def _warn_range(job: Job) -> None:
     if job.settings.raw or job.dtype.kind == "f":
         return
-    made = job.translation.makes
-    top = max(job.bundle.maps(made).high)
+    top = max(job.bundle.maps(job.makes).high)
     if top > np.iinfo(job.dtype).max:
-        what = " and ".join(made)
+        what = " and ".join(job.makes)
         log.warning("the %s domain reaches %g, more than %s holds: give --dtype uint16", what, top, job.dtype)

@@ -23,7 +23,7 @@ from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.out_of_memory import ran_out, smaller
-from vol2vol.prediction.reading import check_channels, check_types, reader
+from vol2vol.prediction.reading import check_channels, check_outputs, check_types, chosen, reader
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -84,6 +84,7 @@ class Job:
         settings, bundle = request.settings, model.bundle
         check_types(source, settings)
         fingerprint = source.fingerprint()
+        check_outputs(settings, bundle.translation(settings.direction))
         check_channels(source, bundle.width(bundle.translation(settings.direction).reads))
         if request.measured is None and settings.intensity_from is not None:
             request = replace(request, measured=measured_map(request, bundle, before or {}, source))
@@ -145,9 +146,14 @@ class Job:
         return np.dtype(self.source.dtype if self.settings.dtype == "source" else self.settings.dtype)
 
     @property
+    def makes(self) -> tuple[str, ...]:
+        """Domains that are written, side by side along channels or each in a volume of its own."""
+        return self.settings.outputs or self.translation.makes
+
+    @property
     def channels(self) -> int:
         """Channels of the output."""
-        return self.bundle.width(self.translation.makes)
+        return self.bundle.width(self.makes)
 
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
@@ -212,10 +218,9 @@ class Job:
         raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits the memory: free some of it")
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
-        """Return the network's output in stored values, unless it is wanted raw."""
-        if self.settings.raw:
-            return raw
-        return self.bundle.maps(self.translation.makes).from_network(raw, self.dtype)
+        """Return the domains that are written of the network's output, in stored values unless they are wanted raw."""
+        wanted = chosen(raw, self.translation.makes, self.makes, self.bundle.channels)
+        return wanted if self.settings.raw else self.bundle.maps(self.makes).from_network(wanted, self.dtype)
 
     @functools.cached_property
     def _read(self) -> Read:

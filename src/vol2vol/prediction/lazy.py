@@ -137,6 +137,8 @@ def translated(
     source = _source(input, stated)
     bundle = model if isinstance(model, Bundle) else load_bundle(find_bundle(model, which))
     request = Request(model=bundle.path, input=source.path, settings=settings or PredictSettings(), stated=stated)
+    if request.settings.split_outputs:
+        raise BadInput("a translation that is read is one volume: leave split_outputs out, or name a domain in outputs")
     job = Job.of(request, source, LoadedModel(bundle.path, request.settings, bundle=bundle))
     check_intensities(job)
     return Translated(job, parse_bytes(cache))
@@ -216,7 +218,7 @@ def _channel_names(job: Job) -> tuple[str, ...]:
     """Return the names of the output's channels: those of the volumes trained on; colours that are unnamed stay so."""
     trained: dict[str, Any] = job.bundle.meta["provenance"].get("volumes") or {}
     names: list[str] = []
-    for domain in job.translation.makes:
+    for domain in job.makes:
         stated = {tuple(fact.get("channels") or ()) for fact in trained.get(domain) or []}
         names += stated.pop() if len(stated) == 1 else ()
     if not names and job.source.channel_names == RGB:

@@ -22,6 +22,8 @@ from vol2vol.prediction.gathered import Once, Warned, gathered
 from vol2vol.prediction.intensities import measured_map
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.pairs import File, Inputs, Suffix, check_folder, paired
+from vol2vol.prediction.parts import refuse_split
+from vol2vol.prediction.reading import check_outputs
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.run import Progress, carry_out
 from vol2vol.prediction.settings import PredictSettings
@@ -142,6 +144,9 @@ def prepared(
     files = paired(inputs, absolute(output), how["suffix"], how.get("pattern"))
     check_folder(address(output), len(files), model)
     bundle = load_bundle(request.model)
+    check_outputs(settings, bundle.translation(settings.direction))
+    for file in files:
+        refuse_split(settings, file.output)
     if settings.intensity_from is not None:
         request = replace(request, measured=measured_map(request, bundle, {}))
     return files, request, bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.intensity.affine import beyond_float32
 from vol2vol.prediction.gather import Read
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.protocol import Translation
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,24 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
     dtype = np.dtype(source.dtype)
     if settings.dtype == "source" and not settings.raw and dtype.kind in "iu" and dtype.itemsize > 4:
         raise BadInput(f"{source.path} holds {dtype}, in which no output is written: give --dtype uint16 or another")
+
+
+def check_outputs(settings: PredictSettings, translation: Translation) -> None:
+    """Raise `BadInput`, naming the domains that a translation makes, where another or one twice is to be written."""
+    names, makes = settings.outputs, ", ".join(translation.makes)
+    if strangers := [name for name in names if name not in translation.makes]:
+        raise BadInput(f"{settings.direction} does not make the domain {strangers[0]}: it makes {makes}")
+    if len(set(names)) < len(names):
+        raise BadInput(f"outputs {', '.join(names)} name a domain twice: name each once, of {makes}")
+
+
+def chosen(array: np.ndarray, domains: Sequence[str], wanted: Sequence[str], channels: Mapping[str, int]) -> np.ndarray:
+    """Return some domains of an array `(C, ...)` that holds several side by side, in the order they are wanted."""
+    if tuple(wanted) == tuple(domains):
+        return array
+    ends = np.cumsum([channels[name] for name in domains])[:-1]
+    parts = dict(zip(domains, np.split(array, ends), strict=True))
+    return np.concatenate([parts[name] for name in wanted])
 
 
 def check_channels(source: Volume, needed: int) -> None:

@@ -47,7 +47,8 @@ class Request:
 
     def decisive(self, model: str) -> dict[str, Any]:
         """Return what decides every voxel of an output beside its input, given the hash of the model."""
-        settings = self.settings.model_dump(exclude=set(_NOT_BYTES))
+        all_written = [name for name in ("outputs", "split_outputs") if not getattr(self.settings, name)]
+        settings = self.settings.model_dump(mode="json", exclude={*_NOT_BYTES, *all_written})
         return {"model": model, "intensity_from": self.measured, "settings": settings}
 
     def to_dict(self) -> dict[str, Any]:

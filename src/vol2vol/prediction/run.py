@@ -19,6 +19,7 @@ from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.loaded import LoadedModel
+from vol2vol.prediction.parts import parts_of, refuse_split, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -151,6 +152,7 @@ def find(
     """
     refuse_input(request.input, output)
     _refuse_tiff_on_many_machines(request.settings, output)
+    refuse_split(request.settings, output)
     ledger = Ledger.of(output)
     before = None if overwrite else read_plan(output)
     if before is not None:
@@ -158,20 +160,21 @@ def find(
         if ledger.inside:  # some levels may be there already, and workers heed the plan
             planned = before["request"]["settings"]["pyramid"]
             refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
-        check_store(
-            output,
-            shape=(job.channels, *job.layout.region.shape),
-            dtype=job.dtype,
-            block=job.layout.block,
-            sharded=job.settings.ome_version == "0.5",
-        )
+        for path, part in parts_of(job, output):
+            check_store(
+                path,
+                shape=(part.channels, *job.layout.region.shape),
+                dtype=part.dtype,
+                block=job.layout.block,
+                sharded=job.settings.ome_version == "0.5",
+            )
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
         check_record(made, output)
         job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made, model=model)
         refuse_other(made, job.record(), output)
-        if ledger.inside and missing(output):
+        if ledger.inside and any(missing(path) for path in volumes_of(job, output)):
             return "begun", _healing(job, output)
         ledger.remove()
         log.info("%s is complete: nothing to do", output)
@@ -185,7 +188,8 @@ def find(
 
 def start(job: Job, output: str, *, overwrite: bool) -> Job:
     """Create an output for which there is room, and its ledger; return the job as it was begun."""
-    create(job, output, overwrite=overwrite).close()
+    for volume, _ in create(job, output, overwrite=overwrite):
+        volume.close()
     return replace(job, begun=Ledger.of(output).begin(_plan(job)))
 
 
@@ -196,7 +200,8 @@ def _plan(job: Job) -> dict[str, Any]:
 def _healing(job: Job, output: str) -> Job:
     """Return the job of a complete output that lacks some of its shards, begun again with what it has."""
     origin = job.layout.region.start
-    begun, _ = reopen(output, job.layout.blocks(), _plan(job), origin=origin, readers=readers(job))
+    how: dict[str, Any] = {"origin": origin, "readers": readers(job), "volumes": volumes_of(job, output)}
+    begun, _ = reopen(output, job.layout.blocks(), _plan(job), **how)
     return replace(job, begun=begun)
 
 

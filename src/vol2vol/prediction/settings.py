@@ -12,6 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, parse_box
 from vol2vol.plans import Strategy, Window
 
+StoredType = Literal["source", "uint8", "uint16", "int16", "float32"]
 Assembly = Literal["auto", "slices", "volume", "ortho"]
 _UNITS = {
     "": 1,
@@ -38,6 +39,10 @@ class PredictSettings(BaseModel):
     """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: what the model is."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
+    outputs: tuple[str, ...] = ()
+    """Domains to write, of those that the translation makes; by default all of them."""
+    split_outputs: bool = False
+    """Write a volume for each domain into the output, OUTPUT.zarr/DOMAIN, instead of the channels of one volume."""
     tile: str = "auto"
     """Voxels the network reads per axis: one number, or Z,Y,X; auto sweeps exact plans plane by plane, in columns as
     wide as the memory allows, and takes the size the model was trained on for the others."""
@@ -55,8 +60,9 @@ class PredictSettings(BaseModel):
     """Region of interest in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
     raw: bool = False
     """Write the network's own float32 output instead of stored intensities."""
-    dtype: Literal["source", "uint8", "uint16", "int16", "float32"] = "source"
-    """Type of the output; values are rounded and clipped, never wrapped."""
+    dtype: StoredType = "source"
+    """Type of the output; values are rounded and clipped, never wrapped. source: that of the input, or with
+    one volume for each domain that of the volumes on which it was trained."""
     intensity_from: str | None = None
     """Map the stored values of this volume, usually the input itself, to the network's range, instead of those of the
     training; the whole of it is measured."""

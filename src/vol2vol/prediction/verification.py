@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Container, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf, prod
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box, grid
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout import Layout
+from vol2vol.prediction.parts import parts_of, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -24,7 +26,7 @@ from vol2vol.progress import counted
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.formats import ngff
-from vol2vol.volumes.formats.nodes import read_node
+from vol2vol.volumes.formats.nodes import name_of, read_node
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.pyramid import Level, coarser_levels
@@ -58,7 +60,8 @@ def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str
 
     Costs some percent of what computing them costs.
     """
-    return outputs.intact(output, boxes, marks, origin=job.layout.region.start, readers=readers(job))
+    how: dict[str, Any] = {"origin": job.layout.region.start, "readers": readers(job)}
+    return outputs.intact(output, boxes, marks, **how, volumes=volumes_of(job, output))
 
 
 def readers(job: Job) -> int:
@@ -116,8 +119,10 @@ def _reopened(
     stated: Stated,
 ) -> Job:
     """Open the job of a complete output from its attributes, the model and the input."""
-    said = open_volume(output).attrs.get("vol2vol")
-    if not isinstance(said, dict) or not {"settings", "layout", "model", "input"} <= said.keys():
+    said = outputs.how_made(output)
+    if not said:
+        open_volume(output).close()  # says what is wrong where nothing can be read
+    if not {"settings", "layout", "model", "input"} <= said.keys():
         raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")
     if not said.get("complete"):
         raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
@@ -145,19 +150,22 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
     wrong: dict[str, str] = {}
     differing, largest, start = 0, 0.0, job.layout.region.start
     computed = chain.from_iterable(job.predict_row([box]) for box in boxes)
-    with open_volume(output) as stored:
+    with ExitStack() as opened:
+        stored = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         for box, raw in counted(computed, "computing again", len(boxes)):
-            values = job.stored(raw)
-            try:
-                found = stored.read(box.relative_to(start))
-            except Unreadable as error:
-                wrong[block_name(box)], differing = str(error), differing + values.size
-                continue
-            away = np.abs(found.astype(np.float64) - values.astype(np.float64))
-            worst, count = float(away.max()), int((~(away <= tolerance)).sum())
-            largest, differing = max(largest, worst), differing + count
-            if count:
-                wrong[block_name(box)] = f"{count} of {values.size} voxels differ, by up to {worst:g}"
+            for volume, part in stored:
+                name = _called(block_name(box), volume.path, output)
+                values = part.stored(raw)
+                try:
+                    found = volume.read(box.relative_to(start))
+                except Unreadable as error:
+                    wrong[name], differing = str(error), differing + values.size
+                    continue
+                away = np.abs(found.astype(np.float64) - values.astype(np.float64))
+                worst, count = float(away.max()), int((~(away <= tolerance)).sum())
+                largest, differing = max(largest, worst), differing + count
+                if count:
+                    wrong[name] = f"{count} of {values.size} voxels differ, by up to {worst:g}"
     return Verification(
         output=output,
         blocks=len(boxes),
@@ -170,25 +178,32 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
     )
 
 
-def _coarser_blocks(job: Job, output: str, done: Container[str] | None) -> list[tuple[Level, Box]]:
+def _called(block: str, volume: str, output: str) -> str:
+    """Return what a block is called, with its volume where the output has several."""
+    return block if volume == output else f"{block} of {name_of(volume)}"
+
+
+def _coarser_blocks(job: Job, output: str, done: Container[str] | None) -> list[tuple[str, Level, Box]]:
     """Return the blocks of the coarser levels that are listed; of an unfinished output those that are done."""
     if not Ledger.of(output).inside:
         return []
-    node = read_node(output)
-    image = ngff.multiscale(node.attributes) if node is not None else None
-    listed = len(image["datasets"]) if image is not None and done is None else None
-    levels = [] if listed == 1 else coarser_levels(output, listed)
-    blocks = [(level, box) for level in levels for box in grid(Box.of(level.spatial), job.layout.block)]
-    return [(level, box) for level, box in blocks if done is None or block_name(box, level.number) in done]
+    blocks = []
+    for path in volumes_of(job, output):
+        node = read_node(path)
+        image = ngff.multiscale(node.attributes) if node is not None else None
+        listed = len(image["datasets"]) if image is not None and done is None else None
+        for level in [] if listed == 1 else coarser_levels(path, listed):
+            blocks += [(path, level, box) for box in grid(Box.of(level.spatial), job.layout.block)]
+    return [block for block in blocks if done is None or block_name(block[2], block[1].number) in done]
 
 
-def _with_coarser(found: Verification, output: str, blocks: Sequence[tuple[Level, Box]]) -> Verification:
+def _with_coarser(found: Verification, output: str, blocks: Sequence[tuple[str, Level, Box]]) -> Verification:
     """Add how blocks of coarser levels differ from the mean of the level above."""
     wrong, differing = dict(found.wrong), found.differing
-    for level, box in blocks:
-        name = block_name(box, level.number)
+    for path, level, box in blocks:
+        name = _called(block_name(box, level.number), path, output)
         try:
-            away = level.read(output, box) != level.average(output, box)
+            away = level.read(path, box) != level.average(path, box)
         except Unreadable as error:
             wrong[name], differing = str(error), differing + box.size
             continue

@@ -6,6 +6,7 @@ A file of thousands needs no ledger of its own: what a kill leaves of it is noth
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,12 +29,15 @@ def make_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
     try:
         with TemporaryDirectory(dir=aside) as folder:
             place = str(Path(folder, Path(output).name))
-            with create(job, place, overwrite=False) as made:
-                made.write(Box.of(made.spatial), job.stored(raw))
-                made.flush()
-                if job.settings.pyramid and not is_tiff(place):
-                    build_pyramid(place)
-                complete(job, made)
+            with ExitStack() as opened:
+                volumes = create(job, place, overwrite=False)
+                for volume, part in volumes:
+                    opened.enter_context(volume)
+                    volume.write(Box.of(volume.spatial), part.stored(raw))
+                    volume.flush()
+                    if job.settings.pyramid and not is_tiff(place):
+                        build_pyramid(volume.path)
+                complete(job, place, volumes)
             if job.source_changed():
                 raise Mismatch(f"{job.source.path} was changed while it was read: the same command reads it again")
             if overwrite:

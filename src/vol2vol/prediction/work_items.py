@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.parts import volumes_of
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.outputs import average_block, intact_coarser
-from vol2vol.volumes.pyramid import Level, coarser_levels
+from vol2vol.volumes.outputs import Levels, average_block, intact_coarser, levels_of
+from vol2vol.volumes.pyramid import Level
 
 log = logging.getLogger(__name__)
 Part = TypeVar("Part")
@@ -42,10 +43,15 @@ class Portion:
     """Blocks that one worker makes in one go."""
 
     blocks: tuple[Block, ...]
-    level: Level | None = None
-    """The coarser level they are of; None for the prediction itself."""
+    levels: Levels = ()
+    """The coarser level they are of, of every volume of the output; none for the prediction itself."""
     needs: frozenset[str] = frozenset()
     """Names of blocks that must be done before."""
+
+    @property
+    def level(self) -> Level | None:
+        """The coarser level of the first volume."""
+        return self.levels[0][1] if self.levels else None
 
     @property
     def name(self) -> str:
@@ -72,10 +78,11 @@ def coarser(job: Job, output: str, workers: int = 1) -> list[Portion]:
         return []
     shape = job.layout.block
     found = []
-    for level in coarser_levels(output):
+    for levels in levels_of(volumes_of(job, output)):
+        level = levels[0][1]
         for boxes in _joined(grid(Box.of(level.spatial), shape), workers):
             needs = frozenset(name for box in boxes for name in _below(job, level, box, shape))
-            found.append(Portion(tuple(Block(box, level.number) for box in boxes), level, needs))
+            found.append(Portion(tuple(Block(box, level.number) for box in boxes), levels, needs))
     return found
 
 
@@ -105,14 +112,15 @@ def intact(output: str, coarse: Sequence[Portion], marks: Marks) -> set[str]:
     So is what was made of a block that is not done any more: that may have been damaged when it was read. `coarse` has
     finer levels first.
     """
-    sound = intact_coarser(output, ((p.level, block.box) for p in coarse if p.level for block in p.blocks), marks)
+    sound = intact_coarser(output, ((p.levels, block.box) for p in coarse for block in p.blocks), marks)
     for portion in coarse:
-        level, names = portion.level, sound & {block.name for block in portion.blocks}
-        if level is None or not names or portion.needs <= marks.done:
+        names = sound & {block.name for block in portion.blocks}
+        if not names or portion.needs <= marks.done:
             continue
         log.warning("%s: what block %s was made of is damaged: it is made again", output, portion.name)
         for block in (block for block in portion.blocks if block.name in names):
-            level.erase(output, block.box)
+            for path, level in portion.levels:
+                level.erase(path, block.box)
             marks.unmark(block.name)
         sound -= names
     return sound
@@ -120,9 +128,9 @@ def intact(output: str, coarse: Sequence[Portion], marks: Marks) -> set[str]:
 
 def average(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
     """Make what is not done of a portion of a coarser level and yield each block when it is written and marked."""
-    assert portion.level is not None
+    assert portion.levels, portion.name
     for block in [block for block in portion.blocks if block.name not in marks.done]:
-        average_block(output, portion.level, block.box, marks, begun=job.begun)
+        average_block(output, portion.levels, block.box, marks, begun=job.begun)
         yield block
 
 

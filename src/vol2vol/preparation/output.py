@@ -241,12 +241,17 @@ class Job:
         """Write the coarser levels that are not done, each when the one above it is, then list them."""
         levels = coarser_levels(self.output)
         boxes = {level.number: grid(Box.of(level.spatial), layout.block) for level in levels}
-        done = intact_coarser(self.output, ((level, box) for level in levels for box in boxes[level.number]), marks)
+        each = ((((self.output, level),), box) for level in levels for box in boxes[level.number])
+        done = intact_coarser(self.output, each, marks)
         for level in levels:
             level.create(self.output, open=True)
             todo = [box for box in boxes[level.number] if block_name(box, level.number) not in done]
             deque(
-                _in_threads(partial(average_block, self.output, level, marks=marks, begun=begun), todo, workers),
+                _in_threads(
+                    partial(average_block, self.output, ((self.output, level),), marks=marks, begun=begun),
+                    todo,
+                    workers,
+                ),
                 maxlen=0,
             )
         list_levels(self.output, levels)

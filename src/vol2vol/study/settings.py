@@ -264,6 +264,10 @@ class Study(Settings):
         data = {"pyramid": False, "any_intensity": True, **self.predict}
         for change in changes:
             data |= change
+        if several := [name for name in ("outputs", "split_outputs") if data.get(name)]:
+            raise BadInput(
+                f"study {self.name}: predict.{several[0]}: it measures one volume of each trial: leave it out"
+            )
         if data.get("executor") == "slurm":
             raise BadInput(f"study {self.name}: it waits for its predictions, use executor local or dask, not slurm")
         try:

@@ -150,9 +150,15 @@ class Ledger:
             os.rmdir(self.folder)
 
 
-def checksum(values: np.ndarray) -> int:
-    """Return the checksum of a block's voxels, `(C, *shape)`, the same on machines of either byte order."""
-    return zlib.crc32(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8).data)
+def checksum(*volumes: np.ndarray) -> int:
+    """Return the checksum of a block's voxels, `(C, *shape)`, the same on machines of either byte order.
+
+    Of an output of several volumes, that of the block in all of them.
+    """
+    code = 0
+    for values in volumes:
+        code = zlib.crc32(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8).data, code)
+    return code
 
 
 def block_name(box: Box, level: int = 0) -> str:
@@ -177,7 +183,8 @@ def _difference(key: str, was: Any, now: Any) -> str:
     if not isinstance(now, dict):
         return f"{key} {was!r}, now {now!r}"
     was = was if isinstance(was, dict) else {}
-    return ", ".join(f"{k} {was.get(k)!r}, now {now[k]!r}" for k in now if now[k] != was.get(k))
+    keys = [key for key in {**now, **was} if now.get(key) != was.get(key)]
+    return ", ".join(f"{key} {was.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 
 def _canonical(plan: dict[str, Any]) -> bytes:

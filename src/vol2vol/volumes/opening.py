@@ -18,7 +18,7 @@ from vol2vol.volumes import memory
 from vol2vol.volumes.addresses import address, is_remote, is_web
 from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.completeness import MAKERS
-from vol2vol.volumes.formats import hdf5, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
+from vol2vol.volumes.formats import hdf5, imagegroups, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.formats.chunked import open_chunked
 from vol2vol.volumes.formats.store import lacking
 from vol2vol.volumes.readers import open_by_suffix
@@ -269,7 +269,7 @@ def _create(name: str, layout: omezarr.Layout, overwrite: bool, about: dict[str,
     if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)
         tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **about)
-    elif name.rstrip("/\\").lower().endswith(".zarr") and not is_web(name):
+    elif (name.rstrip("/\\").lower().endswith(".zarr") or imagegroups.is_expected(name)) and not is_web(name):
         omezarr.clear_group(name, overwrite=overwrite)
         omezarr.create_group(name, layout, **about)
     elif is_web(name):

@@ -6,9 +6,9 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from vol2vol.volumes.pyramid import Level, coarser_levels
 from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
+Levels = tuple[tuple[str, Level], ...]
+"""The volumes of an output, one or several of one shape, with the same level of each."""
 
 
 def how_made(output: str, key: str = "vol2vol") -> dict[str, Any]:
@@ -115,83 +117,111 @@ def refuse_input(input: str, output: str) -> None:
         raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
 
 
-def intact(output: str, boxes: Sequence[Box], marks: Marks, *, origin: Shape, readers: int) -> set[str]:
+def intact(
+    output: str, boxes: Sequence[Box], marks: Marks, *, origin: Shape, readers: int, volumes: Sequence[str] = ()
+) -> set[str]:
     """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
 
-    `origin` is the voxel of `boxes` that is voxel zero of the output. Marks without their voxels (a machine that
-    crashed, a truncated shard) are taken away, so that the block is computed again. Reads every block once.
+    `origin` is the voxel of `boxes` that is voxel zero of the output, `volumes` are its parts where it has several.
+    Marks without their voxels (a machine that crashed, a truncated shard) are taken away, so that the block is computed
+    again. Reads every block once.
     """
     marks.refresh()
     marked = {block_name(box): box.relative_to(origin) for box in boxes if block_name(box) in marks.done}
-    with open_volume(output) as stored, ThreadPoolExecutor(readers) as pool:
+    with _opened(volumes or (output,)) as stored, ThreadPoolExecutor(readers) as pool:
         sound = dict(zip(marked, pool.map(lambda name: _sound(stored, marks, name, marked[name]), marked), strict=True))
         for name in [name for name in marked if not sound[name]]:
             log.warning("%s: block %s is damaged: it is computed again", output, name)
-            erase(stored, marked[name])  # first: a mark without its voxels is found again, damage without a mark is not
+            for volume in stored:
+                erase(
+                    volume, marked[name]
+                )  # first: a mark without its voxels is found again, damage without a mark is not
             marks.unmark(name)
     return {name for name in marked if sound[name]}
 
 
-def _sound(stored: Volume, marks: Marks, name: str, box: Box) -> bool:
+@contextmanager
+def _opened(volumes: Sequence[str]) -> Iterator[list[Volume]]:
+    with ExitStack() as held:
+        yield [held.enter_context(open_volume(path)) for path in volumes]
+
+
+def _sound(stored: Sequence[Volume], marks: Marks, name: str, box: Box) -> bool:
     try:
-        return marks.checksum(name) == checksum(stored.read(box))
+        return marks.checksum(name) == checksum(*(volume.read(box) for volume in stored))
     except Unreadable:
         return False
 
 
 def reopen(
-    output: str, boxes: Sequence[Box], plan: dict[str, Any], *, origin: Shape, readers: int
+    output: str,
+    boxes: Sequence[Box],
+    plan: dict[str, Any],
+    *,
+    origin: Shape,
+    readers: int,
+    volumes: Sequence[str] = (),
 ) -> tuple[str, Marks]:
     """Begin a complete output again that has lost shards; return the name of the beginning and the blocks it has.
 
     Blocks that can be read are marked, then the plan is written, so that what is lost is computed again as after a
-    kill. `boxes` are those of the finest level, `origin` is the voxel of them that is voxel zero of the output.
+    kill. `boxes` are those of the finest level, `origin` is the voxel of them that is voxel zero of the output;
+    `volumes` are its parts where it has several.
     """
     ledger, begun = Ledger.of(output), uuid.uuid4().hex
     ledger.make_folder()
-    marks = ledger.marks(begun)
+    marks, volumes = ledger.marks(begun), volumes or (output,)
 
-    def mark(name: str, read: Callable[[], np.ndarray]) -> None:
+    def mark(name: str, box: Box, reads: Sequence[Callable[[Box], np.ndarray]]) -> None:
         with suppress(Unreadable):
-            marks.mark(name, checksum(read()))
+            marks.mark(name, checksum(*(read(box) for read in reads)))
 
-    with open_volume(output) as stored, ThreadPoolExecutor(readers) as pool:
+    with _opened(volumes) as stored, ThreadPoolExecutor(readers) as pool:
         for box in boxes:
-            pool.submit(mark, block_name(box), partial(stored.read, box.relative_to(origin)))
-        for level in coarser_levels(output) if ledger.inside else ():
-            for box in grid(Box.of(level.spatial), boxes[0].shape):
-                pool.submit(mark, block_name(box, level.number), partial(level.read, output, box))
+            pool.submit(mark, block_name(box), box.relative_to(origin), [volume.read for volume in stored])
+        for levels in levels_of(volumes) if ledger.inside else ():
+            first = levels[0][1]
+            for box in grid(Box.of(first.spatial), boxes[0].shape):
+                reads = [partial(level.read, path) for path, level in levels]
+                pool.submit(mark, block_name(box, first.number), box, reads)
     log.warning("%s has lost parts: they are computed again", output)
     return ledger.begin(plan, begun), marks
 
 
-def average_block(output: str, level: Level, box: Box, marks: Marks, *, begun: str) -> None:
+def levels_of(volumes: Sequence[str]) -> list[Levels]:
+    """Return the coarser levels that volumes of one shape should have, each with the volume it is of."""
+    return [tuple(zip(volumes, levels, strict=True)) for levels in zip(*map(coarser_levels, volumes), strict=True)]
+
+
+def average_block(output: str, levels: Levels, box: Box, marks: Marks, *, begun: str) -> None:
     """Make a block of a coarser level from the level above, write it and mark it as done."""
-    values = level.average(output, box, begun)
+    values = [level.average(path, box, begun) for path, level in levels]
     Ledger.of(output).check(begun)
-    level.write(output, box, values, begun)
-    marks.mark(block_name(box, level.number), checksum(values))
+    for (path, level), averaged in zip(levels, values, strict=True):
+        level.write(path, box, averaged, begun)
+    marks.mark(block_name(box, levels[0][1].number), checksum(*values))
 
 
-def intact_coarser(output: str, blocks: Iterable[tuple[Level, Box]], marks: Marks) -> set[str]:
+def intact_coarser(output: str, blocks: Iterable[tuple[Levels, Box]], marks: Marks) -> set[str]:
     """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
     sound = set()
     marks.refresh()
-    for level, box in blocks:
-        name = block_name(box, level.number)
+    for levels, box in blocks:
+        name = block_name(box, levels[0][1].number)
         if name not in marks.done:
             continue
-        if _sound_level(output, level, box, marks.checksum(name)):
+        if _sound_level(levels, box, marks.checksum(name)):
             sound.add(name)
             continue
         log.warning("%s: block %s is damaged: it is made again", output, name)
-        level.erase(output, box)
+        for path, level in levels:
+            level.erase(path, box)
         marks.unmark(name)
     return sound
 
 
-def _sound_level(output: str, level: Level, box: Box, marked: int | None) -> bool:
+def _sound_level(levels: Levels, box: Box, marked: int | None) -> bool:
     try:
-        return marked == checksum(level.read(output, box))
+        return marked == checksum(*(level.read(path, box) for path, level in levels))
     except Unreadable:
         return False

@@ -17,6 +17,8 @@ from vol2vol.volumes.axes import convert, known_unit, tidy
 
 CREATOR = "_creator"
 """Attribute of a group that names the program that made it."""
+MARK = {CREATOR: {"name": "vol2vol"}}
+"""Attribute of every image made here."""
 RESERVED = ("ome", "multiscales", "omero", "labels", "plate", "well", "bioformats2raw.layout", CREATOR)
 """Attributes of a group that belong to the format."""
 SYMBOLS = {

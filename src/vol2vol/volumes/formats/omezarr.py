@@ -18,6 +18,7 @@ from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes.display import full_window, make_omero
 from vol2vol.volumes.formats import ome
+from vol2vol.volumes.formats.imagegroups import images_of, within
 from vol2vol.volumes.formats.nodes import read_node
 from vol2vol.volumes.formats.store import (
     ChunkedArray,
@@ -32,8 +33,6 @@ from vol2vol.volumes.formats.store import (
 from vol2vol.volumes.volume import Volume
 
 VERSIONS = ("0.5", "0.4")
-MARK = {ome.CREATOR: {"name": "vol2vol"}}
-"""Attribute of every image made here."""
 _PLAN = ".vol2vol/plan.json"
 _ROOT = ("zarr.json", ".zattrs")
 _LEFT = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
@@ -135,7 +134,9 @@ def create_group(
     What says that vol2vol made it is written first: an array without it is somebody else's.
     """
     omero = make_omero(channel_names, layout.dtype, [full_window(layout.dtype)] * layout.shape[0])
-    write_group(location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **MARK}, omero=omero)
+    write_group(
+        location, layout, unit=unit, scales=[voxel_size], offset=offset, attrs={**attrs, **ome.MARK}, omero=omero
+    )
     ChunkedArray(join(location, "0"), layout.spec())
 
 
@@ -169,8 +170,8 @@ def write_group(
 def refuse_foreign(location: str) -> None:
     """Raise `AlreadyExists`, naming what is in the way, unless all that is at a location was written by vol2vol."""
     cure = "choose another name or remove it yourself"
-    keys = contents(location)
-    if strangers := sorted(key for key in keys if not _PART.fullmatch(key)):
+    keys, images = contents(location), images_of(location)
+    if strangers := sorted(key for key in keys if not _PART.fullmatch(within(key, images))):
         raise AlreadyExists(f"{location} holds {strangers[0]}, which is not part of an image of vol2vol: {cure}")
     if keys and not (_said(location) or _PLAN in keys or _is_left(location, keys)):
         raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
@@ -184,10 +185,16 @@ def clear_begun(location: str, *, ours: bool) -> None:
     keys = contents(location)
     if not keys:
         return
-    if not _is_left(location, keys) and not (ours and all(_BEGUN.fullmatch(key) for key in keys)):
+    if not _is_left(location, keys) and not (ours and _is_begun(location, keys)):
         refuse_foreign(location)  # where --overwrite would refuse too, it is not named
         raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
     clear_group(location, overwrite=True)
+
+
+def _is_begun(location: str, keys: Sequence[str]) -> bool:
+    """Say whether all there is was left by a creation that was killed before its plan was written."""
+    images = images_of(location)
+    return all(_BEGUN.fullmatch(within(key, images)) for key in keys)
 
 
 def contents(location: str) -> list[str]:
@@ -234,7 +241,7 @@ def _said(location: str) -> bool:
             return b'"vol2vol"' in (text or b"")
         attributes = (meta.get("attributes") if key == "zarr.json" else meta) if isinstance(meta, dict) else None
         if isinstance(attributes, dict) and (
-            attributes.get(ome.CREATOR) == MARK[ome.CREATOR]
+            attributes.get(ome.CREATOR) == ome.MARK[ome.CREATOR]
             or any(isinstance(attributes.get(name), dict) for name in ("vol2vol", "preparation"))
         ):
             return True

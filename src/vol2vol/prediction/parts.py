@@ -1,0 +1,56 @@
+"""The volumes that an output consists of: one, or one for each domain that is made.
+
+Every part is what a prediction of its domain alone would have written, so that it can be read, verified and judged like
+any output. All parts share blocks, one ledger and one computation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from vol2vol.errors import BadInput
+from vol2vol.prediction.job import Job
+from vol2vol.prediction.settings import PredictSettings, StoredType
+from vol2vol.volumes.addresses import join
+
+Parts = list[tuple[str, Job]]
+"""Where each volume of an output lies, and the job that would write it alone."""
+
+
+def parts_of(job: Job, output: str) -> Parts:
+    """Return the volumes of an output, each with the job that would write it alone."""
+    if not job.settings.split_outputs:
+        return [(output, job)]
+    return [(join(output, name), _alone(job, name)) for name in job.makes]
+
+
+def volumes_of(job: Job, output: str) -> tuple[str, ...]:
+    """Return where the volumes of an output lie."""
+    return tuple(path for path, _ in parts_of(job, output))
+
+
+def refuse_split(settings: PredictSettings, output: str) -> None:
+    """Raise `BadInput` where an output that is split into volumes could not hold them."""
+    if settings.split_outputs and not output.rstrip("/").lower().endswith(".zarr"):
+        raise BadInput(f"{output}: the volumes of several domains go side by side into one .zarr: name it NAME.zarr")
+
+
+def _alone(job: Job, name: str) -> Job:
+    changes = {"outputs": (name,), "split_outputs": False, "dtype": _dtype(job, name)}
+    settings = job.settings.model_copy(update=changes)
+    return replace(job, request=replace(job.request, settings=settings))
+
+
+def _dtype(job: Job, name: str) -> str:
+    """Return the type that a domain is stored in: as asked, or as in the volumes trained on where they are of one."""
+    facts = (job.bundle.meta["provenance"].get("volumes") or {}).get(name) or []
+    trained = {str(fact.get("dtype")) for fact in facts}
+    if (
+        job.settings.dtype != "source"
+        or job.settings.raw
+        or len(trained) != 1
+        or not trained <= {*get_args(StoredType)}
+    ):
+        return job.settings.dtype
+    return trained.pop()
