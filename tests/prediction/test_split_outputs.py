@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import network, write_volume
+from tests.prediction.conftest import network, write_volume
 
 from vol2vol.cli import main
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from golden_losses import ADAM, NAMES, STEPS, STORED, losses
+from tests.tasks.golden_losses import ADAM, NAMES, STEPS, STORED, losses
 
 from vol2vol.tasks import catalogue
 from vol2vol.training import TrainSettings
