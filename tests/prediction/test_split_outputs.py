@@ -15,7 +15,7 @@ from vol2vol.errors import AlreadyExists, BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
-from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import PredictSettings, predict, predict_files
 from vol2vol.prediction.array_task import work
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.verification import verify
@@ -205,6 +205,23 @@ def test_an_unfinished_part_says_so(model, source, tmp_path, monkeypatch, capsys
         predict(model, source, tmp_path / "out.zarr", settings())
     assert main(["info", str(tmp_path / "out.zarr/actin")]) == 0
     assert "vol2vol predict has not ended" in capsys.readouterr().out
+
+
+def test_many_inputs_have_their_volumes_each(model, source, tmp_path):
+    image = np.random.default_rng(4).integers(0, 256, (9, 30, 33), dtype=np.uint8)
+    for name in "ab":
+        write_volume(tmp_path / "in" / f"{name}.zarr", image)
+    done = predict_files(
+        model, [tmp_path / "in/a.zarr", tmp_path / "in/b.zarr"], tmp_path / "out", settings(tile="auto")
+    )
+    assert (done.predicted, done.failed) == (2, {})
+    predict(model, tmp_path / "in/b.zarr", tmp_path / "alone" / "b.zarr", settings(tile="auto"))
+    assert tree(tmp_path / "out/b.zarr") == tree(tmp_path / "alone/b.zarr")
+    with pytest.raises(BadInput, match="does not make the domain lamin: it makes actin, nuclei"):
+        predict_files(model, [source], tmp_path / "new", settings(outputs=("lamin",)))
+    with pytest.raises(BadInput, match=r"in.tif: the volumes of several domains .* --suffix .zarr"):
+        predict_files(model, [source], tmp_path / "new", settings(), suffix=".tif")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

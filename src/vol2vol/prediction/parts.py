@@ -33,7 +33,10 @@ def volumes_of(job: Job, output: str) -> tuple[str, ...]:
 def refuse_split(settings: PredictSettings, output: str) -> None:
     """Raise `BadInput` where an output that is split into volumes could not hold them."""
     if settings.split_outputs and not output.rstrip("/").lower().endswith(".zarr"):
-        raise BadInput(f"{output}: the volumes of several domains go side by side into one .zarr: name it NAME.zarr")
+        raise BadInput(
+            f"{output}: the volumes of several domains go side by side into one .zarr: name it NAME.zarr, or of many "
+            "inputs give --suffix .zarr"
+        )
 
 
 def _alone(job: Job, name: str) -> Job:

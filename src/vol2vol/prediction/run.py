@@ -160,14 +160,7 @@ def find(
         if ledger.inside:  # some levels may be there already, and workers heed the plan
             planned = before["request"]["settings"]["pyramid"]
             refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
-        for path, part in parts_of(job, output):
-            check_store(
-                path,
-                shape=(part.channels, *job.layout.region.shape),
-                dtype=part.dtype,
-                block=job.layout.block,
-                sharded=job.settings.ome_version == "0.5",
-            )
+        _check_stores(job, output)
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
@@ -195,6 +188,13 @@ def start(job: Job, output: str, *, overwrite: bool) -> Job:
 
 def _plan(job: Job) -> dict[str, Any]:
     return {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
+
+
+def _check_stores(job: Job, output: str) -> None:
+    """Raise `Mismatch` unless all volumes of an output are stored as planned."""
+    how: dict[str, Any] = {"block": job.layout.block, "sharded": job.settings.ome_version == "0.5"}
+    for path, part in parts_of(job, output):
+        check_store(path, shape=(part.channels, *job.layout.region.shape), dtype=part.dtype, **how)
 
 
 def _healing(job: Job, output: str) -> Job:
