@@ -15,7 +15,7 @@ from vol2vol.errors import AlreadyExists, BadInput, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
-from vol2vol.prediction import PredictSettings, predict, predict_files
+from vol2vol.prediction import PredictSettings, predict, predict_files, translated
 from vol2vol.prediction.array_task import work
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.verification import verify
@@ -242,3 +242,11 @@ def test_what_cannot_be_written_is_refused_before_anything_is_begun(
     assert error.startswith(f"vol2vol: {said}")
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lazy_translation_has_the_voxels_of_one_domain(model, source, whole):
+    lazy = translated(model, source, settings(split_outputs=False, outputs=("nuclei",), dtype="uint16"))
+    assert (lazy.shape, lazy.channel_names) == ((2, *SHAPE), ("dapi", "h2b"))
+    np.testing.assert_array_equal(np.asarray(lazy[:, 3:5]), read(whole / "nuclei")[:, 3:5])
+    with pytest.raises(BadInput, match="leave split_outputs out"):
+        translated(model, source, settings())
