@@ -28,12 +28,13 @@ def hello_site(tmp_path_factory):
 def hello(hello_site, monkeypatch):
     """The example package, installed for one test."""
     from vol2vol.losses import PAIRED
+    from vol2vol.metrics.measures import MEASURES
     from vol2vol.nets import CATALOGUE
     from vol2vol.tasks import TASKS
     from vol2vol.volumes.readers import READERS
 
     def forget():
-        for each in (PAIRED, CATALOGUE, TASKS, READERS):
+        for each in (PAIRED, CATALOGUE, TASKS, MEASURES, READERS):
             vars(each).pop("_outside", None)
             each._loaded.clear()
 

@@ -58,6 +58,9 @@ def test_from_its_own_format_to_a_judged_prediction(trained, capsys):
     assert code == 0, err
     psnr = 10 * np.log10(np.ptp(truth) ** 2 / np.mean((output - truth) ** 2))
     assert json.loads(out)["psnr"]["value"] == pytest.approx(psnr, rel=1e-6)
+    code, out, err = run(capsys, "evaluate", "hello", "out.tif", "--source", "image.npy", "--json", *about)
+    assert code == 0, err
+    assert json.loads(out)["ratio"]["value"] == pytest.approx(output.mean() / np.load("image.npy").mean())
 
 
 def test_its_model_names_the_package_where_it_is_lacking(trained, capsys, hello_site, monkeypatch):

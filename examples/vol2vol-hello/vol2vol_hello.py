@@ -1,4 +1,4 @@
-"""A network, a loss, a task and a file format that vol2vol finds when this package is installed."""
+"""A network, a loss, a task, a measure and a file format that vol2vol finds when this package is installed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from vol2vol.losses import Paired
+from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.measures import Measure, Quantity, Subject, Taken
+from vol2vol.metrics.similarity.volume_pairs import blocks_of
 from vol2vol.nets.layer_types import conv
 from vol2vol.tasks import NetworkSettings
 from vol2vol.tasks.regress import Regress, RegressSettings
@@ -52,6 +55,17 @@ class Hello(Regress):
     """A regression with a network and a loss of its own."""
 
     Settings = HelloSettings
+
+
+def brightness(subject: Subject) -> Taken:
+    """Compare how bright a volume is with its source; sums per block give the interval."""
+    boxes, pair = blocks_of(subject.volume, subject.block), (subject.volume, subject.source)
+    sums = np.array([[volume.read(box).sum(dtype=float) for volume in pair] for box in boxes])
+    return Taken(values={"ratio": Blockwise(name="ratio", sums=sums, combine=lambda s: s[..., 0] / s[..., 1])})
+
+
+RATIO = Quantity(key="ratio", sense="nearer 1", title="Brightness", about="mean grey value over the source's", digits=2)
+MEASURE = Measure(name="hello", about="how bright a volume is", needs=("source",), quantities=(RATIO,), take=brightness)
 
 
 def open_npy(path: Path) -> Stored:
