@@ -65,7 +65,7 @@ def test_files_that_these_pages_name_are_there(page):
     text = read(page)
     named = {
         *re.findall(r"\]\(([^)#:]+)\)", text),
-        *re.findall(r"`([\w./-]+/[\w.-]*|\w[\w-]*\.(?:md|toml|py))`", text),
+        *re.findall(r"`([\w./-]+/|[\w./-]+\.(?:md|toml|py|yml))`", text),
     }
     assert named
     for path in named:
