@@ -8,12 +8,48 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
+ROOT = str(Path(__file__).parents[2])
+
+
+def help_is_waited_for(put=setattr):
+    """Let a prediction by several processes start others at once, and do nothing before one of them has done a block.
+
+    What the others do can be tested so, however small the volume and however slowly they start.
+    """
+    from vol2vol.machines.executors import pace, process
+    from vol2vol.prediction import compute
+
+    share, hire, others, waited = compute._share, process.hire, [], []
+
+    def hired(*what):
+        others.append(hire(*what))
+        return others[-1]
+
+    def late(job, output, marks, threads, portions):
+        logs, began = Path(compute.Ledger.of(output).folder, "done"), time.monotonic()
+        before = sorted(logs.glob("*"))
+        while not waited and sorted(logs.glob("*")) == before:
+            time.sleep(0.01)
+            spent = time.monotonic() - began
+            if spent > 60 or (spent > 1 and not any(psutil.pid_exists(other.process.pid) for other in others)):
+                break
+        waited.append(True)
+        yield from share(job, output, marks, threads, portions)
+
+    put(pace, "START", 0.0)
+    put(process, "hire", hired)
+    put(compute, "_share", late)
+
+
 READY = '''
 import json, os, signal, sys, warnings
+sys.path.insert(0, "ROOT")
 import torch
+from tests.prediction.killing import help_is_waited_for
 import tensorstore, safetensors.torch
 from vol2vol.errors import UserError
 from vol2vol.prediction import PredictSettings, predict, predict_files
@@ -39,6 +75,7 @@ if __name__ == "__main__":
             os.setsid()  # a group of its own, which can be killed as one
             if job.get("marks"):
                 dies_with(job["marks"])
+            help_is_waited_for()
             try:
                 many = {"suffix": job["suffix"]} if "suffix" in job else {}
                 verb = predict_files if many else predict
@@ -49,7 +86,7 @@ if __name__ == "__main__":
             os._exit(0)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-'''
+'''.replace("ROOT", ROOT)
 
 
 class Killing:

@@ -2,8 +2,35 @@
 
 import os
 import time
+from multiprocessing import parent_process
 
 from vol2vol.errors import BadInput, CannotWrite
+
+
+class Here:
+    """What the process that maps does with its items: nothing with the first before another process does one."""
+
+    def __init__(self, fn, folder):
+        self.fn, self.sign = fn, folder / "another process is there"
+
+    def __call__(self, items):
+        for item in items:
+            until = time.monotonic() + 60
+            while not self.sign.exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            yield from self.fn(item, 0)
+
+
+class Signed:
+    """A function that lets `Here` go on when another process begins an item."""
+
+    def __init__(self, fn, folder):
+        self.fn, self.sign = fn, folder / "another process is there"
+
+    def __call__(self, item, place):
+        if parent_process() is not None:
+            self.sign.touch()
+        yield from self.fn(item, place)
 
 
 def squares(item, place):
@@ -27,14 +54,16 @@ def _first_time(path):
 
 
 def dies_once(path, place):
-    if _first_time(path):
+    if parent_process() is not None and _first_time(path):
         os._exit(7)
     yield path.name
 
 
 def dies(path, place):
-    os.kill(os.getpid(), 9)
-    yield None
+    """Kill any process but the one that maps."""
+    if parent_process() is not None:
+        os.kill(os.getpid(), 9)
+    yield path.name
 
 
 def dies_on_b(path, place):
@@ -44,18 +73,26 @@ def dies_on_b(path, place):
 
 
 def fails_once(path, place):
-    if _first_time(path):
+    if parent_process() is not None and _first_time(path):
         raise CannotWrite(f"{path} is shy")
     yield path.name
 
 
 def fails(path, place):
+    if parent_process() is None:
+        return
     path.write_text(path.read_text() + "x" if path.exists() else "x")
     raise CannotWrite("never")
     yield
 
 
 def refuses(path, place):
+    if parent_process() is None:
+        return
     path.write_text(path.read_text() + "x" if path.exists() else "x")
     raise BadInput("no")
     yield
+
+
+def cannot_start(fn, place, pipe):
+    os._exit(3)

@@ -330,10 +330,10 @@ def test_a_full_disk_is_named_and_the_rest_follows_when_there_is_room(models, lo
 
 def test_another_try_may_fail_before_it_reads_a_voxel(models, long, undisturbed, tmp_path, monkeypatch):
     """The ledger is behind the same network: that it cannot be listed is one failure among others."""
-    rows, refresh, failures = work_module.compute_rows, Marks.refresh, iter([1, 2])
+    compute, refresh, failures = work_module.compute_portions, Marks.refresh, iter([1, 2])
 
     def fails(*what):
-        for number, block in enumerate(rows(*what)):
+        for number, block in enumerate(compute(*what)):
             yield block
             if number == 1 and next(failures, None) == 1:
                 monkeypatch.setattr(Marks, "refresh", unlisted)
@@ -343,7 +343,7 @@ def test_another_try_may_fail_before_it_reads_a_voxel(models, long, undisturbed,
         monkeypatch.setattr(Marks, "refresh", refresh)
         raise Unreadable("the network is still away")
 
-    monkeypatch.setattr(work_module, "compute_rows", fails)
+    monkeypatch.setattr(work_module, "compute_portions", fails)
     monkeypatch.setattr(work_module, "PAUSE", 0.0)
     predict(models[3], long, tmp_path / "out.zarr")
     same(tmp_path / "out.zarr", undisturbed / "swept" / "out.zarr")

@@ -4,14 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.prediction import mapped
 from tests.prediction.conftest import done_blocks, write_volume
 from tests.prediction.killing import Killing
 from tests.prediction.test_faults import begin, same
 
 from vol2vol.errors import CannotWrite, Mismatch
 from vol2vol.geometry import Box
-from vol2vol.machines import executors
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction import compute as work_module
 from vol2vol.prediction import work_items as portions_module
@@ -145,12 +143,3 @@ def test_what_is_repeated_is_counted_once(models, large, whole, tmp_path, monkey
     monkeypatch.setattr(work_module, "_computed", stutters)
     assert predict(models[3], large, tmp_path / "out.zarr").voxels == 200 * 70 * 150
     same(tmp_path / "out.zarr", whole)
-
-
-def test_an_item_waits_until_it_is_ready():
-    open_to, made = {1}, []
-    for square in executors.local(mapped.squares, [9, 4, 1], workers=2, ready=open_to.__contains__):
-        made.append(square)
-        open_to |= {1: {4}, 16: {9}}.get(square, set())
-    assert [square for square in made if square > 0] == [1, 16, 81]
-    assert len(made) == 6

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from vol2vol.errors import Mismatch, Unreadable, UserError
-from vol2vol.machines.executors.local import FATAL
+from vol2vol.machines.executors.crew import FATAL
 from vol2vol.machines.executors.slurm import this_job
 from vol2vol.prediction import work_items
 from vol2vol.prediction.compute import make

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -59,10 +60,10 @@ def _computed(
     """Yield blocks, those of coarser levels too, as they are done; `done` is kept up to date by the caller."""
     settings = job.settings
     if settings.executor == "local" and settings.workers == 1:
-        return _here(job, output, todo, coarse, marks)
+        return _here(job, output, iter(rows(job, todo, 1)), marks, coarse)
     remote = settings.scheduler is not None
     work = PortionWork(output, job.begun, settings.device, None if remote else threads_of(settings.workers))
-    portions = [*rows(job, todo, settings.workers), *coarse]
+    portions = [*coarse, *rows(job, todo, settings.workers)]
 
     def ready(portion: Portion) -> bool:
         return portion.needs <= done
@@ -72,30 +73,39 @@ def _computed(
         return executors.dask(
             work, portions, workers=settings.workers, scheduler=scheduler, retries=RETRIES, name=_words, ready=ready
         )
-    return executors.local(work, portions, workers=settings.workers, retries=RETRIES, name=_words, ready=ready)
+    here = functools.partial(_share, job, output, marks, work.threads)
+    return executors.local(
+        work, portions, here=here, workers=settings.workers, retries=RETRIES, name=_words, ready=ready, size=len
+    )
 
 
-def compute_rows(
-    job: Job, output: str, rows: Iterable[Sequence[Box]], marks: Marks, coarse: Sequence[Portion] = ()
+def compute_portions(
+    job: Job, output: str, portions: Iterable[Portion], marks: Marks, coarse: Sequence[Portion] = ()
 ) -> Iterator[Block]:
-    """Compute rows of blocks in this process and yield each block when it is written and marked as done.
+    """Compute portions in this process and yield each block when it is written and marked as done.
 
     While one block is computed the one before is converted and written; at most one waits. Blocks of coarser levels
-    follow in the writer's thread as soon as what they need is there. A caller that stops early loses nothing: the
-    block under way is written first. Raises `Mismatch` where input or output have become another's meanwhile.
+    are made in the writer's thread; those of `coarse` follow there as soon as what they need is there. A caller that
+    stops early loses nothing: the block under way is written first. Raises `Mismatch` where input or output have
+    become another's meanwhile.
     """
     ledger = Ledger.of(output)
     looked = time.monotonic()
     with ExitStack() as opened, ThreadPoolExecutor(1) as thread:
         destinations = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         writer = _Writer(job, output, thread, marks, coarse)
-        for row in rows:
-            if time.monotonic() - looked > CHECK:
-                check_input(job, ledger)
-                looked = time.monotonic()
-            for box, raw in job.predict_row(row):
-                writer.submit(box, raw, destinations, ledger)
-                yield from writer.written(waiting=1)
+        for portion in portions:
+            if portion.level is not None:
+                writer.average(portion)
+                yield from writer.written(waiting=1, following=1)
+                continue
+            for row in job.layout.rows([block.box for block in portion.blocks if block.name not in marks.done]):
+                if time.monotonic() - looked > CHECK:
+                    check_input(job, ledger)
+                    looked = time.monotonic()
+                for box, raw in job.predict_row(row):
+                    writer.submit(box, raw, destinations, ledger)
+                    yield from writer.written(waiting=1)
         yield from writer.written(waiting=0)
 
 
@@ -117,9 +127,13 @@ class _Writer:
         if self.submitted % TRIM == 0:
             self.thread.submit(trim)
 
-    def written(self, waiting: int) -> Iterator[Block]:
+    def average(self, portion: Portion) -> None:
+        """Make a portion of a coarser level, of which all is there that it needs."""
+        self.following.append(self.thread.submit(self._average, portion))
+
+    def written(self, waiting: int, following: float = inf) -> Iterator[Block]:
         """Yield blocks that are done, until no more than so many wait; at the end, those of coarser levels too."""
-        while len(self.waiting) > waiting or self._is_due(waiting):
+        while len(self.waiting) > waiting or len(self.following) > following or self._is_due(waiting):
             late = self.waiting if len(self.waiting) > waiting else self.following
             blocks = late.popleft().result()
             yield from blocks
@@ -130,7 +144,7 @@ class _Writer:
 
     def _follow(self, *done: str) -> None:
         for portion in self.coarse.ready(*done):
-            self.following.append(self.thread.submit(self._average, portion))
+            self.average(portion)
 
     def _average(self, portion: Portion) -> list[Block]:
         return list(average(self.job, self.output, portion, self.marks))
@@ -178,11 +192,10 @@ class PortionWork:
 
 def make(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
     """Make what is not done of a portion in this process."""
-    left = [block for block in portion.blocks if block.name not in marks.done]
-    if portion.level is None:
-        yield from compute_rows(job, output, job.layout.rows([block.box for block in left]), marks)
-    elif left:
+    if portion.level is not None:
         yield from average(job, output, portion, marks)
+    elif any(block.name not in marks.done for block in portion.blocks):
+        yield from compute_portions(job, output, [portion], marks)
 
 
 @functools.lru_cache(maxsize=1)
@@ -195,29 +208,49 @@ def _attached(work: PortionWork, place: int) -> tuple[Job, Marks]:
     return job, Ledger.of(work.output).marks(job.begun)
 
 
-def _here(job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], marks: Marks) -> Iterator[Block]:
+def _share(job: Job, output: str, marks: Marks, threads: int | None, portions: Iterator[Portion]) -> Iterator[Block]:
+    """Compute portions in this process with as many threads as the others: what rounding does depends on them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        marks.refresh()
+        yield from _here(job, output, portions, marks)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _here(
+    job: Job, output: str, portions: Iterator[Portion], marks: Marks, coarse: Sequence[Portion] = ()
+) -> Iterator[Block]:
     """Compute in this process; after a failed read or write try the rest again, a bounded number of times."""
-    left, tries = {block_name(box): box for box in todo}, 0
-    above = {portion.name: portion for portion in coarse}
-    while left or above:
+    left, above, tries = dict[str, Portion](), list(coarse), 0
+
+    def lacking(some: Iterable[Portion]) -> list[Portion]:
+        return [portion for portion in some if any(block.name not in marks.done for block in portion.blocks)]
+
+    def taken() -> Iterator[Portion]:
+        yield from list(left.values())
+        for portion in portions:
+            left[portion.name] = portion
+            yield portion
+
+    while True:
         try:
             if tries:
                 marks.refresh()
-                left = {name: box for name, box in left.items() if name not in marks.done}
-                above = {name: portion for name, portion in above.items() if name not in marks.done}
-            rows = job.layout.rows(list(left.values()))
-            for block in compute_rows(job, output, rows, marks, list(above.values())):
-                (above if block.level else left).pop(block.name)
+                left, above = {portion.name: portion for portion in lacking(left.values())}, lacking(above)
+            for block in compute_portions(job, output, taken(), marks, above):
                 tries = 0
                 yield block
+            return
         except (Unreadable, CannotWrite) as error:
             tries += 1
             if tries > RETRIES:
                 raise
             log.warning("%s; trying again", error)
             time.sleep(PAUSE * 2 ** (tries - 1))
-        else:
-            assert not {**left, **above}, "blocks wait for what nobody makes"
 
 
 def threads_of(workers: int) -> int:

@@ -71,7 +71,8 @@ class PredictSettings(BaseModel):
     executor: Literal["local", "dask", "slurm"] = "local"
     """local: processes of this machine; dask: workers of Dask; slurm: submit a job array and return."""
     workers: int = Field(default=1, ge=1)
-    """Processes (slurm: tasks of the array) that share the blocks, one per GPU where there are several."""
+    """Processes (slurm: tasks of the array) that share the blocks, one per GPU where there are several; local: the
+    first is this one, and others are started as soon as the rest takes longer than their start."""
     scheduler: str | None = None
     """For dask: address of a running scheduler, or a YAML file of dask_jobqueue.SLURMCluster arguments."""
     sbatch: str = ""

@@ -58,10 +58,8 @@ class Portion:
         """The name of the first block."""
         return self.blocks[0].name
 
-    @property
-    def boxes(self) -> list[Box]:
-        """Where the blocks are."""
-        return [block.box for block in self.blocks]
+    def __len__(self) -> int:
+        return len(self.blocks)
 
 
 def rows(job: Job, todo: Sequence[Box], workers: int) -> list[Portion]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, UserError, WorkerLost, one_line
 from vol2vol.files import read_text
-from vol2vol.machines.executors.local import FATAL, always, given_up
+from vol2vol.machines.executors.crew import FATAL, always, given_up
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")

@@ -1,0 +1,75 @@
+"""A process that works on items which it is sent through a pipe of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from vol2vol.errors import UserError
+
+
+@dataclass(eq=False)
+class Process:
+    """A worker, as the one that feeds it sees it."""
+
+    place: int
+    process: Any
+    pipe: Connection
+    begun: float
+    ready: bool = False
+    """Whether it has imported what it needs."""
+    task: Any = None
+    """What it is working on."""
+
+    def heard(self) -> tuple[str, Any]:
+        """Return what it says: `ready`, `made` with a result, `done`, `failed` with an error, `dead` with the cause."""
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            how = f"signal {-code}" if code < 0 else f"code {code}"
+            return "dead", f"its process ended with {how}"
+        return kind, value
+
+
+def hire(fn: Callable[[Any, int], Iterable[Any]], place: int) -> Process:
+    """Start a process that applies `fn` to what it is sent."""
+    context, begun = get_context("spawn"), time.monotonic()
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(fn, place, there), name=f"worker {place}", daemon=True)
+    process.start()
+    there.close()
+    return Process(place, process, here, begun)
+
+
+def serve(fn: Callable[[Any, int], Iterable[Any]], place: int, pipe: Connection) -> None:
+    """Work on items until the pipe is closed: the life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody listens any more
+        pipe.send(("ready", None))
+        while True:
+            item = pipe.recv()
+            try:
+                for made in fn(item, place):
+                    pipe.send(("made", made))
+            except UserError as error:
+                pipe.send(("failed", error))
+            else:
+                pipe.send(("done", None))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
