@@ -1,6 +1,7 @@
 """Executors: every item once, whatever happens to workers; the same bytes from one process and from many."""
 
 import os
+import signal
 
 import numpy as np
 import psutil
@@ -178,6 +179,7 @@ def test_dask_that_is_not_there_is_named(tmp_path):
         list(executors.dask(mapped.squares, [1], workers=1, scheduler=str(tmp_path / "bad.yaml")))
     with pytest.raises(NotFound, match="no Dask scheduler answers"):
         list(executors.dask(mapped.squares, [1], workers=1, scheduler="nonsense://127.0.0.1:9"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -117,10 +118,13 @@ def _slurm_cluster(path: Path) -> Any:
     """Return the cluster a YAML file describes; each of its jobs is one worker unless the file says otherwise."""
     import yaml
 
+    interrupted = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise NotFound(f"a SLURM cluster for Dask needs the package dask-jobqueue: {CURE}") from None
+    finally:
+        signal.signal(signal.SIGINT, interrupted)  # as it is imported, the package makes Ctrl-C end with exit code 0
     try:
         arguments = plainyaml.load(read_text(path))
     except (OSError, yaml.YAMLError) as error:
