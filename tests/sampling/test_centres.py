@@ -260,3 +260,46 @@ def test_weights_are_given_in_words_of_the_command_line_and_name_a_domain():
     told = DataSettings(weights={"source": Weight(quantile=0.5), "target": Weight()})
     with pytest.raises(BadInput, match="source and target are drawn together, and a patch has one centre"):
         dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(9, 9), context=((0, 0), (0, 0)))
+
+
+def test_a_voxel_near_the_border_is_in_the_patch_however_far_that_is_zoomed():
+    mask = np.zeros((1, 3, 90, 90), np.uint8)
+    mask[..., :3, 87:] = 1
+    volumes = {name: [Memory(mask)] for name in ("source", "target")}
+    told = DataSettings(augment={"zoom": 0.7}, weights={"target": Weight(share=1)}, labels={"foreground": 0})
+    data, _ = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(30, 31), context=((0, 0), (0, 0)))
+    assert all(data[i]["target"].any() for i in range(60))
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_mask_that_the_task_does_not_need_only_says_where_patches_lie(judged):
+    random = np.random.default_rng(0)
+    mask = np.zeros((1, 3, 90, 90), np.uint8)
+    mask[:, 1, 40, 20] = 1
+    needs = (Need(name="source"), Need(name="target"))
+    guide = Need(name="nuclei", kind="mask", along="source")
+    volumes = {n.name: [Memory(random.integers(0, 9, mask.shape, dtype=np.uint8))] for n in needs}
+    volumes["source"][0].array[:, 1, 40, 20] = 99
+    volumes["nuclei"] = [Memory(mask)]
+    told = DataSettings(background=0, weights={"nuclei": Weight(share=1)}, augment=STILL)
+    options = {"patch": (11, 11), "context": ((3, 3), (3, 3)), "judged": judged, "guides": (guide,)}
+    data, _ = dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, told, **options)
+    items = [data[i] for i in range(8)]
+    assert {tuple(item) for item in items} == {("source", "target")}
+    assert all(item["source"][0, 5, 5] == 1 for item in items)
+    assert len({float(item["target"].sum()) for item in items}) == 8, "the other domain lies anywhere"
+    volumes["nuclei"] = [Memory(mask[..., :80])]
+    with pytest.raises(BadInput, match="crop one"):
+        dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, told, **options)
+
+
+def test_recipes_name_masks_of_their_own_as_guides():
+    recipe = load_recipe("small-regress-2d", ("data.weights={nuclei: {share: 0.3}, cells: {along: target}}",))
+    assert [(need.name, need.kind, need.along) for need in recipe.guides()] == [
+        ("nuclei", "mask", "source"),
+        ("cells", "mask", "source"),
+    ]
+    unpaired = load_recipe("small-2d", ("data.weights={cells: {along: target}, source: {quantile: 0.9}}",))
+    assert [(need.name, need.along) for need in unpaired.guides()] == [("cells", "target")]
+    with pytest.raises(BadInput, match=r"data\.weights\.cells\.along: there is no domain mask: use source, target"):
+        load_recipe("small-2d", ("data.weights.cells.along=mask",)).guides()

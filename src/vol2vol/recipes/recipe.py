@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
+from vol2vol.protocol import Need
 from vol2vol.recipes.yamlfiles import Shelf, explain
 from vol2vol.sampling import DataSettings
 from vol2vol.tasks import AnyTask, CycleGANSettings
@@ -46,6 +47,21 @@ class Recipe(BaseModel):
         if len(shape) != self.dims:
             raise BadInput(f"data.patch {patch} has {len(shape)} numbers for a {self.dims}D network")
         return shape
+
+    def guides(self) -> tuple[Need, ...]:
+        """Return the masks of `data.weights` that the task itself does not need: they only say where patches lie.
+
+        Raises `BadInput` for one that lies along a domain that the task does not have.
+        """
+        own = {need.name: need for need in self.task.needs()}
+        guides = []
+        for name, weight in self.data.weights.items():
+            if name not in own:
+                along = weight.along or next(iter(own))
+                if along not in own:
+                    raise BadInput(f"data.weights.{name}.along: there is no domain {along}: use {', '.join(own)}")
+                guides.append(Need(name=name, kind="mask", along=own[along].along or along))
+        return tuple(guides)
 
 
 SHELF = Shelf(

@@ -29,7 +29,7 @@ from vol2vol.recipes.domains import (
 from vol2vol.recipes.patch_size import check_patch
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.training_data import open_training_data
-from vol2vol.sampling import PatchSets, dataset
+from vol2vol.sampling import PatchSets, check_settings, dataset
 from vol2vol.tasks import Batch, Judge, Task, build, packages
 from vol2vol.volumes import Stated, Volume
 from vol2vol.volumes.addresses import local_path
@@ -80,7 +80,7 @@ def train(
         check_idle(out)
     paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
     about: Stated = {"voxel_size": target_voxel_size, "channels": target_channels}
-    given = open_training_data(settings.task.needs(), paths, sheet, stated, about)
+    given = open_training_data((*settings.task.needs(), *settings.guides()), paths, sheet, stated, about)
     begun = Run(out).state.is_file() and not overwrite
     prepared = prepare(settings, given.train, given.validate, start=None if begun else _start(settings.start, out))
     if given.validate and prepared.held_out is None:
@@ -131,12 +131,12 @@ def prepare(
     is a bundle whose weights the task takes where they fit.
     """
     needs, unseen = [need for need in settings.task.needs() if need.name in volumes], unseen or {}
-    channels = {name: channels_of(name, [*opened, *unseen.get(name, ())]) for name, opened in volumes.items()}
+    channels = {need.name: channels_of(need.name, [*volumes[need.name], *unseen.get(need.name, ())]) for need in needs}
     models = _models(settings, channels)
     networks = {domain: nets.frozen(bundle.network("forward")) for domain, bundle in models.items()}
     task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
     started = None if start is None else _transferred(task, start)
-    _check_patch(task, settings, needs, volumes)
+    about = _check(task, settings, needs, volumes)
     intensity = _intensities(needs, settings, volumes, models)
     patches, held_out = dataset(
         needs,
@@ -145,7 +145,7 @@ def prepare(
         settings.data,
         patch=settings.patch,
         context=task.context(),
-        inputs=only_read(task.translations()),
+        **about,
         judged=isinstance(task, Judge),
         unseen=unseen,
         seed=settings.train.seed,
@@ -160,13 +160,21 @@ def prepare(
     )
 
 
-def _check_patch(task: Task, settings: Recipe, needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]) -> None:
-    """Raise `BadInput` unless the recipe's patch suits the task and lies in all volumes that are drawn alone."""
+def _check(
+    task: Task, settings: Recipe, needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]
+) -> dict[str, Any]:
+    """Return what `dataset` has to know of the task; raise `BadInput` where settings of data do not suit it.
+
+    The patch has to suit the task and to lie in all volumes that are drawn alone.
+    """
     alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
     if alone:
         check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
     else:
         task.check(settings.patch)
+    about: dict[str, Any] = {"inputs": only_read(task.translations()), "guides": settings.guides()}
+    check_settings(settings.data, needs, volumes, dims=settings.dims, **about)
+    return about
 
 
 def _start(model: str | None, out: Path) -> Path | None:

@@ -6,7 +6,7 @@ Item i of epoch e is a pure function of (seed, e, i): the number of readers, pro
 from vol2vol.sampling.aligned import Aligned, AlignedPatches
 from vol2vol.sampling.augment import STILL, Augment, Elastic
 from vol2vol.sampling.centres import Weight
-from vol2vol.sampling.dataset import Alone, PatchSets, dataset
+from vol2vol.sampling.dataset import Alone, PatchSets, check_settings, dataset
 from vol2vol.sampling.patches import Patches
 from vol2vol.sampling.settings import DataSettings, LabelSettings
 
@@ -22,5 +22,6 @@ __all__ = [
     "PatchSets",
     "Patches",
     "Weight",
+    "check_settings",
     "dataset",
 ]

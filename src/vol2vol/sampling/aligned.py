@@ -74,9 +74,8 @@ class Aligned:
             stored = foreground(stored, self.volumes[need.name].path)
         return stored.astype(np.float32)
 
-    def part_of(self, name: str) -> Part:
-        """Return what there is of the volume of one domain."""
-        volume = self.volumes[name]
+    def part_of(self, volume: Volume) -> Part:
+        """Return the same part of a volume that lies on these."""
         return Part(volume, self.part & Box.of(volume.spatial), self.part.start)
 
     def _of(self, part: Box) -> Aligned:

@@ -137,6 +137,10 @@ class Augment(BaseModel):
         """Return the voxels of which the smallest things make a patch."""
         return tuple(ceil(n * exp(self.zoom)) for n in patch)
 
+    def shown(self, patch: Shape) -> Shape:
+        """Return the voxels that a patch shows where things are largest."""
+        return tuple(max(1, int(n * exp(-self.zoom))) for n in patch)
+
 
 STILL = Augment(flips=(), turns="none")
 """Patches as they lie."""

@@ -39,6 +39,8 @@ class Weight(BaseModel):
     """Of a mask or a label image: the numbers that count; by default all but 0."""
     quantile: float | None = Field(default=None, ge=0, lt=1)
     """Of an image: voxels count that are brighter than this share of all, such as 0.95, in any channel."""
+    along: str | None = None
+    """Of a mask that the task itself does not need: the domain it lies on; by default the task's first."""
 
     def check(self, need: Need) -> None:
         """Raise `BadInput`, naming the setting, where it does not fit the kind of its domain."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import exp
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,12 +19,14 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity
 from vol2vol.protocol import Need, aligned
-from vol2vol.sampling.aligned import Aligned, AlignedPatches
+from vol2vol.sampling.aligned import Aligned, AlignedPatches, check_alike
 from vol2vol.sampling.appearance import Look
-from vol2vol.sampling.augment import STILL, Augment
+from vol2vol.sampling.augment import STILL
 from vol2vol.sampling.centres import Centres, Part
+from vol2vol.sampling.holding_back import held_back, spread
 from vol2vol.sampling.patches import Patches
 from vol2vol.sampling.settings import DataSettings
+from vol2vol.sampling.sources import axis_of, check_voxel_size
 from vol2vol.volumes import Volume
 
 Item = dict[str, Tensor]
@@ -120,6 +121,7 @@ def dataset(
     inputs: Collection[str] = (),
     judged: bool = False,
     unseen: Mapping[str, Sequence[Volume]] | None = None,
+    guides: Sequence[Need] = (),
     seed: int = 0,
 ) -> tuple[PatchSets, HeldOut | None]:
     """Return the patches that a task trains on and, where it is `judged`, those it never sees, to judge by.
@@ -128,80 +130,114 @@ def dataset(
     their own (`unseen`, in the same way) or, where there are none, a part of each volume. `context` is how many voxels
     before and after each axis of a patch the task compares with nothing (`Task.context`): volumes are mirrored so far,
     so that their borders are learnt too, and a held-out part may share them with its neighbour. `inputs` are the
-    domains that networks read and none makes: what `data.augment` changes by default. Raises `BadInput` naming what
-    does not fit.
+    domains that networks read and none makes: what `data.augment` changes by default. `guides` are masks that are no
+    part of a batch and only say where patches lie. Raises `BadInput` naming what does not fit.
     """
     needs = [need for need in needs if need.name in volumes]
-    _check_weights(settings.weights, needs)
-    changed = settings.augment.changed(needs, inputs)
+    changed = check_settings(settings, needs, volumes, dims=len(patch), inputs=inputs, guides=guides)
+    options: dict[str, Any] = {"patch": patch, "changed": changed, "guides": guides, "seed": seed}
+    laid = _Laid(settings=settings, volumes=volumes, intensity=intensity, **options)
     groups, held_out = list[Group](), list[Group]()
     for stream, given in enumerate(aligned(needs)):
         if len(given) == 1 and not judged:
-            name = given[0].name
-            patches = _alone(given[0], volumes[name], intensity[name], settings, patch=patch, seed=seed)
-            groups.append(Alone(name, patches, stream, bool(settings.augment.intensities) and name in changed))
+            groups.append(laid.alone(given[0], stream))
             continue
-        margin = _spread(settings, tuple(map(max, *context)), whole=0)
+        margin = spread(settings, tuple(map(max, *context)), whole=0)
         sets = _sets(given, volumes, intensity, margin)
         if judged:
             own = _sets(given, unseen, intensity, margin) if unseen else None
-            sets, judge_by = (sets, own) if own else _parts(sets, settings, patch, context)
+            sets, judge_by = (sets, own) if own else held_back(sets, settings, patch, context)
             held_out.append(AlignedPatches(judge_by, patch, planes=settings.planes, augment=STILL))
-        groups.append(_drawn(sets, settings, patch, changed=changed, seed=seed, stream=stream))
+        groups.append(laid.together(sets, stream))
     return PatchSets(groups), partial(_batches, held_out, settings.labels.held_out_patches) if judged else None
 
 
-def _alone(
-    need: Need, volumes: Sequence[Volume], intensity: Intensity, settings: DataSettings, *, patch: Shape, seed: int
-) -> Patches:
-    """Return the patches of a domain that is drawn on its own."""
-    parts = [Part(volume, Box.of(volume.spatial), (0, 0, 0)) for volume in volumes]
-    return Patches(
-        volumes,
-        intensity,
-        patch,
-        planes=settings.planes,
-        background=settings.background,
-        augment=settings.augment,
-        seed=seed,
-        centres=_centres(settings, [need], lambda _: parts, patch),
-    )
+def check_settings(
+    settings: DataSettings,
+    needs: Sequence[Need],
+    volumes: Mapping[str, Sequence[Volume]],
+    *,
+    dims: int,
+    inputs: Collection[str],
+    guides: Sequence[Need] = (),
+) -> tuple[str, ...]:
+    """Return the domains whose intensities change; raise `BadInput` where settings do not fit domains or voxel sizes.
 
-
-def _drawn(
-    sets: Sequence[Aligned], settings: DataSettings, patch: Shape, *, changed: Sequence[str], seed: int, stream: int
-) -> AlignedPatches:
-    return AlignedPatches(
-        sets,
-        patch,
-        planes=settings.planes,
-        foreground=settings.labels.foreground,
-        background=settings.background,
-        augment=settings.augment,
-        changed=changed,
-        centres=_centres(settings, sets[0].needs, lambda name: [one.part_of(name) for one in sets], patch),
-        seed=seed,
-        stream=stream,
-    )
-
-
-def _check_weights(named: Iterable[str], needs: Sequence[Need]) -> None:
-    known = [need.name for need in needs]
-    if strange := [name for name in named if name not in known]:
+    Reads no voxels, so that nothing has to be measured before; arguments are those of `dataset`.
+    """
+    known = {need.name: need for need in (*needs, *guides)}
+    if strange := [name for name in settings.weights if name not in known]:
         raise BadInput(f"data.weights: there is no domain {strange[0]}: use {', '.join(known)}")
+    for name, weight in settings.weights.items():
+        weight.check(known[name])
+    for group in aligned((*needs, *guides)):
+        if len(named := [need.name for need in group if need.name in settings.weights]) > 1:
+            both = " and ".join(named)
+            raise BadInput(f"data.weights: {both} are drawn together, and a patch has one centre: name one of them")
+        for volume in volumes[group[0].name]:
+            for axis in [None] if dims == 3 else [axis_of(name) for name in settings.planes]:
+                check_voxel_size(volume, axis, settings.augment)
+    return settings.augment.changed(needs, inputs)
 
 
-def _centres(
-    settings: DataSettings, needs: Sequence[Need], parts: Callable[[str], Sequence[Part]], patch: Shape
-) -> Centres | None:
-    """Return the voxels on which patches of domains that are drawn together are centred; None where none is named."""
-    named = [need for need in needs if need.name in settings.weights]
-    if len(named) > 1:
-        both = " and ".join(need.name for need in named)
-        raise BadInput(f"data.weights: {both} are drawn together, and a patch has one centre: name one of them")
-    if not named:
+@dataclass(frozen=True, kw_only=True)
+class _Laid:
+    """How patches are laid over the volumes of all domains."""
+
+    settings: DataSettings
+    volumes: Mapping[str, Sequence[Volume]]
+    intensity: Mapping[str, Intensity]
+    patch: Shape
+    changed: Sequence[str]
+    guides: Sequence[Need]
+    seed: int
+
+    def alone(self, need: Need, stream: int) -> Alone:
+        """Return the patches of a domain that is drawn on its own."""
+        volumes, settings = self.volumes[need.name], self.settings
+        patches = Patches(
+            volumes,
+            self.intensity[need.name],
+            self.patch,
+            planes=settings.planes,
+            background=settings.background,
+            augment=settings.augment,
+            centres=self._centres([need], lambda _, volume: Part(volume, Box.of(volume.spatial), (0, 0, 0))),
+            seed=self.seed,
+        )
+        return Alone(need.name, patches, stream, bool(settings.augment.intensities) and need.name in self.changed)
+
+    def together(self, sets: Sequence[Aligned], stream: int) -> AlignedPatches:
+        """Return the patches of domains that lie on each other."""
+        settings = self.settings
+        return AlignedPatches(
+            sets,
+            self.patch,
+            planes=settings.planes,
+            foreground=settings.labels.foreground,
+            background=settings.background,
+            augment=settings.augment,
+            changed=self.changed,
+            centres=self._centres(sets[0].needs, lambda index, volume: sets[index].part_of(volume)),
+            seed=self.seed,
+            stream=stream,
+        )
+
+    def _centres(self, needs: Sequence[Need], part: Callable[[int, Volume], Part]) -> Centres | None:
+        """Return the voxels on which patches of domains that are drawn together are centred; None where none is named.
+
+        `part` says what patches see of a volume, by its number.
+        """
+        lead = needs[0].name
+        for need in (*needs, *(guide for guide in self.guides if guide.along == lead)):
+            if need.name in self.settings.weights:
+                volumes = self.volumes[need.name]
+                for first, volume in zip(self.volumes[lead], volumes, strict=True):
+                    if volume is not first:
+                        check_alike(first, volume)
+                parts = [part(index, volume) for index, volume in enumerate(volumes)]
+                return Centres(self.settings.weights[need.name], need, parts, dims=len(self.patch))
         return None
-    return Centres(settings.weights[named[0].name], named[0], parts(named[0].name), dims=len(patch))
 
 
 def _batches(groups: Sequence[Group], count: int) -> Iterator[Item]:
@@ -225,43 +261,3 @@ def _sets(
         Aligned(needs, {need.name: volumes[need.name][i] for need in needs}, intensity).mirrored(margin)
         for i in range(len(volumes[lead]))
     ]
-
-
-def _parts(
-    sets: Sequence[Aligned], settings: DataSettings, patch: Shape, context: tuple[Shape, Shape]
-) -> tuple[list[Aligned], list[Aligned]]:
-    """Return of each set of volumes what is learnt from, and what is held back to judge by."""
-    shared = _spread(settings, _unlearnt(context, settings.augment), whole=0)
-    least = _spread(settings, patch, whole=1)
-    share, augment = settings.labels.held_out, settings.augment
-    parts = [aligned_set.split(share, least, _kept(shared, augment, aligned_set)) for aligned_set in sets]
-    return [learnt for learnt, _ in parts], [held for _, held in parts]
-
-
-def _unlearnt(context: tuple[Shape, Shape], augment: Augment) -> Shape:
-    """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
-
-    Losses look where the whole context was seen, so that both leave out what lies within the reach of their ends; less
-    in a patch to learn from that shows things larger.
-    """
-    return tuple(min(ends) + int(min(ends) * exp(-augment.zoom)) for ends in zip(*context, strict=True))
-
-
-def _kept(shared: Shape, augment: Augment, volumes: Aligned) -> Shape:
-    """Return voxels along Z, Y, X without those by which a deformation may move what a patch shows."""
-    margin = augment.elastic.margin(volumes.voxel_size)
-    moved = (max(margin),) * 3 if augment.turns == "all" else margin
-    return tuple(max(0, n - m) for n, m in zip(shared, moved, strict=True))
-
-
-def _spread(settings: DataSettings, sizes: Shape, *, whole: int) -> Shape:
-    """Return sizes along a patch's axes as Z, Y, X; `whole` across planes, the extreme where planes differ."""
-    if len(sizes) == 3:
-        return sizes
-    shapes = []
-    for name in settings.planes:
-        shape = list(sizes)
-        shape.insert("zyx".index(name), whole)
-        shapes.append(shape)
-    extreme = max if whole else min
-    return tuple(extreme(column) for column in zip(*shapes, strict=True))

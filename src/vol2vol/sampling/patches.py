@@ -132,9 +132,9 @@ class Patches:
 
     def candidate(self, random: np.random.Generator, *, warp: bool = True, centred: bool = False) -> Candidate:
         """Draw a patch; it is zoomed and deformed if `warp`, and lies on a voxel of `centres` if `centred`."""
-        augment, centre = self.augment, None
+        augment, voxel = self.augment, None
         if centred and self.centres is not None:
-            which, centre = self.centres.draw(random)
+            which, voxel = self.centres.draw(random)
             source = self._sources[which * self._across + int(random.integers(self._across))]
         else:
             source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
@@ -142,7 +142,11 @@ class Patches:
         sizes, back = source.voxel_sizes(turn), np.argsort(turn)
         room = augment.room(self.patch) if warp else self.patch
         margin = augment.elastic.margin(sizes) if warp else (0,) * len(room)
-        start, plane = source.place([room[axis] for axis in back], random, centre)
+        lying = [room[axis] for axis in back]
+        if voxel is None:
+            start, plane = source.place(lying, random)
+        else:
+            start, plane = source.around(voxel, lying, [augment.shown(self.patch)[axis] for axis in back])
         start = [first - margin[axis] for first, axis in zip(start, back, strict=True)]
         stored = source.read(plane, start, [room[axis] + 2 * margin[axis] for axis in back])
         values = self.intensity.to_network(stored).transpose(0, *(1 + axis for axis in turn))

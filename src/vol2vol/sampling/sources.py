@@ -62,22 +62,27 @@ class Source:
         """Return how many planes there are to choose from."""
         return 1 if self.across is None else self.volume.spatial[self.across]
 
-    def place(self, shape: Sequence[int], random: np.random.Generator, centre: Shape | None) -> tuple[list[int], int]:
-        """Return where a region of some voxels along these axes begins, and its plane: anywhere, or around a voxel.
+    def place(self, shape: Sequence[int], random: np.random.Generator) -> tuple[list[int], int]:
+        """Return where a region of some voxels along these axes begins, anywhere in the volume, and its plane.
 
         A region that is longer than the volume reaches beyond both ends alike.
         """
-        start = []
-        for axis, size, n in zip(self.axes, self.sizes(), shape, strict=True):
-            if n > size:
-                start.append((size - n) // 2)
-            elif centre is None:
-                start.append(int(random.integers(size - n + 1)))
-            else:
-                start.append(min(max(centre[axis] - n // 2, 0), size - n))
-        if centre is not None and self.across is not None:
-            return start, centre[self.across]
+        start = [
+            int(random.integers(size - n + 1)) if n <= size else (size - n) // 2
+            for size, n in zip(self.sizes(), shape, strict=True)
+        ]
         return start, int(random.integers(self.planes()))
+
+    def around(self, voxel: Shape, shape: Sequence[int], shown: Sequence[int]) -> tuple[list[int], int]:
+        """Return where a region of some voxels along these axes begins, and its plane, for a voxel in its middle.
+
+        Its middle of at least `shown` voxels, which is what patches show of it, stays inside the volume.
+        """
+        start = [
+            min(max(voxel[axis] - least // 2, 0), size - least) - (n - least) // 2
+            for axis, size, n, least in zip(self.axes, self.sizes(), shape, shown, strict=True)
+        ]
+        return start, 0 if self.across is None else voxel[self.across]
 
     def flipped(self, turn: Sequence[int], flips: Sequence[str], random: np.random.Generator) -> tuple[int, ...]:
         """Return the axes of a turned patch to flip.
@@ -126,8 +131,8 @@ def axis_of(name: str) -> int:
     return "zyx".index(name)
 
 
-def source_of(volume: Drawable, across: int | None, patch: Shape, augment: Augment) -> Source:
-    """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
+def check_voxel_size(volume: Drawable, across: int | None, augment: Augment) -> None:
+    """Raise `BadInput` where the voxel size of a volume does not allow its patches or their changes; reads nothing."""
     if across:
         need_voxel_size(volume, "planes across other axes than z need")
     if across is None and augment.turns == "isotropic":
@@ -137,6 +142,12 @@ def source_of(volume: Drawable, across: int | None, patch: Shape, augment: Augme
     size = volume.voxel_size
     if across and max(size) > min(size) * (1 + ISOTROPIC):
         raise BadInput(f"{volume.path}: planes other than z need isotropic voxels, not {tuple(size)}: use planes z")
+
+
+def source_of(volume: Drawable, across: int | None, patch: Shape, augment: Augment) -> Source:
+    """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
+    check_voxel_size(volume, across, augment)
+    size = volume.voxel_size
     axes = Source(volume, across, ()).axes
     sizes = tuple(volume.spatial[axis] for axis in axes)
     if any(n < p for n, p in zip(sizes, patch, strict=True)):
