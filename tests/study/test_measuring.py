@@ -14,7 +14,7 @@ from vol2vol.metrics.similarity.volume_pairs import extremes
 from vol2vol.study import subjects
 from vol2vol.study.row_builder import RowBuilder
 from vol2vol.study.subjects import subject_of
-from vol2vol.study.translating import Made, Translated
+from vol2vol.study.translating import Predicted, TrialVolume
 from vol2vol.volumes import create_volume, open_volume
 
 
@@ -46,9 +46,9 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
         parts=SimpleNamespace(truth=lambda *_: None, has_mask=lambda _: False),
     )
     model = SimpleNamespace(path=Path("model"), direction="forward")
-    made = Made(model=model, which="epoch-0003", settings=None, prediction=None, peak=0.0)
+    predicted = Predicted(model=model, which="epoch-0003", settings=None, prediction=None, peak=0.0)
     trial = SimpleNamespace(source="rat", target="human", kind="network")
-    done = Translated(trial=trial, source=source, volume=volume, made=made, first=None)
+    done = TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=None)
     found, cycle = RowBuilder(), MEASURES["cycle"]
     found.add(cycle, cycle.take(subject_of(shop, done, [])))
     psnr, error, hidden = (found.values[f"cycle/{name}"] for name in ("psnr", "mean_absolute", "hidden"))

@@ -8,7 +8,7 @@ from vol2vol.models.bundle import describe_bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction import predicting
 from vol2vol.study.assets import Model
-from vol2vol.study.translating import Made
+from vol2vol.study.translating import Predicted
 from vol2vol.training import read_log
 
 Spent = dict[str, float | None]
@@ -28,13 +28,13 @@ def training_cost(model: Model, epoch: int) -> Spent:
     }
 
 
-def prediction_cost(made: Made) -> Spent:
+def prediction_cost(predicted: Predicted) -> Spent:
     """Return what a prediction took; of one that was continued, what is true of all of it."""
-    bundle, done = load_bundle(find_bundle(made.model.path, made.which)), made.prediction
-    cost = done.layout.cost(predicting(bundle.network(made.model.direction), made.settings))
+    bundle, done = load_bundle(find_bundle(predicted.model.path, predicted.which)), predicted.prediction
+    cost = done.layout.cost(predicting(bundle.network(predicted.model.direction), predicted.settings))
     spent: Spent = {"redundancy": cost.redundancy, "flops_per_voxel": cost.flops_per_voxel}
     if done.voxels:
-        spent |= {"voxels_per_second": done.voxels / done.seconds, "peak_memory": made.peak}
+        spent |= {"voxels_per_second": done.voxels / done.seconds, "peak_memory": predicted.peak}
     if done.voxels and not done.blocks_before:
         spent["seconds"] = done.seconds
     return spent

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import product
 
 from vol2vol.errors import BadInput
-from vol2vol.metrics.measures import measures, quantity
+from vol2vol.metrics.measures import measures, quantity_of
 from vol2vol.study.settings import Study
 
 
@@ -24,9 +24,9 @@ def values_of(study: Study) -> dict[str, list[str]]:
     return {
         measure.name: [
             measure.name_of(key)
-            for one in measure.quantities
-            if one.metric != "against_first"
-            for key in _filled(one.key, words)
+            for quantity in measure.quantities
+            if quantity.metric != "against_first"
+            for key in _filled(quantity.key, words)
         ]
         for measure in measures()
         if not measure.sees_answers
@@ -65,8 +65,8 @@ def check_picks(study: Study) -> None:
 
 def _segmenters(name: str) -> int:
     """Return how many segmenters a value needs at least."""
-    found = quantity(name)
-    return found[1].segmenters if found else 0
+    quantity = quantity_of(name)
+    return quantity.segmenters if quantity else 0
 
 
 def _examples(names: list[str]) -> list[str]:

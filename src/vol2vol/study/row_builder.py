@@ -37,9 +37,10 @@ class RowBuilder:
         """Keep what a measure found, under the names of its values."""
         for key, number in taken.values.items():
             name = measure.name_of(key)
-            one = measure.quantity(name)
-            plain = isinstance(number, Blockwise) and one is not None and not one.interval
-            self._keep(name, number.value if plain else number)  # type: ignore[union-attr]
+            quantity = measure.quantity(name)
+            if isinstance(number, Blockwise) and quantity is not None and not quantity.interval:
+                number = number.value
+            self._keep(name, number)
         self.notes |= {measure.name_of(key): note for key, note in taken.notes.items()}
 
     def _keep(self, name: str, number: Number) -> None:

@@ -26,31 +26,34 @@ from vol2vol.study.assets import Judge, Workshop
 from vol2vol.study.costing import Spent, prediction_cost, training_cost
 from vol2vol.study.origins import origin_of, write_part
 from vol2vol.study.shifting import disagreement
-from vol2vol.study.translating import Made, Translated, first_of
+from vol2vol.study.translating import Predicted, TrialVolume, first_of
 from vol2vol.study.trials import IN_DOMAIN, Trial, judges_of
 from vol2vol.volumes import Volume, open_volume
 
 
-def subject_of(shop: Workshop, done: Translated, asked: Iterable[str]) -> Subject:
+def subject_of(shop: Workshop, translated: TrialVolume, asked: Iterable[str]) -> Subject:
     """Return what measures of these names are taken of: a trial's volume and all that can be provided beside it."""
-    trial, parts = done.trial, shop.parts
-    volume, truth = open_volume(done.volume), parts.truth(trial.source, trial.target)
+    trial, parts = translated.trial, shop.parts
+    volume, truth = open_volume(translated.volume), parts.truth(trial.source, trial.target)
     provide: dict[Need, Callable[[], Any]] = {
-        "source": partial(open_volume, done.source),
+        "source": partial(open_volume, translated.source),
         "target": lambda: open_volume(parts.image(trial.target, "train")),
         "target_range": partial(shop.span, trial.target),
-        "features": lambda: _Sets(shop, done, shop.rulers(trial.target)),
+        "features": lambda: _Sets(shop, translated, shop.rulers(trial.target)),
     }
     if truth is not None:
         provide["truth"] = partial(open_volume, truth)
     if parts.has_mask(trial.source):
         provide["mask"] = lambda: open_volume(parts.mask(trial.source, "test"))
     if shop.study.segmenters:
-        provide["segmentations"] = lambda: _segmentations(shop, done, asked)
-    if done.made is not None:
-        provide["spent"] = partial(_spent, trial, done.made)
-    if trial.kind == "network" and done.made is not None:
-        provide |= {"grids": partial(grids_of, volume), "network": partial(_Network, shop, done, done.made)}
+        provide["segmentations"] = lambda: _segmentations(shop, translated, asked)
+    if translated.predicted is not None:
+        provide["spent"] = partial(_spent, trial, translated.predicted)
+    if trial.kind == "network" and translated.predicted is not None:
+        provide |= {
+            "grids": partial(grids_of, volume),
+            "network": partial(_Network, shop, translated, translated.predicted),
+        }
     block = blocks_for(volume.spatial, shop.study.judging.blocks)
     return Subject(volume=volume, block=block, judging=shop.study.judging, provide=provide)
 
@@ -69,21 +72,21 @@ def probabilities(folder: Path, trial: Trial, judge: str) -> Path:
     return folder / "segmentations" / trial.name / f"{judge.replace('/', '-seed')}.zarr"
 
 
-def _spent(trial: Trial, made: Made) -> Spent:
-    training = training_cost(made.model, trial.checkpoint or 0) if trial.kind == "network" else {}
-    return prediction_cost(made) | training
+def _spent(trial: Trial, predicted: Predicted) -> Spent:
+    training = training_cost(predicted.model, trial.checkpoint or 0) if trial.kind == "network" else {}
+    return prediction_cost(predicted) | training
 
 
-def _segmentations(shop: Workshop, done: Translated, asked: Iterable[str]) -> list[Segmentation]:
+def _segmentations(shop: Workshop, translated: TrialVolume, asked: Iterable[str]) -> list[Segmentation]:
     """Let the segmenters that measures ask predict their probabilities; finished ones are not asked again."""
-    trial, first = done.trial, first_of(shop, done.trial)
+    trial, first = translated.trial, first_of(shop, translated.trial)
     shop.check_foreground(trial.source)
     seen = []
     for judge in _judges(shop, trial)[: len(judges_of(shop.study, asked))]:
         path = probabilities(shop.folder, trial, judge.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        predict(judge.model, done.volume, path, PredictSettings(**judge.predict), which=judge.which)
-        other = None if first is None or done.first is None else probabilities(shop.folder, first, judge.name)
+        predict(judge.model, translated.volume, path, PredictSettings(**judge.predict), which=judge.which)
+        other = None if first is None or translated.first is None else probabilities(shop.folder, first, judge.name)
         seen.append(
             Segmentation(
                 name=judge.name,
@@ -107,7 +110,7 @@ class _Sets:
     """What feature networks see in a trial's volume, its source, the target and the first strategy's volume."""
 
     shop: Workshop
-    done: Translated
+    translated: TrialVolume
     rulers: Sequence[Ruler]
 
     @property
@@ -124,48 +127,52 @@ class _Sets:
 
     @property
     def has_first(self) -> bool:
-        return self.done.first is not None
+        return self.translated.first is not None
 
     def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: Any) -> Features:
-        by, done = self.rulers[self.networks.index(network)], self.done
+        by, translated = self.rulers[self.networks.index(network)], self.translated
         if which == "target":
-            return self.shop.features(self.shop.parts.image(done.trial.target, "train"), by, plane, times=2)
-        before = self.shop.features(done.source, by, plane)
+            return self.shop.features(self.shop.parts.image(translated.trial.target, "train"), by, plane, times=2)
+        before = self.shop.features(translated.source, by, plane)
         if which == "first":
-            assert done.first is not None, done
-            return self.shop.features_of_first(done.first, by, plane, before)
-        same = which == "source" or done.volume == done.source
-        return before if same else self.shop.seen(done.volume, by, plane, like=before)
+            assert translated.first is not None, translated
+            return self.shop.features_of_first(translated.first, by, plane, before)
+        same = which == "source" or translated.volume == translated.source
+        return before if same else self.shop.seen(translated.volume, by, plane, like=before)
 
 
 @dataclass(frozen=True)
 class _Network:
-    """The network that made a trial's volume."""
+    """The network that predicted a trial's volume."""
 
     shop: Workshop
-    done: Translated
-    made: Made
+    translated: TrialVolume
+    predicted: Predicted
 
     def agreement(self) -> Certificate:
-        model = self.made.model
-        return certify(model.path, open_volume(self.done.source), direction=model.direction, which=self.made.which)
+        model = self.predicted.model
+        return certify(
+            model.path, open_volume(self.translated.source), direction=model.direction, which=self.predicted.which
+        )
 
     def moved(self) -> tuple[float, float]:
-        made = self.made
-        return disagreement(self.done.volume, self.done.source, made.model.path, made.which, made.settings)
+        predicted = self.predicted
+        return disagreement(
+            self.translated.volume, self.translated.source, predicted.model.path, predicted.which, predicted.settings
+        )
 
     @contextmanager
     def returned(self, change: Change | None = None) -> Iterator[Volume]:
-        way = "backward" if self.made.model.direction == "forward" else "forward"
+        way = "backward" if self.predicted.model.direction == "forward" else "forward"
         how = self.shop.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
-        stored, words = self.done.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
+        stored, words = self.translated.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
         start, back = paths = [stored.with_name(f".{stored.stem}.{word}.zarr") for word in words]
         try:
             for path in paths:
                 shutil.rmtree(path, ignore_errors=True)
             if change is not None:
                 _write_changed(start, open_volume(stored), change)
-            bundle = find_bundle(self.made.model.path, self.made.which)
+            bundle = find_bundle(self.predicted.model.path, self.predicted.which)
             predict(bundle, stored if change is None else start, back, how)
             yield open_volume(back)
         finally:

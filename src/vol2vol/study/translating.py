@@ -17,7 +17,7 @@ UNTRANSLATED = (IN_DOMAIN, "identity", "adabn")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class Predicted:
     """How a volume was predicted."""
 
     model: Model
@@ -30,33 +30,33 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translated:
+class TrialVolume:
     """A trial with its volume."""
 
     trial: Trial
     source: Path
     volume: Path
     """The source itself, where the trial leaves it as it is."""
-    made: Made | None
+    predicted: Predicted | None
     """None where nothing was predicted."""
     first: Path | None
     """The finished volume of the same checkpoint and assembly in the study's first strategy, where that is another."""
 
 
-def translate(shop: Workshop, trial: Trial) -> Translated:
+def translate(shop: Workshop, trial: Trial) -> TrialVolume:
     """Translate the source's test part as a trial says; what is finished is not done again."""
     source = shop.parts.image(trial.source, "test")
     model = _model(shop, trial)
     if model is None:
-        return Translated(trial=trial, source=source, volume=source, made=None, first=None)
+        return TrialVolume(trial=trial, source=source, volume=source, predicted=None, first=None)
     volume = volume_of(shop, trial)
     volume.parent.mkdir(exist_ok=True)
     settings, which = _how(shop, trial, model)
     trim()
     with peak_memory(find_device(settings.device), beyond=True) as peak:
         prediction = predict(model.path, source, volume, settings, which=which)
-    made = Made(model=model, which=which, settings=settings, prediction=prediction, peak=peak())
-    return Translated(trial=trial, source=source, volume=volume, made=made, first=_first(shop, trial))
+    predicted = Predicted(model=model, which=which, settings=settings, prediction=prediction, peak=peak())
+    return TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=_first(shop, trial))
 
 
 def volume_of(shop: Workshop, trial: Trial) -> Path:

@@ -13,7 +13,7 @@ from vol2vol.report.rows.rows import Row
 from vol2vol.study.assets import Workshop
 from vol2vol.study.row_builder import RowBuilder
 from vol2vol.study.subjects import probabilities, subject_of
-from vol2vol.study.translating import Translated, first_of, translate
+from vol2vol.study.translating import TrialVolume, first_of, translate
 from vol2vol.study.trials import JUDGES, MEASURED, PICKED, Trial, compared, judges_of, left, measured
 
 
@@ -32,7 +32,7 @@ def do(
             subject.make(measure.needs)
             with row.unless_impossible(measure):
                 row.add(measure, measure.take(subject))
-    if subject.made("segmentations"):
+    if subject.asked("segmentations"):
         judges = judges_of(shop.study, asked)
         paths = {judge: probabilities(shop.folder, trial, judge) for judge in judges}
         row.segmentations |= {judge: _relative(path, shop.folder) for judge, path in paths.items()}
@@ -43,19 +43,19 @@ def do(
     return _finished(shop, translated, row), row.sums
 
 
-def _measured(shop: Workshop, translated: Translated, before: Row | None) -> list[str]:
+def _measured(shop: Workshop, translated: TrialVolume, before: Row | None) -> list[str]:
     """Return what the row tells; where the first volume failed, the next start may compare with it."""
-    told = dict.fromkeys([*sorted(measured(before)), *translated.trial.measures])
+    names = dict.fromkeys([*sorted(measured(before)), *translated.trial.measures])
     lacks_first = translated.first is None and first_of(shop, translated.trial) is not None
-    return [name for name in told if not (lacks_first and name in MEASURES and MEASURES[name].against_first)]
+    return [name for name in names if not (lacks_first and name in MEASURES and MEASURES[name].against_first)]
 
 
-def _finished(shop: Workshop, translated: Translated, row: RowBuilder) -> Row:
-    trial, made = translated.trial, translated.made
+def _finished(shop: Workshop, translated: TrialVolume, row: RowBuilder) -> Row:
+    trial, predicted = translated.trial, translated.predicted
     return replace(
         trial.row(),
         volume=_relative(translated.volume, shop.folder),
-        run=_relative(made.model.path, shop.folder) if made is not None and trial.kind == "network" else "",
+        run=_relative(predicted.model.path, shop.folder) if predicted is not None and trial.kind == "network" else "",
         segmentations=row.segmentations,
         values=row.values,
         notes=row.notes,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vol2vol.metrics.measures import MEASURES, Quantity, measures, quantity
+from vol2vol.metrics.measures import MEASURES, Quantity, measures, quantity_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "study.md"
 
@@ -43,15 +43,15 @@ def test_every_value_of_a_row_belongs_to_one_quantity():
     ],
 )
 def test_a_value_is_known_by_its_name(name, owner, sense):
-    measure, one = quantity(name)
-    assert (measure.name, one.sense) == (owner, sense)
+    assert quantity_of(name) is MEASURES[owner].quantity(name)
+    assert quantity_of(name).sense == sense
 
 
 @pytest.mark.parametrize(
     "name", ["", "fidelity", "fidelity/psnr/x", "psnr", "fidelity/psnrs", "xfidelity/psnr", "segmentation/unet/iou"]
 )
 def test_other_names_belong_to_nobody(name):
-    assert quantity(name) is None
+    assert quantity_of(name) is None
 
 
 def test_parts_in_braces_stand_for_one_word_each():

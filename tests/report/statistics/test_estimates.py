@@ -7,7 +7,7 @@ import pytest
 from tests.report.synthetic import BLOCKS, curve_sums, overlap_sums
 
 from vol2vol.metrics.bootstrap import Blockwise
-from vol2vol.metrics.measures import quantity
+from vol2vol.metrics.measures import quantity_of
 from vol2vol.metrics.objects.overlap import average_precision, iou
 from vol2vol.report.rows.rows import Row, Value, append_row, read_rows
 from vol2vol.report.statistics.estimates import HOW, Estimate, Judged, holm_known
@@ -125,7 +125,7 @@ def test_intervals_of_uneven_blocks_cover_what_they_should(tmp_path):
         for _ in range(2):
             share = np.clip(0.6 + hard + 0.03 * rng.normal(size=BLOCKS), 0.02, 0.98)
             counts = np.stack([share, (1 - share) / 2, (1 - share) / 2], axis=1) * foreground[:, None]
-            draws = Judged(tmp_path, replace(HOW, seed=seed)).draw(quantity(IOU)[1], counts)
+            draws = Judged(tmp_path, replace(HOW, seed=seed)).draw(quantity_of(IOU), counts)
             pair.append(Estimate(float(iou(counts.sum(0))), draws, BLOCKS))
         apart = pair[0] - pair[1]
         missed += not apart.interval().low <= 0 <= apart.interval().high

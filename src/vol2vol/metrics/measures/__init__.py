@@ -1,6 +1,6 @@
 """Measures: what can be said of a translated volume, each in a file of its own; see `catalogue` for the list."""
 
-from vol2vol.metrics.measures.catalogue import MEASURES, measures, quantity
+from vol2vol.metrics.measures.catalogue import MEASURES, measures, quantity_of
 from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
 from vol2vol.metrics.measures.subject import Network, Segmentation, Subject
 
@@ -15,5 +15,5 @@ __all__ = [
     "Subject",
     "Taken",
     "measures",
-    "quantity",
+    "quantity_of",
 ]

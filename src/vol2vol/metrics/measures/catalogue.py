@@ -35,11 +35,11 @@ def _check(name: str, measure: Any) -> str:
         return "it is not a Measure"
     if measure.name != name:
         return f"its name is {measure.name!r}"
-    taken = {one.family for one in OWN}
-    return f"its family {measure.family!r} belongs to vol2vol" if measure.family in taken else ""
+    families = {own.family for own in OWN}
+    return f"its family {measure.family!r} belongs to vol2vol" if measure.family in families else ""
 
 
-MEASURES: Catalogue[Measure] = Catalogue("measure", "vol2vol.measures", {one.name: one for one in OWN}, _check)
+MEASURES: Catalogue[Measure] = Catalogue("measure", "vol2vol.measures", {own.name: own for own in OWN}, _check)
 """Every measure by its name; other packages offer theirs by the entry points `vol2vol.measures`."""
 _unusable: set[str] = set()
 """Names of measures that were warned of."""
@@ -56,9 +56,6 @@ def measures() -> Iterator[Measure]:
             _unusable.add(name)
 
 
-def quantity(name: str) -> tuple[Measure, Quantity] | None:
-    """Return the measure and the quantity of a value by its name in a study's rows; None where no measure gives it."""
-    for measure in measures():
-        if found := measure.quantity(name):
-            return measure, found
-    return None
+def quantity_of(name: str) -> Quantity | None:
+    """Return the quantity of a value by its name in a study's rows; None where no measure gives it."""
+    return next((quantity for measure in measures() if (quantity := measure.quantity(name))), None)

@@ -8,7 +8,7 @@ from vol2vol.metrics.measures.subject import Subject
 
 def take(subject: Subject) -> Taken:
     """Return what is known of the cost."""
-    known = {one.key for one in COST.quantities}
+    known = {quantity.key for quantity in COST.quantities}
     return Taken(values={key: value for key, value in subject.spent.items() if key in known})
 
 

@@ -6,7 +6,7 @@ from vol2vol.errors import BadInput
 from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.resampling import Distance
 from vol2vol.metrics.distances.scale import DISTANCES, interval_over_cubes, scale
-from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken
+from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Sense, Taken
 from vol2vol.metrics.measures.subject import Subject
 
 
@@ -20,10 +20,10 @@ def take(subject: Subject) -> Taken:
             first = sets("first", network, plane) if sets.has_first else None
             for name, distance in DISTANCES.items():
                 key = f"{network}/{name}/{plane}"
-                found = scale(before, after, real, distance)
-                values[key] = _around(found.value, after, real, distance, resamples=sets.resamples)
-                values[f"{key}/floor"], values[f"{key}/ceiling"] = found.floor, found.ceiling
-                values[f"{key}/gap_closed"] = found.gap_closed
+                between = scale(before, after, real, distance)
+                values[key] = _around(between.value, after, real, distance, resamples=sets.resamples)
+                values[f"{key}/floor"], values[f"{key}/ceiling"] = between.floor, between.ceiling
+                values[f"{key}/gap_closed"] = between.gap_closed
                 if first is not None:
                     values[f"{key}/against_first"] = _beyond(first, after, real, distance, resamples=sets.resamples)
     return Taken(values=values)
@@ -48,21 +48,26 @@ def _beyond(first: Features, after: Features, real: Features, distance: Distance
 
 
 _ABOUT = {"fid": "Frechet distance of features", "kid": "kernel distance (MMD) of features"}
+_ENDS: dict[str, tuple[Sense | None, str]] = {
+    "/floor": (None, "the same between two halves of the target"),
+    "/ceiling": (None, "the same between source and target"),
+    "/gap_closed": ("higher", "share of the way from ceiling to floor: 0 untranslated, 1 as near as the target itself"),
+    "/against_first": (None, "minus that of the first strategy's volume, at the same places"),
+}
+
+
+def _quantities(name: str) -> list[Quantity]:
+    """Return a distance and what goes with it."""
+    key = f"{{features}}/{name}/{{plane}}"
+    more = [Quantity(key=key + end, sense=sense, about=about) for end, (sense, about) in _ENDS.items()]
+    return [Quantity(key=key, sense="lower", about=f"{_ABOUT[name]}, 0 for the target itself"), *more]
+
+
 DISTANCE = Measure(
     name="distance",
     about="distance to the target domain in the eyes of feature networks",
     needs=("source", "target", "features"),
-    quantities=tuple(
-        Quantity(key=f"{{features}}/{name}/{{plane}}{end}", sense=sense, about=about)  # type: ignore[arg-type]
-        for name in DISTANCES
-        for end, sense, about in (
-            ("", "lower", f"{_ABOUT[name]}, 0 for the target itself"),
-            ("/floor", None, "the same between two halves of the target"),
-            ("/ceiling", None, "the same between source and target"),
-            ("/gap_closed", "higher", "share of the way from ceiling to floor: 0 untranslated, 1 as near as itself"),
-            ("/against_first", None, "minus that of the first strategy's volume, at the same places"),
-        )
-    ),
+    quantities=tuple(quantity for name in DISTANCES for quantity in _quantities(name)),
     cheap=True,
     table="",
     take=take,

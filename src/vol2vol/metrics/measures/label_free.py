@@ -19,20 +19,20 @@ def take(subject: Subject) -> Taken:
     """Return confidence, foreground and, of two segmenters or more, agreement; in one pass over their probabilities."""
     seen = subject.segmentations[:WITNESSES]
     boxes = blocks_of(seen[0].probability, subject.block)
-    scales = [full_scale(one.probability, boxes) for one in seen]
+    scales = [full_scale(view.probability, boxes) for view in seen]
     sums = np.zeros((len(seen), 4))
     pairs = list(combinations(range(len(seen)), 2))
     shared = np.zeros((len(pairs), 3))
     for box in boxes:
-        p = [probability(one.probability, box, scale) for one, scale in zip(seen, scales, strict=True)]
-        m = [values >= one.threshold for values, one in zip(p, seen, strict=True)]
+        p = [probability(view.probability, box, scale) for view, scale in zip(seen, scales, strict=True)]
+        m = [values >= view.threshold for values, view in zip(p, seen, strict=True)]
         sums += [[float(a[b].sum()), float(a.sum()), float(b.sum()), b.size] for a, b in zip(p, m, strict=True)]
         for row, (i, j) in zip(shared, pairs, strict=True):
             row += [(m[i] & m[j]).sum(), (m[i] & ~m[j]).sum(), (~m[i] & m[j]).sum()]
     both, soft, hard, count = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
         values: dict[str, Number] = {"confidence": float(np.mean(2 * both / (soft + hard)))}
-    values["foreground"] = float(np.mean(hard / count / np.array([one.foreground for one in seen])))
+    values["foreground"] = float(np.mean(hard / count / np.array([view.foreground for view in seen])))
     if pairs:
         values["agreement"] = float(np.mean(iou(shared)))
     return Taken(values=values)

@@ -88,8 +88,8 @@ class Quantity:
 
     def words(self, key: str) -> tuple[str, ...] | None:
         """Return the words in place of the parts in braces; None where a key is not this quantity's."""
-        found = self._pattern.fullmatch(key)
-        return None if found is None else found.groups()
+        match = self._pattern.fullmatch(key)
+        return None if match is None else match.groups()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class Measure:
     @property
     def against_first(self) -> bool:
         """Whether it also says how a volume differs from that of the study's first strategy."""
-        return any(one.metric == "against_first" for one in self.quantities)
+        return any(quantity.metric == "against_first" for quantity in self.quantities)
 
     def name_of(self, key: str) -> str:
         """Return the name of a value, or note, in a study's rows."""
@@ -138,4 +138,6 @@ class Measure:
     def quantity(self, name: str) -> Quantity | None:
         """Return the quantity of a value by its name in a study's rows, None where it is not of this measure."""
         family, _, key = name.partition("/")
-        return next((one for one in self.quantities if family == self.family and one.words(key) is not None), None)
+        if family != self.family:
+            return None
+        return next((quantity for quantity in self.quantities if quantity.words(key) is not None), None)

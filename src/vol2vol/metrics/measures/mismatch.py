@@ -12,19 +12,19 @@ def take(subject: Subject) -> Taken:
     `tile` and `largest` are of this volume's stitching, the others of the network, wherever it is cut.
     """
     agreement = subject.network.agreement()
-    found = agreement.mismatch
+    mismatch = agreement.mismatch
     mean, largest = subject.network.moved()
-    tile = " x ".join(map(str, found.typical))
+    tile = " x ".join(map(str, mismatch.typical))
     values = {
-        "border": found.by_distance[0],
-        "disparity": found.disparity,
-        "invariance": found.invariance,
-        "aliasing": found.aliasing,
+        "border": mismatch.by_distance[0],
+        "disparity": mismatch.disparity,
+        "invariance": mismatch.invariance,
+        "aliasing": mismatch.aliasing,
         "tile": mean,
         "largest": largest,
     }
-    said = f"{agreement.sentence} Border and disparity: tiles of {tile}, {found.places} places."
-    return Taken(values=values, notes={"border": said})
+    sentence = f"{agreement.sentence} Border and disparity: tiles of {tile}, {mismatch.places} places."
+    return Taken(values=values, notes={"border": sentence})
 
 
 MISMATCH = Measure(

@@ -105,25 +105,25 @@ class Subject:
     """How measures are taken."""
     provide: Mapping[Need, Callable[[], Any]] = field(default_factory=dict)
     """Makers of all that there is besides the volume."""
-    _made: dict[Need, Any] = field(default_factory=dict, init=False, repr=False)
+    _ready: dict[Need, Any] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, needs: Iterable[Need]) -> bool:
         """Say whether all of this is there."""
         return all(need in self.provide for need in needs)
 
-    def made(self, need: Need) -> bool:
+    def asked(self, need: Need) -> bool:
         """Say whether this was asked for."""
-        return need in self._made
+        return need in self._ready
 
     def make(self, needs: Iterable[Need]) -> None:
-        """Make all of this, unless it is made; raises what the makers raise."""
+        """Make all of this, unless it is ready; raises what the makers raise."""
         for need in needs:
-            if need not in self._made:
-                self._made[need] = self.provide[need]()
+            if need not in self._ready:
+                self._ready[need] = self.provide[need]()
 
     def _get(self, need: Need) -> Any:
         self.make([need])
-        return self._made[need]
+        return self._ready[need]
 
     @property
     def source(self) -> Volume:

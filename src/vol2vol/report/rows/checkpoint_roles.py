@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from vol2vol.errors import BadInput
-from vol2vol.metrics.measures import quantity
+from vol2vol.metrics.measures import quantity_of
 from vol2vol.report.rows.rows import Row
 
 ROLES = ("best", "middle", "worst")
@@ -18,8 +18,8 @@ def smallest_best(by: str, lowest: bool | None) -> bool | None:
     """Say whether small values are good: as asked, else as the value's measure says, else yes; None: those near 1."""
     if lowest is not None:
         return lowest
-    found = quantity(by)
-    sense = found[1].sense if found else None
+    quantity = quantity_of(by)
+    sense = quantity.sense if quantity else None
     return None if sense == "nearer 1" else sense != "higher"
 
 
@@ -29,7 +29,7 @@ def pick(rows: Sequence[Row], by: str, lowest: bool | None = None) -> dict[str, 
     The middle one is nearest to the median of all values. Rows without the value are left out; of fewer than three,
     one stands for several. Raises `BadInput` where no row has the value.
     """
-    return {role: found[0] for role, found in pick_several(rows, by, each=1, lowest=lowest).items()}
+    return {role: chosen[0] for role, chosen in pick_several(rows, by, each=1, lowest=lowest).items()}
 
 
 def pick_several(rows: Sequence[Row], by: str, *, each: int = 3, lowest: bool | None = None) -> dict[str, list[Row]]:
@@ -41,18 +41,18 @@ def pick_several(rows: Sequence[Row], by: str, *, each: int = 3, lowest: bool | 
     known = [(_badness(by, value, lowest), row) for row in rows if (value := row.number(by)) is not None]
     if not known:
         raise BadInput(f"none of {len(rows)} trials has the value {by}: measure it, or pick by another")
-    ranked = sorted(known, key=lambda one: one[0])
+    ranked = sorted(known, key=lambda pair: pair[0])
     centre = median(badness for badness, _ in ranked)
     between = ranked[each : len(ranked) - each] or ranked
-    middle = sorted(between, key=lambda one: abs(one[0] - centre))
-    found = {"best": ranked[:each], "middle": middle[:each], "worst": ranked[::-1][:each]}
-    return {role: [row for _, row in found[role]] for role in ROLES}
+    middle = sorted(between, key=lambda pair: abs(pair[0] - centre))
+    chosen = {"best": ranked[:each], "middle": middle[:each], "worst": ranked[::-1][:each]}
+    return {role: [row for _, row in chosen[role]] for role in ROLES}
 
 
 def _badness(by: str, value: float, lowest: bool | None) -> float:
     small = smallest_best(by, lowest)
-    found = quantity(by)
-    if small is None and found is not None:
-        good = found[1].goodness(value)
+    quantity = quantity_of(by)
+    if small is None and quantity is not None:
+        good = quantity.goodness(value)
         return WORST if good is None else -good
     return value if small else -value

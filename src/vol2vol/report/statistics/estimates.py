@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from vol2vol.metrics.bootstrap import AT_ONCE, Resampling, draw_weights, interval_of
-from vol2vol.metrics.measures import Quantity, quantity
+from vol2vol.metrics.measures import Quantity, quantity_of
 from vol2vol.metrics.seams.phases import holm
 from vol2vol.report.rows.conditions import judges, training
 from vol2vol.report.rows.rows import Row, Value, read_sums
@@ -134,18 +134,18 @@ class Judged:
     def _draw_all(self, trial: str) -> dict[str, tuple[np.ndarray, int]]:
         found = {}
         for name, sums in read_sums(self.folder, trial).items():
-            known = quantity(name)
-            if known is not None and known[1].combine is not None and len(sums) > 1:
-                found[name] = self.draw(known[1], sums), len(sums)
+            quantity = quantity_of(name)
+            if quantity is not None and quantity.combine is not None and len(sums) > 1:
+                found[name] = self.draw(quantity, sums), len(sums)
         return found
 
-    def draw(self, what: Quantity, sums: np.ndarray) -> np.ndarray:
+    def draw(self, quantity: Quantity, sums: np.ndarray) -> np.ndarray:
         """Return the values of resampled blocks, from the sums per block `(blocks, k)` of a quantity."""
-        assert what.combine is not None, what
+        assert quantity.combine is not None, quantity
         sums = np.asarray(sums, np.float64)
-        sums = sums if what.condense is None else what.condense(sums)
+        sums = sums if quantity.condense is None else quantity.condense(sums)
         weights = draw_weights(len(sums), self.how)
-        parts = [what.combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)]
+        parts = [quantity.combine(weights[i : i + AT_ONCE] @ sums) for i in range(0, len(weights), AT_ONCE)]
         return np.concatenate(parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vol2vol.metrics.measures import measures, quantity
+from vol2vol.metrics.measures import measures, quantity_of
 from vol2vol.report.rows.conditions import condition, conditions, overlap, roles, training
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.report.statistics.ranks import Correlation, rank_correlation
@@ -19,20 +19,20 @@ def metrics(rows: Sequence[Row]) -> list[str]:
     unranked = {measure.family for measure in measures() if not measure.ranked}
     names = dict.fromkeys(name for row in rows for name in row.values)
     return [
-        name for name in names if name.partition("/")[0] not in unranked and (better(name) or quantity(name) is None)
+        name for name in names if name.partition("/")[0] not in unranked and (better(name) or quantity_of(name) is None)
     ]
 
 
 def better(name: str) -> str:
     """Say when a metric is good: `higher`, `lower`, `nearer 1`, or nothing where that is not known."""
-    found = quantity(name)
-    return (found[1].sense or "") if found else ""
+    quantity = quantity_of(name)
+    return (quantity.sense or "") if quantity else ""
 
 
 def oriented(name: str, value: float | None) -> float | None:
     """Return a metric turned so that higher is better; as it is where its sense is not known."""
-    found = quantity(name)
-    return value if value is None or found is None else found[1].goodness(value)
+    quantity = quantity_of(name)
+    return value if value is None or quantity is None else quantity.goodness(value)
 
 
 def agreement(rows: Sequence[Row]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vol2vol.metrics.measures import Measure, Quantity, measures, quantity
+from vol2vol.metrics.measures import Measure, Quantity, measures, quantity_of
 from vol2vol.report.rows.conditions import conditions, judges, with_role
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, mean_cell, number
@@ -15,28 +15,28 @@ LNCC = "fidelity/lncc"
 
 def columns_of(table: str) -> dict[str, Column]:
     """Return the columns of a table by the names of their values, as the measures that it shows say."""
-    shown = [(measure, one) for measure in measures() if measure.table == table for one in measure.quantities]
-    return {measure.name_of(one.key): column for measure, one in shown if (column := _column(one))}
+    shown = [(measure, quantity) for measure in measures() if measure.table == table for quantity in measure.quantities]
+    return {measure.name_of(quantity.key): column for measure, quantity in shown if (column := _column(quantity))}
 
 
-def _column(one: Quantity) -> Column | None:
+def _column(quantity: Quantity) -> Column | None:
     """Return the column of a quantity, None where no table shows it."""
-    if not one.title and not one.column:
+    if not quantity.title and not quantity.column:
         return None
     return Column(
-        name=one.column or one.metric,
-        title=one.title,
-        digits=one.digits,
-        places=one.places,
-        amount=one.amount,
-        shown=bool(one.title),
+        name=quantity.column or quantity.metric,
+        title=quantity.title,
+        digits=quantity.digits,
+        places=quantity.places,
+        amount=quantity.amount,
+        shown=bool(quantity.title),
     )
 
 
 def cell_of(rows: Sequence[Row], name: str) -> Cell:
     """Return the mean of a value over rows, of one row with its interval, in the unit of its column."""
-    cell, found = mean_cell(rows, name), quantity(name)
-    by, value = found[1].divisor if found else 1, number(cell)
+    cell, quantity = mean_cell(rows, name), quantity_of(name)
+    by, value = quantity.divisor if quantity else 1, number(cell)
     return cell if by == 1 or value is None else value / by
 
 
@@ -105,15 +105,15 @@ def _further(rows: Sequence[Row]) -> dict[str, Column]:
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row.values):
         for measure in known:
-            one = measure.quantity(name)
-            if one is not None and (column := _column(one)):
-                columns[name] = _told_apart(column, one, name.partition("/")[2])
+            quantity = measure.quantity(name)
+            if quantity is not None and (column := _column(quantity)):
+                columns[name] = _told_apart(column, quantity, name.partition("/")[2])
     return columns
 
 
-def _told_apart(column: Column, one: Quantity, key: str) -> Column:
+def _told_apart(column: Column, quantity: Quantity, key: str) -> Column:
     """Return a column that is named after the words that its key has in place of parts in braces, if any."""
-    words = one.words(key)
+    words = quantity.words(key)
     if not words:
         return column
     return replace(column, name="_".join([column.name, *words]), title=f"{column.heading} ({', '.join(words)})")
@@ -122,15 +122,15 @@ def _told_apart(column: Column, one: Quantity, key: str) -> Column:
 def _explained(measure: Measure) -> str:
     """Say what a measure's columns are, and when they are good."""
     parts = [
-        f"{one.title or one.metric}: {one.about or one.metric}{_good(one)}"
-        for one in measure.quantities
-        if one.title or one.column
+        f"{quantity.title or quantity.metric}: {quantity.about or quantity.metric}{_good(quantity)}"
+        for quantity in measure.quantities
+        if quantity.title or quantity.column
     ]
     return f"{measure.name}, {measure.about}. {'; '.join(parts)}."
 
 
-def _good(one: Quantity) -> str:
-    return "" if one.sense is None else f" (better when {one.sense})"
+def _good(quantity: Quantity) -> str:
+    return "" if quantity.sense is None else f" (better when {quantity.sense})"
 
 
 def _mean(group: Sequence[Row], metric: str) -> Cell:
