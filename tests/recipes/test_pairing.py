@@ -109,3 +109,63 @@ def test_partners_of_different_size_are_named():
     volumes = {"source": [Named("a.tif")], "target": [Named("b.tif", spatial=(4, 30, 31))]}
     with pytest.raises(BadInput, match=r"b.tif has \(4, 30, 31\) voxels, its image a.tif .*prepare --crop"):
         paired(NEEDS, volumes)
+
+
+def test_all_partners_that_differ_are_listed_and_counted():
+    volumes = {
+        "source": [Named(f"in/{i}.tif") for i in range(12)],
+        "target": [Named(f"out/{i}.tif") for i in range(12)],
+    }
+    for i in range(7):
+        volumes["target"][i].spatial = (4, 30, 40 + i)
+    volumes["target"][9].sized = volumes["source"][9].sized = True
+    volumes["target"][9].voxel_size = (1.0, 2.0, 2.0)
+    with pytest.raises(BadInput) as caught:
+        paired(NEEDS, volumes)
+    said = str(caught.value)
+    assert said.startswith(
+        "8 of 12 pairs differ: out/0.tif has (4, 30, 40) voxels, its image in/0.tif (4, 30, 30); out/1"
+    )
+    assert "out/4.tif" in said
+    assert "out/5.tif" not in said
+    assert " and 3 more: crop one, such as with vol2vol prepare --crop; resample one, or give the voxel size" in said
+
+
+def test_other_voxel_sizes_are_named():
+    volumes = {"source": [Named("a.tif", sized=True)], "target": [Named("b.tif", (4, 30, 30), (1, 2, 2), sized=True)]}
+    with pytest.raises(
+        BadInput, match=r"^b.tif has voxels of \(1, 2, 2\), its image a.tif \(1.0, 1.0, 1.0\): resample"
+    ):
+        paired(NEEDS, volumes)
+
+
+def test_many_doubles_and_many_without_a_partner_are_counted():
+    doubles = [f"{i}{suffix}" for i in range(7) for suffix in (".jpg", ".png")]
+    with pytest.raises(BadInput, match=r"in/4.jpg and in/4.png \(source\) and 2 more have one name"):
+        pair(doubles, [f"{i}.tif" for i in range(14)])
+    with pytest.raises(BadInput, match=r"in/c6.tif \(source\) and 2 more: leave them out, or add what is missing"):
+        pair([f"c{i}.tif" for i in range(9)], ["c0.tif", "c1.tif"])
+
+
+def test_other_numbers_of_volumes_whose_names_say_nothing_are_named():
+    with pytest.raises(
+        BadInput, match=r"3 source volumes \(in/rat.tif, in/cow.tif, in/ox.tif\) and 2 target volumes \(out/"
+    ):
+        pair(["rat.tif", "cow.tif", "ox.tif"], ["x.tif", "y.tif"])
+
+
+def test_many_places_that_are_apart_are_warned_of_in_one_line(caplog):
+    def placed(path, z):
+        named = Named(path, placed=True)
+        named.offset = (z, 0.0, 0.0)
+        return named
+
+    for count, lines in ((2, 2), (8, 1)):
+        volumes = {"source": [placed(f"in/{i}", 0.0) for i in range(count)]}
+        volumes["target"] = [placed(f"out/{i}", 9.0) for i in range(count)]
+        caplog.clear()
+        paired(NEEDS, volumes)
+        warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == lines
+        assert warned[0].endswith(": is it the same tissue?")
+    assert "and 3 more" in warned[0]

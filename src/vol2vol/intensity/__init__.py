@@ -4,7 +4,7 @@ Never measured per tile, which would be a seam.
 """
 
 from vol2vol.intensity.affine import METHODS, Intensity, Method, SideBySide, fixed
-from vol2vol.intensity.comparing import Likeness, apart, likeness, sample
+from vol2vol.intensity.comparing import Likeness, Sample, apart, likeness, sample
 from vol2vol.intensity.measuring import Histogram, histograms, measure, measure_like
 from vol2vol.intensity.streaming import Readable
 
@@ -15,6 +15,7 @@ __all__ = [
     "Likeness",
     "Method",
     "Readable",
+    "Sample",
     "SideBySide",
     "apart",
     "fixed",

@@ -106,32 +106,55 @@ class Likeness:
 
 def likeness(values: np.ndarray, trained: Intensity) -> Likeness | None:
     """Compare a sample (C, n) with what a map was measured on; return the worst channel, None of an empty sample."""
-    if not values.size:
-        return None
-    found = [_channel(channel, trained, index) for index, channel in enumerate(values)]
-    return max(found, key=lambda one: (not one.fits, one.unlike, one.outside, -one.share))
+    return Sample("", values).likeness(trained)
 
 
-def _channel(values: np.ndarray, trained: Intensity, index: int) -> Likeness:
-    """Compare one channel's sample (n,)."""
-    low, high = (ends[index if len(ends) > 1 else 0] for ends in (trained.low, trained.high))
-    room = MARGIN * (high - low)
-    first, last = np.percentile(values, [0.01, 99.99])
-    numbers, counts = np.unique(values, return_counts=True)
-    counted = np.where((numbers == 0) | (np.arange(len(numbers)) == counts.argmax()), 0, counts)
-    beyond = int(counted[(numbers < low - room) | (numbers > high + room)].sum())
-    return Likeness(
-        low=float(first),
-        high=float(last),
-        trained=(float(low), float(high)),
-        outside=beyond / max(1, int(counted.sum())),
-        share=float(np.ptp(np.clip([first, last], low, high))) / (high - low) if len(numbers) > 1 else 1.0,
-        levels=len(numbers),
-    )
+class Sample:
+    """A sample (C, n) of a volume's voxels, to be compared with several others."""
+
+    def __init__(self, path: object, values: np.ndarray) -> None:
+        self.path = path
+        self._ends: list[tuple[float, float]] = [tuple(np.percentile(v, [0.01, 99.99])) for v in values if v.size]
+        self._counts = [np.unique(v, return_counts=True) for v in values if v.size]
+        self.map = _map(values)
+        """The map by percentiles; None where the sample is empty or a channel constant."""
+
+    @classmethod
+    def of(cls, volume: Readable, *, boxes: int = BOXES) -> Sample:
+        """Return a sample of a volume, see `sample`."""
+        return cls(volume.path, sample(volume, boxes=boxes))
+
+    def likeness(self, trained: Intensity) -> Likeness | None:
+        """Compare it with what a map was measured on; return the worst channel, None where it is empty."""
+        channels = [self._channel(trained, index) for index in range(len(self._ends))]
+        return max(channels, key=lambda c: (not c.fits, c.unlike, c.outside, -c.share), default=None)
+
+    def _channel(self, trained: Intensity, index: int) -> Likeness:
+        low, high = (ends[index if len(ends) > 1 else 0] for ends in (trained.low, trained.high))
+        room = MARGIN * (high - low)
+        (first, last), (numbers, counts) = self._ends[index], self._counts[index]
+        counted = np.where((numbers == 0) | (np.arange(len(numbers)) == counts.argmax()), 0, counts)
+        beyond = int(counted[(numbers < low - room) | (numbers > high + room)].sum())
+        return Likeness(
+            low=float(first),
+            high=float(last),
+            trained=(float(low), float(high)),
+            outside=beyond / max(1, int(counted.sum())),
+            share=float(np.ptp(np.clip([first, last], low, high))) / (high - low) if len(numbers) > 1 else 1.0,
+            levels=len(numbers),
+        )
+
+    def apart(self, other: Sample) -> str:
+        """Say in words how the intensities of two volumes do not fit each other, empty where they do."""
+        for mine, its in ((other, self), (self, other)):
+            found = None if its.map is None else mine.likeness(its.map)
+            if found is not None and not found.fits:
+                return f"{mine.path} does not fit {its.path}: {found.words}"
+        return ""
 
 
-def of_sample(values: np.ndarray) -> Intensity | None:
-    """Return the map by percentiles of a sample (C, n); None where a channel is constant."""
+def _map(values: np.ndarray) -> Intensity | None:
+    """Return the map by percentiles of a sample (C, n); None where it is empty or a channel constant."""
     if not values.size:
         return None
     low, high = np.percentile(values, [0.1, 99.9], axis=1)
@@ -142,10 +165,4 @@ def of_sample(values: np.ndarray) -> Intensity | None:
 
 def apart(first: Readable, second: Readable, *, boxes: int = BOXES) -> str:
     """Say in words how the intensities of two volumes do not fit each other, empty where they do."""
-    samples = [sample(volume, boxes=boxes) for volume in (first, second)]
-    maps = [of_sample(values) for values in samples]
-    for one, other, values, trained in ((second, first, samples[1], maps[0]), (first, second, samples[0], maps[1])):
-        found = None if trained is None else likeness(values, trained)
-        if found is not None and not found.fits:
-            return f"{one.path} does not fit {other.path}: {found.words}"
-    return ""
+    return Sample.of(first, boxes=boxes).apart(Sample.of(second, boxes=boxes))

@@ -99,12 +99,13 @@ def tally(volumes: Sequence[Readable]) -> list[Tally]:
     return tallies
 
 
-def stream(volumes: Sequence[Readable]) -> Iterator[tuple[Readable, Box, np.ndarray]]:
-    """Yield all volumes block by block."""
-    for volume in volumes:
-        boxes = tiles(volume)
-        for box in counted(boxes, "measuring intensities", len(boxes)):
-            yield volume, box, volume.read(box)
+def stream(
+    volumes: Sequence[Readable], what: str = "measuring intensities"
+) -> Iterator[tuple[Readable, Box, np.ndarray]]:
+    """Yield all volumes block by block; `what` is what progress displays call it."""
+    blocks = [(volume, box) for volume in volumes for box in tiles(volume)]
+    for volume, box in counted(blocks, what, len(blocks)):
+        yield volume, box, volume.read(box)
 
 
 def tiles(volume: Readable) -> list[Box]:

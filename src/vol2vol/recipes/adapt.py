@@ -18,7 +18,7 @@ from vol2vol.models.bundle import Bundle, already_made, load_bundle, request_of,
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction.reading import check_channels
 from vol2vol.progress import counted
-from vol2vol.recipes.domains import Paths, channels_of, open_domain, volume_facts
+from vol2vol.recipes.domains import Paths, channels_of, facts_of, open_domain
 from vol2vol.sampling import STILL, Patches
 from vol2vol.volumes import Stated, Volume
 
@@ -56,7 +56,7 @@ def adapt_statistics(
     [domain] = translation.reads
     channels_of("the", opened)
     check_channels(opened[0], bundle.channels[domain])
-    facts = [volume_facts(volume) for volume in opened]
+    facts = facts_of(opened)
     told = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
     request = request_of(model=bundle.hash, direction=direction, **told)
     with writing(out):

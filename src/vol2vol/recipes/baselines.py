@@ -26,7 +26,7 @@ from vol2vol.intensity import Histogram, Intensity, histograms
 from vol2vol.locks import writing
 from vol2vol.models.bundle import already_made, request_of, save_bundle
 from vol2vol.protocol import PAIR, between
-from vol2vol.recipes.domains import Paths, channels_of, open_domains, volume_facts
+from vol2vol.recipes.domains import Paths, channels_of, facts_of, open_domains
 from vol2vol.recipes.spectra import matching_filter, radial_power
 from vol2vol.sampling import STILL, Patches
 from vol2vol.volumes import Stated, Volume
@@ -71,7 +71,7 @@ def fit_baseline(
     volumes = open_domains({"source": source, "target": target}, stated, about)
     reach = _reach(radius, dims, [volume for opened in volumes.values() for volume in opened])
     prints = {domain: [volume.fingerprint() for volume in opened] for domain, opened in volumes.items()}
-    facts = {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
+    facts = {domain: facts_of(opened) for domain, opened in volumes.items()}
     request = request_of(kind=kind, dims=dims, reach=reach if kind == "spectrum" else None, volumes=prints)
     with writing(out):
         if (there := already_made(out, request, overwrite=overwrite)) is not None:

@@ -10,8 +10,10 @@ from pathlib import PurePosixPath
 
 from vol2vol.errors import BadInput, some_of
 from vol2vol.protocol import Need, aligned
+from vol2vol.recipes.domains import warn_each
 from vol2vol.sampling.aligned import unlike
 from vol2vol.volumes import Volume
+from vol2vol.volumes.places import apart
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def check_aligned(needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]
                 count = f"{len(differences)} of {len(pairs)} pairs differ: " if len(differences) > 1 else ""
                 what = some_of([what for what, _ in differences], between="; ")
                 raise BadInput(f"{count}{what}: {'; '.join(dict.fromkeys(cure for _, cure in differences))}")
+            warn_each("", [where for pair in pairs if (where := apart(*pair))], ": is it the same tissue?")
             for first, second in pairs:
                 _warn_of_planes(first, second)
 

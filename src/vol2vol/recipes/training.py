@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -22,6 +22,8 @@ from vol2vol.protocol import Need, aligned, only_read
 from vol2vol.recipes.domains import (
     Paths,
     channels_of,
+    check_masks,
+    even_sample,
     intensity_for,
     warn_of_differences,
     warn_of_range,
@@ -98,6 +100,7 @@ def train(
             "patch": min(settings.patch),
             "packages": packages(settings.task),
             **given.facts(),
+            **({"sampled": prepared.sampled} if prepared.sampled else {}),
             **({} if prepared.started is None else {"started": prepared.started}),
         },
         overwrite=overwrite,
@@ -116,6 +119,8 @@ class Prepared:
     held_out: Callable[[], Iterable[Batch]] | None = None
     started: dict[str, Any] | None = None
     """Which weights of another model the task starts from, see `training.transfer`."""
+    sampled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By domain, how many volumes its intensities were measured on, and of how many; only where that is not all."""
 
 
 def prepare(
@@ -137,27 +142,48 @@ def prepare(
     task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
     started = None if start is None else _transferred(task, start)
     about = _check(task, settings, needs, volumes)
-    intensity = _intensities(needs, settings, volumes, models)
-    patches, held_out = dataset(
-        needs,
-        volumes,
-        intensity,
-        settings.data,
-        patch=settings.patch,
-        context=task.context(),
-        **about,
-        judged=isinstance(task, Judge),
-        unseen=unseen,
-        seed=settings.train.seed,
-    )
-    calibration = _calibration(task, patches, settings.data.calibration)
-    for need in needs:
-        warn_of_differences(need.name, volumes[need.name], image=need.kind == "image")
-        if need.name in models:
-            warn_of_range(volumes[need.name], intensity[need.name])
+    looked_at = {name: even_sample(opened, settings.train.seed) for name, opened in volumes.items()}
+    sampled = _sampled(needs, volumes, looked_at)
+    for name in [need.name for need in needs if need.kind == "mask"]:
+        check_masks([*looked_at[name], *even_sample(unseen.get(name, ()), settings.train.seed)])
+    intensity = _intensities(needs, settings, looked_at, models)
+    _warn_of_volumes(needs, volumes, looked_at, {name: intensity[name] for name in models})
+    patches, held_out = dataset(needs, volumes, intensity, settings.data, unseen=unseen, **about)
     return Prepared(
-        task=task, data=patches, intensity=intensity, calibration=calibration, held_out=held_out, started=started
+        task=task,
+        data=patches,
+        intensity=intensity,
+        calibration=_calibration(task, patches, settings.data.calibration),
+        held_out=held_out,
+        started=started,
+        sampled=sampled,
     )
+
+
+def _warn_of_volumes(
+    needs: Sequence[Need],
+    volumes: Mapping[str, Sequence[Volume]],
+    looked_at: Mapping[str, Sequence[Volume]],
+    known: Mapping[str, Intensity],
+) -> None:
+    """Warn where volumes of a domain differ, or do not fit a map that is known from elsewhere."""
+    for need in needs:
+        seen = looked_at[need.name]
+        warn_of_differences(need.name, volumes[need.name], image=need.kind == "image", looked_at=seen)
+        if need.name in known:
+            warn_of_range(seen, known[need.name])
+
+
+def _sampled(
+    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], looked_at: Mapping[str, Sequence[Volume]]
+) -> dict[str, dict[str, int]]:
+    """Say, and return, on how many volumes intensities are measured where that is not all."""
+    sampled = {}
+    measured = [need.name for need in needs if need.kind == "image" and need.like is None]
+    for name in [name for name in measured if len(looked_at[name]) < len(volumes[name])]:
+        sampled[name] = {"volumes": len(looked_at[name]), "of": len(volumes[name])}
+        log.info("%s: intensities are measured on %d of %d volumes, spread evenly", name, *sampled[name].values())
+    return sampled
 
 
 def _check(
@@ -174,7 +200,8 @@ def _check(
         task.check(settings.patch)
     about: dict[str, Any] = {"inputs": only_read(task.translations()), "guides": settings.guides()}
     check_settings(settings.data, needs, volumes, dims=settings.dims, **about)
-    return about
+    about |= {"patch": settings.patch, "context": task.context(), "judged": isinstance(task, Judge)}
+    return {**about, "seed": settings.train.seed}
 
 
 def _start(model: str | None, out: Path) -> Path | None:

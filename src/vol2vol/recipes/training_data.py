@@ -9,7 +9,7 @@ from typing import Any
 
 from vol2vol.errors import BadInput
 from vol2vol.protocol import Need, check_domains
-from vol2vol.recipes.domains import Paths, open_domains, volume_facts
+from vol2vol.recipes.domains import Paths, facts_of, open_domains
 from vol2vol.recipes.pairing import check_aligned, paired
 from vol2vol.recipes.sheet import Sheet, read_sheet
 from vol2vol.volumes import Stated, Volume
@@ -33,7 +33,7 @@ class TrainingData:
 
 
 def _facts(volumes: Mapping[str, list[Volume]]) -> dict[str, list[dict[str, Any]]]:
-    return {domain: [volume_facts(volume) for volume in opened] for domain, opened in volumes.items()}
+    return {domain: facts_of(opened) for domain, opened in volumes.items()}
 
 
 def open_training_data(

@@ -21,7 +21,7 @@ from vol2vol.sampling.patches import TRIES, Patches
 from vol2vol.sampling.sources import ISOTROPIC
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
-from vol2vol.volumes.places import same_voxels, warn_apart
+from vol2vol.volumes.places import same_voxels
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
 _ALIGNED = 4
@@ -114,7 +114,6 @@ def check_alike(lead: Volume, other: Volume) -> None:
     """Raise `BadInput` unless two volumes lie on each other."""
     if difference := unlike(lead, other):
         raise BadInput(": ".join(difference))
-    warn_apart(lead, other)
 
 
 def unlike(lead: Volume, other: Volume) -> tuple[str, str] | None:

@@ -24,11 +24,18 @@ def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:
 
 def warn_apart(first: Volume, second: Volume) -> None:
     """Warn, once, where two volumes state places that are more than half a voxel apart, whatever they hold."""
+    if where := apart(first, second):
+        _warn(f"{where}: is it the same tissue?")
+
+
+def apart(first: Volume, second: Volume) -> str:
+    """Say which places two volumes state that are more than half a voxel apart; empty where they are not."""
     if not (first.placed and second.placed) or bool(first.unit) != bool(second.unit):
-        return
+        return ""
     other = tuple(convert(value, second.unit, first.unit) for value in second.offset)
-    if any(abs(a - b) > v / 2 for a, b, v in zip(first.offset, other, first.voxel_size, strict=True)):
-        _warn(f"{first.path} lies at {_words(first)} and {second.path} at {_words(second)}: is it the same tissue?")
+    if all(abs(a - b) <= v / 2 for a, b, v in zip(first.offset, other, first.voxel_size, strict=True)):
+        return ""
+    return f"{first.path} lies at {_words(first)} and {second.path} at {_words(second)}"
 
 
 def _words(volume: Volume) -> str:

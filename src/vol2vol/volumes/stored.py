@@ -37,11 +37,11 @@ Memory that runs out is none of them: a smaller box may be read.
 Slices = tuple[slice, ...]
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Do nothing: for arrays that need no flush and no close."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
     """An array as its format keeps it, in its own axis order: all that a format family has to offer."""
 
@@ -76,5 +76,5 @@ class Stored:
     """Names of parts that must be there and are not, as far as that is provable, without reading them."""
     write: Callable[[Slices, np.ndarray], None] | None = None
     set_attrs: Callable[[Mapping[str, Any]], None] | None = None
-    flush: Callable[[], None] = _nothing
-    close: Callable[[], None] = _nothing
+    flush: Callable[[], None] = nothing
+    close: Callable[[], None] = nothing

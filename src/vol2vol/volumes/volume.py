@@ -64,7 +64,7 @@ class Volume(Sliceable):
     def __repr__(self) -> str:
         return f"<Volume {self.path} {self.shape} {self.dtype}>"
 
-    def __reduce__(self) -> tuple[Callable[[], Volume], tuple[()]]:
+    def __reduce__(self) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
         assert self._reopen is not None, "this volume was not opened by open_volume or create_volume"
         return self._reopen, ()
 
