@@ -38,7 +38,7 @@ from vol2vol.geometry import Box
 from vol2vol.nets.demand import operations
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.engine import Engine
-from vol2vol.prediction.layout import floor
+from vol2vol.prediction.layout_cost import cost_of, floor
 from vol2vol.prediction.planner import make_layout
 from vol2vol.volumes import build_pyramid
 
@@ -190,7 +190,7 @@ def plan() -> dict[str, Any]:
             patch=190,
             channels=1,
         )
-        cost = layout.cost(net)
+        cost = cost_of(layout, net)
         extent = spatial[-dims:]
         foot = nets.footprint(net)
         size = [foot.admissible(n + 64 + 62, 0, at_least=True) for n in extent]

@@ -16,6 +16,7 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import Job, PredictSettings, Request, predict
+from vol2vol.prediction.layout_cost import cost_of
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import between
 from vol2vol.volumes import Volume, create_volume, open_volume
@@ -88,7 +89,7 @@ def as_printed(net: nn.Module, volume: Volume, part: Box, *, phase: str = "print
 def exact(model: Path, path: Path, seconds: float, **settings: Any) -> dict[str, Any]:
     """Return what a prediction from file to file that took so long says of itself."""
     job = Job.open(Request.of(model, path, PredictSettings(pyramid=False, **settings), "last"))
-    cost = job.layout.cost(job.engine.network)
+    cost = cost_of(job.layout, job.engine.network)
     return {
         "seconds": seconds,
         "us_per_voxel": seconds / cost.voxels * 1e6,

@@ -11,6 +11,7 @@ import yaml
 from vol2vol import plainyaml
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.files import read_text
+from vol2vol.plans.record import is_predicted
 from vol2vol.volumes import Stated, Volume, open_volume
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.completeness import is_output, missing
@@ -72,7 +73,7 @@ def _lost(path: str | Path, volume: Volume) -> dict[str, int]:
 
 def _predicted(volume: Volume) -> dict[str, Any]:
     """Return what a predicted volume took; nothing of other volumes, and of those that do not say enough."""
-    if not isinstance(made := volume.attrs.get("vol2vol"), dict) or "layout" not in made:
+    if not is_predicted(volume):
         return {}
     from vol2vol.recipes.cost import prediction_cost
 

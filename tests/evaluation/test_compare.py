@@ -9,6 +9,7 @@ import tifffile
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from tests.plans.made_records import layout, record
 
 from vol2vol.cli import main
 from vol2vol.evaluation.distance import Ruler, evaluate_distance
@@ -142,9 +143,7 @@ def foot(dims):
 
 
 def made(plans, *, spatial, start=(0, 0, 0), planes=None):
-    passes = [{"plan": plan.to_dict(), "planar": None, "planes": planes or spatial[0], "sweep": None} for plan in plans]
-    region = {"start": start, "stop": spatial}
-    return {"vol2vol": {"layout": {"spatial": spatial, "region": region, "passes": passes}}}
+    return record(layout(plans, spatial, region=Box(start, spatial), planes=planes)).attributes()
 
 
 def test_a_prediction_says_itself_how_it_was_tiled(tmp_path):
@@ -155,7 +154,7 @@ def test_a_prediction_says_itself_how_it_was_tiled(tmp_path):
     assert grids_of(volume) == [Grid(step=plan.step)]
     (report,) = evaluate_seams(volume)
     assert report.grid.step == plan.step
-    moved = store(tmp_path / "part.zarr", array, made([plan], spatial=(40, 40, 40), start=(5, 16, 1)))
+    moved = store(tmp_path / "part.zarr", array[5:, 16:, 1:], made([plan], spatial=(40, 40, 40), start=(5, 16, 1)))
     assert grids_of(open_volume(moved))[0].origin == (11, 0, 15)
 
 

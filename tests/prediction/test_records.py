@@ -17,8 +17,8 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import Intensity
 from vol2vol.models.bundle import save_bundle
 from vol2vol.plans import Plan
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.job import Request
-from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.run import find, start
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.protocol import between

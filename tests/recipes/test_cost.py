@@ -134,7 +134,7 @@ def test_an_output_of_a_baseline_says_it_too_and_info_shows_it(run, tmp_path, ca
     assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(found))
 
 
-def test_outputs_of_before_networks_were_named(run, tmp_path):
+def test_outputs_whose_record_makes_no_sense(run, tmp_path):
     def renamed(name, **changes):
         said = {**open_volume(run / "out.zarr").attrs["vol2vol"], **changes}
         create_volume(
@@ -143,11 +143,11 @@ def test_outputs_of_before_networks_were_named(run, tmp_path):
         ).close()  # fmt: skip
         return open_volume(tmp_path / name)
 
-    known = prediction_cost(open_volume(run / "out.zarr"))
-    assert prediction_cost(renamed("recipe.zarr", network=None)) == known
-    with pytest.raises(BadInput, match="before outputs named their network"):
-        prediction_cost(renamed("none.zarr", network=None, training={"baseline": "identity"}))
-    with pytest.raises(BadInput, match="in no readable way what predicted it"):
+    with pytest.raises(BadInput, match=r"in no readable way how it was made \(its record\.network"):
+        prediction_cost(renamed("none.zarr", network=None))
+    with pytest.raises(BadInput, match="names a network that cannot be built"):
+        prediction_cost(renamed("other.zarr", network={"name": "unet", "arguments": {"arms": 2}}))
+    with pytest.raises(BadInput, match="in no readable way how it was made"):
         prediction_cost(renamed("odd.zarr", layout={"passes": 3}))
 
 

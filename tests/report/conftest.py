@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from tests.report.small_volumes import SHAPE, layout, plan, save, texture, tiles
+from tests.report.small_volumes import SHAPE, attributes, plan, save, texture, tiles
 
 from vol2vol.report import UNTRANSLATED, Result, write_results
 
@@ -31,9 +31,7 @@ def build(folder, source_name="source.zarr"):
         for name, (one, strength) in seams.items():
             output = f"{model}-{name}.zarr"
             values = scene + strength * tiles(one.step[1], SHAPE[1])
-            made = {"version": "0.1.0", "model": "abc" * 9, "training": {"train": {"seed": 7}}, "complete": True}
-            made |= {"layout": layout(one), "footprint": {"period": [32, 32]}}
-            save(folder / output, values, {"vol2vol": made})
+            save(folder / output, values, attributes(one, period=(32, 32), training={"train": {"seed": 7}}))
             rows.append(
                 Result(
                     output=output, strategy=name, model=model, assembly="slices", run=f"runs/{model}",

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from tests.plans.made_records import layout, record
 
 from vol2vol.geometry import Box
 from vol2vol.plans import Plan, planar
@@ -21,16 +22,9 @@ def plan(step, margin):
     return planar(Plan(tile=(tile,) * 2, margin=((margin,) * 2,) * 2, step=(step,) * 2, origin=(0, 0)), 0)
 
 
-def layout(one, shape=SHAPE):
-    whole = {"start": [0, 0, 0], "stop": list(shape)}
-    return {
-        "spatial": list(shape),
-        "region": whole,
-        "passes": [{"plan": one.to_dict(), "planar": 0, "planes": shape[0]}],
-        "block": list(shape),
-        "chunks": [8, 32, 32],
-        "memory": 0,
-    }
+def attributes(one, *, period=(1, 1), **facts):
+    """What an output of slices of this plan states of itself."""
+    return record(layout([one], SHAPE, planar=0), period=period, **facts).attributes()
 
 
 def save(path, values, attrs=None):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import yaml
-from tests.report.small_volumes import SHAPE, layout, plan, save, texture, tiles
+from tests.report.small_volumes import SHAPE, attributes, plan, save, texture, tiles
 
 from vol2vol.metrics.objects.overlap import average_precision, dice, iou
 from vol2vol.report.rows.rows import Row, Value, append_row, read_rows
@@ -196,7 +196,7 @@ def add_volumes(folder):
         worse = CHECKPOINTS[row.checkpoint][0] if row.checkpoint else -0.1
         noise = np.random.default_rng(row.checkpoint).normal(size=SHAPE)
         values = scene + 200 * worse * noise + strength * tiles(40, SHAPE[1])
-        attrs = {"vol2vol": {"layout": layout(plans[row.strategy])}} if row.strategy else {}
+        attrs = attributes(plans[row.strategy]) if row.strategy else {}
         volume = (
             f"volumes/{row.trial}.zarr"
             if row.kind == "network" or row.translator == "spectrum"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
-from vol2vol.errors import BadInput, one_line
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
 from vol2vol.metrics.seams.grid import BETWEEN, Grid, borders_of
 from vol2vol.metrics.seams.known_grid import seam_tests
 from vol2vol.metrics.seams.unknown_grid import CombReport, comb_test
 from vol2vol.metrics.seams.verdicts import SeamReport, judge_together
-from vol2vol.plans import Plan
+from vol2vol.plans.layout import Layout, Pass
+from vol2vol.plans.record import Record
 from vol2vol.volumes import Volume
 
 
@@ -38,46 +38,39 @@ def grids_of(volume: Volume) -> list[Grid]:
 
     Raises `BadInput` where what it says of itself cannot be read.
     """
-    made = volume.attrs.get("vol2vol")
-    if not isinstance(made, dict) or not made.get("layout"):
+    record = Record.of(volume, cure="give --step")
+    if record is None:
         return []
-    layout = made["layout"]
-    try:
-        period = made.get("footprint", {}).get("period", ())
-        grids = [_grid(one, layout, period) for one in layout["passes"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"{volume.path} says in no readable way how it was tiled ({one_line(error, 300)}): give --step"
-        ) from None
+    grids = [_grid(one, record.layout, record.footprint.period) for one in record.layout.passes]
     return list(dict.fromkeys(grids))
 
 
-def _grid(one: dict[str, Any], layout: dict[str, Any], period: Sequence[int]) -> Grid:
+def _grid(one: Pass, layout: Layout, period: Shape) -> Grid:
     """Return the grid of one pass in voxels of the output, which starts where its region does."""
-    grid, start = Grid.of(Plan.from_dict(one["plan"])), layout["region"]["start"]
+    grid, start = Grid.of(one.plan), layout.region.start
     step, origin, overlap = ([*part] for part in (grid.step, grid.origin, grid.overlap))
-    repeats = [int(n) for n in period] or [1] * 3
+    repeats = [*period]
     if len(repeats) == 2:
-        repeats.insert(one["planar"] or 0, 1)
-    if (stretch := one["planes"] / layout["spatial"][0]) != 1:
-        step[0], origin[0] = _unstretched(grid, one["planes"], layout)
+        repeats.insert(one.planar or 0, 1)
+    if (stretch := one.planes / layout.spatial[0]) != 1:
+        step[0], origin[0] = _unstretched(grid, one.planes, layout)
         overlap[0] = math.ceil(overlap[0] / stretch)
         repeats[0] = max(1, round(repeats[0] / stretch))
     moved = tuple((o - a) % s for o, a, s in zip(origin, start, step, strict=True))
     return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap), period=tuple(repeats))
 
 
-def _unstretched(grid: Grid, planes: int, layout: dict[str, Any]) -> tuple[int, int]:
+def _unstretched(grid: Grid, planes: int, layout: Layout) -> tuple[int, int]:
     """Return step and origin along a z axis that was stretched to so many planes for the network.
 
     Where the factor does not divide the tiles they meet between planes, if they meet within the region at all.
     """
-    whole, region = layout["spatial"][0], layout["region"]
+    whole, region = layout.spatial[0], layout.region
     step, origin = (part[0] * whole / planes for part in (grid.step, grid.origin))
     if grid.step[0] == 1 or (step.is_integer() and origin.is_integer()):
         return max(1, int(step)), int(origin)
     borders = grid.borders(planes, 0) * whole / planes
-    met = ((region["start"][0] < borders) & (borders < region["stop"][0])).any()
+    met = ((region.start[0] < borders) & (borders < region.stop[0])).any()
     return (BETWEEN, 0) if met else (2 * whole, 0)
 
 

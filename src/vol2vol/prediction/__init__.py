@@ -4,10 +4,11 @@ import os
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages for tensors; read by torch at its first tensor
 
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.engine import predicting
 from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.layout_cost import Cost
 from vol2vol.prediction.lazy import Translated, translate, translated
 from vol2vol.prediction.many import FilesPrediction, predict_files
 from vol2vol.prediction.many_estimate import dry_run_files

@@ -12,9 +12,10 @@ import numpy as np
 from vol2vol.geometry import Shape
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.nets import flops
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.parts import parts_of, refuse_split
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -55,7 +56,7 @@ def dry_run(
 
 def _expected(job: Job) -> dict[str, Any]:
     """Return how a job would be computed, and what that takes."""
-    layout, cost = job.layout, job.layout.cost(job.engine.network)
+    layout, cost = job.layout, cost_of(job.layout, job.engine.network)
     plan = layout.passes[0].plan
     written = sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
     return {

@@ -35,7 +35,7 @@ def create(job: Job, output: str, *, overwrite: bool) -> list[tuple[Volume, Job]
     if overwrite:
         clear_output(output)
     if job.settings.split_outputs:
-        attrs = {"vol2vol": {**job.provenance(), "complete": False}}
+        attrs = job.record(complete=False).attributes()
         create_group(output, job.makes, version=job.settings.ome_version, attrs=attrs)
     return [(_create(part, path), part) for path, part in parts]
 
@@ -52,7 +52,7 @@ def _create(job: Job, output: str) -> Volume:
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,
-        attrs={"vol2vol": {**job.provenance(), "complete": False}},
+        attrs=job.record(complete=False).attributes(),
         channel_names=made.channel_names,
     )
 
@@ -83,9 +83,9 @@ def complete(job: Job, output: str, volumes: Iterable[tuple[Volume, Job]]) -> No
     """Let an output whose voxels are all on disk say so, and how its volumes are shown."""
     for volume, part in volumes:
         store_windows(volume.path)
-        volume.set_attrs({"vol2vol": {**part.provenance(), "complete": True}})
+        volume.set_attrs(part.record(complete=True).attributes())
     if job.settings.split_outputs:
-        set_attributes(output, {"vol2vol": {**job.provenance(), "complete": True}})
+        set_attributes(output, job.record(complete=True).attributes())
 
 
 def finished(output: str) -> bool:

@@ -17,10 +17,11 @@ from vol2vol.geometry import Box
 from vol2vol.machines.devices import release
 from vol2vol.models.bundle import Bundle
 from vol2vol.models.checkpoints import checkpoint_name
+from vol2vol.plans.layout import Layout, Pass
+from vol2vol.plans.record import Record
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.intensities import measured_map, with_map
-from vol2vol.prediction.layout import Layout, Pass
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.out_of_memory import ran_out, smaller
 from vol2vol.prediction.reading import check_channels, check_outputs, check_types, chosen, reader
@@ -116,7 +117,7 @@ class Job:
         Ledger.of(output).refuse_spoiled()
         layout = Layout.from_dict(plan["layout"])
         job = cls.open(request.choosing(plan), layout, device=device, before=plan, model=model)
-        refuse_other(plan, job.record(), output)
+        refuse_other(plan, job.decisive(), output)
         if job.layout.spatial != job.source.spatial:
             raise Mismatch(f"{output} is planned for another shape than {job.source.path} has: give --overwrite")
         return replace(job, begun=plan["begun"])
@@ -242,7 +243,7 @@ class Job:
             return gather_by_tile(read, one.plan, self.engine, box, planar=one.planar)
         return gather(read, one.plan, self.engine, box, batch_size=self.settings.batch_size, planar=one.planar)
 
-    def record(self) -> dict[str, Any]:
+    def decisive(self) -> dict[str, Any]:
         """Return what decides every voxel of the output; also what a second start is compared with."""
         return {
             "version": vol2vol.__version__,
@@ -251,11 +252,11 @@ class Job:
             **self.request.decisive(self.bundle.hash),
         }
 
-    def provenance(self) -> dict[str, Any]:
+    def record(self, *, complete: bool) -> Record:
         """Return how the output is made, for its attributes."""
         described = self.bundle.meta["translations"][self.settings.direction]
-        return {
-            **self.record(),
+        data = {
+            **self.decisive(),
             "input_name": Path(self.source.path).name,
             "checkpoint": checkpoint_name(self.request.model),
             "layout": self.layout.to_dict(),
@@ -263,4 +264,6 @@ class Job:
             "footprint": described["footprint"],
             "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
             "training": self.bundle.meta["provenance"],
+            "complete": complete,
         }
+        return Record.read(data, self.request.model or "the model", "train or import the model again")

@@ -23,9 +23,9 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings, parse_bytes
@@ -90,7 +90,7 @@ class Translated(Volume):
 
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that change with what decides its voxels; computes none of them."""
-        decisive = [self._job.record(), self.layout.to_dict()]
+        decisive = [self._job.decisive(), self.layout.to_dict()]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -203,7 +203,7 @@ def _stored(job: Job) -> Stored:
         unit=source.unit,
         offset=dict(zip("zyx", source.place_of(region), strict=True)) if placed else {},
         chunks=(job.channels, *block),
-        attrs=json.loads(json.dumps({"vol2vol": {**job.provenance(), "complete": True}})),
+        attrs=job.record(complete=True).attributes(),
         channel_names=_channel_names(job),
         read=_unread,
         stamp=lambda: None,

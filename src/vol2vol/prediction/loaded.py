@@ -10,8 +10,8 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.machines.devices import find_device, free_memory, full_precision
 from vol2vol.models.bundle import Bundle, load_bundle
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
-from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Volume

@@ -9,12 +9,13 @@ from typing import Any, Unpack
 
 from vol2vol.errors import UserError, one_line
 from vol2vol.models.checkpoints import checkpoint_name
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.donefiles import DoneFiles
 from vol2vol.prediction.estimate import expected_seconds, time_tile
 from vol2vol.prediction.gathered import Once, gathered
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Cost, Layout
+from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.many import prepared
 from vol2vol.prediction.pairs import File, Inputs, Suffix
@@ -106,4 +107,4 @@ class _Sums:
 
 
 def _cost(layout: Layout, network: Any) -> Cost:
-    return layout.cost(network)
+    return cost_of(layout, network)

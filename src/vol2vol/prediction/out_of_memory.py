@@ -9,7 +9,7 @@ import torch
 
 from vol2vol import plans
 from vol2vol.geometry import Footprint
-from vol2vol.prediction.layout import Layout
+from vol2vol.plans.layout import Layout
 
 _SIGNS = (
     "out of memory",

@@ -15,9 +15,8 @@ from vol2vol.geometry import Box, Shape, ceil_div, largest_that, round_up
 from vol2vol.nets import footprint, peak_memory, tile_dependent
 from vol2vol.nets.stream_memory import stream_memory
 from vol2vol.plans import Plan
-from vol2vol.prediction.layout import Layout, Pass
+from vol2vol.plans.layout import Layout, Pass, Sweep
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.prediction.sweep import Sweep
 
 CHUNK = 64
 SLAB = 16

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model, field_validator
 
 from vol2vol.errors import BadInput, Mismatch, one_line
 from vol2vol.intensity import Intensity
-from vol2vol.prediction.layout import Layout
+from vol2vol.plans.record import Decisive, Record
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.schemas import checked
 from vol2vol.volumes.ledger import Ledger
 from vol2vol.volumes.stated import Stated
 
+Kind = TypeVar("Kind", bound=Decisive)
 _Stated: Any = create_model(
     "_Stated",
     __config__=ConfigDict(extra="forbid"),
@@ -51,21 +52,15 @@ class _Request(BaseModel):
     measured: _Measured | None = None
 
 
-class _Record(BaseModel):
-    """What decides every voxel of an output; later versions may add to it."""
+class _Typed(BaseModel):
+    """The parts of what decides an output that only prediction can check."""
 
-    model_config = ConfigDict(extra="allow")
-
-    version: str
-    input: str
-    model: str
     settings: PredictSettings
-    layout: dict[str, Any]
     chosen: _Stated | None = None
     intensity_from: _Measured | None = None
 
 
-class _Plan(_Record):
+class _Plan(_Typed):
     request: _Request
     begun: str
 
@@ -77,20 +72,20 @@ def read_plan(output: str) -> dict[str, Any] | None:
     """
     plan = Ledger.of(output).plan()
     if plan is not None:
-        _check(_Plan, plan, output)
+        _check(Decisive, _Plan, plan, output)
     return plan
 
 
-def check_record(record: dict[str, Any], output: str) -> None:
-    """Raise `Mismatch` unless what a complete output says of itself makes sense."""
-    _check(_Record, record, output)
+def check_record(data: dict[str, Any], output: str) -> Record:
+    """Return what an output states of itself; raise `Mismatch` where it makes no sense."""
+    return _check(Record, _Typed, data, output)
 
 
-def _check(kind: type[_Record], data: dict[str, Any], output: str) -> None:
+def _check(kind: type[Kind], typed: type[_Typed], data: dict[str, Any], output: str) -> Kind:
     try:
-        checked(kind, data, "its record")
-        Layout.from_dict(data["layout"])
+        checked(typed, data, "its record")
+        return checked(kind, data, "its record")
     except BadInput as error:
         raise Mismatch(
-            f"{output} says in no readable way how it is made ({one_line(error, 300)}): start again with --overwrite"
+            f"{output} states in no readable way how it was made ({one_line(error, 300)}): start again with --overwrite"
         ) from None

@@ -13,11 +13,11 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.locks import writing
 from vol2vol.models.checkpoints import checkpoint_name
+from vol2vol.plans.layout import Layout
 from vol2vol.prediction.compute import compute
 from vol2vol.prediction.finishing import create, finish
 from vol2vol.prediction.intensities import check_intensities
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.parts import parts_of, refuse_split, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
@@ -164,9 +164,9 @@ def find(
         return "begun", job
     made = {} if overwrite else how_made(output)
     if made.get("complete"):
-        check_record(made, output)
-        job = Job.open(request.choosing(made), Layout.from_dict(made["layout"]), before=made, model=model)
-        refuse_other(made, job.record(), output)
+        record = check_record(made, output)
+        job = Job.open(request.choosing(made), record.layout, before=made, model=model)
+        refuse_other(made, job.decisive(), output)
         if ledger.inside and any(missing(path) for path in volumes_of(job, output)):
             return "begun", _healing(job, output)
         ledger.remove()
@@ -175,7 +175,7 @@ def find(
     job = Job.open(request, model=model)
     check_intensities(job)
     if not overwrite:
-        make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.record().items()))
+        make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.decisive().items()))
     return "new", job
 
 
@@ -187,7 +187,7 @@ def start(job: Job, output: str, *, overwrite: bool) -> Job:
 
 
 def _plan(job: Job) -> dict[str, Any]:
-    return {**job.record(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
+    return {**job.decisive(), "request": job.request.to_dict(), "layout": job.layout.to_dict()}
 
 
 def _check_stores(job: Job, output: str) -> None:

@@ -18,63 +18,19 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from vol2vol.geometry import Box, Footprint, Shape, round_up
+from vol2vol.geometry import Box
+from vol2vol.plans.layout import Sweep
 from vol2vol.prediction.engine import Engine, to_numpy
 from vol2vol.prediction.gather import Read
-from vol2vol.schemas import FORBID
 
 READER = "reader of"
 """How the names of threads begin that read ahead."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Along which axis of the volume a stream is swept, by how many planes at a time.
-
-    `planar` is the axis across which planes are images of their own (they form the batch), None for a 3D network.
-    """
-
-    __pydantic_config__ = FORBID
-
-    axis: int
-    push: int
-    start: int = 0
-    """Where the predicted region begins: a stream that begins there needs no extra push."""
-    planar: int | None = None
-    rows: bool = True
-    """Whether it goes on from block to block; where each block is swept alone, no stream needs the extra push."""
-
-    def network_axes(self) -> Shape:
-        """Return the volume's axes that the network sees, in order."""
-        return tuple(axis for axis in range(3) if axis != self.planar)
-
-    def tile(self, footprint: Footprint, block: Box) -> tuple[Box, dict[int, tuple[int, int]]]:
-        """Return what a column of this cross-section reads, and the part wanted of its output, by volume axis.
-
-        On the swept axis the box starts where the stream starts and is as long as one push.
-        """
-        start, stop, wanted = list(block.start), list(block.stop), {}
-        for position, axis in enumerate(self.network_axes()):
-            period, before = footprint.period[position], footprint.reach[0][position]
-            origin = block.start[axis] // period * period - round_up(before, period)
-            trim = footprint.trim[0][position]
-            if axis == self.axis:
-                early = self.push if self.rows and block.start[axis] != self.start else 0
-                start[axis] = origin // self.push * self.push - early
-                stop[axis] = start[axis] + self.push
-                continue
-            needed = block.stop[axis] - origin + footprint.reach[1][position]
-            start[axis], stop[axis] = origin, origin + footprint.admissible(needed, position, at_least=True)
-            first = block.start[axis] - origin - trim
-            wanted[axis] = (first, first + block.shape[axis])
-        return Box(tuple(start), tuple(stop)), wanted
 
 
 def swept(read: Read, engine: Engine, sweep: Sweep, blocks: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:

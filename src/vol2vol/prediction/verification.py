@@ -17,7 +17,6 @@ import numpy as np
 from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box, grid
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.layout import Layout
 from vol2vol.prediction.parts import parts_of, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
@@ -122,25 +121,24 @@ def _reopened(
     said = outputs.how_made(output)
     if not said:
         open_volume(output).close()  # says what is wrong where nothing can be read
-    if not {"settings", "layout", "model", "input"} <= said.keys():
         raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")
-    if not said.get("complete"):
+    record = check_record(said, output)
+    if not record.complete:
         raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
-    check_record(said, output)
     if model is None or input is None:
         missing = " and ".join(flag for flag, value in (("--model", model), ("--input", input)) if value is None)
         raise BadInput(
             f"{output} names its model and input only by hash: give {missing} "
-            f"(input {said.get('input_name')}, model {said['model'][:12]})"
+            f"(input {record.input_name}, model {record.model[:12]})"
         )
-    settings = PredictSettings(**{**said["settings"], "device": device})
+    settings = PredictSettings(**{**record.settings, "device": device})
     request = Request.of(model, input, settings, which, **stated).choosing(said)
-    request = replace(request, measured=said.get("intensity_from"))
-    job = Job.open(request, Layout.from_dict(said["layout"]))
-    now = job.record()
-    if said["version"] != now["version"]:
-        log.warning("%s was made by version %s, this is %s", output, said["version"], now["version"])
-    refuse_other(said, {**now, "version": said["version"]}, output)
+    request = replace(request, measured=record.intensity_from)
+    job = Job.open(request, record.layout)
+    now = job.decisive()
+    if record.version != now["version"]:
+        log.warning("%s was made by version %s, this is %s", output, record.version, now["version"])
+    refuse_other(said, {**now, "version": record.version}, output)
     return job
 
 

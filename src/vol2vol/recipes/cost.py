@@ -22,7 +22,8 @@ from vol2vol.errors import BadInput, Unreadable, one_line
 from vol2vol.files import read_text
 from vol2vol.models.bundle import load_bundle
 from vol2vol.models.checkpoints import find_bundle
-from vol2vol.prediction.layout import Layout, floor
+from vol2vol.plans.record import Record
+from vol2vol.prediction.layout_cost import cost_of, floor
 from vol2vol.protocol import networks
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.tasks import Task, build
@@ -139,22 +140,15 @@ def prediction_cost(volume: Volume) -> dict[str, Any]:
 
     Raises `BadInput` where it was not predicted, or does not say by which network.
     """
-    made = volume.attrs.get("vol2vol")
-    if not isinstance(made, dict) or "layout" not in made:
+    record = Record.of(volume)
+    if record is None:
         raise BadInput(f"{volume.path} does not say what predicted it: name an output of vol2vol predict")
     try:
-        described = made.get("network") or _network_of(made.get("training", {}))
-        network = nets.build(described["name"], **described["arguments"]) if described else None
-        cost = Layout.from_dict(made["layout"]).cost(network) if network is not None else None
+        cost = cost_of(record.layout, nets.build(record.network.name, **record.network.arguments))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{volume.path} says in no readable way what predicted it ({one_line(error, 300)}): predict it again"
+            f"{volume.path} names a network that cannot be built ({one_line(error, 300)}): predict it again"
         ) from None
-    if cost is None:
-        raise BadInput(
-            f"{volume.path} was predicted by a model without a recipe and before outputs named their network: "
-            "predict it again"
-        )
     return {
         "voxels": cost.voxels,
         "blocks": cost.blocks,
@@ -165,15 +159,6 @@ def prediction_cost(volume: Volume) -> dict[str, Any]:
             round(cost.flops_per_voxel / cost.floor_per_voxel, 4) if cost.floor_per_voxel else None
         ),
     }
-
-
-def _network_of(provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return name and arguments of the network that a model's recipe trained; None where it has none."""
-    recipe = _recipe_of(provenance)
-    if recipe is None:
-        return None
-    chosen = recipe.task.predicts
-    return {"name": chosen.name, "arguments": {**chosen.arguments, "dims": recipe.dims}}
 
 
 def cost(path: str | Path) -> dict[str, Any]:

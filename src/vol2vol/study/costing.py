@@ -7,6 +7,7 @@ from math import isfinite, nan
 from vol2vol.models.bundle import describe_bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction import predicting
+from vol2vol.prediction.layout_cost import cost_of
 from vol2vol.study.assets import Model
 from vol2vol.study.translating import Predicted
 from vol2vol.training import read_log
@@ -31,7 +32,7 @@ def training_cost(model: Model, epoch: int) -> Spent:
 def prediction_cost(predicted: Predicted) -> Spent:
     """Return what a prediction took; of one that was continued, what is true of all of it."""
     bundle, done = load_bundle(find_bundle(predicted.model.path, predicted.which)), predicted.prediction
-    cost = done.layout.cost(predicting(bundle.network(predicted.model.direction), predicted.settings))
+    cost = cost_of(done.layout, predicting(bundle.network(predicted.model.direction), predicted.settings))
     spent: Spent = {"redundancy": cost.redundancy, "flops_per_voxel": cost.flops_per_voxel}
     if done.voxels:
         spent |= {"voxels_per_second": done.voxels / done.seconds, "peak_memory": predicted.peak}

@@ -16,6 +16,7 @@ from vol2vol.files import parse_json, read_text
 from vol2vol.geometry import Shape
 from vol2vol.machines.memory import peak_memory
 from vol2vol.metrics.similarity.fidelity import differences
+from vol2vol.prediction.layout_cost import cost_of
 from vol2vol.report import UNTRANSLATED, Result, read_results, write_report, write_results
 from vol2vol.report.rows.results import RESULTS
 from vol2vol.volumes import open_volume
@@ -199,7 +200,7 @@ def _predicted(out: Path, part: Part, planned: Result) -> Result:
     with peak_memory() as peak:
         made = predict(out / planned.run, source, output, settings)
     network = load_bundle(find_bundle(out / planned.run)).network(settings.direction)
-    cost = made.layout.cost(predicting(network, settings))
+    cost = cost_of(made.layout, predicting(network, settings))
     exact = out / replace(planned, output=planned.output.replace(f"-{planned.strategy}.", "-exact.")).output
     answer = differences(open_volume(output), open_volume(out / planned.answer))
     return replace(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, grid
+from vol2vol.plans.record import Record
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.study.origins import BLOCK, origin_of, write_part
 from vol2vol.volumes import Volume, open_volume
@@ -47,15 +47,15 @@ def disagreement(volume: Path, source: Path, model: Path, which: str, settings: 
 
 def _geometry(made: Volume) -> tuple[Shape, Shape]:
     """Return period and reach of a volume's prediction along Z, Y, X, over all of its passes."""
-    said: dict[str, Any] = made.attrs["vol2vol"]
-    foot = said["footprint"]
-    reach = [max(pair) for pair in zip(*foot["reach"], strict=True)]
-    period = list(foot["period"])
+    record = Record.of(made)
+    assert record is not None, f"{made.path} was predicted by this study"
+    reach = [max(pair) for pair in zip(*record.footprint.reach, strict=True)]
+    period = record.footprint.period
     if len(period) == 3:
-        return tuple(period), tuple(reach)
+        return period, tuple(reach)
     widest_period, widest_reach = [1, 1, 1], [0, 0, 0]
-    for one in said["layout"]["passes"]:
-        axes = [axis for axis in range(3) if axis != (one["planar"] or 0)]
+    for one in record.layout.passes:
+        axes = [axis for axis in range(3) if axis != (one.planar or 0)]
         for axis, p, r in zip(axes, period, reach, strict=True):
             widest_period[axis] = int(np.lcm(widest_period[axis], p))
             widest_reach[axis] = max(widest_reach[axis], r)

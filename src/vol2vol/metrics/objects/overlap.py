@@ -16,6 +16,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.similarity.volume_pairs import Rows, alike, blocks_of
+from vol2vol.plans.record import is_predicted
 from vol2vol.progress import counted
 from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
@@ -174,11 +175,10 @@ def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
     if prediction.dtype.kind != "u":
         return 1.0
     certain, largest = int(np.iinfo(prediction.dtype).max), 0
-    if isinstance(prediction.attrs.get("vol2vol"), dict):
+    if is_predicted(prediction):
         return float(certain)
     for box in boxes:
-        largest = max(largest, int(prediction.read(box).max()))
-        if largest > certain // 2:
+        if (largest := max(largest, int(prediction.read(box).max()))) > certain // 2:
             return float(certain)
     if largest > 1:
         raise BadInput(

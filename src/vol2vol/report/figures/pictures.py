@@ -85,7 +85,7 @@ def _central(volume: Volume, view: str, first: Volume, title: str) -> Plane:
     """Cut the middle plane: of the target its own, of all others the source's, so that the same place is shown."""
     if title == "target":
         return planes.cut(volume, view, planes.window(volume.spatial, view, planes.middle(volume.spatial)))
-    start = planes.origin(planes.record(volume))
+    start = planes.origin(volume)
     at = tuple(m - s for m, s in zip(planes.middle(first.spatial), start, strict=True))
     inside = tuple(min(max(a, 0), n - 1) for a, n in zip(at, volume.spatial, strict=True))
     return planes.cut(volume, view, planes.window(volume.spatial, view, inside))
@@ -121,7 +121,7 @@ def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
     spatial = volumes[0].spatial
     if view not in planes.views(spatial):
         return None
-    positions = [planes.borders(planes.record(volume), volume.spatial) for volume in volumes]
+    positions = [planes.borders(volume) for volume in volumes]
     box = planes.window(spatial, view, _centre(spatial, positions[-1], view))
     found = [planes.cut(volume, view, box) for volume in volumes]
     return Cuts(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vol2vol.geometry import Box, Shape
-from vol2vol.plans import Plan
+from vol2vol.plans.record import Record
 from vol2vol.volumes import Volume
 
 VIEWS = {"xy": 0, "xz": 1, "yz": 2}
@@ -87,35 +86,16 @@ def cut(volume: Volume, view: str, box: Box) -> Plane:
     )
 
 
-def record(volume: Volume) -> dict[str, Any]:
-    """Return how a volume says it was made, empty where it does not."""
-    made = volume.attrs.get("vol2vol", {})
-    return made if isinstance(made, dict) else {}
-
-
-def origin(made: dict[str, Any]) -> Shape:
+def origin(volume: Volume) -> Shape:
     """Return where in its source a predicted volume starts: the corner of its region of interest."""
-    region = made.get("layout", {}).get("region", {})
-    return tuple(region.get("start", (0, 0, 0)))
+    record = Record.of(volume)
+    return (0, 0, 0) if record is None else record.layout.region.start
 
 
-def borders(made: dict[str, Any], spatial: Shape) -> tuple[list[int], ...]:
-    """Return, per axis z, y, x, the voxels of a predicted volume at which a new tile starts.
-
-    Every pass counts (orthoslices have three); slices that are images of their own have no border between them.
-    """
-    found: tuple[set[int], ...] = (set(), set(), set())
-    layout = made.get("layout", {})
-    whole = tuple(layout.get("spatial", spatial))
-    for one in layout.get("passes", ()):
-        plan = Plan.from_dict(one["plan"])
-        seen = (one["planes"], *whole[1:])
-        for axis in set(range(3)) - {one["planar"]}:
-            scale = whole[axis] / seen[axis]
-            shift = origin(made)[axis]
-            at = (round(p * scale) - shift for p in plan.borders(seen, axis))
-            found[axis].update(p for p in at if 0 < p < spatial[axis])
-    return tuple(sorted(axis) for axis in found)
+def borders(volume: Volume) -> tuple[list[int], ...]:
+    """Return, per axis z, y, x, the voxels of a predicted volume at which a new tile starts; none of any other."""
+    record = Record.of(volume)
+    return ([], [], []) if record is None else record.layout.borders()
 
 
 def borders_in(plane: Plane, positions: tuple[list[int], ...]) -> tuple[list[int], list[int]]:

@@ -12,6 +12,7 @@ import vol2vol
 from vol2vol.errors import BadInput
 from vol2vol.files import real_path
 from vol2vol.plans import Plan
+from vol2vol.plans.record import Record
 from vol2vol.report.figures import pictures, planes, style
 from vol2vol.report.figures.panels import Sheet, Shown, svg
 from vol2vol.report.figures.pictures import Group
@@ -148,9 +149,8 @@ def _facts(folder: Path, path: str) -> Facts | None:
 
 
 def _tiling(folder: Path, group: Group, result: Result) -> Tiling:
-    made = planes.record(open_volume(folder / result.output))
-    passes = [Plan.from_dict(one["plan"]) for one in made.get("layout", {}).get("passes", ())]
-    period = tuple(made.get("footprint", {}).get("period", ()))
+    record = Record.of(open_volume(folder / result.output))
+    passes = [one.plan for one in record.layout.passes] if record is not None else []
 
     def listed(values: list[str]) -> str:
         return "; ".join(dict.fromkeys(values)) or wording.MISSING
@@ -161,14 +161,12 @@ def _tiling(folder: Path, group: Group, result: Result) -> Tiling:
         tile=listed([wording.sizes(plan.tile) for plan in passes]),
         trimmed=listed([f"{wording.sizes(plan.margin[0])} / {wording.sizes(plan.margin[1])}" for plan in passes]),
         step=listed([wording.sizes(plan.step) for plan in passes]),
-        phase=_phase(passes, period[-1] if period else 0),
+        phase=_phase(passes, record.footprint.period[-1]) if record is not None else wording.MISSING,
     )
 
 
 def _phase(passes: Sequence[Plan], period: int) -> str:
     """Say whether all tiles start on the network's grid, which is where a single pass would put them."""
-    if not passes or period < 1:
-        return wording.MISSING
     starts: set[int] = set()
     shifts: set[int] = set()
     for plan in passes:
@@ -202,20 +200,14 @@ def _curve(curves: Curves, columns: dict[str, Any], alt: str) -> Shown:
 
 def _provenance(folder: Path, best: Result, found: Sequence[Group]) -> list[str]:
     volumes: list[Volume] = [open_volume(folder / group.reference.output) for group in found]
-    made = [planes.record(volume) for volume in volumes]
+    records = [(group.name, record) for group, record in zip(found, map(Record.of, volumes), strict=True) if record]
     lines = [f"vol2vol {vol2vol.__version__}", f"Python {platform.python_version()}"]
-    lines += [f"predicted with vol2vol {version}" for version in _distinct(made, "version") if version]
-    for group, one in zip(found, made, strict=True):
-        seed = _find(one.get("training", {}), "seed")
-        words_ = [f"model {str(one['model'])[:12]}"] if one.get("model") else []
-        words_ += [f"seed {seed}"] if seed is not None else []
-        if words_:
-            lines.append(f"{group.name}: {', '.join(words_)}")
+    versions = dict.fromkeys(record.version for _, record in records)
+    lines += [f"predicted with vol2vol {version}" for version in versions]
+    for name, record in records:
+        seed = _find(record.training, "seed")
+        lines.append(f"{name}: model {record.model[:12]}" + (f", seed {seed}" if seed is not None else ""))
     return lines
-
-
-def _distinct(records: Sequence[dict[str, Any]], key: str) -> list[str]:
-    return list(dict.fromkeys(str(one[key]) for one in records if key in one))
 
 
 def _find(data: Any, key: str) -> Any:

@@ -15,10 +15,10 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, ceil_div, grid
 from vol2vol.intensity import Intensity
 from vol2vol.models.bundle import save_bundle
-from vol2vol.prediction import layout as layouts
-from vol2vol.prediction import planner
-from vol2vol.prediction.counting import count_blocks, intervals, rows_of
+from vol2vol.plans.counting import count_blocks, intervals, rows_of
+from vol2vol.prediction import layout_cost, planner
 from vol2vol.prediction.engine import predicting
+from vol2vol.prediction.layout_cost import cost_of, kinds_of_rows
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.protocol import between
@@ -78,18 +78,16 @@ WAYS = [
 def test_the_same_as_block_by_block(dims, assembly, options, monkeypatch):
     shape, settings = (190, 183, 171), PredictSettings(**options)
     net = predicting(nets.build("unet", dims=dims, levels=2, width=2, norm="none").eval(), settings)
-    for small in (layouts, planner):
-        for name in ("CHUNK", "SLAB", "LONG", "ROWS"):
-            if hasattr(small, name):
-                monkeypatch.setattr(small, name, {"CHUNK": 8, "SLAB": 4, "LONG": 16, "ROWS": 8}[name])
+    for name, value in {"CHUNK": 8, "SLAB": 4, "LONG": 16, "ROWS": 8}.items():
+        monkeypatch.setattr(planner, name, value)
     layout = make_layout(net, shape, settings, assembly=assembly, voxel_size=(1.0, 1.0, 1.0), patch=None, channels=1)
-    counted = layout.cost(net)
-    kinds = layout.kinds(net)
+    counted = cost_of(layout, net)
+    kinds = kinds_of_rows(layout, net)
     assert sum(n for _, n in kinds) == len(layout.rows(layout.blocks()))
     assert len(kinds) < len(layout.rows(layout.blocks())) or assembly != "slices"
     single = [(row if len(row) > 1 else row * 2, 1) for row in layout.rows(layout.blocks())]
-    monkeypatch.setattr(layouts.Layout, "kinds", lambda *_: [([row[0], row[-1]], 1) for row, _ in single])
-    assert counted == layout.cost(net)
+    monkeypatch.setattr(layout_cost, "kinds_of_rows", lambda *_: [([row[0], row[-1]], 1) for row, _ in single])
+    assert counted == cost_of(layout, net)
     assert counted.blocks == len(layout.blocks())
 
 
