@@ -10,12 +10,15 @@ import yaml
 from safetensors.torch import load_file
 
 from vol2vol import nets
+from vol2vol.describe import info
 from vol2vol.errors import BadInput
+from vol2vol.evaluation.certificate import certify
 from vol2vol.geometry import Box
 from vol2vol.models.bundle import load_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.engine import predicting
 from vol2vol.recipes import Recipe, load_recipe, train
+from vol2vol.recipes.cost import recipe_cost
 from vol2vol.tasks import TASKS
 from vol2vol.volumes import create_volume, open_volume
 
@@ -117,6 +120,27 @@ def predicted_alike(model, source, direction, strategy, out):
             made.append(volume.read(Box.of(volume.spatial)))
     assert all(np.isfinite(block).all() for block in made)
     np.testing.assert_allclose(made[0], made[-1], atol=2e-6)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", TASKS)
+def test_it_is_described_priced_and_certified(name, dims, volumes, tmp_path):
+    settings = recipe(name, dims, epochs=1, steps_per_epoch=1)
+    made = run(settings, volumes, tmp_path / "run")
+    bundle = load_bundle(made.last_bundle)
+    foretold, of_run, of_model = recipe_cost(settings), info(made.run), info(made.last_bundle)
+    for cost in (of_run["cost"], of_model["cost"]):
+        assert {key: cost[key] for key in ("weights", "operations per step")} == {
+            key: foretold[key] for key in ("weights", "operations per step")
+        }
+        assert cost["operations per voxel"].keys() == bundle.translations.keys()
+    assert of_run["recipe"]["task"]["name"] == name
+    for direction, translation in bundle.translations.items():
+        [read] = [need for need in settings.task.needs() if need.name in translation.reads]
+        with open_volume(volumes(dims, read)) as shown:
+            certificate = certify(bundle, shown, direction=direction)
+        assert certificate.stitchable, certificate.sentence
+        assert certificate.footprint == nets.footprint(translation.network)
 
 
 @pytest.mark.parametrize("name", TASKS)

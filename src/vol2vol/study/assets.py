@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.evaluation.distance import Ruler, ruler
@@ -31,6 +31,7 @@ from vol2vol.prediction import predict
 from vol2vol.recipes.adapt import adapt_statistics
 from vol2vol.recipes.baselines import fit_baseline
 from vol2vol.recipes.training import train
+from vol2vol.study.directions import direction, learns_pairs
 from vol2vol.study.domain_files import Parts
 from vol2vol.study.settings import Study
 from vol2vol.training.run_folder import write_text
@@ -43,8 +44,6 @@ FAILURES = (
     *(ArithmeticError, LookupError, AssertionError),
 )
 """What a trial may fail of; the other trials go on."""
-Direction = Literal["forward", "backward"]
-FORWARD: Direction = "forward"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,9 @@ class Model:
     """A model and how it is applied."""
 
     path: Path
-    direction: Direction = "forward"
+    direction: str = "forward"
+    back: str | None = "backward"
+    """The translation in the other direction; None where the model has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,27 +94,31 @@ class Workshop:
             raise self._made[what]
         return self._made[what]
 
-    def oriented(self, source: str, target: str) -> tuple[str, str, Direction]:
-        """Return the pair as it is trained, and the direction from source to target in it."""
+    def turned(self, source: str, target: str) -> bool:
+        """Say whether a pair comes after its reverse, with which it shares what is trained in both directions."""
         pairs = list(self.study.pairs)
-        if (target, source) in pairs and pairs.index((target, source)) < pairs.index((source, target)):
-            return target, source, "backward"
-        return source, target, "forward"
+        return (target, source) in pairs and pairs.index((target, source)) < pairs.index((source, target))
 
     def translator(self, name: str, seed: int, pair: tuple[str, str]) -> Model:
         """Return the finished run of a translator."""
         about = self.study.translators[name]
-        first, second, direction = (*pair, FORWARD) if about.heeds else self.oriented(*pair)
+        recipe = about.resolved(seed)
+        ways = direction(recipe), direction(recipe, "target", "source")
+        turned = about.both_ways and self.turned(*pair)
+        first, second = pair[::-1] if turned else pair
         out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
 
         def make() -> Path:
             changes = [*about.overrides, f"train.seed={seed}", *self._heeded(about.heeds, second)]
             log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
-            volumes = [self.parts.looks(one) for one in (first, second)]
+            apart = not learns_pairs(recipe)
+            volumes = [self.parts.looks(one) for one in (first, second)] if apart else self.parts.pairs(first, second)
             train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
             return out
 
-        return Model(path=self._once(out, make), direction=direction)
+        there, back = ways[::-1] if turned else ways
+        assert there is not None, f"{name} makes no target"
+        return Model(path=self._once(out, make), direction=there, back=back)
 
     def _heeded(self, name: str, target: str) -> list[str]:
         """Return the changes to a recipe that make it heed the target's segmenter of this name, if there is a name."""
@@ -124,7 +129,8 @@ class Workshop:
 
     def baseline(self, kind: Any, pair: tuple[str, str]) -> Model:
         """Return a translation without training."""
-        first, second, direction = self.oriented(*pair)
+        turned = self.turned(*pair)
+        first, second = pair[::-1] if turned else pair
         out = self.folder / "baselines" / f"{first}-{second}" / kind
 
         def make() -> Path:
@@ -133,7 +139,9 @@ class Workshop:
             volumes = [self.parts.looks(one) for one in (first, second)]
             return fit_baseline(kind, volumes[0], volumes[1], out)
 
-        return Model(path=self._once(out, make), direction=direction)
+        ways = ("forward", "backward")
+        there, back = ways[::-1] if turned else ways
+        return Model(path=self._once(out, make), direction=there, back=back)
 
     def judges(self, domain: str, *, adapted_to: str | None = None) -> list[Judge]:
         """Return every trained segmenter of a domain, or the same with statistics of another domain (AdaBN)."""

@@ -44,16 +44,16 @@ class Parts:
 
     def image(self, domain: str, part: PartName) -> Path:
         """Return the image of a part."""
-        return self._written(domain, part, f"{part}.zarr", partial(_image, self.study, domain, part))
+        return self._written(domain, part, f"{part}.zarr", partial(image_of, self.study, domain, part))
 
     def mask(self, domain: str, part: PartName) -> Path:
         """Return the mask of a part; there must be one."""
         return self._written(domain, part, f"{part}-mask.zarr", partial(_mask, self.study, domain, part))
 
-    def truth(self, domain: str, target: str) -> Path | None:
-        """Return the test part's tissue in the look of another domain; None where it is not known."""
-        make = _truth(self.study, domain, target)
-        return None if make is None else self._written(domain, "test", f"test-as-{target}.zarr", make)
+    def truth(self, domain: str, target: str, part: PartName = "test") -> Path | None:
+        """Return a part's tissue in the look of another domain; None where it is not known."""
+        make = truth_of(self.study, domain, target)
+        return None if make is None else self._written(domain, part, f"{part}-as-{target}.zarr", make)
 
     def more(self, domain: str) -> list[Path]:
         """Return what else translators learn from."""
@@ -67,9 +67,16 @@ class Parts:
         """Return all that translators learn from."""
         return [self.image(domain, learnt("translators", self.study.domains[domain])), *self.more(domain)]
 
+    def pairs(self, source: str, target: str) -> list[list[Path]]:
+        """Return what translators learn from that need pairs: an image, and the same tissue in the target's look."""
+        part = learnt("translators", self.study.domains[source])
+        truth = self.truth(source, target, part)
+        assert truth is not None, f"the look of {source} as {target} is not known"
+        return [[self.image(source, part)], [truth]]
+
     def shape(self, domain: str, part: PartName) -> Shape:
         """Return the voxels of a part, which need not be written."""
-        spatial = _image(self.study, domain, part).spatial
+        spatial = image_of(self.study, domain, part).spatial
         return _box(self.study.domains[domain].part(part).box, spatial, f"domains.{domain}.parts.{part}").shape
 
     def has_mask(self, domain: str) -> bool:
@@ -99,7 +106,8 @@ def _box(text: str, spatial: Shape, where: str) -> Box:
         raise BadInput(f"{where}: {error}") from None
 
 
-def _image(study: Study, domain: str, part: PartName) -> Origin:
+def image_of(study: Study, domain: str, part: PartName) -> Origin:
+    """Return what the image of a part is cut from."""
     about = study.domains[domain]
     if about.phantom is not None:
         origin = _phantom(about, about.phantom.look)
@@ -115,7 +123,7 @@ def _mask(study: Study, domain: str, part: PartName) -> Origin:
     return _file(study, about, about.part(part).mask, labels=True)
 
 
-def _truth(study: Study, domain: str, target: str) -> Callable[[], Origin] | None:
+def truth_of(study: Study, domain: str, target: str) -> Callable[[], Origin] | None:
     """Return what knows the truth, None where nothing does."""
     about, other = study.domains[domain], study.domains[target]
     if target in about.truths:
@@ -220,7 +228,7 @@ def _check_shapes(study: Study, domain: str, part: PartName) -> None:
     about = study.domains[domain]
     if about.phantom is not None:
         return
-    image, own = _image(study, domain, part), about.part(part)
+    image, own = image_of(study, domain, part), about.part(part)
     others = [(own.mask, _mask(study, domain, part))] if own.mask else []
     if part == "test":
         others += [(path, _file(study, about, path)) for path in about.truths.values()]

@@ -21,7 +21,8 @@ from vol2vol.recipes.cost import checked_task, recipe_cost
 from vol2vol.recipes.patch_size import sections_of
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.report.rows.rows import ROWS, read_rows
-from vol2vol.study.domain_files import Parts, check_data, check_patches, learnt
+from vol2vol.study.directions import check_translator, learns_pairs
+from vol2vol.study.domain_files import Parts, check_data, check_patches, image_of, learnt, truth_of
 from vol2vol.study.loading import load_study
 from vol2vol.study.settings import Study
 from vol2vol.study.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
@@ -76,6 +77,7 @@ def check_trainings(study: Study) -> None:
     """Raise `BadInput`, naming the key, where a network cannot work on its patches or a train part holds none."""
     domains = [*dict.fromkeys(one for pair in study.pairs for one in pair)]
     for name, translator in study.translators.items():
+        _check_translator(study, f"translators.{name}", translator.resolved(0))
         for domain in domains:
             _check_training(study, f"translators.{name}", translator.resolved(0), domain)
         try:
@@ -85,6 +87,28 @@ def check_trainings(study: Study) -> None:
     for name, segmenter in study.segmenters.items():
         for domain in domains:
             _check_training(study, f"segmenters.{name}", segmenter.resolved(0, domain), domain)
+
+
+def _check_translator(study: Study, key: str, recipe: Recipe) -> None:
+    """Raise `BadInput` where a recipe does not make the target, or needs pairs of a tissue in both looks that lack."""
+    try:
+        check_translator(recipe)
+    except BadInput as error:
+        raise BadInput(f"{key}: {error}") from None
+    if not learns_pairs(recipe):
+        return
+    for source, target in study.pairs:
+        truth, part = truth_of(study, source, target), learnt("translators", study.domains[source])
+        if truth is None:
+            raise BadInput(
+                f"{key}: task {recipe.task.name} learns from pairs: give domains.{source}.truths.{target}, a volume "
+                f"that shows what {source} does, as {target} would show it"
+            )
+        spatial = image_of(study, source, part).spatial
+        if (other := truth().spatial) != spatial:
+            raise BadInput(
+                f"{key}: domains.{source}.truths.{target} has {other} voxels, the part {part} {spatial}: crop one"
+            )
 
 
 def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None:
@@ -123,7 +147,7 @@ def _prices(study: Study) -> Iterator[tuple[str, Price]]:
     domains = [*dict.fromkeys(name for pair in study.pairs for name in pair)]
     pairs = [pair for n, pair in enumerate(study.pairs) if (pair[1], pair[0]) not in study.pairs[:n]]
     for name, about in study.translators.items():
-        for pair in study.pairs if about.heeds else pairs:
+        for pair in pairs if about.both_ways else study.pairs:
             for seed in about.seeds:
                 yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, about.resolved(seed), pair)
     for name, segmenter in study.segmenters.items():

@@ -18,6 +18,7 @@ from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.report.rows.conditions import reference
+from vol2vol.study.directions import direction
 from vol2vol.study.measure_settings import Distance, Pick
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -128,7 +129,8 @@ class Translator(Settings):
     """A network that is trained for each pair of domains, and how it is applied."""
 
     recipe: str
-    """A shipped recipe or a YAML file."""
+    """A shipped recipe or a YAML file, of any task that makes the target from the source. One that learns from pairs is
+    given the truth of the part that translators learn from (`truths`, or what phantoms know)."""
     overrides: tuple[str, ...] = ()
     """Changes to it, such as train.epochs=20."""
     heeds: str = ""
@@ -146,6 +148,11 @@ class Translator(Settings):
     def resolved(self, seed: int) -> Recipe:
         """Return the recipe with its changes and a seed."""
         return load_recipe(self.recipe, (*self.overrides, f"train.seed={seed}"))
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether a pair and its reverse share a training, whose two directions they are."""
+        return not self.heeds and direction(self.resolved(0), "target", "source") is not None
 
     def epochs(self) -> tuple[int, ...]:
         """Return the epochs of the checkpoints that are tried."""
@@ -203,7 +210,7 @@ class Study(Settings):
     """Folder that the paths of domains are relative to."""
     domains: Mapping[Name, Domain] = Field(min_length=1)
     pairs: tuple[tuple[Name, Name], ...] = Field(min_length=1)
-    """Source and target; a pair and its reverse share trainings, whose two directions they are."""
+    """Source and target; a pair and its reverse share trainings that have both directions."""
     baselines: tuple[Baseline, ...] = ("identity", "meanstd", "histogram", "spectrum")
     """Translations without training, and adabn: the untranslated source seen by adapted segmenters."""
     in_domain: bool = True

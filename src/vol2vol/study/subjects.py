@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vol2vol.errors import BadInput
 from vol2vol.evaluation.certificate import Certificate, certify
 from vol2vol.evaluation.distance import Ruler
 from vol2vol.evaluation.seams import grids_of
@@ -163,7 +164,8 @@ class _Network:
 
     @contextmanager
     def returned(self, change: Change | None = None) -> Iterator[Volume]:
-        way = "backward" if self.predicted.model.direction == "forward" else "forward"
+        if (way := self.predicted.model.back) is None:
+            raise BadInput("the model has no translation back to the source")
         how = self.shop.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
         stored, words = self.translated.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
         start, back = paths = [stored.with_name(f".{stored.stem}.{word}.zarr") for word in words]
