@@ -20,7 +20,7 @@ from vol2vol.volumes.axes import settle_axes, user_unit
 from vol2vol.volumes.completeness import MAKERS
 from vol2vol.volumes.formats import hdf5, imagegroups, mrc, ometiff, omezarr, pictures, slices, tiff, tiffout
 from vol2vol.volumes.formats.chunked import open_chunked
-from vol2vol.volumes.formats.store import lacking
+from vol2vol.volumes.formats.chunked_array import lacking
 from vol2vol.volumes.readers import open_by_suffix
 from vol2vol.volumes.selection import some_channels
 from vol2vol.volumes.stated import Stated

@@ -13,10 +13,11 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.volumes.addresses import address, join
 from vol2vol.volumes.display import full_window, make_omero, stated_omero
+from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.ngff import multiscale, version_of
 from vol2vol.volumes.formats.nodes import Node, read_node
 from vol2vol.volumes.formats.omezarr import Layout, write_group
-from vol2vol.volumes.formats.store import ChunkedArray, delete_keys, refusal
+from vol2vol.volumes.formats.store import delete_keys, refusal
 from vol2vol.volumes.opening import open_volume
 from vol2vol.volumes.volume import Volume
 

@@ -16,9 +16,10 @@ from vol2vol.volumes.completeness import is_output
 from vol2vol.volumes.display import channel_names, stated_omero
 from vol2vol.volumes.formats import codecs, n5, ngff, ome, spimdata
 from vol2vol.volumes.formats.attributes import Dialect, native
+from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.containers import from_companion, only_node
 from vol2vol.volumes.formats.nodes import Node, above, merge_attributes, n5_levels, name_of, read_group, read_node
-from vol2vol.volumes.formats.store import ChunkedArray, read_key, stamp_keys
+from vol2vol.volumes.formats.store import read_key, stamp_keys
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 
 FORMATS = {"zarr3": "Zarr 3", "zarr": "Zarr 2", "n5": "N5"}

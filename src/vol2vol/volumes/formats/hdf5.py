@@ -12,7 +12,7 @@ from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.volumes.calibration import Calibration, agree, letters
 from vol2vol.volumes.formats import imaris, spimdata
 from vol2vol.volumes.formats.attributes import SIZES, UNITS, Dialect
-from vol2vol.volumes.formats.hdf5parts import source, walk
+from vol2vol.volumes.formats.hdf5parts import read_block, source, walk
 from vol2vol.volumes.formats.tiff import stamp
 from vol2vol.volumes.stored import Slices, Stored
 
@@ -121,7 +121,8 @@ def _stored(file: Any, path: Path, data: Any) -> Stored:
     info = path.stat()
 
     def read(slices: Slices) -> np.ndarray:
-        return np.asarray(voxels[slices]).view(kind)
+        block = read_block(data, slices) if voxels is data else np.asarray(voxels[slices])
+        return block.view(kind)
 
     return Stored(
         path=f"{path}:{data.name}",

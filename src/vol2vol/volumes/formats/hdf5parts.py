@@ -7,9 +7,12 @@ folder are read; one outside is refused, one that is missing or too short is nam
 from __future__ import annotations
 
 import os
+import zlib
 from collections import deque
 from contextlib import suppress
 from importlib import import_module
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable, one_line
 from vol2vol.files import check_regular
 from vol2vol.volumes.addresses import within
+from vol2vol.volumes.stored import Slices
 
 FILTERS = {
     4: "szip",
@@ -39,6 +43,13 @@ SEL_ALL = 3
 """HDF5's number of a selection that is the whole data set."""
 _HOPS = 32
 """Links and virtual data sets that may lead to one another."""
+_DEFLATE = 1
+"""HDF5's number of the filter."""
+_RATIO = 1032
+"""Bytes that one deflated byte becomes, at most."""
+_LARGEST = 1 << 30
+"""Bytes that a chunk may inflate to without being looked at."""
+_PIECE = 1 << 20
 _LOOKED_AT = 8
 """Chunks that are asked whether they were filtered at all."""
 
@@ -180,6 +191,43 @@ def _check_filters(data: Any, name: str) -> None:
             f"{name} is compressed with filter {code} ({one_line(what, 40)}), which is not installed: "
             "pip install hdf5plugin, or write it again with gzip where it can be read (h5repack -f GZIP=4 IN OUT)"
         )
+
+
+def read_block(data: Any, slices: Slices) -> np.ndarray:
+    """Return a block of a data set; raise `ValueError` where a chunk of it inflates to more than a chunk has.
+
+    HDF5 gives a deflated chunk as much memory as it inflates to, a thousand times its length at most. So those are
+    inflated beforehand, piece by piece, that are longer than they should be, or so long that this may be `_LARGEST`.
+    """
+    settings = data.id.get_create_plist()
+    codes = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())] if data.chunks else []
+    if _DEFLATE in codes:
+        number, last = codes.index(_DEFLATE), len(codes) - 1 - codes[::-1].index(_DEFLATE)
+        if number != last:
+            raise ValueError("it is deflated twice")
+        _check_inflated(data, slices, number)
+    return np.asarray(data[slices])
+
+
+def _check_inflated(data: Any, slices: Slices, number: int) -> None:
+    most = prod(data.chunks) * data.dtype.itemsize + 4  # and a checksum that another filter has added
+    spans = [range(s.start // n * n, s.stop, n) for s, n in zip(slices, data.chunks, strict=True)]
+    for place in product(*spans):
+        stored = data.id.get_chunk_info_by_coord(place)
+        if stored.byte_offset is None or stored.size <= min(most, _LARGEST // _RATIO):
+            continue
+        skipped, raw = data.id.read_direct_chunk(place)
+        if not skipped & (1 << number) and _inflates(raw, most):
+            raise ValueError(f"the chunk at {place} inflates to more than the {most} bytes that a chunk has")
+
+
+def _inflates(raw: bytes, most: int) -> bool:
+    """Say whether deflated bytes are more than so many."""
+    stream = zlib.decompressobj()
+    count = len(stream.decompress(raw, _PIECE))
+    while count <= most and stream.unconsumed_tail:
+        count += len(stream.decompress(stream.unconsumed_tail, _PIECE))
+    return count > most
 
 
 def _is_applied(data: Any, number: int) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from vol2vol.errors import BadInput, NotFound, Unreadable
 from vol2vol.geometry import Shape
 from vol2vol.volumes.calibration import lengths
-from vol2vol.volumes.formats.hdf5parts import source
+from vol2vol.volumes.formats.hdf5parts import read_block, source
 from vol2vol.volumes.stored import Slices, Stored
 
 _PART = re.compile(
@@ -73,7 +73,7 @@ def _reader(
         at = dict(zip([a for a, _ in lead], slices, strict=False))
         region = slices[len(lead) :]
         blocks = [
-            _array(group, time, channel, path)[0][region]
+            read_block(_array(group, time, channel, path)[0], region)
             for time in times[at.get("t", slice(None))]
             for channel in channels[at.get("c", slice(None))]
         ]

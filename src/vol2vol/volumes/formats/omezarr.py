@@ -18,10 +18,10 @@ from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
 from vol2vol.volumes.display import full_window, make_omero
 from vol2vol.volumes.formats import ome
+from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.imagegroups import images_of, within
 from vol2vol.volumes.formats.nodes import read_node
 from vol2vol.volumes.formats.store import (
-    ChunkedArray,
     delete_all,
     delete_keys,
     is_remote,

@@ -14,6 +14,7 @@ import numpy as np
 
 from vol2vol.errors import Unreadable
 from vol2vol.geometry import Shape, ceil_div
+from vol2vol.volumes.formats.coded_images import announced
 from vol2vol.volumes.stored import Slices
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ MOST_OPEN = 64
 JPEG = (6, 7, 34892, 33007)
 """Compressions whose segments need the tables of their page."""
 
+_OLD_JPEG = 6
+"""The compression of which a page may be one image, whatever its strips."""
+_SLACK = 1 << 16
+"""Pixels that encoders may add to fill up their blocks."""
+
 
 class SegmentReader:
     """Reads regions of TIFF pages, decoding only the strips or tiles they touch and keeping the latest of them."""
@@ -35,6 +41,8 @@ class SegmentReader:
         self._key = keyframe
         # Planes of separate samples are segments of their own, which `chunks` does not list.
         self.chunks: Shape = (1,) * (len(keyframe.shape) - len(keyframe.chunks)) + tuple(keyframe.chunks)
+        whole = keyframe.shape if keyframe.compression == _OLD_JPEG else self.chunks
+        self._pixels = _SLACK + 4 * prod(whole)
         self._grid = tuple(ceil_div(n, c) for n, c in zip(keyframe.shape, self.chunks, strict=True))
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
@@ -82,6 +90,10 @@ class SegmentReader:
         data, tables = self._fetch(number, index)
         if not data:
             return np.full(shape, self._key.nodata, self._key.dtype)
+        if (pixels := announced(data)) > self._pixels:
+            raise ValueError(
+                f"a part of page {number} is an image of {pixels} pixels, at most {self._pixels} fit there"
+            )
         segment = np.asarray(self._key.decode(data, index, **tables)[0])
         if segment.size == prod(shape):
             return segment.reshape(shape)

@@ -10,20 +10,15 @@ import functools
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
-from vol2vol.files import check_regular, parse_json
+from vol2vol.files import parse_json
 from vol2vol.volumes.addresses import absolute, is_remote, is_web, join, kvstore
 from vol2vol.volumes.formats.documents import SECONDS, read_document
 from vol2vol.volumes.leftovers import empty_leftovers
-from vol2vol.volumes.stored import Slices
 
 CACHE_BYTES = 16 << 20
 """Shard indices and chunks kept by tensorstore, per process; it takes about four times as much memory to do so."""
@@ -94,6 +89,15 @@ def read_key(location: str, key: str) -> bytes | None:
     return None if found.state == "missing" else bytes(found.value)
 
 
+def read_range(location: str, key: str, part: slice) -> bytes | None:
+    """Return a part of what is stored under a key, None where there is no such part or it cannot be read."""
+    try:
+        found = _keys(absolute(location)).read(key, byte_range=part).result()
+    except (ValueError, OSError):
+        return None
+    return None if found.state == "missing" else bytes(found.value)
+
+
 def read_json(location: str, key: str) -> dict[str, Any] | None:
     """Return the JSON object under a key, or None if there is none; raise `Unreadable` if it is something else."""
     text = read_key(location, key)
@@ -121,7 +125,7 @@ def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
 
 def write_key(location: str, key: str, value: bytes) -> None:
     """Store bytes under a key, durably and whole."""
-    _make_way(location, [key])
+    make_way(location, [key])
     try:
         _keys(absolute(location)).write(key, value).result()
     except (ValueError, OSError) as error:
@@ -131,7 +135,7 @@ def write_key(location: str, key: str, value: bytes) -> None:
 def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | None) -> bool:
     """Store bytes under a key if it still holds what is expected (None: nothing), and say whether it did."""
     store = _keys(absolute(location))
-    _make_way(location, [key])
+    make_way(location, [key])
     try:
         found = store.read(key).result()
         if expected != (None if found.state == "missing" else bytes(found.value)):
@@ -141,7 +145,8 @@ def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | Non
         raise refusal(join(location, key), error, writing=True) from error
 
 
-def _make_way(location: str, keys: Iterable[str]) -> None:
+def make_way(location: str, keys: Iterable[str]) -> None:
+    """Empty what killed writers of these keys left in a local folder."""
     if not is_remote(location):
         empty_leftovers(location, keys)
 
@@ -204,80 +209,3 @@ def delete_all(location: str) -> None:
         _keys(absolute(location)).delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, OSError) as error:
         raise refusal(location, error, writing=True) from error
-
-
-_LOST = re.compile(r'NOT_FOUND: chunk .*"([^"]+)" is missing')
-
-
-def _bounded(slices: Slices, shape: Sequence[int]) -> list[slice]:
-    return [slice(*s.indices(n)) for s, n in zip(slices, shape, strict=True)]
-
-
-def lacking(location: str, key: str, more: int = 0) -> Unreadable:
-    """Return the error of a volume that has lost a shard, and so many more."""
-    others = f" and {more} more" if more else ""
-    return Unreadable(
-        f"{location} lacks {key}{others}: copy it again, or repeat the command that wrote it, which adds what is lost"
-    )
-
-
-class ChunkedArray:
-    """A tensorstore array that is used only in the process that opened it, and waits for its writes."""
-
-    def __init__(self, location: str, spec: dict[str, Any]) -> None:
-        import tensorstore as ts
-
-        self.location = location
-        writing = bool(spec.get("create"))
-        self._kind = spec["driver"]
-        if writing:
-            _make_way(location, ["zarr.json", ".zarray"])
-        try:
-            self._array = ts.open({**spec, "kvstore": kvstore(location)}, context=context()).result()
-        except (ValueError, OSError) as error:
-            raise refusal(location, error, writing=writing) from error
-        self.shape = tuple(int(n) for n in self._array.domain.shape)
-        self.dtype = np.dtype(self._array.dtype.numpy_dtype)
-        layout = self._array.chunk_layout
-        self.chunks = tuple(int(n or 1) for n in layout.read_chunk.shape or self.shape)
-        self.shards = tuple(int(n or 1) for n in layout.write_chunk.shape or self.shape)
-
-    def keys(self, slices: Slices) -> list[str]:
-        """Return the keys of the shards (or chunks) that a block lies in, of an array as `create_volume` makes them."""
-        first = ["c"] if self._kind == "zarr3" else []
-        spans = [
-            range(s.start // n, -(-s.stop // n)) for s, n in zip(_bounded(slices, self.shape), self.shards, strict=True)
-        ]
-        return ["/".join([*first, *map(str, index)]) for index in product(*spans)]
-
-    def read(self, slices: Slices) -> np.ndarray:
-        """Return a block; chunks are decoded by a few threads.
-
-        Raises `Unreadable` where a pipe stands for a chunk, or one is not there that must not be taken for one of the
-        fill value.
-        """
-        context()
-        for key in self.keys(slices) if not is_remote(self.location) else ():
-            check_regular(os.path.join(self.location, key))
-            if self._kind == "zarr":
-                check_regular(os.path.join(self.location, key.replace("/", ".")))
-        try:
-            return np.asarray(self._array[slices].read().result())
-        except ValueError as error:
-            if lost := _LOST.search(str(error)):
-                raise lacking(self.location, lost[1].rpartition(f"{Path(self.location).name}/")[2]) from error
-            raise
-
-    def missing(self) -> list[str]:
-        """Return the keys of the shards (or chunks) that are not there."""
-        there = set(list_keys(self.location))
-        return [key for key in self.keys((slice(None),) * len(self.shape)) if key not in there]
-
-    def write(self, slices: Slices, block: np.ndarray) -> None:
-        """Store a block; it is on disk when this returns."""
-        context()
-        _make_way(self.location, self.keys(slices))
-        try:
-            self._array[slices].write(block).result()
-        except (ValueError, OSError) as error:
-            raise refusal(self.location, error, writing=True) from error

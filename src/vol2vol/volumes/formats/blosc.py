@@ -1,0 +1,100 @@
+"""What a Blosc chunk inflates to: its header says so, and tensorstore believes it, up to 2 GiB a chunk.
+
+All other codecs of Zarr and N5 are undone piece by piece, and stop where a chunk holds more than it should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from vol2vol.errors import BadInput
+from vol2vol.geometry import Shape
+from vol2vol.volumes.stored import Slices
+
+Read = Callable[[str, slice], bytes | None]
+"""Returns a range of the bytes under a key, None where there is nothing."""
+_HEADER = 16
+_NOTHING = 2**64 - 1
+"""What the index of a shard says of a chunk that is not there."""
+_COMPRESSIONS = ("blosc", "gzip", "zstd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BloscChunks:
+    """The chunks of an array, and where the header of each stands."""
+
+    chunks: Shape
+    shards: Shape
+    nbytes: int
+    """Bytes of a chunk, at most."""
+    before: int = 0
+    """Bytes before the header of a chunk that is not in a shard."""
+    index: np.dtype | None = None
+    """Type of the numbers in the index of a shard; None where there are no shards."""
+    index_first: bool = False
+    checksum: bool = False
+    """Whether four bytes follow the index."""
+
+    @classmethod
+    def of(
+        cls, kind: str, metadata: Mapping[str, Any], chunks: Shape, shards: Shape, itemsize: int
+    ) -> BloscChunks | None:
+        """Return how to check an array by its metadata, as tensorstore gives them; None where there is no Blosc.
+
+        Raises `BadInput` where Blosc is not all that compresses a chunk.
+        """
+        plain = cls(chunks=chunks, shards=shards, nbytes=prod(chunks) * itemsize)
+        if kind == "n5":
+            blosc = metadata["compression"]["type"] == "blosc"
+            return replace(plain, before=4 + 4 * len(chunks)) if blosc else None
+        if kind == "zarr":
+            return plain if (metadata["compressor"] or {}).get("id") == "blosc" else None
+        codecs = metadata["codecs"]
+        shard = next((codec["configuration"] for codec in codecs if codec["name"] == "sharding_indexed"), None)
+        names = [codec["name"] for codec in (codecs if shard is None else shard["codecs"])]
+        if "blosc" not in str(codecs):
+            return None
+        if [name for name in names if name in (*_COMPRESSIONS, "sharding_indexed")] != ["blosc"]:
+            raise BadInput("its chunks are compressed with Blosc and something else: write it again with one of them")
+        if shard is None:
+            return plain
+        index = {codec["name"]: codec.get("configuration", {}) for codec in shard["index_codecs"]}
+        return replace(
+            plain,
+            index=np.dtype("<u8" if index["bytes"].get("endian", "little") == "little" else ">u8"),
+            index_first=shard.get("index_location") == "start",
+            checksum="crc32c" in index,
+        )
+
+    def check(self, slices: Slices, key: Callable[[Iterable[int]], str], read: Read) -> None:
+        """Raise `ValueError` if a chunk that a block touches holds more than it should; `key` names a shard."""
+        spans = [range(s.start // n, -(-s.stop // n)) for s, n in zip(slices, self.shards, strict=True)]
+        for place in product(*spans):
+            name = key(place)
+            for at in self._headers(name, place, slices, read):
+                header = read(name, slice(at, at + _HEADER)) or b""
+                if (inflated := int.from_bytes(header[4:8], "little")) > self.nbytes:
+                    raise ValueError(f"{name} inflates to {inflated} bytes, a chunk has {self.nbytes}")
+
+    def _headers(self, name: str, place: Shape, slices: Slices, read: Read) -> Iterator[int]:
+        """Yield where the headers stand of those chunks of a shard that a block touches."""
+        if self.index is None:
+            yield self.before
+            return
+        counts = [shard // chunk for shard, chunk in zip(self.shards, self.chunks, strict=True)]
+        size, more = 16 * prod(counts), 4 * self.checksum
+        found = read(name, slice(0, size) if self.index_first else slice(-size - more, None))
+        if found is None or len(found) < size:
+            return  # nothing is there, or it is cut off
+        offsets = np.frombuffer(found[:size], self.index)[::2].reshape(counts)
+        inside = (
+            slice(max(s.start - p * n, 0) // c, -(-min(s.stop - p * n, n) // c))
+            for s, p, n, c in zip(slices, place, self.shards, self.chunks, strict=True)
+        )
+        yield from (int(at) for at in offsets[tuple(inside)].flat if at != _NOTHING)
