@@ -179,6 +179,7 @@ class Job:
             version=self.preparation.ome_version,
             attrs={KEY: {**self.provenance(), "complete": False}},
             channel_names=self.chain.channel_names,
+            flat=self.chain.volume.is_2d,
         ).close()
         return ledger.begin(self.provenance())
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Shape
+from vol2vol.geometry import Box, Shape
 
 METRES = {
     "picometer": 1e-12,
@@ -147,6 +147,12 @@ def from_czyx(block: np.ndarray, axes: str) -> np.ndarray:
     spatial = [a for a in axes if a != "t"]
     block = block.transpose([kept.index(a) for a in spatial])
     return np.expand_dims(block, axes.index("t")) if "t" in axes else block
+
+
+def where_stored(box: Box, axes: str) -> tuple[slice, ...]:
+    """Return where a box of all channels lies in an array of these axes, of `czyx`."""
+    where = {"c": slice(None), **dict(zip("zyx", box.slices, strict=True))}
+    return tuple(where[axis] for axis in axes)
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -229,6 +229,7 @@ def create_volume(
     attrs: Mapping[str, Any] | None = None,
     channel_names: Sequence[str] = (),
     fill: float = 0,
+    flat: bool = False,
 ) -> Volume:
     """Create a volume to write to: OME-Zarr, or OME-TIFF where the name ends in `.tif` or `.tiff`.
 
@@ -237,7 +238,7 @@ def create_volume(
     be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel, None where
     it is not known. `attrs` is plain data stored with the volume. Voxels that are never written read as `fill` (0 in a
     TIFF). `overwrite` replaces what vol2vol wrote, and nothing else. Three channels of `uint8` or `uint16` with the
-    `channel_names` red, green and blue are a colour image, which a TIFF stores as RGB.
+    `channel_names` red, green and blue are a colour image, which a TIFF stores as RGB. A `flat` OME-Zarr has no z axis.
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`. Long because it explains every option.
     """
@@ -248,14 +249,9 @@ def create_volume(
     about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
     assert len(channel_names) in (0, voxels[0]), (channel_names, voxels)
     about["channel_names"] = tuple(channel_names)
-    layout = omezarr.Layout(
-        shape=voxels,
-        dtype=kind,
-        chunks=_default_chunks(voxels) if chunks is None else tuple(chunks),
-        shards=None if shards is None else tuple(shards),
-        version=version,
-        fill=fill,
-    )
+    cut = _default_chunks(voxels) if chunks is None else tuple(chunks), None if shards is None else tuple(shards)
+    how: dict[str, Any] = {"version": version, "fill": fill, "flat": flat}
+    layout = omezarr.Layout(shape=voxels, dtype=kind, chunks=cut[0], shards=cut[1], **how)
     _create(name, layout, overwrite, about)
     return open_volume(name, voxel_size=size, unit=unit or None)
 

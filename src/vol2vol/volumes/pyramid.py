@@ -12,6 +12,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.volumes.addresses import address, join
+from vol2vol.volumes.axes import from_czyx, to_czyx, where_stored
 from vol2vol.volumes.display import full_window, make_omero, stated_omero
 from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.ngff import multiscale, version_of
@@ -73,14 +74,13 @@ class Level:
 
     def write(self, location: str, box: Box, values: np.ndarray, begun: str = "") -> None:
         """Write whole shards of this level, which is created where it is not there."""
-        channels = (slice(None),) * self.layout.channels
         array = _opened(self, location, begun, 0) if begun else self.create(location, open=True)
-        array.write(channels + box.slices, values if self.layout.channels else values[0])
+        array.write(where_stored(box, self.layout.axes), from_czyx(values, self.layout.axes))
 
     def erase(self, location: str, box: Box) -> None:
         """Delete the shards under a box of this level: damaged ones cannot be written over."""
         array = self.create(location, open=True)
-        delete_keys(array.location, *array.keys((slice(None),) * self.layout.channels + box.slices))
+        delete_keys(array.location, *array.keys(where_stored(box, self.layout.axes)))
 
     def _open(self, location: str, number: int, *, whole: bool = False) -> ChunkedArray:
         """Open a level; of a `whole` one every chunk that is read must be there."""
@@ -89,10 +89,10 @@ class Level:
 
     def _read(self, array: ChunkedArray, box: Box) -> np.ndarray:
         try:
-            values = array.read((slice(None),) * self.layout.channels + box.slices)
+            values = array.read(where_stored(box, self.layout.axes))
         except (ValueError, OSError) as error:
             raise refusal(array.location, error) from error
-        return values if self.layout.channels else values[None]
+        return to_czyx(values, self.layout.axes)
 
 
 @lru_cache(maxsize=32)

@@ -43,29 +43,34 @@ def image_attributes(
     scales: Sequence[Sequence[float]],
     *,
     offset: Sequence[float] | None,
-    channels: bool,
+    axes: str,
     omero: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x).
+    """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x) and `axes`.
 
     `offset` is the place of the first voxel of level "0", None where it is not known. The centre of a coarse voxel lies
     half a voxel difference behind that of a fine one, hence the translations. `omero` says how the image is shown.
     """
-    axes: list[dict[str, str]] = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
-    lead = [{"name": "c", "type": "channel"}] if channels else []
+    space = {"type": "space", **({"unit": unit} if unit else {})}
+    named = [{"name": a, **(space if a in "zyx" else {"type": "channel"})} for a in axes]
     datasets = []
     for level, scale in enumerate(scales):
         shift = [tidy(o + (a - b) / 2) for o, a, b in zip(offset or (0.0,) * 3, scale, scales[0], strict=True)]
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * channels + list(scale)}]
+        steps: list[dict[str, Any]] = [{"type": "scale", "scale": _along(axes, scale, 1.0)}]
         if any(shift) or offset is not None:
-            steps.append({"type": "translation", "translation": [0.0] * channels + shift})
+            steps.append({"type": "translation", "translation": _along(axes, shift, 0.0)})
         datasets.append({"path": str(level), "coordinateTransformations": steps})
-    image: dict[str, Any] = {"name": name, "axes": lead + axes, "datasets": datasets}
+    image: dict[str, Any] = {"name": name, "axes": named, "datasets": datasets}
     if len(scales) > 1:
         image |= {"type": "mean", "metadata": {"method": "block-wise mean"}}
     if version == "0.4":
         return {"multiscales": [{"version": "0.4", **image}], "omero": omero}
     return {"ome": {"version": version, "multiscales": [image], "omero": omero}}
+
+
+def _along(axes: str, lengths: Sequence[float], other: float) -> list[float]:
+    """Return lengths along z, y, x as a list for stored axes, `other` along channels."""
+    return [lengths["zyx".index(a)] if a in "zyx" else other for a in axes]
 
 
 def parse_xml(path: str, text: str) -> ElementTree.Element:

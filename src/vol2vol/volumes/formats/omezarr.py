@@ -16,6 +16,7 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
+from vol2vol.volumes.axes import where_stored
 from vol2vol.volumes.display import full_window, make_omero
 from vol2vol.volumes.formats import ome
 from vol2vol.volumes.formats.chunked_array import ChunkedArray
@@ -58,10 +59,13 @@ class Layout:
     shards: Shape | None
     version: str
     fill: float = 0
+    flat: bool = False
+    """Whether it is an image: its single plane is stored without a z axis."""
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
             raise BadInput(f"OME-Zarr version {self.version} cannot be written: use 0.5 or 0.4")
+        assert self.shape[1] == 1 or not self.flat, self
         if len(self.chunks) != 3 or min(self.chunks) < 1:
             raise BadInput(f"chunks {self.chunks} must be three positive numbers, Z,Y,X")
         if self.shards is None:
@@ -72,9 +76,9 @@ class Layout:
             raise BadInput(f"shards {self.shards} must be multiples of the chunks {self.chunks}")
 
     @property
-    def channels(self) -> bool:
-        """Say whether the channel axis is stored; a single channel is not."""
-        return self.shape[0] > 1
+    def axes(self) -> str:
+        """The letters of the axes that are stored; a single channel is not."""
+        return "c" * (self.shape[0] > 1) + "z" * (not self.flat) + "yx"
 
     def spec(self) -> dict[str, Any]:
         """Return the tensorstore specification of the array, without its place."""
@@ -82,8 +86,10 @@ class Layout:
         metadata = self._zarr3() if self.version == "0.5" else self._zarr2()
         return {"driver": driver, "metadata": metadata, "create": True, "store_data_equal_to_fill_value": True}
 
-    def _stored(self, spatial: Sequence[int]) -> list[int]:
-        return [1] * self.channels + list(spatial)
+    def _stored(self, spatial: Sequence[int], channels: int = 1) -> list[int]:
+        """Return lengths along the stored axes."""
+        lengths = dict(zip("czyx", (channels, *spatial), strict=True))
+        return [lengths[axis] for axis in self.axes]
 
     @property
     def _blosc(self) -> dict[str, Any]:
@@ -91,7 +97,7 @@ class Layout:
 
     def _zarr2(self) -> dict[str, Any]:
         return {
-            "shape": list(self.shape[not self.channels :]),
+            "shape": self._stored(self.shape[1:], self.shape[0]),
             "chunks": self._stored(self.chunks),
             "dtype": self.dtype.newbyteorder("<").str,
             "fill_value": self.dtype.type(self.fill).item(),
@@ -110,10 +116,10 @@ class Layout:
             codecs = [{"name": "sharding_indexed", "configuration": inner}]
         outer = self._stored(self.shards or self.chunks)
         return {
-            "shape": list(self.shape[not self.channels :]),
+            "shape": self._stored(self.shape[1:], self.shape[0]),
             "data_type": self.dtype.name,
             "fill_value": self.dtype.type(self.fill).item(),
-            "dimension_names": ["c"] * self.channels + ["z", "y", "x"],
+            "dimension_names": list(self.axes),
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": outer}},
             "codecs": codecs,
         }
@@ -156,7 +162,7 @@ def write_group(
     known; `omero` says how the image is shown.
     """
     name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    how: dict[str, Any] = {"offset": offset, "channels": layout.channels, "omero": omero}
+    how: dict[str, Any] = {"offset": offset, "axes": layout.axes, "omero": omero}
     image = ome.image_attributes(layout.version, name, unit, scales, **how)
     attributes = {**attrs, **image}
     if layout.version == "0.5":
@@ -294,5 +300,4 @@ def erase(volume: Volume, box: Box) -> None:
     if node is None:
         return
     array = ChunkedArray(node.location, {"driver": node.kind, "open": True})
-    channels = (slice(None),) * (len(array.shape) - 3)
-    delete_keys(node.location, *array.keys((*channels, *box.slices)))
+    delete_keys(node.location, *array.keys(where_stored(box, volume.axes)))
