@@ -672,7 +672,7 @@ def test_a_chunk_that_rots_keeps_the_blocks_before_it(refuse, world, monkeypatch
     chunk = world / "long.zarr" / "0" / "c" / "3" / "0" / "0"
     good = chunk.read_bytes()
     chunk.write_bytes(zlib.compress(b"rot"))
-    monkeypatch.setattr("vol2vol.prediction.run.check_intensities", lambda job: None)  # its sample finds it first
+    monkeypatch.setattr("vol2vol.prediction.run.check_fit", lambda job: None)  # its sample finds it first
     words = ["predict", "model2", "long.zarr", "late.zarr"]
     refuse(words, "long.zarr", "cannot be read", "restore", unchanged=False)
     begun = read_plan(str(world / "late.zarr"))["begun"]

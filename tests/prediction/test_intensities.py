@@ -10,13 +10,13 @@ from tests.prediction.conftest import network, write_volume
 from vol2vol.cli import main
 from vol2vol.errors import BadInput, Mismatch
 from vol2vol.geometry import Box
-from vol2vol.intensity import apart, likeness, measure, sample
+from vol2vol.intensity import apart, fixed, likeness, measure, sample
 from vol2vol.models.bundle import load_bundle, save_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.verification import verify
 from vol2vol.protocol import between
 from vol2vol.recipes import adapt_statistics
-from vol2vol.volumes import open_volume
+from vol2vol.volumes import create_volume, open_volume
 
 SHAPE = (19, 53, 61)
 
@@ -138,7 +138,7 @@ def test_a_second_start_goes_on_with_the_range_that_was_measured(model, tmp_path
     with pytest.raises(KeyboardInterrupt):
         predict(model, source, output, settings, progress=stop)
     monkeypatch.setattr("vol2vol.prediction.intensities.measure_like", lambda *_, **__: pytest.fail("measured again"))
-    monkeypatch.setattr("vol2vol.prediction.run.check_intensities", lambda job: pytest.fail("checked again"))
+    monkeypatch.setattr("vol2vol.prediction.run.check_fit", lambda job: pytest.fail("checked again"))
     from vol2vol.prediction.array_task import work
 
     work(str(output))
@@ -280,3 +280,46 @@ def test_a_network_without_statistics_is_adapted_by_its_range_alone(tmp_path):
         adapt_statistics(model, twelve, tmp_path / "no")
     adapted = load_bundle(adapt_statistics(model, twelve, tmp_path / "yes", intensity=True))
     assert adapted.intensity["source"] == measure([open_volume(twelve)])
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "dims", "warned"),
+    [
+        ((8, 8, 8), "nanometer", 2, ""),
+        ((0.008, 0.00801, 0.008), "micrometer", 3, ""),
+        ((40, 8, 8), "nanometer", 2, ""),
+        ((40, 8, 8), "nanometer", 3, "has voxels of 40 x 8 x 8 nanometer, the model was trained on 8 x 8 x 8: "),
+        (
+            (0.008, 0.016, 0.008),
+            "micrometer",
+            2,
+            "has voxels of 0.016 x 0.008 micrometer, the model was trained on 0.008",
+        ),
+        ((30, 4, 4), "nanometer", 2, ""),
+        ((16, 16, 16), "", 3, ""),
+    ],
+)
+def test_voxels_of_another_size_are_warned_of_once(size, unit, dims, warned, tmp_path, caplog):
+    facts = [{"dtype": "uint8", "voxel_size": [8.0] * 3, "unit": "nanometer"}, {"dtype": "uint8"}]
+    facts += [{"voxel_size": [0.03, 0.004, 0.004], "unit": "micrometer"}]
+    grey = dict.fromkeys(("source", "target"), fixed(0, 255))
+    provenance = {"patch": 30, "volumes": {"source": facts, "target": facts}}
+    model = save_bundle(
+        tmp_path / "model",
+        between({"forward": network(dims)}),
+        grey,
+        channels={"source": 1, "target": 1},
+        provenance=provenance,
+    )
+    volume = create_volume(tmp_path / "in.zarr", shape=(1, 4, 30, 31), dtype="u1", voxel_size=size, unit=unit)
+    volume.write(Box.of((4, 30, 31)), image((1, 4, 30, 31)))
+    volume.close()
+    for out in ("a.zarr", "b.tif"):
+        caplog.clear()
+        predict(model, tmp_path / "in.zarr", tmp_path / out)
+        texts = [record.getMessage() for record in caplog.records if "voxels of" in record.getMessage()]
+        assert len(texts) == bool(warned)
+        assert all(warned in text and "in.zarr" in text and "--resample" in text for text in texts)
+    caplog.clear()
+    predict(model, tmp_path / "in.zarr", tmp_path / "a.zarr")
+    assert not [record for record in caplog.records if "voxels of" in record.getMessage()]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
+from ome_zarr_models import open_ome_zarr
 from PIL import Image
 from tests.prediction.conftest import network, write_volume
 from tests.prediction.killing import Killing
@@ -18,12 +20,13 @@ from tests.prediction.killing import Killing
 from vol2vol import PredictSettings, predict, predict_files
 from vol2vol.cli import main
 from vol2vol.errors import AlreadyExists, BadInput
+from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import dry_run_files, many
 from vol2vol.prediction import run as verb
 from vol2vol.protocol import between
-from vol2vol.volumes import open_volume
+from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
 SHAPES = {"a": (41, 37), "b": (41, 37), "c10": (5, 33, 29), "c9": (1, 64), "d": (64, 53)}
@@ -208,6 +211,35 @@ def test_pictures_colours_and_other_formats(tmp_path):
         assert (file.pages.first.photometric.name, file.pages.first.shape) == ("RGB", (31, 47, 3))
     assert open_volume(out / "em.zarr").shape == (3, 4, 25, 26)
     assert predict_files(tmp_path / "rgb", source / "*", out).files_before == 3
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(("channels", "axes"), [(1, "yx"), (3, "cyx")])
+def test_images_stay_images_in_ome_zarr(channels, axes, version, tmp_path):
+    both = dict.fromkeys(("source", "target"), fixed(0, 255))
+    net = between({"forward": network(2, in_channels=channels, out_channels=channels)})
+    model = save_bundle(tmp_path / "model", net, both, channels=dict.fromkeys(both, channels))
+    values = pixels("image", (channels, 301, 97))
+    Image.fromarray(values[0] if channels == 1 else np.moveaxis(values, 0, 2)).save(tmp_path / "image.png")
+    shape = {"shape": (channels, 1, 301, 97), "voxel_size": (5, 2, 2), "unit": "um", "offset": (1, 3, 7)}
+    with create_volume(tmp_path / "sized.zarr", dtype="u1", flat=True, **shape) as volume:
+        volume.write(Box.of(volume.spatial), values[:, None])
+    settings = PredictSettings(ome_version=version)
+    predict_files(model, [tmp_path / "image.png", tmp_path / "sized.zarr"], tmp_path / "out", settings, suffix=".zarr")
+    predict(model, tmp_path / "image.png", tmp_path / "image.tif")
+    for name in ("image", "sized"):
+        group = zarr.open_group(tmp_path / "out" / f"{name}.zarr", mode="r")
+        assert group["0"].shape == (3, 301, 97)[3 - len(axes) :]
+        assert len(list(group.arrays())) > 1
+        image = open_ome_zarr(group).attributes
+        [multiscale] = getattr(image, "ome", image).multiscales
+        assert "".join(axis.name for axis in multiscale.axes) == axes
+        for level in range(len(multiscale.datasets)):
+            made = open_volume(tmp_path / "out" / f"{name}.zarr", level=level)
+            assert (made.is_2d, made.channels, made.axes) == (True, channels, axes)
+        with open_volume(tmp_path / "image.tif") as tif, open_volume(tmp_path / "out" / f"{name}.zarr") as made:
+            np.testing.assert_array_equal(made.read(Box.of(made.spatial)), tif.read(Box.of(tif.spatial)))
+    assert (made.voxel_size[1:], made.unit, made.offset[1:]) == ((2.0, 2.0), "micrometer", (3.0, 7.0))
 
 
 def test_a_warning_is_shown_once_with_the_number_of_files(models, tmp_path, caplog):

@@ -115,7 +115,7 @@ class Sample:
     def __init__(self, path: object, values: np.ndarray) -> None:
         self.path = path
         self._ends: list[tuple[float, float]] = [tuple(np.percentile(v, [0.01, 99.99])) for v in values if v.size]
-        self._counts = [np.unique(v, return_counts=True) for v in values if v.size]
+        self._counts = [_counted(v) for v in values if v.size]
         self.map = _map(values)
         """The map by percentiles; None where the sample is empty or a channel constant."""
 
@@ -151,6 +151,15 @@ class Sample:
             if found is not None and not found.fits:
                 return f"{mine.path} does not fit {its.path}: {found.words}"
         return ""
+
+
+def _counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values (n,) that are there, ascending, and how often each is."""
+    if values.dtype not in (np.uint8, np.uint16):
+        return np.unique(values, return_counts=True)
+    counts = np.bincount(values)  # without sorting
+    numbers = np.flatnonzero(counts)
+    return numbers, counts[numbers]
 
 
 def _map(values: np.ndarray) -> Intensity | None:

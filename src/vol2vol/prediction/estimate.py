@@ -13,7 +13,7 @@ from vol2vol.geometry import Shape
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.nets import flops
 from vol2vol.plans.layout import Layout
-from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.parts import parts_of, refuse_split
@@ -47,7 +47,7 @@ def dry_run(
     settings = settings or PredictSettings()
     refuse_split(settings, address(output))
     job = Job.open(Request.of(model, input, settings, which, **stated))
-    check_intensities(job)
+    check_fit(job)
     said = _expected(job)
     if settings.executor == "slurm":
         said["script"] = submission(job, address(output), said["blocks"]).text

@@ -54,6 +54,7 @@ def _create(job: Job, output: str) -> Volume:
         version=job.settings.ome_version,
         attrs=job.record(complete=False).attributes(),
         channel_names=made.channel_names,
+        flat=job.source.is_2d,
     )
 
 

@@ -1,9 +1,9 @@
-"""Whether an input's intensities fit those that its model was trained on, and how another range is measured."""
+"""Whether an input's intensities and voxels fit those that its model was trained on; another range, measured."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from vol2vol.intensity import Intensity, Likeness, likeness, measure_like, sampl
 from vol2vol.intensity.comparing import FEW
 from vol2vol.models.bundle import Bundle
 from vol2vol.volumes import Volume, open_finished
+from vol2vol.volumes.axes import convert
+from vol2vol.volumes.places import SAME_SIZE
 
 if TYPE_CHECKING:
     from vol2vol.prediction.job import Job
@@ -51,6 +53,38 @@ def with_map(bundle: Bundle, direction: str, measured: Mapping[str, Any]) -> Bun
     """Return a bundle that reads stored values by a measured map."""
     (domain,) = bundle.translation(direction).reads
     return replace(bundle, intensity={**bundle.intensity, domain: Intensity.from_dict(measured["map"])})
+
+
+def check_fit(job: Job) -> None:
+    """Warn where an input's voxel size is not the model's; do what `check_intensities` does."""
+    axes = (0, 1, 2)[-job.engine.footprint.dims :]
+    for domain in job.translation.reads:
+        facts = job.bundle.meta["provenance"].get("volumes", {}).get(domain, [])
+        warn_voxel_size(job.source, facts, axes)
+    check_intensities(job)
+
+
+def warn_voxel_size(source: Volume, trained: Iterable[Mapping[str, Any]], axes: Sequence[int]) -> None:
+    """Warn where voxels are larger or smaller than those of all volumes trained on, along axes (0 to 2: z, y, x).
+
+    `trained` is what a model remembers of these volumes. Sizes without a unit cannot be compared.
+    """
+    sizes = {
+        tuple(convert(length, fact["unit"], source.unit) for length in fact["voxel_size"])
+        for fact in trained
+        if fact.get("unit") and fact.get("voxel_size")
+    }
+    if not (source.sized and source.unit and sizes) or any(_alike(size, source.voxel_size, axes) for size in sizes):
+        return
+    has, knows = (" x ".join(f"{size[axis]:g}" for axis in axes) for size in (source.voxel_size, min(sizes)))
+    log.warning(
+        "%s has voxels of %s %s, the model was trained on %s: vol2vol prepare --resample changes their size",
+        *(source.path, has, source.unit, knows),
+    )
+
+
+def _alike(size: Sequence[float], other: Sequence[float], axes: Sequence[int]) -> bool:
+    return all(abs(size[a] - other[a]) <= SAME_SIZE * max(size[a], other[a]) for a in axes)
 
 
 def check_intensities(job: Job) -> None:

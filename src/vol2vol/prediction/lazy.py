@@ -24,7 +24,7 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.plans.layout import Layout
-from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.request import Request
@@ -140,7 +140,7 @@ def translated(
     if request.settings.split_outputs:
         raise BadInput("a translation that is read is one volume: leave split_outputs out, or name a domain in outputs")
     job = Job.of(request, source, LoadedModel(bundle.path, request.settings, bundle=bundle))
-    check_intensities(job)
+    check_fit(job)
     return Translated(job, parse_bytes(cache))
 
 

@@ -13,7 +13,7 @@ from vol2vol.plans.layout import Layout
 from vol2vol.prediction.donefiles import DoneFiles
 from vol2vol.prediction.estimate import expected_seconds, time_tile
 from vol2vol.prediction.gathered import Once, gathered
-from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.loaded import LoadedModel
@@ -80,7 +80,7 @@ class _Sums:
         with gathered() as warnings:
             try:
                 job = Job.open(replace(request, input=file.input), model=self._model)
-                check_intensities(job)
+                check_fit(job)
             except (UserError, OSError, MemoryError) as error:
                 self.failed[file.input] = one_line(error)
                 return

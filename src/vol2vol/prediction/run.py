@@ -16,7 +16,7 @@ from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.plans.layout import Layout
 from vol2vol.prediction.compute import compute
 from vol2vol.prediction.finishing import create, finish
-from vol2vol.prediction.intensities import check_intensities
+from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.parts import parts_of, refuse_split, volumes_of
@@ -173,7 +173,7 @@ def find(
         log.info("%s is complete: nothing to do", output)
         return "complete", job
     job = Job.open(request, model=model)
-    check_intensities(job)
+    check_fit(job)
     if not overwrite:
         make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.decisive().items()))
     return "new", job

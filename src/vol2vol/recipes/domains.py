@@ -25,7 +25,7 @@ from vol2vol.volumes.axes import convert
 from vol2vol.volumes.imagesets import images_under
 from vol2vol.volumes.masks import foreground
 from vol2vol.volumes.opening import open_member, refuse_idle_time
-from vol2vol.volumes.places import same_voxels
+from vol2vol.volumes.places import SAME_SIZE, same_voxels
 from vol2vol.volumes.resting import RestingVolume
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,6 @@ SMALL = 1 << 22
 """Voxels of a volume up to which it is small."""
 MOST_OPEN = 64
 """Volumes of a domain beyond which the files of small ones are open during reads alone."""
-SAME_SIZE = 0.02
-"""Relative difference of voxel sizes up to which volumes are of one scale."""
 
 
 def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:

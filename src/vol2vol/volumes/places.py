@@ -9,6 +9,8 @@ from vol2vol.volumes.axes import convert
 from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
+SAME_SIZE = 0.02
+"""Relative difference of voxel sizes up to which volumes are of one scale."""
 
 
 def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -160,8 +161,8 @@ def _group(location: str) -> Node:
 
 def _finest(volume: Volume, group: Node) -> Layout:
     shards = volume.shards[1:] if volume.shards != volume.chunks else None
-    version = version_of(group.attributes)
-    return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], shards=shards, version=version)
+    how: dict[str, Any] = {"shards": shards, "version": version_of(group.attributes), "flat": volume.is_2d}
+    return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], **how)
 
 
 def _coarser(layout: Layout, step: Shape) -> Layout:
