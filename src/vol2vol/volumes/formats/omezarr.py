@@ -34,6 +34,7 @@ from vol2vol.volumes.formats.store import (
 from vol2vol.volumes.volume import Volume
 
 VERSIONS = ("0.5", "0.4")
+_BLOSC = {"cname": "zstd", "clevel": 3}
 _PLAN = ".vol2vol/plan.json"
 _ROOT = ("zarr.json", ".zattrs")
 _LEFT = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
@@ -91,10 +92,6 @@ class Layout:
         lengths = dict(zip("czyx", (channels, *spatial), strict=True))
         return [lengths[axis] for axis in self.axes]
 
-    @property
-    def _blosc(self) -> dict[str, Any]:
-        return {"cname": "zstd", "clevel": 3}
-
     def _zarr2(self) -> dict[str, Any]:
         return {
             "shape": self._stored(self.shape[1:], self.shape[0]),
@@ -102,12 +99,12 @@ class Layout:
             "dtype": self.dtype.newbyteorder("<").str,
             "fill_value": self.dtype.type(self.fill).item(),
             "dimension_separator": "/",
-            "compressor": {"id": "blosc", **self._blosc, "shuffle": 1 if self.dtype.itemsize > 1 else 0},
+            "compressor": {"id": "blosc", **_BLOSC, "shuffle": 1 if self.dtype.itemsize > 1 else 0},
         }
 
     def _zarr3(self) -> dict[str, Any]:
         shuffle = "shuffle" if self.dtype.itemsize > 1 else "noshuffle"
-        blosc = {**self._blosc, "shuffle": shuffle, "typesize": self.dtype.itemsize, "blocksize": 0}
+        blosc = {**_BLOSC, "shuffle": shuffle, "typesize": self.dtype.itemsize, "blocksize": 0}
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         codecs: list[dict[str, Any]] = [little, {"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
         if self.shards is not None:
