@@ -32,7 +32,8 @@ ALL = tuple(one.name for one in OWN)
 def _known(name: str) -> str:
     """Return the name of a measure; raises where there is none of this name, or its package is broken."""
     if name not in MEASURES:
-        raise ValueError(f"measure {name!r} is unknown: use some of {', '.join(MEASURES)}")
+        known = ", ".join(MEASURES)
+        raise ValueError(f"measure {name!r} is unknown: use some of {known}, or install the package that offers it")
     MEASURES[name]
     return name
 
