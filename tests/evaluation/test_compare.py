@@ -430,6 +430,10 @@ def test_distance_by_a_stored_encoder(folder, capsys):
     assert told["fid"]["value"] < told["fid"]["ceiling"]
     (without,) = [answer(capsys, "distance", *volumes, *words[:-1], "0")]
     assert without["kid"]["interval"] is None
+    by_name = evaluate_distance(
+        *map(open_volume, volumes), str(folder / "ruler"), Cutting(count=60, size=16), resamples=0
+    )
+    assert by_name == without
     assert "cut more" in refused(capsys, "distance", *volumes, *words, "--patches", "4")
 
 

@@ -79,15 +79,25 @@ def ruler(
 
 
 def evaluate_distance(
-    source: Volume, output: Volume, target: Volume, by: Ruler, cutting: Cutting, *, resamples: int = 100
+    source: Volume,
+    output: Volume,
+    target: Volume,
+    by: Ruler | str = "inception",
+    cutting: Cutting | None = None,
+    *,
+    resamples: int = 100,
 ) -> dict[str, Any]:
     """Return FID and KID of an output with floor, ceiling, gap closed and interval, and how far size matters.
+
+    `by` is a feature network, or what `ruler` makes one of; `cutting` how patches are cut, by default 20 000 of 128^2.
 
     `value`, `floor` and `ceiling` are of `patches` patches each, the smaller half of the target, and the interval lies
     around that value; `sample size`, `extrapolated` and the like are of all patches, `patches` at the top. Intervals
     are None where a volume holds fewer than four cubes, see `interval_over_cubes`; `resamples` 0 leaves them out.
     Raises `BadInput` where volumes hold too few patches.
     """
+    cutting = cutting or Cutting()
+    by = ruler(by, target, cutting) if isinstance(by, str) else by
     warn_of_ranges(output, target)
     volumes = (source, output, target)
     before, after, real = (extract(one, by.network, by.grey, cutting, name=by.name) for one in volumes)
