@@ -78,7 +78,10 @@ def _note(path: str) -> None:
 def need_voxel_size(volume: Any, what: str) -> None:
     """Raise `BadInput`, naming what needs it, where the voxel size of a volume is not known."""
     if not volume.sized:
-        raise BadInput(f"{volume.path} has no voxel size, which {what}: give --voxel-size Z,Y,X (and --unit)")
+        raise BadInput(
+            f"{volume.path} has no voxel size, which {what}: give --voxel-size Z,Y,X (and --unit), in a study the "
+            "voxel_size of its domain"
+        )
 
 
 def settle_voxel_size(

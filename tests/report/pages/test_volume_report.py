@@ -14,6 +14,8 @@ from PIL import Image
 from vol2vol.errors import BadInput, NotFound
 from vol2vol.report import Result, read_results, write_report, write_results
 from vol2vol.report.figures import pictures
+from vol2vol.report.pages import volume_report
+from vol2vol.volumes import create_volume
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -188,3 +190,15 @@ def test_a_browser_shows_every_image(page, study, tmp_path):
     assert seen.shape == (4800, 1200)
     bands = seen[:4500].reshape(9, -1)
     assert (bands.std(axis=1) > 5).all(), "no part of the page is blank"
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "said"),
+    [
+        ((16, 8, 8), "nanometer", "16 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 nm"),
+        ((1, 1, 1), "", "not known"),
+    ],
+)
+def test_a_voxel_size_that_is_not_known_is_not_made_up(size, unit, said, tmp_path):
+    create_volume(tmp_path / "a.zarr", shape=(1, 2, 8, 8), dtype=np.uint8, voxel_size=size, unit=unit).close()
+    assert volume_report._facts(tmp_path, "a.zarr").voxel == said

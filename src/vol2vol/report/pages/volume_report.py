@@ -137,14 +137,14 @@ def _facts(folder: Path, path: str) -> Facts | None:
     if not path:
         return None
     volume = open_volume(folder / path)
-    unit = planes.short(volume.unit) or "(no unit)"
+    size = f"{wording.sizes(tuple(volume.voxel_size))} {planes.short(volume.unit)}".strip()
     return Facts(
         path=path,
         name=path.rstrip("/").rpartition("/")[2],
         absolute=str(real_path(folder / path)),
         shape=wording.sizes(volume.spatial),
         dtype=str(volume.dtype),
-        voxel=f"{wording.sizes(tuple(volume.voxel_size))} {unit}",
+        voxel=size if volume.sized else "not known",
     )
 
 
