@@ -17,7 +17,9 @@ demo: $(STAMP)
 	$(BIN)/vol2vol demo --out demo
 
 test: lint contract types
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m slipcover --source src/vol2vol --json --out coverage.json \
+	  -m pytest -n 2
+	$(BIN)/python .ci/coverage.py coverage.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -44,4 +46,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.predict
 
 clean:
-	rm -rf $(VENV) .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo
+	rm -rf $(VENV) .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo coverage.json

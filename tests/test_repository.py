@@ -1,6 +1,9 @@
 """The files around the code say what is so: changelog, citation, hooks, hosted tests, oldest releases, typing."""
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +29,22 @@ def test_the_hooks_run_what_the_gate_runs():
     assert len(CHECKS) == 4
     needed = {target for line in re.findall(r"^test: (.*)$", read("Makefile"), re.M) for target in line.split()}
     assert needed == {"lint", "contract", "types"}
+
+
+def test_the_gate_reports_coverage_by_room(tmp_path):
+    assert re.search(r"^test:.*\n\t.*slipcover --source src/vol2vol.*\\\n\t  -m pytest", read("Makefile"), re.M)
+    counts = {"src/vol2vol/a/x.py": (3, 1), "src/vol2vol/a/y.py": (1, 3), "src/vol2vol/losses.py": (9, 1)}
+    files = {
+        name: {"summary": {"covered_lines": ran, "missing_lines": not_run}} for name, (ran, not_run) in counts.items()
+    }
+    (tmp_path / "coverage.json").write_text(json.dumps({"files": files}))
+    command = [sys.executable, ROOT / ".ci" / "coverage.py", tmp_path / "coverage.json"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split() for line in printed] == [
+        ["50.0", "%", "of", "8", "lines", "a"],
+        ["90.0", "%", "of", "10", "lines", "losses.py"],
+        ["72.2", "%", "of", "18", "lines", "all", "of", "vol2vol"],
+    ]
 
 
 def test_the_hosted_matrix_has_every_system_python_and_age_of_dependencies():
