@@ -88,7 +88,7 @@ class Catalogue(Mapping[str, T]):
         if not offers:
             return self.own[name]
         try:
-            thing = offers[0].load()
+            thing: T = offers[0].load()
         except (Exception, SystemExit) as error:  # whatever a stranger's package raises
             raise self.unusable(name, f"cannot be loaded ({one_line(error, 300)})") from error
         if wrong := self._check(name, thing):

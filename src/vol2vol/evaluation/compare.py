@@ -114,10 +114,11 @@ def _told(number: Number) -> Any:
 
 def measured(value: Blockwise) -> dict[str, Any]:
     """Return a metric with its 95 % block-bootstrap interval, which needs two blocks and is None without."""
-    if len(value.sums) < 2:
-        return plain({"value": value.value, "low": None, "high": None, "blocks": len(value.sums)})
-    found = value.interval()
-    return plain({"value": found.value, "low": found.low, "high": found.high, "blocks": found.blocks})
+    numbers: dict[str, Any] = {"value": value.value, "low": None, "high": None, "blocks": len(value.sums)}
+    if len(value.sums) >= 2:
+        interval = value.interval()
+        numbers |= {"value": interval.value, "low": interval.low, "high": interval.high, "blocks": interval.blocks}
+    return {key: plain(number) for key, number in numbers.items()}
 
 
 def evaluate_overlap(

@@ -119,7 +119,10 @@ def evaluate_distance(
 
 
 def _told(found: Scale) -> dict[str, Any]:
-    return plain({**asdict(found), "gap closed": found.gap_closed, "rank deficient": found.rank_deficient})
+    result: dict[str, Any] = plain(
+        {**asdict(found), "gap closed": found.gap_closed, "rank deficient": found.rank_deficient}
+    )
+    return result
 
 
 def _interval(sets: tuple[Features, Features], distance: Distance, value: float, resamples: int) -> dict[str, Any]:

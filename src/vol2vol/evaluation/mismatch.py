@@ -207,7 +207,8 @@ def _means(borders: Sequence[Sequence[float]]) -> list[float]:
 def _learning(trainee: nn.Module, x: Tensor, axis: int) -> Tensor | None:
     """Return the answer in training mode, None where the tile is too small for it."""
     try:
-        return trainee(x).movedim(2 + axis, -1)
+        result: Tensor | None = trainee(x).movedim(2 + axis, -1)
+        return result
     except ValueError:  # torch: statistics of a single value
         return None
 

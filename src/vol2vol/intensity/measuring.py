@@ -80,11 +80,13 @@ class Histogram:
 
     def quantiles(self, shares: np.ndarray) -> np.ndarray:
         """Return the values below which these shares (0 to 1) of the voxels lie, linear between occurring values."""
-        return np.interp(shares, self.shares(), self.values)
+        result: np.ndarray = np.interp(shares, self.shares(), self.values)
+        return result
 
     def shares(self) -> np.ndarray:
         """Return the share of voxels up to and including each value."""
-        return np.cumsum(self.counts) / self.counts.sum()
+        result: np.ndarray = np.cumsum(self.counts) / self.counts.sum()
+        return result
 
 
 def histograms(volumes: Sequence[Readable]) -> list[Histogram]:

@@ -211,7 +211,8 @@ class _Shape:
             reach = np.sqrt(self.blocks / (self.blocks - 1)) * student.ppf(tails, self.blocks - 1)
         z = self.bias + reach
         steep = 1 - self.skew * z
-        return np.where(steep > 0, norm.cdf(self.bias + z / np.where(steep > 0, steep, 1)), (z > 0) * 1.0)
+        result: np.ndarray = np.where(steep > 0, norm.cdf(self.bias + z / np.where(steep > 0, steep, 1)), (z > 0) * 1.0)
+        return result
 
     def p(self, share: float) -> float:
         """Return the two-sided p of a value with this share of draws below it: `shares` the other way round."""

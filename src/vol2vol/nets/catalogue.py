@@ -45,7 +45,8 @@ def _from_outside(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         raise CATALOGUE.unusable(name, why, "change them, ") from error
     if described.keys() != {"name", "arguments"} or described["name"] != name or not all(known):
         raise CATALOGUE.unusable(name, "does not describe itself by its name and arguments")
-    return network
+    built: nn.Module = network
+    return built
 
 
 CATALOGUE = Catalogue("network", "vol2vol.networks", OWN, _check)

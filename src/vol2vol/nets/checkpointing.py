@@ -21,8 +21,9 @@ def checkpointed(step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled() or any(isinstance(x, fx.Proxy) for x in inputs):
         return step(*inputs)
-    return checkpoint(step, *inputs, use_reentrant=False, context_fn=_contexts)
+    output: Tensor = checkpoint(step, *inputs, use_reentrant=False, context_fn=_contexts)
+    return output
 
 
-def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), recomputing()

@@ -41,7 +41,8 @@ class PatchGAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge `x` (B, in_channels, *space)."""
-        return self.steps(x)
+        output: Tensor = self.steps(x)
+        return output
 
 
 class PixelCritic(nn.Module):
@@ -69,4 +70,5 @@ class PixelCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge `x` (B, in_channels, *space)."""
-        return self.steps(x)
+        output: Tensor = self.steps(x)
+        return output

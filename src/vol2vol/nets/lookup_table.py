@@ -38,7 +38,8 @@ class Lookup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate `x` (B, channels, *space)."""
-        return self.table(x)
+        output: Tensor = self.table(x)
+        return output
 
 
 class Spectral(nn.Module):
@@ -72,4 +73,5 @@ class Spectral(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate `x` (B, channels, *space)."""
-        return self.filter(self.pad(self.table(x)))
+        output: Tensor = self.filter(self.pad(self.table(x)))
+        return output

@@ -81,7 +81,8 @@ class ResNet(nn.Module):
 
     @property
     def _same(self) -> bool:
-        return self.arguments["padding"] == "same"
+        result: bool = self.arguments["padding"] == "same"
+        return result
 
     def _down(self, channels: int) -> nn.Sequential:
         step = conv(self.dims, channels, 2 * channels, 3, stride=2, padding=int(self._same))
@@ -110,4 +111,5 @@ class _Block(nn.Module):
         self.crop = nn.Identity() if net._same else Crop(net.dims, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.crop(x) + self.change(x)
+        output: Tensor = self.crop(x) + self.change(x)
+        return output

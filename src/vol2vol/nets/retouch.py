@@ -68,4 +68,5 @@ class Retouch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate `x` (B, channels, *space)."""
-        return self.crop(x) + self.change(x)
+        output: Tensor = self.crop(x) + self.change(x)
+        return output

@@ -78,7 +78,8 @@ class Segmenter(nn.Module):
         x = skips.pop()
         for double, crop, two in zip(self.doublings, self.crops, self.up, strict=True):
             x = self._run(two, torch.cat([crop(skips.pop()), double(x)], 1))
-        return self.last(x)
+        output: Tensor = self.last(x)
+        return output
 
     def _run(self, step: nn.Module, x: Tensor) -> Tensor:
         return checkpointed(step, x) if self.gradient_checkpointing else step(x)

@@ -72,7 +72,8 @@ class Streamable:
     def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         with self._lock:
             if key in self._known:
-                return self._known[key]
+                result: Value = self._known[key]
+                return result
         made = make()
         with self._lock:
             if len(self._known) >= MOST:

@@ -127,7 +127,8 @@ class _Joined:
         self.crop, self.up = crop, up
 
     def __call__(self, skip: Tensor, below: Tensor) -> Tensor:
-        return self.up(torch.cat([self.crop(skip), below], 1))
+        output: Tensor = self.up(torch.cat([self.crop(skip), below], 1))
+        return output
 
 
 def _check(arguments: dict[str, Any]) -> None:

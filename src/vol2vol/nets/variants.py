@@ -100,4 +100,5 @@ def _rebuilt(net: nn.Module, changed: dict[str, Any], state: dict[str, Tensor]) 
 
 
 def _described(net: Any) -> dict[str, Any]:
-    return net.describe()
+    result: dict[str, Any] = net.describe()
+    return result

@@ -95,7 +95,8 @@ def _grey(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
         radii = tuple(map(reach, plane))
         grain = white(key(scene.seed, domain.name, "noise"), box.grow(radii, radii))
         grey += blur(grain, plane, keep_variance=True) * np.float32(domain.noise)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    result: np.ndarray = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return result
 
 
 def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
@@ -113,7 +114,8 @@ def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
     thick = np.float32(1.5) + np.float32(2.5) * enlarge(synapse, box, 2)
     wall = np.exp(-((here.gap / thick) ** 2))
     bright -= (bright - np.float32(0.14)) * wall
-    return np.clip(bright, 0, 1, out=bright)
+    result: np.ndarray = np.clip(bright, 0, 1, out=bright)
+    return result
 
 
 def _paint_mitochondria(bright: np.ndarray, here: Tissue, stain: np.float32) -> None:

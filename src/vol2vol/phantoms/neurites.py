@@ -95,7 +95,8 @@ def distance_to(points: list[np.ndarray], axis: list[np.ndarray], half: np.ndarr
     along = z * axis[0] + y * axis[1] + x * axis[2]
     beyond = along - np.clip(along, -half, half)
     squared = z * z + y * y + x * x - along * along + beyond * beyond
-    return np.sqrt(np.maximum(squared, 0))
+    result: np.ndarray = np.sqrt(np.maximum(squared, 0))
+    return result
 
 
 def cells(neurites: Neurites, whole: Box, bend: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -144,7 +145,7 @@ def _to_neurites(neurites: Neurites, near: np.ndarray, corners: np.ndarray, move
     points = [centre[..., a][wide] + (offsets.reshape(shapes[a]) + moved[a]) for a in range(3)]
     axis = [neurites.axis[near][..., a].astype(np.float32)[wide] for a in range(3)]
     half, radius = (v[near].astype(np.float32)[wide] for v in (neurites.half, neurites.radius))
-    values = distance_to(points, axis, half) - radius
+    values: np.ndarray = distance_to(points, axis, half) - radius
     weight = np.arange(4, dtype=np.float32) / 4
     for axis_of in (2, 3, 4):
         values = np.moveaxis(values, axis_of, -1)

@@ -48,7 +48,7 @@ def uniform(seed: int, box: Box) -> np.ndarray:
 def white(seed: int, box: Box) -> np.ndarray:
     """Return uncorrelated float32 noise of mean 0 and variance 1, nearly normal: a count of hashed bits, dithered."""
     bits = hashes(seed, box)
-    result = np.bitwise_count(bits & np.uint32(0xFFFFFF00)).astype(np.float32)
+    result: np.ndarray = np.bitwise_count(bits & np.uint32(0xFFFFFF00)).astype(np.float32)
     result += (bits & np.uint32(0xFF)).astype(np.float32) * np.float32(1 / 256)
     result -= np.float32(12 + 127.5 / 256)
     result *= np.float32((24 / 4 + 1 / 12) ** -0.5)

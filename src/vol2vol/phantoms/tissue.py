@@ -60,4 +60,5 @@ def _steepened(between: np.ndarray) -> np.ndarray:
         after, before = list(inner), list(inner)
         after[axis], before[axis] = slice(2, None), slice(None, -2)
         slope += (between[tuple(after)] - between[tuple(before)]) ** 2
-    return between[inner] / np.maximum(np.sqrt(slope) * np.float32(0.5), np.float32(0.4))
+    result: np.ndarray = between[inner] / np.maximum(np.sqrt(slope) * np.float32(0.5), np.float32(0.4))
+    return result

@@ -128,9 +128,10 @@ def _profile(window: Window, kept: int, overlap: int) -> np.ndarray:
     edge = np.minimum(centred, kept - centred)
     if window == "flat" or overlap <= 0:
         return np.ones(kept)
+    profile: np.ndarray = np.minimum(1.0, edge / min(overlap, kept / 2))
     if window == "gaussian":
-        return np.exp(-0.5 * ((centred - kept / 2) / (kept / 8)) ** 2)
-    return np.minimum(1.0, edge / min(overlap, kept / 2))
+        profile = np.exp(-0.5 * ((centred - kept / 2) / (kept / 8)) ** 2)
+    return profile
 
 
 def exact(footprint: Footprint, tile: Shape) -> Plan:

@@ -103,7 +103,8 @@ def resampled(read: Read, axis: int, sizes: tuple[int, int]) -> Read:
         share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(len(box.start))])
         lower = planes.take(low - first, axis=axis + 1)
         upper = planes.take(np.minimum(low + 1, source - 1) - first, axis=axis + 1)
-        return lower + share * (upper - lower)
+        result: np.ndarray = lower + share * (upper - lower)
+        return result
 
     return read_resampled
 

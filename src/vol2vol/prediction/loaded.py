@@ -67,7 +67,8 @@ class LoadedModel:
             if len(self._known) >= MOST:
                 self._known.clear()
             self._known[key] = make()
-        return self._known[key]
+        result: Value = self._known[key]
+        return result
 
 
 def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:

@@ -42,8 +42,9 @@ class Request:
 
     def choosing(self, record: Mapping[str, Any]) -> Request:
         """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
-        given: Any = {key: value for key, value in self.stated.items() if value is not None}
-        return replace(self, stated={**(record.get("chosen") or {}), **given})
+        given = {key: value for key, value in self.stated.items() if value is not None}
+        stated: Any = {**(record.get("chosen") or {}), **given}
+        return replace(self, stated=stated)
 
     def decisive(self, model: str) -> dict[str, Any]:
         """Return what decides every voxel of an output beside its input, given the hash of the model."""

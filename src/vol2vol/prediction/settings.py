@@ -104,7 +104,8 @@ class PredictSettings(BaseModel):
     def budget(self) -> int:
         """Return the bytes that one worker may take beyond what the program itself takes; 0 where there are none."""
         if self.memory == "auto":
-            return psutil.virtual_memory().available // 2 // self.sharing
+            result: int = psutil.virtual_memory().available // 2 // self.sharing
+            return result
         return max(0, parse_bytes(self.memory) // self.sharing - self.resident())
 
     @property

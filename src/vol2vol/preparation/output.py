@@ -22,8 +22,8 @@ from vol2vol.preparation.settings import Preparation
 from vol2vol.preparation.steps import Binarise, Step
 from vol2vol.preparation.storage import Layout
 from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes.addresses import is_remote
 from vol2vol.volumes.completeness import missing
-from vol2vol.volumes.formats.store import is_remote
 from vol2vol.volumes.ledger import Ledger, block_name, checksum, refuse_other
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import (

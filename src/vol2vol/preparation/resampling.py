@@ -98,7 +98,8 @@ class Grid:
             return np.ones(np.broadcast_shapes(index.shape, source.shape))
         if method not in REACH:
             overlap = np.minimum((index + 1) * p, (source + 1) * q) - np.maximum(index * p, source * q)
-            return np.maximum(overlap, 0)
+            result: np.ndarray = np.maximum(overlap, 0)
+            return result
         away = np.abs((2 * source + 1) * q - (2 * index + 1) * p) / (2 * max(p, q))
         return _cubic(away) if method == "cubic" else np.maximum(1 - away, 0)
 

@@ -150,7 +150,8 @@ def _network(
         network.table.at[channel], network.table.height[channel] = map(torch.from_numpy, _lengthened(one, count))
     if kind == "spectrum":
         network = _filtered(network, volumes, radius, list(zip(*tables, strict=True)))
-    return network.eval()
+    result: nn.Module = network.eval()
+    return result
 
 
 def _float32(knots: Knots) -> Knots:
@@ -191,7 +192,8 @@ def _filtered(
         source, target = tables[channel]
         seen = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
         network.filter.bias[channel] = target.mean - np.average(seen, weights=source.counts) * kernel.sum()
-    return network
+    fitted: nn.Module = network
+    return fitted
 
 
 def _side(dims: int, volumes: list[Volume]) -> int:

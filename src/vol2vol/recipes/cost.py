@@ -83,7 +83,8 @@ def step_operations(task: Task, patch: tuple[int, ...], batch: int = 1) -> int:
         shown = {name: torch.empty(batch, count, *patch) for name, count in task.channels().items()}
         for turn in played.turns(shown):
             turn.loss.backward()
-    return counter.get_total_flops()
+    result: int = counter.get_total_flops()
+    return result
 
 
 def _weights(module: nn.Module) -> int:

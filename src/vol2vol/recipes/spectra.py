@@ -16,7 +16,8 @@ def radii(shape: Sequence[int], voxel_size: Sequence[float]) -> np.ndarray:
     """Return the length of every frequency of an FFT of this shape, in cycles per smallest voxel, as shape `shape`."""
     smallest = min(voxel_size)
     axes = [np.fft.fftfreq(n) * smallest / size for n, size in zip(shape, voxel_size, strict=True)]
-    return np.sqrt(sum(f**2 for f in np.meshgrid(*axes, indexing="ij")))
+    result: np.ndarray = np.sqrt(sum(f**2 for f in np.meshgrid(*axes, indexing="ij")))
+    return result
 
 
 def radial_power(patches: Iterable[np.ndarray], voxel_size: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -78,4 +78,5 @@ def _other_inside(image: np.ndarray, mask: np.ndarray, width: float, changes: tu
     factor, shade = changes
     fine = image - gaussian_filter(image, COARSE, axes=range(1, image.ndim))
     weight = gaussian_filter(mask.max(0), 1.0)
-    return (image + weight * ((factor - 1) * fine + shade * width)).astype(np.float32)
+    result: np.ndarray = (image + weight * ((factor - 1) * fine + shade * width)).astype(np.float32)
+    return result

@@ -78,7 +78,7 @@ class Alone:
         return ({self.name: patch} for patch in self.patches.covering(count))
 
 
-class PatchSets(Dataset):
+class PatchSets(Dataset[Item]):
     """One patch per domain: float32 (C, [Z,] Y, X), images in the network's range.
 
     Indices may exceed the length: an epoch is as long as its reader wants.

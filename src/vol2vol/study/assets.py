@@ -131,7 +131,7 @@ class Workshop:
         """Return a translation without training."""
         turned = self.turned(*pair)
         first, second = pair[::-1] if turned else pair
-        out = self.folder / "baselines" / f"{first}-{second}" / kind
+        out: Path = self.folder / "baselines" / f"{first}-{second}" / kind
 
         def make() -> Path:
             if out.exists():

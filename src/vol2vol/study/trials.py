@@ -10,7 +10,8 @@ from vol2vol.errors import BadInput
 from vol2vol.metrics.measures import MEASURES
 from vol2vol.report.rows.checkpoint_roles import pick_several
 from vol2vol.report.rows.rows import Kind, Row
-from vol2vol.study.settings import Pick, Study
+from vol2vol.study.measure_settings import Pick
+from vol2vol.study.settings import Study
 
 log = logging.getLogger(__name__)
 IN_DOMAIN = "in-domain"

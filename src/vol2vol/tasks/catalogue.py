@@ -74,7 +74,8 @@ def build(
     `settings.models()` names, by domain; `seed` decides the weights. Raises `BadInput` for settings that do not fit.
     """
     asked = {"models": models} if settings.models() else {}
-    return TASKS[settings.name](settings, dims=dims, channels=channels, seed=seed, **asked)
+    result: Task = TASKS[settings.name](settings, dims=dims, channels=channels, seed=seed, **asked)
+    return result
 
 
 def packages(settings: TaskSettings) -> dict[str, dict[str, dict[str, str]]]:

@@ -13,7 +13,7 @@ from vol2vol.training.settings import TrainSettings
 from vol2vol.training.stopping import outlive_signals
 
 
-class Epochs(Dataset):
+class Epochs(Dataset[dict[str, Any]]):
     """A data set asked for (epoch, item): reading processes need no other word about the epoch."""
 
     def __init__(self, data: Any) -> None:
@@ -23,10 +23,11 @@ class Epochs(Dataset):
         epoch, item = key
         if hasattr(self.data, "set_epoch"):
             self.data.set_epoch(epoch)
-        return self.data[item]
+        result: dict[str, Any] = self.data[item]
+        return result
 
 
-class Share(Sampler):
+class Share(Sampler[tuple[int, int]]):
     """The items of one process: of w processes, process r takes items i*w + r, so that w steps make one large one.
 
     `skip` leaves out the first items of the next epoch that is read, and of no other: a step that was taken before a
@@ -53,7 +54,7 @@ def share_of(data: Any, settings: TrainSettings, rank: int, world: int) -> Share
     return Share(steps * settings.batch_size, rank, world)
 
 
-def loader_of(data: Any, settings: TrainSettings, share: Share, *, pin_memory: bool) -> DataLoader:
+def loader_of(data: Any, settings: TrainSettings, share: Share, *, pin_memory: bool) -> DataLoader[Any]:
     """Return what reads a share's patches in batches."""
     workers: dict[str, Any] = {}
     if settings.num_workers:  # spawned, not forked: readers of large volumes hold threads

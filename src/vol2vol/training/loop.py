@@ -87,7 +87,7 @@ class Loop(lightning.LightningModule):
         """Return one optimiser per player, in the task's order."""
         return [optimizer(self.settings, player.parameters()) for player in self.task.players.values()]
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Return this process's share of every step's patches."""
         self.share = share_of(self.data, self.settings, self.global_rank, self.trainer.world_size)
         self.share.epoch, self.share.skip = self.done, self._part["steps"] * self.settings.batch_size

@@ -105,7 +105,8 @@ def optimizer(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> torch
     """Return the optimiser that training settings name, for these weights."""
     kind: Any = optimizer_classes()[settings.optimizer.name]
     shared = {name: getattr(settings, name) for name in ELSEWHERE if name in _parameters(kind)}
-    return kind(weights, **shared, **settings.optimizer.arguments)
+    result: torch.optim.Optimizer = kind(weights, **shared, **settings.optimizer.arguments)
+    return result
 
 
 def check_step(settings: TrainSettings) -> None:

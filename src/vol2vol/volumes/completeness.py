@@ -9,11 +9,10 @@ from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.geometry import Box, grid
-from vol2vol.volumes.addresses import is_web
+from vol2vol.volumes.addresses import is_web, join
 from vol2vol.volumes.formats import ngff
 from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.nodes import Node, read_node
-from vol2vol.volumes.formats.store import join
 
 MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
 """Attributes under which an output says how it was made and whether it is complete, and the verbs that make them."""

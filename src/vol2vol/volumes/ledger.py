@@ -26,7 +26,8 @@ import numpy as np
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box
-from vol2vol.volumes.formats.store import delete_all, delete_keys, is_remote, list_keys, read_key, write_key
+from vol2vol.volumes.addresses import is_remote
+from vol2vol.volumes.formats.store import delete_all, delete_keys, list_keys, read_key, write_key
 from vol2vol.volumes.marks import Marks
 
 PLAN = "plan.json"

@@ -19,7 +19,8 @@ import zlib
 from pathlib import Path
 
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
-from vol2vol.volumes.formats.store import is_remote, list_keys, read_key, write_key
+from vol2vol.volumes.addresses import is_remote
+from vol2vol.volumes.formats.store import list_keys, read_key, write_key
 
 SEGMENT = 256
 """Marks in a log that cannot be appended to."""

@@ -84,7 +84,8 @@ class Sliceable(ABC):
             raise ValueError(f"{self.path} is read into a new array: np.asarray(volume) without copy=False")
         values = self[...]
         copied = values.copy() if copy and not values.flags.writeable else values
-        return copied if dtype is None else copied.astype(dtype, copy=False)
+        result: np.ndarray = copied if dtype is None else copied.astype(dtype, copy=False)
+        return result
 
     def _gathered(self, ranges: tuple[range, ...]) -> np.ndarray:
         """Return the outer product of ranges along the four axes, each forwards or backwards."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from vol2vol.geometry import Box
 from vol2vol.volumes.display import Window, full_window, is_rgb, make_omero
-from vol2vol.volumes.formats.chunked import merge_attributes
-from vol2vol.volumes.formats.nodes import read_node
+from vol2vol.volumes.formats.nodes import merge_attributes, read_node
 from vol2vol.volumes.opening import is_tiff, open_volume
 from vol2vol.volumes.volume import Volume
 

@@ -86,10 +86,10 @@ def _result(future: Any, name: str, retries: int, lost: Callable[[WorkerLost], A
     if error is not None and not isinstance(error, UserError):
         failed = f"{name} failed {retries + 1} times ({type(error).__name__}: {one_line(error, 300)})"
         return [lost(WorkerLost(failed))]
-    made = future.result()
-    if isinstance(made, UserError):
-        raise made
-    return made
+    results: list[Any] | UserError = future.result()
+    if isinstance(results, UserError):
+        raise results
+    return results
 
 
 def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:

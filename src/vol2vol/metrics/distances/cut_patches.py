@@ -89,7 +89,10 @@ def _grid(room: Shape, cutting: Cutting) -> np.ndarray:
             steps[axis] = max(1, -(-room[axis] * tiles // cutting.count))
     axes = np.meshgrid(*(np.arange(0, r, s) for r, s in zip(room, steps, strict=True)), indexing="ij")
     found = np.stack([a.ravel() for a in axes], axis=1)
-    return found[np.unique(np.linspace(0, len(found) - 1, min(cutting.count, len(found))).round().astype(int))]
+    result: np.ndarray = found[
+        np.unique(np.linspace(0, len(found) - 1, min(cutting.count, len(found))).round().astype(int))
+    ]
+    return result
 
 
 def _some(room: Shape, cutting: Cutting) -> np.ndarray:

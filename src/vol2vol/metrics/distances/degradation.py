@@ -26,7 +26,8 @@ def spoil(images: Tensor, looks: Tensor, rng: torch.Generator) -> Tensor:
     blur, contrast, shift, noise = (column.to(images.device).view(shape) for column in looks.T)
     result = (_blurred(images, blur.flatten()) - 0.5) * contrast + 0.5 + shift
     grain = torch.randn(images.shape, generator=rng).to(images.device)
-    return (result + noise * grain).clamp(0, 1)
+    output: Tensor = (result + noise * grain).clamp(0, 1)
+    return output
 
 
 def _blurred(images: Tensor, sigma: Tensor) -> Tensor:

@@ -81,7 +81,8 @@ class Encoder(nn.Module):
         """Return features; three channels are averaged to one first."""
         if x.shape[1] != 1:
             x = x.mean(1, keepdim=True)
-        return self.layers(2 * x - 1).flatten(2).mean(2)
+        output: Tensor = self.layers(2 * x - 1).flatten(2).mean(2)
+        return output
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

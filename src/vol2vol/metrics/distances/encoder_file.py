@@ -98,7 +98,7 @@ def load_encoder(path: str | Path) -> Trained:
 
 def _meta(file: Path) -> dict[str, Any]:
     try:
-        meta = plainyaml.load(read_text(file))
+        meta: dict[str, Any] = plainyaml.load(read_text(file))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise Unreadable(f"{file} is not YAML ({one_line(error, 120)}): train the encoder again") from None
     schema = meta.get("schema") if isinstance(meta, dict) else None

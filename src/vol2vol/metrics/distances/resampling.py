@@ -49,11 +49,13 @@ class Blocked:
 
     @cached_property
     def _middle(self) -> np.ndarray:
-        return self.values.mean(0)
+        result: np.ndarray = self.values.mean(0)
+        return result
 
     @cached_property
     def _centred(self) -> np.ndarray:
-        return self.values - self._middle
+        result: np.ndarray = self.values - self._middle
+        return result
 
     @cached_property
     def _sums(self) -> np.ndarray:

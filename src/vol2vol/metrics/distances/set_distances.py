@@ -205,7 +205,8 @@ def _radii(points: np.ndarray, k: int) -> np.ndarray:
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     norms = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
-    return np.maximum(norms - 2 * (a @ b.T), 0)
+    result: np.ndarray = np.maximum(norms - 2 * (a @ b.T), 0)
+    return result
 
 
 def _checked(features: np.ndarray) -> np.ndarray:

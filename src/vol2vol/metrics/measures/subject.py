@@ -128,49 +128,59 @@ class Subject:
     @property
     def source(self) -> Volume:
         """What was translated, of the volume's shape."""
-        return self._get("source")
+        source: Volume = self._get("source")
+        return source
 
     @property
     def truth(self) -> Volume:
         """The known answer, of the volume's shape."""
-        return self._get("truth")
+        truth: Volume = self._get("truth")
+        return truth
 
     @property
     def target(self) -> Volume:
         """A volume of the domain whose look the volume was given; other tissue."""
-        return self._get("target")
+        target: Volume = self._get("target")
+        return target
 
     @property
     def mask(self) -> Volume:
         """What segmentations of the volume should find, of the volume's shape; 0 is background."""
-        return self._get("mask")
+        mask: Volume = self._get("mask")
+        return mask
 
     @property
     def grids(self) -> Sequence[Grid]:
         """Where tiles of the volume meet, one grid per pass that differs; empty where nothing says so."""
-        return self._get("grids")
+        grids: Sequence[Grid] = self._get("grids")
+        return grids
 
     @property
     def network(self) -> Network:
         """What made the volume."""
-        return self._get("network")
+        network: Network = self._get("network")
+        return network
 
     @property
     def features(self) -> FeatureSets:
         """What feature networks see."""
-        return self._get("features")
+        features: FeatureSets = self._get("features")
+        return features
 
     @property
     def segmentations(self) -> Sequence[Segmentation]:
         """What segmenters see."""
-        return self._get("segmentations")
+        segmentations: Sequence[Segmentation] = self._get("segmentations")
+        return segmentations
 
     @property
     def target_range(self) -> tuple[float, float]:
         """Smallest and largest grey value of the target."""
-        return self._get("target_range")
+        target_range: tuple[float, float] = self._get("target_range")
+        return target_range
 
     @property
     def spent(self) -> Mapping[str, float | None]:
         """What it cost to train the network and to make the volume, by the keys of the measure `cost`."""
-        return self._get("spent")
+        spent: Mapping[str, float | None] = self._get("spent")
+        return spent

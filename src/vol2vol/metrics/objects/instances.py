@@ -193,7 +193,8 @@ def instances_of(
     def mask(box: Box) -> np.ndarray:
         if threshold is None:
             return foreground(volume.read(box)[0], volume.path)
-        return probability(volume, box, scale)[0] >= threshold
+        result: np.ndarray = probability(volume, box, scale)[0] >= threshold
+        return result
 
     if parting is not None:
         if volume.spatial[0] > 1:

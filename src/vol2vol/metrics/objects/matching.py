@@ -90,7 +90,8 @@ def matched(found: Contingency, threshold: float = 0.5) -> np.ndarray:
     enough.eliminate_zeros()
     if not enough.nnz:
         return np.full(len(found.truth), -1)
-    return csgraph.maximum_bipartite_matching(enough, perm_type="column")
+    result: np.ndarray = csgraph.maximum_bipartite_matching(enough, perm_type="column")
+    return result
 
 
 def objects(found: Contingency, threshold: float = 0.5) -> Objects:

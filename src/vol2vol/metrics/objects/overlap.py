@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def iou(counts: np.ndarray) -> np.ndarray:
 def dice(counts: np.ndarray) -> np.ndarray:
     """Return 2 TP / (2 TP + FP + FN) of `(..., 3)` counts TP, FP, FN; 1 where all are 0."""
     both = iou(counts)
-    return 2 * both / (1 + both)
+    return cast(np.ndarray, 2 * both / (1 + both))
 
 
 SCORES = {"iou": iou, "dice": dice}
@@ -52,7 +52,7 @@ class Curve:
     @property
     def total(self) -> np.ndarray:
         """Voxels per class and bin, `(2, bins)`."""
-        return self.counts.sum(0)
+        return cast(np.ndarray, self.counts.sum(0))
 
     @property
     def foreground(self) -> int:
@@ -62,7 +62,7 @@ class Curve:
     @property
     def thresholds(self) -> np.ndarray:
         """Lower edges of the bins: a voxel is foreground where its probability is at least the threshold."""
-        return np.arange(self.counts.shape[2]) / self.counts.shape[2]
+        return cast(np.ndarray, np.arange(self.counts.shape[2]) / self.counts.shape[2])
 
     def at(self, threshold: float) -> np.ndarray:
         """Return TP, FP and FN per block, `(blocks, 3)`, at the bin edge nearest to a threshold.
@@ -258,13 +258,13 @@ def near_seams(
 
 def _apart(counts: np.ndarray) -> np.ndarray:
     """Return near minus interior IoU of `(..., 2, 3)` counts."""
-    return iou(counts[..., 0, :]) - iou(counts[..., 1, :])
+    return cast(np.ndarray, iou(counts[..., 0, :]) - iou(counts[..., 1, :]))
 
 
 def near_seam_effect(sums: np.ndarray) -> np.ndarray:
     """Return near minus interior IoU, minus its mean over shifted grids, of `SeamOverlap.effect`'s sums `(..., k)`."""
     apart = _apart(sums.reshape(*sums.shape[:-1], -1, 2, 3))
-    return apart[..., 0] - apart[..., 1:].mean(-1)
+    return cast(np.ndarray, apart[..., 0] - apart[..., 1:].mean(-1))
 
 
 def _offsets(planes: Sequence[Sequence[int]], spatial: Shape, width: int, shifts: int) -> np.ndarray:
@@ -297,4 +297,4 @@ def _inside(planes: Sequence[int], offsets: np.ndarray, width: int, span: range)
 
 def _separable(counts: np.ndarray, inside: list[np.ndarray]) -> np.ndarray:
     """Return the voxels that lie inside along all axes, per shift."""
-    return np.einsum("zyx,kz,ky,kx->k", counts, *inside, optimize=True)
+    return cast(np.ndarray, np.einsum("zyx,kz,ky,kx->k", counts, *inside, optimize=True))

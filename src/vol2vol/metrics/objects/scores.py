@@ -61,7 +61,8 @@ def count_ratio(counts: np.ndarray) -> np.ndarray:
 
 def count_error(counts: np.ndarray) -> np.ndarray:
     """Return |predicted - true| / true of `(..., 2)` counts of objects; NaN without true ones."""
-    return np.abs(count_ratio(counts) - 1)
+    result: np.ndarray = np.abs(count_ratio(counts) - 1)
+    return result
 
 
 COMBINE: dict[str, Combine] = {
@@ -130,7 +131,8 @@ class _Places:
     def of(self, centres: np.ndarray) -> np.ndarray:
         """Return the row of every centre, `(n, 3)`."""
         index = np.minimum(centres // self.size, np.array(self.counts) - 1).astype(np.int64)
-        return np.ravel_multi_index(tuple(index.T), self.counts) * self.rows // self.blocks
+        result: np.ndarray = np.ravel_multi_index(tuple(index.T), self.counts) * self.rows // self.blocks
+        return result
 
     def add(self, where: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return sums of `(n,)` or `(n, k)` values per row, `(rows, k)`."""

@@ -129,11 +129,13 @@ def _heights(mask: Mask, spatial: Shape, part: Box, sampling: np.ndarray, reach:
     if wide.all():
         return np.full(part.shape, reach * UNIT, np.int64)
     distance = _distance(wide, sampling)[part.relative_to(around.start).slices]
-    return np.rint(np.minimum(distance, reach) * UNIT).astype(np.int64)
+    result: np.ndarray = np.rint(np.minimum(distance, reach) * UNIT).astype(np.int64)
+    return result
 
 
 def _distance(mask: np.ndarray, sampling: np.ndarray) -> np.ndarray:
-    return ndimage.distance_transform_edt(mask, sampling=sampling)
+    result: np.ndarray = ndimage.distance_transform_edt(mask, sampling=sampling)
+    return result
 
 
 def _along(axis: int) -> tuple[int, ...]:

@@ -69,7 +69,8 @@ class Layout:
 
     def columns(self, size: int) -> np.ndarray:
         """Return the phase of every plane of an axis, counted from -step // 2."""
-        return (np.arange(size) - self.borders[0] + self.step // 2) % self.step
+        result: np.ndarray = (np.arange(size) - self.borders[0] + self.step // 2) % self.step
+        return result
 
     def _doubled(self, offsets: Shape) -> Shape:
         return (*offsets, *(offset + self.step // 2 for offset in offsets))
@@ -233,7 +234,8 @@ def _less_halfway(series: np.ndarray, half: int) -> np.ndarray:
 
     Not those on both sides: neighbouring seams would share one, and be no independent samples.
     """
-    return series - np.concatenate([np.full_like(series[:half], np.nan), series[:-half]])
+    result: np.ndarray = series - np.concatenate([np.full_like(series[:half], np.nan), series[:-half]])
+    return result
 
 
 def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
@@ -267,4 +269,5 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Return the mean of what is known, NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axis=axis)
-    return np.where(known, values, 0.0).sum(axis=axis) / np.where(count > 0, count, np.nan)
+    result: np.ndarray = np.where(known, values, 0.0).sum(axis=axis) / np.where(count > 0, count, np.nan)
+    return result

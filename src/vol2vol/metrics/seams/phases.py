@@ -35,7 +35,8 @@ def control_phases(step: int, guard: int, offsets: Shape = (0,), period: int = 1
     phases = np.arange(step) - step // 2
     gaps = {(b - a) % step for a in offsets for b in offsets}
     away = [np.minimum((phases - gap) % step, (gap - phases) % step) for gap in gaps]
-    return (np.min(away, axis=0) >= guard) & (phases % step % period == 0)
+    result: np.ndarray = (np.min(away, axis=0) >= guard) & (phases % step % period == 0)
+    return result
 
 
 def in_phase(step: int, period: int) -> np.ndarray:
@@ -86,7 +87,8 @@ class Contrast:
 def usable_periods(table: np.ndarray, controls: np.ndarray) -> np.ndarray:
     """Say which rows of a `(periods, step)` table have a number at phase 0 and at half of the controls or more."""
     known = np.isfinite(table)
-    return known[:, table.shape[1] // 2] & (2 * known[:, controls].sum(axis=1) >= max(4, controls.sum()))
+    result: np.ndarray = known[:, table.shape[1] // 2] & (2 * known[:, controls].sum(axis=1) >= max(4, controls.sum()))
+    return result
 
 
 def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:

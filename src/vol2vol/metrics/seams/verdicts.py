@@ -96,7 +96,8 @@ class SeamReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, None for what is not a finite number."""
-        return _plain(asdict(self) | {"verdict": self.verdict})
+        result: dict[str, Any] = _plain(asdict(self) | {"verdict": self.verdict})
+        return result
 
 
 def _plain(value: Any) -> Any:

@@ -59,4 +59,5 @@ def cycle_error(source: Volume, returned: Volume, plain: Volume, *, block: Shape
 def _more(s: np.ndarray) -> np.ndarray:
     """Return the mean of the first sum minus that of the third; the second is the number of voxels."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (s[..., 0] - s[..., 2]) / s[..., 1]
+        result: np.ndarray = (s[..., 0] - s[..., 2]) / s[..., 1]
+        return result

@@ -96,7 +96,8 @@ def psnr(data_range: float) -> BlockMetric:
 
     def combine(s: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return 10 * np.log10(data_range**2 * s[..., 1] / s[..., 0])
+            result: np.ndarray = 10 * np.log10(data_range**2 * s[..., 1] / s[..., 0])
+            return result
 
     return BlockMetric(name="psnr", sums=sums, combine=combine)
 
@@ -113,7 +114,8 @@ def mean_absolute() -> BlockMetric:
 
 def _mean(s: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return s[..., 0] / s[..., 1]
+        result: np.ndarray = s[..., 0] / s[..., 1]
+        return result
 
 
 def pearson() -> BlockMetric:
@@ -172,13 +174,15 @@ def gradient_correlation() -> BlockMetric:
         parts = s.reshape(*s.shape[:-1], 3, 6)
         values, used = _correlation(parts, "first"), parts[..., 0] > 0
         with np.errstate(invalid="ignore"):
-            return np.where(used, values, 0).sum(-1) / used.sum(-1)
+            result: np.ndarray = np.where(used, values, 0).sum(-1) / used.sum(-1)
+            return result
 
     return BlockMetric(name="gradient_correlation", sums=sums, combine=combine, halo=(1, 1, 1))
 
 
 def _central(values: np.ndarray, axis: int) -> np.ndarray:
-    return ndimage.correlate1d(values, [-0.5, 0, 0.5], axis=axis, mode="nearest")
+    result: np.ndarray = ndimage.correlate1d(values, [-0.5, 0, 0.5], axis=axis, mode="nearest")
+    return result
 
 
 def lncc(radius: Shape, reference: Reference) -> BlockMetric:
@@ -291,4 +295,5 @@ def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> BlockMetric:
 
 
 def _entropy(share: np.ndarray) -> np.ndarray:
-    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
+    result: np.ndarray = -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
+    return result

@@ -12,7 +12,8 @@ def residual(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     float32; a constant crop counts as 0.
     """
-    return np.abs(_unit(a) - _unit(b))
+    result: np.ndarray = np.abs(_unit(a) - _unit(b))
+    return result
 
 
 def _unit(crop: np.ndarray) -> np.ndarray:

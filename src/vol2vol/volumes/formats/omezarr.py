@@ -16,6 +16,7 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite
 from vol2vol.files import parse_json
 from vol2vol.geometry import Box, Shape
+from vol2vol.volumes.addresses import is_remote, join
 from vol2vol.volumes.axes import where_stored
 from vol2vol.volumes.display import full_window, make_omero
 from vol2vol.volumes.formats import ome
@@ -25,8 +26,6 @@ from vol2vol.volumes.formats.nodes import read_node
 from vol2vol.volumes.formats.store import (
     delete_all,
     delete_keys,
-    is_remote,
-    join,
     list_keys,
     read_key,
     write_json,

@@ -17,6 +17,7 @@ from vol2vol.volumes.axes import natural
 from vol2vol.volumes.display import RGB
 from vol2vol.volumes.filenames import Arranged, arranged, in_order
 from vol2vol.volumes.formats import pictures, tiff
+from vol2vol.volumes.formats.segments import SegmentReader
 from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class _TiffPlane:
                 shape=tuple(page.shape),
                 dtype=np.dtype(page.dtype),
                 axes=page.axes.replace("S", "C").lower(),
-                chunks=tiff.SegmentReader([page], page).chunks,
+                chunks=SegmentReader([page], page).chunks,
             )
 
     def read(self, region: Slices) -> np.ndarray:
@@ -158,6 +159,6 @@ class _TiffPlane:
         with tiff.open_tags(self.path) as file:
             page = file.pages.first
             try:
-                return tiff.SegmentReader([page], page).read(0, region)
+                return SegmentReader([page], page).read(0, region)
             except READ_ERRORS as error:
                 raise Unreadable(f"{self.path} cannot be read ({one_line(error)}): restore the file") from error
