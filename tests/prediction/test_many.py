@@ -252,7 +252,7 @@ def test_a_warning_is_shown_once_with_the_number_of_files(models, tmp_path, capl
     assert made.predicted == 6
     texts = [record.getMessage() for record in caplog.records]
     assert all("a.tif does not have the intensities" in text for text in texts), texts
-    assert [text.rpartition("; ")[2] for text in texts][1:] == ["the same holds for 5 more"]
+    assert [text.rpartition("; ")[2] for text in texts][1:] == ["the same holds for 5 more files"]
 
 
 def test_workers_share_the_files_and_make_the_same_bytes(models, tmp_path):

@@ -1,4 +1,4 @@
-"""Warnings about many images: each kind is shown once, with how many images it concerns."""
+"""Warnings about many files: each kind is shown once, with how many files it concerns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUSE = "vol2vol"
 
 @dataclass(frozen=True)
 class Warned:
-    """A warning about one image."""
+    """A warning about one file."""
 
     kind: str
     """What all warnings of this kind share: the place in the code and the sentence without its values."""
@@ -45,22 +45,22 @@ def gathered() -> Iterator[list[Warned]]:
 
 
 class Once:
-    """Shows the first warning of each kind at once, and at the end how many images have one like it."""
+    """Shows the first warning of each kind at once, and at the end how many files have one like it."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
-        self._images: Counter[str] = Counter()
+        self._files: Counter[str] = Counter()
 
     def show(self, warnings: Iterable[Warned]) -> None:
-        """Take up the warnings about one image."""
+        """Take up the warnings about one file."""
         for warned in {warned.kind: warned for warned in warnings}.values():
-            self._images[warned.kind] += 1
+            self._files[warned.kind] += 1
             if warned.kind not in self._first:
                 self._first[warned.kind] = warned.text
                 log.warning("%s", warned.text)
 
     def sum_up(self) -> None:
-        """Say of how many further images each warning holds."""
-        for kind, images in self._images.items():
-            if images > 1:
-                log.warning("%s; the same holds for %d more", self._first[kind], images - 1)
+        """Say of how many further files each warning holds."""
+        for kind, files in self._files.items():
+            if files > 1:
+                log.warning("%s; the same holds for %d more files", self._first[kind], files - 1)

@@ -1,6 +1,6 @@
 """Outputs of one block, such as small images: computed in one go, written aside, and moved to their place when whole.
 
-A file of thousands needs no ledger of its own: what a kill leaves of it is nothing.
+Such an output needs no ledger: a kill leaves nothing of it at its place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vol2vol.errors import CannotWrite, Mismatch
+import numpy as np
+
+from vol2vol.errors import CannotWrite, Mismatch, UserError
 from vol2vol.geometry import Box
 from vol2vol.prediction.finishing import complete, create
 from vol2vol.prediction.job import Job
@@ -29,22 +31,27 @@ def make_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
     try:
         with TemporaryDirectory(dir=aside) as folder:
             place = str(Path(folder, Path(output).name))
-            with ExitStack() as opened:
-                volumes = create(job, place, overwrite=False)
-                for volume, part in volumes:
-                    opened.enter_context(volume)
-                    volume.write(Box.of(volume.spatial), part.stored(raw))
-                    volume.flush()
-                    if job.settings.pyramid and not is_tiff(place):
-                        build_pyramid(volume.path)
-                complete(job, place, volumes)
+            _write(job, place, raw)
             if job.source_changed():
                 raise Mismatch(f"{job.source.path} was changed while it was read: the same command reads it again")
             if overwrite:
                 clear_output(output)
             os.replace(place, output)
     except OSError as error:
-        if isinstance(error, CannotWrite):
+        if isinstance(error, UserError):
             raise
         raise CannotWrite(f"{output} cannot be written ({error.strerror or error}): choose another place") from error
     return box.size
+
+
+def _write(job: Job, place: str, raw: np.ndarray) -> None:
+    """Write the volumes of an output as a whole, and close them: some systems move no file that is open."""
+    with ExitStack() as opened:
+        volumes = create(job, place, overwrite=False)
+        for volume, part in volumes:
+            opened.enter_context(volume)
+            volume.write(Box.of(volume.spatial), part.stored(raw))
+            volume.flush()
+            if job.settings.pyramid and not is_tiff(place):
+                build_pyramid(volume.path)
+        complete(job, place, volumes)
