@@ -23,8 +23,9 @@ def run(words: list[str]) -> None:
     own = _own()
     if not words or words[0] in ("-h", "--help"):
         print("usage: vol2vol evaluate KIND ...\n\nMeasure the quality of stored volumes.\n")
-        for name, verb in (own | _listed()).items():
-            print(f"  {name:9} {(verb.__doc__ or '').splitlines()[0]}")
+        kinds = own | _listed()
+        for name, verb in kinds.items():
+            print(f"  {name:{max(map(len, kinds))}} {(verb.__doc__ or '').splitlines()[0]}")
         print("\nvol2vol evaluate KIND --help says more about one.")
         return
     kinds = own if words[0] in own else own | _listed()
