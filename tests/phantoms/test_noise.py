@@ -1,4 +1,4 @@
-"""Noise from hashes: the statistics it claims, and the same from any block."""
+"""Noise from hashes has the documented statistics and is the same in every block."""
 
 import numpy as np
 import pytest
@@ -49,13 +49,13 @@ def test_smooth_noise_has_unit_variance_and_its_period():
 @given(st.tuples(*[st.integers(-20, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 3), st.sampled_from([1, 2, 4]))
 def test_any_block_is_a_crop(start, shape, spacing):
     box = Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
-    all_of = Box((-20, -20, -20), (40, 40, 40))
-    part = box.relative_to(all_of.start).slices
-    np.testing.assert_array_equal(white(9, box), white(9, all_of)[part])
-    np.testing.assert_array_equal(smooth(9, box, 5.5, spacing), smooth(9, all_of, 5.5, spacing)[part])
-    coarse = smooth(9, nodes(all_of, spacing), 7.0, spacing)
-    local = coarse[nodes(box, spacing).relative_to(nodes(all_of, spacing).start).slices]
-    np.testing.assert_array_equal(enlarge(local, box, spacing), enlarge(coarse, all_of, spacing)[part])
+    whole = Box((-20, -20, -20), (40, 40, 40))
+    part = box.relative_to(whole.start).slices
+    np.testing.assert_array_equal(white(9, box), white(9, whole)[part])
+    np.testing.assert_array_equal(smooth(9, box, 5.5, spacing), smooth(9, whole, 5.5, spacing)[part])
+    coarse = smooth(9, nodes(whole, spacing), 7.0, spacing)
+    local = coarse[nodes(box, spacing).relative_to(nodes(whole, spacing).start).slices]
+    np.testing.assert_array_equal(enlarge(local, box, spacing), enlarge(coarse, whole, spacing)[part])
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 4])

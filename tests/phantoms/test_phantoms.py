@@ -1,4 +1,4 @@
-"""Phantoms: pure functions of position, alike in shape and unlike in look."""
+"""Phantoms are pure functions of position; domains share the tissue and differ in its appearance."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
-"""Seeded EM-like volumes with a known answer: the same tissue as two microscopes would show it, and its mitochondria.
+"""Generate EM-like volumes with ground truth: one tissue as two microscopes would show it, and its mitochondria.
 
-Every voxel is a pure function of scene, domain and position: blocks may be made in any order and size, volumes of any
-size are written without being held.
+Every voxel is a pure function of scene (with its seed), domain and position. Blocks may therefore be computed in any
+order and size, and volumes larger than memory are written block by block.
 """
 
 from vol2vol.phantoms.appearance import DOMAINS, Domain, mask, render

@@ -1,4 +1,4 @@
-"""How tissue looks in a domain: stain, contrast, sharpness and noise of a microscope, block by block."""
+"""Render tissue as one domain shows it: with the stain, contrast, sharpness and noise of a microscope."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vol2vol.phantoms.noise import blur, enlarge, key, nodes, reach, smooth, whi
 from vol2vol.phantoms.tissue import Tissue, tissue
 
 BLOCK = (64, 256, 256)
-"""Rendered in one go: about 50 bytes of memory per voxel, 200 MB."""
+"""Voxels (Z, Y, X) that are rendered at once: about 50 bytes of memory per voxel, 200 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """A look: grey = offset + gain * brightness**gamma, blurred, plus noise; tissue brightness is 0 to 1."""
+    """The appearance of tissue: grey = offset + gain * brightness**gamma, blurred, plus noise; brightness is 0 to 1."""
 
     name: str
     offset: float
@@ -34,7 +34,7 @@ class Domain:
     correlation: float
     """Standard deviation, in voxels, of the Gaussian that correlates the noise within a plane."""
     mitochondria: float
-    """Density of mitochondria that tissue of this kind has; a property of scenes, see `Scene.mitochondria`."""
+    """Density of mitochondria in tissue of this kind; `scene_of` copies it to `Scene.mitochondria`."""
 
 
 DOMAINS = {
@@ -66,7 +66,7 @@ DOMAINS = {
 
 
 def render(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
-    """Return a box of a scene as a domain shows it, uint8 (1, Z, Y, X); boxes may lie anywhere, also below zero."""
+    """Return a box of a scene as a domain shows it, uint8 (1, Z, Y, X); boxes may lie anywhere, even below zero."""
     result = np.empty((1, *box.shape), np.uint8)
     for block in grid(box, BLOCK):
         result[0][block.relative_to(box.start).slices] = _grey(scene, domain, block)
@@ -100,29 +100,29 @@ def _grey(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
 
 
 def _brightness(scene: Scene, domain: Domain, box: Box) -> np.ndarray:
-    """Return how bright tissue is before any microscope, float32 in [0, 1]."""
-    here = tissue(scene, box)
+    """Return the brightness of tissue before it is imaged, float32 in [0, 1]."""
+    content = tissue(scene, box)
     points = nodes(box, 2)
     grain = smooth(scene.key("grain"), points, 4.0, 2) + smooth(scene.key("coarse"), points, 11.0, 2)
     grain *= np.float32(0.03 * domain.texture)
     sheet = np.abs(smooth(scene.key("reticulum"), points, 26.0, 2)) / np.float32(0.09)
     grain -= np.float32(0.16) * np.exp(-(sheet**2))
     synapse = np.clip(smooth(scene.key("synapse"), points, 34.0, 2) - np.float32(1.2), 0, 1)
-    bright = np.float32(0.74) + np.float32(0.09) * here.tone + enlarge(grain, box, 2)
-    bright += np.float32(0.24) * here.vesicle
-    _paint_mitochondria(bright, here, np.float32(domain.stain))
+    bright = np.float32(0.74) + np.float32(0.09) * content.tone + enlarge(grain, box, 2)
+    bright += np.float32(0.24) * content.vesicle
+    _paint_mitochondria(bright, content, np.float32(domain.stain))
     thick = np.float32(1.5) + np.float32(2.5) * enlarge(synapse, box, 2)
-    wall = np.exp(-((here.gap / thick) ** 2))
+    wall = np.exp(-((content.gap / thick) ** 2))
     bright -= (bright - np.float32(0.14)) * wall
     result: np.ndarray = np.clip(bright, 0, 1, out=bright)
     return result
 
 
-def _paint_mitochondria(bright: np.ndarray, here: Tissue, stain: np.float32) -> None:
+def _paint_mitochondria(bright: np.ndarray, content: Tissue, stain: np.float32) -> None:
     """Darken the matrix, the cristae and two membranes with a lighter gap between them."""
-    inside = here.mito < 1
-    depth = -here.mito[inside]
-    sheets = here.cristae[inside] * np.clip(depth - np.float32(3), 0, 1)
+    inside = content.mito < 1
+    depth = -content.mito[inside]
+    sheets = content.cristae[inside] * np.clip(depth - np.float32(3), 0, 1)
     matrix = np.clip(depth - np.float32(2), 0, 1)
     outer = np.exp(-((depth - np.float32(0.6)) ** 2))
     inner = np.exp(-((depth - np.float32(3.6)) ** 2))

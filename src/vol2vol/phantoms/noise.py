@@ -1,7 +1,7 @@
-"""Noise that is a pure function of a key and a position, so that any block of it can be made alone.
+"""Generate noise that is a pure function of key and position, so that every block can be computed on its own.
 
-Hashes of integer coordinates take the place of a random generator's state. Sums over voxels are written out term by
-term: library products may round differently for arrays of different shape.
+Hashes of integer coordinates replace the state of a random generator. Sums over voxels are written out term by term,
+because matrix products of libraries may round differently for arrays of different shape.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PRIMES = (np.uint32(0x9E3779B1), np.uint32(0x85EBCA77), np.uint32(0xC2B2AE3D))
 
 
 def key(*parts: object) -> int:
-    """Return a 32-bit key that differs for every different sequence of parts, the same on every machine."""
+    """Return a 32-bit key of a sequence of parts: a hash, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=4).digest(), "little")
 
 
@@ -58,13 +58,14 @@ def white(seed: int, box: Box) -> np.ndarray:
 def smooth(seed: int, box: Box, period: float, spacing: int = 1) -> np.ndarray:
     """Return smooth noise of mean 0 and variance about 1 at the points `spacing * index`, index in `box`.
 
-    Uniform values on a lattice of `period` voxels, joined by cubic B-splines.
+    The noise interpolates uniform values on a lattice of `period` voxels by cubic B-splines. Returns float32.
     """
     positions = [np.arange(a, b) * (spacing / period) for a, b in zip(box.start, box.stop, strict=True)]
     first = [int(np.floor(p[0])) for p in positions]
     last = [int(np.floor(p[-1])) for p in positions]
     values = uniform(seed, Box(tuple(f - 1 for f in first), tuple(n + 3 for n in last)))
-    values = (values - np.float32(0.5)) * np.float32(12**0.5 / 0.332)  # 0.332: what the splines leave of the deviation
+    # The splines reduce the standard deviation to 0.332 of that of the uniform values, 1 / sqrt(12).
+    values = (values - np.float32(0.5)) * np.float32(12**0.5 / 0.332)
     for axis, (position, origin) in enumerate(zip(positions, first, strict=True)):
         cell = np.floor(position)
         f = position - cell
@@ -98,14 +99,14 @@ def enlarge(values: np.ndarray, box: Box, spacing: int) -> np.ndarray:
 
 
 def reach(sigma: float) -> int:
-    """Return how far a blur of this standard deviation looks."""
+    """Return the radius, in voxels, of a blur with this standard deviation."""
     return int(np.ceil(2.5 * sigma))
 
 
 def blur(values: np.ndarray, sigmas: Sequence[float], *, keep_variance: bool = False) -> np.ndarray:
     """Blur with a Gaussian per axis; each axis loses `reach(sigma)` voxels on both sides.
 
-    `keep_variance` normalises white noise to the variance it had, instead of keeping the mean.
+    By default the mean is kept; `keep_variance` keeps the variance of white noise instead.
     """
     for axis, sigma in enumerate(sigmas):
         if not (radius := reach(sigma)):
@@ -114,9 +115,9 @@ def blur(values: np.ndarray, sigmas: Sequence[float], *, keep_variance: bool = F
         full = np.concatenate([taps[:0:-1], taps])
         taps = (taps / (np.sqrt((full**2).sum()) if keep_variance else full.sum())).astype(np.float32)
         size = values.shape[axis] - 2 * radius
-        at = [values[(slice(None),) * axis + (slice(k, k + size),)] for k in range(2 * radius + 1)]
-        total = at[radius] * taps[0]
+        shifted = [values[(slice(None),) * axis + (slice(k, k + size),)] for k in range(2 * radius + 1)]
+        total = shifted[radius] * taps[0]
         for k in range(1, radius + 1):
-            total += (at[radius - k] + at[radius + k]) * taps[k]
+            total += (shifted[radius - k] + shifted[radius + k]) * taps[k]
         values = total
     return values

@@ -1,4 +1,4 @@
-"""What is where in a phantom, as arrays over a box."""
+"""Compute the structures of a phantom in a box: membranes, cytoplasm, mitochondria and vesicles as arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vol2vol.phantoms.organelles import NEIGHBOURS, bent, mitochondria, shape_of
 
 @dataclass(frozen=True, eq=False)
 class Tissue:
-    """What fills a box; float32 arrays of its shape."""
+    """Structures in a box; float32 arrays (Z, Y, X) of its shape."""
 
     gap: np.ndarray
     """Distance to the nearest membrane, in voxels."""
@@ -23,29 +23,29 @@ class Tissue:
     mito: np.ndarray
     """Signed distance to the surface of a mitochondrion, negative inside."""
     cristae: np.ndarray
-    """0 to 1, one on the sheets inside mitochondria."""
+    """0 to 1; 1 on the sheets inside mitochondria."""
     vesicle: np.ndarray
     """-1 in the membrane of a vesicle to 1 in its lumen."""
 
 
 def tissue(scene: Scene, box: Box) -> Tissue:
-    """Return what fills a box; the same for every box that holds the voxel."""
+    """Return the structures in a box; a voxel has the same values in every box that contains it."""
     wide = box.grow((1, 1, 1), (1, 1, 1))
     whole = Box(tuple(a // UNIT * UNIT for a in wide.start), tuple(-(-b // UNIT) * UNIT for b in wide.stop))
     points = nodes(whole, 4)
-    moved = bend(scene, points)
+    displacement = bend(scene, points)
     neurites = neurites_of(scene, lattice(box, SIGHT + LENGTH))
-    between, tone, owner = cells(neurites, whole, moved)
+    between, tone, owner = cells(neurites, whole, displacement)
     gap = _steepened(between[wide.relative_to(whole.start).slices])
     between, tone, owner = (field[box.relative_to(whole.start).slices] for field in (between, tone, owner))
     mito = np.full(box.shape, 2.0, np.float32)
     cristae = np.zeros(box.shape, np.float32)
-    for one in mitochondria(scene, neurites_of(scene, lattice(box, NEIGHBOURS)), box):
-        near, rest = bent(one, box, moved, points)
+    for organelle in mitochondria(scene, neurites_of(scene, lattice(box, NEIGHBOURS)), box):
+        near, rest = bent(organelle, box, displacement, points)
         if near.size:
             part = near.relative_to(box.start).slices
-            inside = np.where(owner[part] == one.owner, between[part], -between[part])
-            surface, sheets = shape_of(one, rest)
+            inside = np.where(owner[part] == organelle.owner, between[part], -between[part])
+            surface, sheets = shape_of(organelle, rest)
             np.maximum(surface, np.float32(3.0) - inside, out=surface)
             cristae[part] = np.where(surface < mito[part], sheets, cristae[part])
             np.minimum(mito[part], surface, out=mito[part])
@@ -53,7 +53,7 @@ def tissue(scene: Scene, box: Box) -> Tissue:
 
 
 def _steepened(between: np.ndarray) -> np.ndarray:
-    """Return distances in voxels, from half the difference of two distances that may rise slowly; trims one voxel."""
+    """Return distances in voxels from half the difference of two distances, divided by its slope; trims one voxel."""
     inner = (slice(1, -1),) * 3
     slope = np.zeros_like(between[inner])
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Phantoms as OME-Zarr volumes, written block by block."""
+"""Write phantoms as OME-Zarr volumes, block by block."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vol2vol.phantoms.appearance import BLOCK, DOMAINS, Domain, mask, render
 from vol2vol.phantoms.neurites import Scene
 
 VOXEL_SIZE = (10.0, 10.0, 10.0)
-"""Nanometres; neurites and organelles have the sizes of tissue at this scale."""
+"""Z, Y, X in nanometres; at this scale neurites and organelles have the sizes of real tissue."""
 
 
 def scene_of(domain: Domain, seed: int) -> Scene:
-    """Return tissue with the density of mitochondria that this domain has."""
+    """Return the scene of a seed with the density of mitochondria of a domain."""
     return Scene(seed, mitochondria=domain.mitochondria)
 
 
@@ -29,10 +29,11 @@ def write_phantom(
     chunks: Shape = (64, 64, 64),
     overwrite: bool = False,
 ) -> Path:
-    """Write `shape` (Z, Y, X) voxels of a scene as uint8 OME-Zarr; without a domain, its mitochondria (0 and 1).
+    """Write `shape` (Z, Y, X) voxels of a scene as uint8 OME-Zarr and return the path.
 
-    An image is a plane: Z = 1. Memory: about 50 bytes for each voxel of `BLOCK`, and one for each of a shard.
-    Raises `AlreadyExists` unless `overwrite`.
+    Without a domain, the mask of its mitochondria (0 and 1) is written. For a 2D image give Z = 1. Memory: about 50
+    bytes per voxel of `BLOCK` and 1 per voxel of a shard. Raises `AlreadyExists` where the path exists, unless
+    `overwrite`.
     """
     from vol2vol.volumes import create_volume
 
@@ -56,21 +57,21 @@ def write_phantom(
 def write_pair(
     folder: str | Path, shape: Shape, seed: int = 0, *, chunks: Shape = (64, 64, 64), overwrite: bool = False
 ) -> dict[str, Path]:
-    """Write an unpaired pair of domains and the known answer; return name to path.
+    """Write two unpaired domains with their ground truth into a folder; return the paths by name.
 
-    `source`: one tissue as rat. `target`: another tissue, of another density, as human. `source_in_target`: the
-    source's tissue as human, what a perfect translation of `source` looks like up to noise. `source_mito`: its
-    mitochondria, 0 and 1.
+    `source`: a tissue as rat. `target`: another tissue, with another density of mitochondria, as human.
+    `source_in_target`: the source's tissue as human, which a perfect translation of `source` equals up to noise.
+    `source_mito`: the mask of its mitochondria, 0 and 1. Raises `AlreadyExists` where one exists, unless `overwrite`.
     """
     rat, human = DOMAINS["rat"], DOMAINS["human"]
     source, target = scene_of(rat, 2 * seed), scene_of(human, 2 * seed + 1)
-    wanted = {
+    contents = {
         "source": (source, rat),
         "target": (target, human),
         "source_in_target": (source, human),
         "source_mito": (source, None),
     }
     return {
-        name: write_phantom(Path(folder) / f"{name}.zarr", shape, *what, chunks=chunks, overwrite=overwrite)
-        for name, what in wanted.items()
+        name: write_phantom(Path(folder) / f"{name}.zarr", shape, *content, chunks=chunks, overwrite=overwrite)
+        for name, content in contents.items()
     }
