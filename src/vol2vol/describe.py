@@ -15,6 +15,8 @@ from vol2vol.plans.record import is_predicted
 from vol2vol.volumes import Stated, Volume, open_volume
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.completeness import is_output, missing
+from vol2vol.volumes.formats.imagegroups import volumes_in
+from vol2vol.volumes.formats.nodes import name_of
 from vol2vol.volumes.opening import unfinished
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
         from vol2vol.study.status import study_standing
 
         return study_standing(folder)
+    images = volumes_in(address(path))
+    if images != [address(path)]:
+        return {"kind": "group of images", "path": str(path), "images": {name_of(one): _brief(one) for one in images}}
     about: Stated = {**stated, "time": stated.get("time") or 0}
     volume = open_volume(path, **about)
     found = {"kind": "volume", **volume.describe()}
@@ -59,6 +64,13 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
     elif lost := _lost(path, volume):
         found["missing shards"] = lost
     return {**found, **_predicted(volume)}
+
+
+def _brief(path: str) -> str:
+    """Return shape and type of an image of a group, and whether it is complete."""
+    with open_volume(path) as volume:
+        text = f"{tuple(volume.shape)} {volume.dtype}"
+        return f"{text}, not complete" if unfinished(volume) else text
 
 
 def _lost(path: str | Path, volume: Volume) -> dict[str, int]:
