@@ -145,7 +145,7 @@ def test_outputs_whose_record_makes_no_sense(run, tmp_path):
 
     with pytest.raises(BadInput, match=r"in no readable way how it was made \(its record\.network"):
         prediction_cost(renamed("none.zarr", network=None))
-    with pytest.raises(BadInput, match="names a network that cannot be built"):
+    with pytest.raises(BadInput, match="states a network or tiles that cannot be"):
         prediction_cost(renamed("other.zarr", network={"name": "unet", "arguments": {"arms": 2}}))
     with pytest.raises(BadInput, match="in no readable way how it was made"):
         prediction_cost(renamed("odd.zarr", layout={"passes": 3}))

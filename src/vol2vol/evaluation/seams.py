@@ -69,8 +69,9 @@ def _unstretched(grid: Grid, planes: int, layout: Layout) -> tuple[int, int]:
     step, origin = (part[0] * whole / planes for part in (grid.step, grid.origin))
     if grid.step[0] == 1 or (step.is_integer() and origin.is_integer()):
         return max(1, int(step)), int(origin)
-    borders = grid.borders(planes, 0) * whole / planes
-    met = ((region.start[0] < borders) & (borders < region.stop[0])).any()
+    number = (region.start[0] * planes // whole - grid.origin[0]) // grid.step[0] + 1
+    first = grid.origin[0] + number * grid.step[0]  # to start behind the region's first plane
+    met = first < planes and first * whole < region.stop[0] * planes
     return (BETWEEN, 0) if met else (2 * whole, 0)
 
 

@@ -7,12 +7,12 @@ along the axis of a sweep, or a single block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, Shape, grid, round_up
+from vol2vol.geometry import Box, Footprint, Shape, ceil_div, cover, grid, round_up
 from vol2vol.plans.counting import count_blocks
 from vol2vol.plans.strategies import Plan
 from vol2vol.schemas import FORBID, checked
@@ -164,12 +164,20 @@ class Layout:
         """
         met: tuple[set[int], ...] = (set(), set(), set())
         for one in self.passes:
-            seen = (one.planes, *self.spatial[1:])
             for axis in set(range(3)) - {one.planar}:
-                scale, corner = self.spatial[axis] / seen[axis], self.region.start[axis]
-                at = (round(p * scale) - corner for p in one.plan.borders(seen, axis))
-                met[axis].update(p for p in at if 0 < p < self.region.shape[axis])
+                met[axis].update(self._borders(one, axis))
         return tuple(sorted(axis) for axis in met)
+
+    def _borders(self, one: Pass, axis: int) -> Iterator[int]:
+        """Yield where tiles of a pass start along an axis; only the region is looked at, however large the volume."""
+        whole, seen = self.spatial[axis], one.planes if axis == 0 else self.spatial[axis]
+        low, high = self.region.start[axis], self.region.stop[axis]
+        step, origin = one.plan.step[axis], one.plan.origin[axis]
+        for k in cover(low * seen // whole, ceil_div(high * seen, whole) + 1, step, origin):
+            tile = origin + k * step
+            border = round(tile * whole / seen) - low
+            if 0 < tile < seen and 0 < border < high - low:
+                yield border
 
     def surroundings(self, block: Box, foot: Footprint) -> Box:
         """Return what all passes together read to make a block, in voxels of the volume: it is read once for all."""
@@ -199,6 +207,6 @@ class Layout:
         sizes = (self.spatial, self.block, self.chunks)
         three = all(len(size) == 3 and min(size) > 0 for size in sizes) and len(self.region.start) == 3
         inside = three and self.region.size > 0 and Box.of(self.spatial).contains(self.region)
-        likely = all(one.planes <= STRETCH * self.spatial[0] for one in self.passes)
+        likely = three and all(one.planes <= STRETCH * self.spatial[0] for one in self.passes)
         if not inside or not self.passes or not likely or not all(one.sound for one in self.passes):
             raise BadInput("sizes, region and passes are not those of one volume")

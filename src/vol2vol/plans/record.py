@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -99,8 +100,13 @@ class Record(Decisive):
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of an output with this record, as JSON holds them."""
-        data = self.model_dump(mode="json", exclude={"layout", *(() if self.chosen else ("chosen",))})
-        return {KEY: as_json({**data, "layout": self.layout.to_dict()})}
+        plain = {
+            "layout": self.layout.to_dict(),
+            "network": self.network.model_dump(),
+            "footprint": asdict(self.footprint),
+        }
+        data = {name: value for name, value in self if name != "chosen" or value}
+        return {KEY: as_json({**data, **plain})}
 
 
 def is_predicted(volume: Stating) -> bool:

@@ -13,12 +13,12 @@ import numpy as np
 
 import vol2vol
 from vol2vol.errors import BadInput, Mismatch
-from vol2vol.geometry import Box
+from vol2vol.geometry import Box, Footprint
 from vol2vol.machines.devices import release
 from vol2vol.models.bundle import Bundle
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.plans.layout import Layout, Pass
-from vol2vol.plans.record import Record
+from vol2vol.plans.record import Network, Record
 from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.intensities import measured_map, with_map
@@ -30,6 +30,7 @@ from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
+from vol2vol.schemas import checked
 from vol2vol.volumes import Volume, open_finished
 from vol2vol.volumes.ledger import Ledger, refuse_other
 
@@ -255,15 +256,14 @@ class Job:
     def record(self, *, complete: bool) -> Record:
         """Return how the output is made, for its attributes."""
         described = self.bundle.meta["translations"][self.settings.direction]
-        data = {
+        return Record(
             **self.decisive(),
-            "input_name": Path(self.source.path).name,
-            "checkpoint": checkpoint_name(self.request.model),
-            "layout": self.layout.to_dict(),
-            "network": described["network"],
-            "footprint": described["footprint"],
-            "intensity": {name: value.to_dict() for name, value in self.bundle.intensity.items()},
-            "training": self.bundle.meta["provenance"],
-            "complete": complete,
-        }
-        return Record.read(data, self.request.model or "the model", "train or import the model again")
+            input_name=Path(self.source.path).name,
+            checkpoint=checkpoint_name(self.request.model),
+            layout=self.layout,
+            network=Network(**described["network"]),
+            footprint=checked(Footprint, described["footprint"], "the model's footprint"),
+            intensity={name: value.to_dict() for name, value in self.bundle.intensity.items()},
+            training=self.bundle.meta["provenance"],
+            complete=complete,
+        )

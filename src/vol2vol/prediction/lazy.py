@@ -51,6 +51,11 @@ class Translated(Volume):
         self._blocks = _Blocks(cache)
 
     @property
+    def attrs(self) -> dict[str, Any]:
+        """What the finished file states of itself."""
+        return self._job.record(complete=True).attributes()
+
+    @property
     def layout(self) -> Layout:
         """How the volume is cut into tiles and blocks."""
         return self._job.layout
@@ -203,7 +208,6 @@ def _stored(job: Job) -> Stored:
         unit=source.unit,
         offset=dict(zip("zyx", source.place_of(region), strict=True)) if placed else {},
         chunks=(job.channels, *block),
-        attrs=job.record(complete=True).attributes(),
         channel_names=_channel_names(job),
         read=_unread,
         stamp=lambda: None,

@@ -146,9 +146,9 @@ def prediction_cost(volume: Volume) -> dict[str, Any]:
         raise BadInput(f"{volume.path} does not say what predicted it: name an output of vol2vol predict")
     try:
         cost = cost_of(record.layout, nets.build(record.network.name, **record.network.arguments))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{volume.path} names a network that cannot be built ({one_line(error, 300)}): predict it again"
+            f"{volume.path} states a network or tiles that cannot be ({one_line(error, 300)}): predict it again"
         ) from None
     return {
         "voxels": cost.voxels,

@@ -249,7 +249,7 @@ class Volume(Sliceable):
             "chunks": list(self.chunks[1:]),
             "shards": list(self.shards[1:]) if self._stored.shards else None,
             "levels": [dict(level) for level in self._stored.levels],
-            "attrs": sorted(self._stored.attrs),
+            "attrs": sorted(self.attrs),
         }
 
 
