@@ -1,5 +1,6 @@
 """Properties have no deadline: on a busy machine an example of microseconds may take a second."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ["VOL2VOL_CHECK_SHAPES"] = "1"  # before anything of vol2vol is imported
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "vol2vol-hello"

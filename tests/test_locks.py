@@ -77,7 +77,7 @@ def test_a_training_that_another_process_is_at_is_left_alone(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks")
 def test_a_second_training_is_refused_before_it_reads_a_voxel(stacks, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vol2vol.recipes.training.open_domains", lambda *_: pytest.fail("volumes were opened"))
+    monkeypatch.setattr("vol2vol.recipes.training_data.open_domains", lambda *_: pytest.fail("volumes were opened"))
     with writing(tmp_path / "run"):
         assert main(commands(stacks, str(tmp_path / "run"))["train"]) == 2
     assert capsys.readouterr().err.splitlines() == [f"vol2vol: {BUSY.format(tmp_path / 'run')}"]

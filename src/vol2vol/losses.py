@@ -13,12 +13,16 @@ from torch.nn import functional
 
 from vol2vol.errors import BadInput
 from vol2vol.plugins import Catalogue
+from vol2vol.shapes import shaped
 
 Adversarial = Literal["lsgan", "vanilla", "hinge"]
 ADVERSARIAL: tuple[str, ...] = get_args(Adversarial)
 
 RANGE = 2.0
 """Width of the networks' range, -1 to 1."""
+Patches = Annotated[Tensor, "batch channels *space"]
+Number = Annotated[Tensor, ""]
+"""A tensor without axes, which carries a gradient."""
 WINDOW = 11
 """Width of the Gaussian window of structural similarity, in voxels: the smallest patch it can compare."""
 SIGMA = 1.5
@@ -28,7 +32,8 @@ STEP = 2.0**-24
 """The smallest step below 1 in float32."""
 
 
-def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_generator: bool = False) -> Tensor:
+@shaped
+def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_generator: bool = False) -> Number:
     """Return how badly a critic's unbounded scores s, of any shape, tell real from translated.
 
         lsgan     real: mean (s - 1)^2          translated: mean s^2                (Mao et al. 2017)
@@ -51,12 +56,14 @@ def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_g
     raise BadInput(f"adversarial loss {kind!r} is unknown: use one of {', '.join(ADVERSARIAL)}")
 
 
-def l1(a: Tensor, b: Tensor) -> Tensor:
+@shaped
+def l1(a: Annotated[Tensor, "*shape"], b: Annotated[Tensor, "*shape"]) -> Number:
     """Return the mean absolute difference of two tensors of one shape: the cycle and the identity loss."""
     return functional.l1_loss(a.float(), b.float()) if a.dtype != torch.float64 else functional.l1_loss(a, b)
 
 
-def dice(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def dice(p: Patches, t: Patches) -> Number:
     """Return 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of probabilities p and a mask t (Milletari et al. 2016).
 
     Both are (B, C, *space); sums run over batch and space, the result is the mean over channels. Nothing wanted and
@@ -67,7 +74,8 @@ def dice(p: Tensor, t: Tensor) -> Tensor:
     return (1 - (overlap + EMPTY) / (total + EMPTY)).mean()
 
 
-def bce(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def bce(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Number:
     """Return the mean binary cross-entropy, -t log p - (1 - t) log(1 - p), of probabilities p and a mask t.
 
     Logarithms end at that of the smallest step float32 makes below 1, so that no voxel is infinitely wrong.
@@ -76,12 +84,14 @@ def bce(p: Tensor, t: Tensor) -> Tensor:
     return -(t * p.log() + (1 - t) * (1 - p).log()).mean()
 
 
-def mse(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def mse(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Number:
     """Return the mean squared difference of two tensors of one shape (on a mask: the Brier score)."""
     return ((p.float() - t.float()) ** 2).mean()
 
 
-def bce_dice(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def bce_dice(p: Patches, t: Patches) -> Number:
     """Return the sum of `bce` and `dice`: the one looks at voxels, the other at what they make up."""
     return bce(p, t) + dice(p, t)
 
@@ -90,7 +100,8 @@ OVERLAP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dice": dice, "bce": b
 """What a segmenter may be told to minimise."""
 
 
-def pearson(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def pearson(p: Patches, t: Patches) -> Number:
     """Return 1 minus Pearson's correlation of two tensors (B, C, *space), over space, averaged over batch and channel.
 
     A constant patch correlates with nothing: it counts 1.
@@ -100,12 +111,14 @@ def pearson(p: Tensor, t: Tensor) -> Tensor:
     return (1 - (p * t).sum(2) / scale.clamp_min(EMPTY)).mean()
 
 
-def smooth_l1(p: Tensor, t: Tensor) -> Tensor:
+@shaped
+def smooth_l1(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Number:
     """Return the mean Huber loss of two tensors of one shape: squared below a difference of 0.1, linear above."""
     return functional.smooth_l1_loss(p.float(), t.float(), beta=0.1)
 
 
-def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
+@shaped
+def ssim(x: Patches, y: Patches, *, data_range: float) -> Number:
     """Return the mean structural similarity of two tensors (B, C, *space), 1 for equal ones (Wang et al. 2004, eq. 13).
 
     Windows are separable Gaussians (sigma 1.5, 11 voxels); only those that lie inside the patch count. `data_range` is
@@ -115,7 +128,8 @@ def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
     return ssim_map(x, y, data_range=data_range).mean()
 
 
-def ssim_map(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
+@shaped
+def ssim_map(x: Patches, y: Patches, *, data_range: float) -> Annotated[Tensor, "batch channels *windows"]:
     """Return the structural similarity at every voxel whose window lies inside, (B, C, *space - 10); see `ssim`."""
     _check(x, y, data_range)
     with torch.autocast(x.device.type, enabled=False):
@@ -159,7 +173,8 @@ def _check(x: Tensor, y: Tensor, data_range: float) -> None:
         raise BadInput(f"data_range is {data_range}: it must be positive, 2 for values from -1 to 1")
 
 
-def ssim_distance(x: Tensor, y: Tensor) -> Tensor:
+@shaped
+def ssim_distance(x: Patches, y: Patches) -> Number:
     """Return 1 minus the structural similarity of two tensors (B, C, *space) in the networks' range; see `ssim`."""
     return 1 - ssim(x, y, data_range=RANGE)
 
@@ -194,7 +209,8 @@ Paired = Annotated[str, AfterValidator(_known)]
 """The name of a loss of `PAIRED`."""
 
 
-def paired(output: Tensor, truth: Tensor, weights: Mapping[Paired, float]) -> dict[str, Tensor]:
+@shaped
+def paired(output: Patches, truth: Patches, weights: Mapping[Paired, float]) -> dict[str, Tensor]:
     """Return every weighted term between a network's output and the truth, tensors (B, C, *space) of one shape.
 
     Both are in the networks' range, -1 to 1. Each term is 0 where they are equal; their sum is what supervised tasks

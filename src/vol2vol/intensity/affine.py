@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.shapes import shaped
 
 Method = Literal["percentile", "meanstd", "minmax", "fixed"]
 METHODS: tuple[str, ...] = get_args(Method)
+Channels = Annotated[np.ndarray, "channels *space"]
 EXACT = 1 << 24
 """Up to here float32 holds every whole number."""
 
@@ -52,7 +54,8 @@ class Intensity:
             if not (np.isfinite([low, high]).all() and low < high):
                 raise BadInput(f"intensity low {low:g} must be a finite number below high {high:g}")
 
-    def to_network(self, array: np.ndarray) -> np.ndarray:
+    @shaped
+    def to_network(self, array: Channels) -> Channels:
         """Return stored values `(C, ...)` of any dtype as float32 in the network's range."""
         low, high = self._columns(array)
         bottom, top = self.network
@@ -63,7 +66,8 @@ class Intensity:
         values += np.float32(bottom)
         return np.clip(values, bottom, top, out=values) if self.clip else values
 
-    def from_network(self, array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
+    @shaped
+    def from_network(self, array: Channels, dtype: np.typing.DTypeLike) -> Channels:
         """Return the network's output `(C, ...)` as stored values, converted once.
 
         Integers are rounded and clipped, never wrapped; floats get the bare affine map. Raises `BadInput` on
@@ -117,11 +121,13 @@ class SideBySide:
     parts: tuple[tuple[int, Intensity], ...]
     """Channels and map of every domain, in their order."""
 
-    def to_network(self, array: np.ndarray) -> np.ndarray:
+    @shaped
+    def to_network(self, array: Channels) -> Channels:
         """Return stored values `(C, ...)` as float32 in the network's range, each domain by its own map."""
         return np.concatenate([part.to_network(values) for part, values in self._split(array)])
 
-    def from_network(self, array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
+    @shaped
+    def from_network(self, array: Channels, dtype: np.typing.DTypeLike) -> Channels:
         """Return the network's output `(C, ...)` as stored values, each domain by its own map."""
         return np.concatenate([part.from_network(values, dtype) for part, values in self._split(array)])
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_count, check_dims
-from vol2vol.nets.layer_types import conv, initialise
+from vol2vol.nets.layer_types import Input, Output, conv, initialise
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.shapes import shaped
 
 
 class PatchGAN(nn.Module):
@@ -39,7 +40,8 @@ class PatchGAN(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "patchgan", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Judge `x` (B, in_channels, *space)."""
         output: Tensor = self.steps(x)
         return output
@@ -68,7 +70,8 @@ class PixelCritic(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "pixel", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Judge `x` (B, in_channels, *space)."""
         output: Tensor = self.steps(x)
         return output

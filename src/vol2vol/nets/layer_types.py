@@ -6,12 +6,15 @@ asks for a size, so `trace.layers` can read its geometry off.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+Input = Annotated[Tensor, "batch channels *space"]
+Output = Annotated[Tensor, "batch outputs *places"]
+"""A network's output; `places` are as many axes as `space`, and may be fewer voxels."""
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
-from vol2vol.nets.layer_types import Pad, Piecewise, conv
+from vol2vol.nets.layer_types import Input, Output, Pad, Piecewise, conv
+from vol2vol.shapes import shaped
 
 Padding = Literal["valid", "same"]
 
@@ -36,7 +37,8 @@ class Lookup(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "lookup", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Translate `x` (B, channels, *space)."""
         output: Tensor = self.table(x)
         return output
@@ -71,7 +73,8 @@ class Spectral(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "spectral", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Translate `x` (B, channels, *space)."""
         output: Tensor = self.filter(self.pad(self.table(x)))
         return output

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Pad, conv, initialise, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, Pad, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.shapes import shaped
 
 Padding = Literal["valid", "same"]
 Up = Literal["transposed", "resize"]
@@ -63,7 +64,8 @@ class ResNet(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "resnet", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Translate `x` (B, in_channels, *space)."""
         for step in self.steps:
             if self.gradient_checkpointing:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
-from vol2vol.nets.layer_types import Crop, Pad, conv
+from vol2vol.nets.layer_types import Crop, Input, Output, Pad, conv
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.shapes import shaped
 
 Padding = Literal["valid", "same"]
 
@@ -66,7 +67,8 @@ class Retouch(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "retouch", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Translate `x` (B, channels, *space)."""
         output: Tensor = self.crop(x) + self.change(x)
         return output

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Probability, conv, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, Probability, conv, transposed
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.shapes import shaped
 
 Padding = Literal["valid", "same"]
 Final = Literal["sigmoid", "none"]
@@ -69,7 +70,8 @@ class Segmenter(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "segmenter", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Return the probabilities of the voxels of `x` (B, in_channels, *space)."""
         skips = []
         for level, two in enumerate(self.down):

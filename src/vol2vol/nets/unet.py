@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, conv, initialise, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.shapes import shaped
 
 Padding = Literal["valid", "same"]
 Up = Literal["transposed", "resize"]
@@ -76,7 +77,8 @@ class UNet(nn.Module):
         """Return the name and arguments that rebuild this network."""
         return {"name": "unet", "arguments": dict(self.arguments)}
 
-    def forward(self, x: Tensor) -> Tensor:
+    @shaped
+    def forward(self, x: Input) -> Output:
         """Translate `x` (B, in_channels, *space)."""
         skips = []
         for down in self.encoder:

@@ -12,6 +12,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, Unreadable, UserError, one_line
 from vol2vol.geometry import Box, Shape, reflect
+from vol2vol.shapes import Voxels, shaped
 from vol2vol.volumes.axes import from_czyx, settle_axes, settle_time, tidy, to_czyx
 from vol2vol.volumes.slicing import Sliceable
 from vol2vol.volumes.space import settle_space
@@ -136,7 +137,8 @@ class Volume(Sliceable):
         where |= {"c": channels, "t": slice(self.time, self.time + 1)}
         return tuple(where[axis] for axis in self.axes)
 
-    def read(self, box: Box) -> np.ndarray:
+    @shaped
+    def read(self, box: Box) -> Voxels:
         """Return the voxels of a box inside the volume, shape `(C, *box.shape)`, in native byte order.
 
         Raises `Unreadable`, naming file and box, where they cannot be decoded.
@@ -155,7 +157,8 @@ class Volume(Sliceable):
             raise Unreadable(f"{self.path}: {_says(box)} cannot be read ({_line(error)}): restore the file") from error
         return np.ascontiguousarray(to_czyx(raw, self.axes), dtype=self.dtype)
 
-    def read_padded(self, box: Box) -> np.ndarray:
+    @shaped
+    def read_padded(self, box: Box) -> Voxels:
         """Return the voxels of any box, shape `(C, *box.shape)`, the volume mirrored beyond its border.
 
         The edge voxel is not repeated; a box that reaches far out sees the mirror image of the mirror image
@@ -163,7 +166,8 @@ class Volume(Sliceable):
         """
         return read_mirrored(self.read, self.spatial, box)
 
-    def write(self, box: Box, array: np.ndarray) -> None:
+    @shaped
+    def write(self, box: Box, array: Voxels) -> None:
         """Write an array of shape `(C, *box.shape)` and the volume's dtype; on disk when `flush` returns.
 
         In a Zarr the box must consist of whole shards (or reach the volume's end): one writer owns a shard, and a

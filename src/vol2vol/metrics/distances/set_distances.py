@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.shapes import shaped
+
+Patches = Annotated[np.ndarray, "patches features"]
+OtherPatches = Annotated[np.ndarray, "others features"]
+Mean = Annotated[np.ndarray, "features"]
+Covariance = Annotated[np.ndarray, "features features"]
 
 CHUNK = 1024
 """Rows of a distance matrix held at once."""
@@ -56,7 +63,8 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
     return result
 
 
-def frechet(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+@shaped
+def frechet(mean1: Mean, cov1: Covariance, mean2: Mean, cov2: Covariance) -> float:
     """Return the squared Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017).
 
     `|mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2))`, by two symmetric eigendecompositions, which stay
@@ -86,7 +94,8 @@ class FrechetTo:
         return max(0.0, float(apart @ apart) + float(np.trace(cov)) + self.trace - 2 * cross)
 
 
-def fid(first: np.ndarray, second: np.ndarray) -> float:
+@shaped
+def fid(first: Patches, second: OtherPatches) -> float:
     """Return the squared Frechet distance of two sets of features, biased upwards by about c/n."""
     one, two = Moments().add(first), Moments().add(second)
     return frechet(one.mean, one.covariance, two.mean, two.covariance)
@@ -109,8 +118,9 @@ class Kernel:
     """Patches of each set in a subset."""
 
 
+@shaped
 def kernel(
-    first: np.ndarray, second: np.ndarray, *, subsets: int = 100, size: int | None = None, seed: int = 0
+    first: Patches, second: OtherPatches, *, subsets: int = 100, size: int | None = None, seed: int = 0
 ) -> Kernel:
     """Return the kernel Inception distance (Binkowski et al. 2018): unbiased MMD^2, kernel `(x.y/d + 1)^3`.
 
@@ -136,7 +146,8 @@ def kernel(
     )
 
 
-def mmd(first: np.ndarray, second: np.ndarray) -> float:
+@shaped
+def mmd(first: Patches, second: OtherPatches) -> float:
     """Return the unbiased squared maximum mean discrepancy, cubic kernel (Gretton et al. 2012, equation 3)."""
     first, second = _checked(first), _checked(second)
     m, n = len(first), len(second)
@@ -167,7 +178,8 @@ class Neighbours:
     patches: tuple[int, int]
 
 
-def prdc(output: np.ndarray, target: np.ndarray, *, k: int = 5, at_most: int = 10_000, seed: int = 0) -> Neighbours:
+@shaped
+def prdc(output: Patches, target: OtherPatches, *, k: int = 5, at_most: int = 10_000, seed: int = 0) -> Neighbours:
     """Return precision, recall, density and coverage of the output's features with respect to the target's.
 
     Balls reach to the k-th nearest other patch of the same set. More than `at_most` patches are thinned at random.
