@@ -19,6 +19,8 @@ from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.engine import predicting
 from vol2vol.recipes import Recipe, load_recipe, train
 from vol2vol.recipes.cost import recipe_cost
+from vol2vol.recipes.training import prepare
+from vol2vol.recipes.training_data import open_training_data
 from vol2vol.tasks import TASKS
 from vol2vol.volumes import create_volume, open_volume
 
@@ -141,6 +143,24 @@ def test_it_is_described_priced_and_certified(name, dims, volumes, tmp_path):
             certificate = certify(bundle, shown, direction=direction)
         assert certificate.stitchable, certificate.sentence
         assert certificate.footprint == nets.footprint(translation.network)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_data_sheet_gives_the_same_patches_as_paths(name, volumes, tmp_path):
+    settings = recipe(name, 2)
+    paths = {need.name: str(volumes(2, need)) for need in settings.task.needs() if not need.optional}
+    (tmp_path / "data.csv").write_text(f"{','.join(paths)}\n{','.join(paths.values())}\n")
+    given = [(paths, None), ({}, tmp_path / "data.csv")]
+    opened = [open_training_data(settings.task.needs(), *each, {}, {}) for each in given]
+    one, two = (prepare(settings, each.train, each.validate) for each in opened)
+    assert one.intensity == two.intensity
+    for index in range(3):
+        assert one.data[index].keys() == two.data[index].keys() == paths.keys()
+        assert all(torch.equal(one.data[index][domain], two.data[index][domain]) for domain in paths)
+    assert (one.held_out is None) == (two.held_out is None)
+    if one.held_out is not None:
+        for first, second in zip(one.held_out(), two.held_out(), strict=True):
+            assert all(torch.equal(first[domain], second[domain]) for domain in paths)
 
 
 @pytest.mark.parametrize("name", TASKS)

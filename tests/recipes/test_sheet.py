@@ -1,5 +1,6 @@
 """A data sheet says which files lie on each other and what they are for; what does not fit is listed by row."""
 
+import contextlib
 import os
 import re
 import sys
@@ -138,6 +139,7 @@ def test_every_row_is_in_the_split_that_it_names(tmp_path_factory, splits):
         (["source,target", 'a.tif,"x.tif'], "line 2 is not CSV"),
         (["source,target", "a.tif,x.tif", "b.tif,gone.tif"], "gone.tif (target): paths count from the sheet's folder"),
         (["source,target", "a.tif,x.tif", "", "a.tif,./x.tif"], "row 4 repeats the source and target of row 2"),
+        (["source,target", "a.tif,azure://b/x.zarr"], ": row 2, target: azure://b/x.zarr: the scheme azure:// is not"),
         (["source,target,split", "a.tif,x.tif,train", "a.tif,y.tif,test"], "a.tif in row 3 (test) and row 2 (train"),
         (["source,target,split", "a.tif,x.tif,train", "x.tif,y.tif,test"], "x.tif in row 3 (test) and row 2 (train"),
     ],
@@ -153,6 +155,17 @@ def test_many_mistakes_of_a_kind_are_counted(tmp_path):
     assert "and 13 more" in said
     said = refused(sheet(tmp_path, "source,target", *["a.tif,"] * 7, "a.tif,x.tif"))
     assert "row 6 has no target and 2 more" in said
+
+
+@given(
+    st.one_of(st.binary(max_size=80), st.text('aab.tif/,;"\\n\\r\\tsourcetrainplit:\\0é', max_size=80).map(str.encode))
+)
+def test_whatever_a_file_holds_it_is_a_sheet_or_a_mistake_that_is_named(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("sheet") / "data.csv"
+    for content in (data, b"source,target,split\n" + data):
+        path.write_bytes(content)
+        with contextlib.suppress(UserError):
+            assert read_sheet(path, APART).rows["train"] > 0
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le"])

@@ -136,15 +136,14 @@ def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) ->
 
 def _row(file: Path, number: int, cells: Mapping[str, str]) -> _Row:
     """Return a row with its paths as they are found from here."""
-    split = cells.get(SPLIT, SPLITS[0])
-    files = {name: _found(file.parent, cell) for name, cell in cells.items() if name not in ("", SPLIT) and cell}
-    return _Row(number=number, split=split.lower(), files=files)
-
-
-def _found(folder: Path, cell: str) -> str:
-    """Return a cell's path, which counts from the sheet's folder, or its address."""
-    path = address(cell)
-    return path if is_remote(path) else str(folder / path)
+    files = {}
+    for domain in [name for name, cell in cells.items() if name not in ("", SPLIT) and cell]:
+        try:
+            path = address(cells[domain])
+        except BadInput as error:
+            raise BadInput(f"{file}: row {number}, {domain}: {error}") from None
+        files[domain] = path if is_remote(path) else str(file.parent / path)
+    return _Row(number=number, split=cells.get(SPLIT, SPLITS[0]).lower(), files=files)
 
 
 def _check_splits(file: Path, rows: Sequence[_Row], *, split_column: bool) -> None:

@@ -20,7 +20,7 @@ class LabelSettings(BaseModel):
     """Minimum fraction of mask voxels in a patch, for tasks that have masks."""
     held_out: float = Field(default=0.2, gt=0, lt=1)
     """Share of every volume, at the end of its longest axis, that training never sees, for tasks that judge their
-    checkpoints."""
+    checkpoints; a data sheet may name volumes to judge by instead."""
     held_out_patches: int = Field(default=16, ge=1)
     """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
 

@@ -159,7 +159,7 @@ def _open(name: str | np.ndarray, level: int, stated: Stated) -> Stored:
 
 
 def _open_file(path: Path, level: int, chosen: dict[str, Any], axes: str | None) -> Stored:
-    start = _starts(path)
+    start = b"" if path.suffix.lower() in tiff.SUFFIXES else _starts(path)
     if path.suffix.lower() in mrc.SUFFIXES and start not in tiffout.MAGIC:
         _only_one(str(path), level)
         return _as_it_is(mrc.open_mrc(path), chosen)

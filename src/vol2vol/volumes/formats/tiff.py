@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,7 +156,7 @@ def _mapped(path: Path, dtype: np.dtype, offset: int, facts: dict[str, Any]) -> 
     needed = offset + prod(shape) * dtype.itemsize
     if path.stat().st_size < needed:
         raise Unreadable(f"{path} is cut off: it has {path.stat().st_size} of {needed} bytes: restore the file")
-    voxels = np.memmap(path, dtype, "r", offset, shape)
+    voxels = functools.cache(lambda: np.memmap(path, dtype, "r", offset, shape))
     writing: list[np.memmap] = []
     plane = 3 if facts["axes"].endswith("yxc") else 2
 
@@ -177,7 +178,7 @@ def _mapped(path: Path, dtype: np.dtype, offset: int, facts: dict[str, Any]) -> 
         dtype=dtype,
         chunks=(1,) * (len(shape) - plane) + tuple(shape[-plane:]),
         aligned=False,
-        read=lambda slices: np.array(voxels[slices]),
+        read=lambda slices: np.array(voxels()[slices]),
         write=write if ours else None,
         set_attrs=set_attrs if ours else None,
         flush=flush,
