@@ -12,7 +12,7 @@ from tests.prediction.conftest import write_volume
 
 from vol2vol.errors import CannotWrite, Mismatch, Unreadable
 from vol2vol.geometry import Box
-from vol2vol.prediction import PredictSettings, predict
+from vol2vol.prediction import PredictSettings, predict, predict_files
 from vol2vol.prediction import compute as work_module
 from vol2vol.prediction.verification import verify
 from vol2vol.volumes import open_volume
@@ -143,3 +143,16 @@ def test_an_input_on_s3_that_changes_under_way_is_noticed(whole, cloud, models):
 
     with pytest.raises(Mismatch, match="was changed while it was read"):
         predict(models[3], "s3://cells/in.zarr", "s3://cells/e/out.zarr", progress=progress)
+
+
+def test_many_files_go_to_s3_and_are_done_the_second_time(cloud, models, tmp_path):
+    for name in ("a", "b"):
+        write_volume(tmp_path / f"{name}.zarr", ARRAY[: 20 + ord(name)])
+    inputs, out = [tmp_path / "a.zarr", tmp_path / "none.zarr", tmp_path / "b.zarr"], "s3://cells/many/"
+    made = predict_files(models[2], inputs, out)
+    assert (made.predicted, list(made.failed)) == (2, [str(tmp_path / "none.zarr")])
+    before = cloud.tree("many/")
+    predict(models[2], tmp_path / "a.zarr", "s3://cells/alone/a.zarr")
+    assert {k: v for k, v in before.items() if k.startswith("a.zarr/")} == cloud.tree("alone/")
+    assert predict_files(models[2], inputs, out).files_before == 2
+    assert cloud.tree("many/") == before
