@@ -12,6 +12,7 @@ from vol2vol.metrics.measures import MEASURES
 from vol2vol.metrics.measures.settings import Judging
 from vol2vol.metrics.similarity.volume_pairs import extremes
 from vol2vol.study import subjects
+from vol2vol.study.assets import Model
 from vol2vol.study.row_builder import RowBuilder
 from vol2vol.study.subjects import subject_of
 from vol2vol.study.translating import Predicted, TrialVolume
@@ -45,7 +46,7 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
         span=lambda _: extremes(open_volume(source)),
         parts=SimpleNamespace(truth=lambda *_: None, has_mask=lambda _: False),
     )
-    model = SimpleNamespace(path=Path("model"), direction="forward")
+    model = Model(path=Path("model"), direction="forward", back="backward")
     predicted = Predicted(model=model, which="epoch-0003", settings=None, prediction=None, peak=0.0)
     trial = SimpleNamespace(source="rat", target="human", kind="network")
     done = TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=None)

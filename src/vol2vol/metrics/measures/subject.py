@@ -90,7 +90,10 @@ class Network(Protocol):
         ...
 
     def returned(self, change: Change | None = None) -> AbstractContextManager[Volume]:
-        """Give the volume translated back to the source without seams, changed before; it is removed afterwards."""
+        """Give the volume translated back to the source without seams, changed before; it is removed afterwards.
+
+        Raises `BadInput` where the model has no translation back.
+        """
         ...
 
 
