@@ -17,7 +17,7 @@ from tests.prediction.test_faults import same
 
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.volumes.ledger import Ledger
-from vol2vol.volumes.outputs import how_made
+from vol2vol.volumes.outputs import read_record
 
 START = Path(__file__).parents[1] / "slurm" / "start.sh"
 
@@ -102,7 +102,7 @@ def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, 
     assert states(number).get("0") != "PENDING"  # task 1 has the number of the array, but is not the array
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{number}_0"], check=False)  # it may be done by now
     hurry(number)
-    wait_for(lambda: how_made(str(out)).get("complete"))
+    wait_for(lambda: read_record(str(out)).get("complete"))
     wait_for(lambda: not states(number))
     logs = "".join(path.read_text() for path in tmp_path.glob(f"slurm-{number}_*.out"))
     assert "SIGUSR1: finishing the block under way" in logs

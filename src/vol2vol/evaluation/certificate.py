@@ -25,7 +25,7 @@ from vol2vol.evaluation.thin_copy import measure_twin
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import find_bundle
-from vol2vol.models.external import is_foreign, open_foreign
+from vol2vol.models.external import is_external, open_external
 from vol2vol.protocol import Network
 from vol2vol.volumes import Volume
 from vol2vol.volumes.addresses import local_path
@@ -89,8 +89,8 @@ def certify(
     then a claim to be checked. Files of torch.export (.pt2) and models of bioimage.io are read with `trust` only, since
     reading them may execute what is in them. Raises `BadInput`, `NotFound`, `Unreadable`.
     """
-    if isinstance(network, str | Path) and is_foreign(local_path(network, "a model")):
-        opened = open_foreign(local_path(network, "a model"), trust=trust)
+    if isinstance(network, str | Path) and is_external(local_path(network, "a model")):
+        opened = open_external(local_path(network, "a model"), trust=trust)
         dims, channels, size = dims or opened.dims, channels or opened.channels, size or opened.size
         network = opened.network
     elif isinstance(network, str | Path):

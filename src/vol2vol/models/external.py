@@ -34,7 +34,7 @@ AXES = {"bcyx": 2, "bczyx": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreign:
+class External:
     """A network and what its file says of its input."""
 
     network: Network
@@ -44,12 +44,12 @@ class Foreign:
     """A size that it accepts, where the file says one."""
 
 
-def is_foreign(path: Path) -> bool:
+def is_external(path: Path) -> bool:
     """Say whether a path is a network in a file or folder that is no bundle of vol2vol."""
     return path.suffix in (".pt2", ".zip", *CODE) or _described(path) is not None
 
 
-def open_foreign(path: Path, *, trust: bool) -> Foreign:
+def open_external(path: Path, *, trust: bool) -> External:
     """Read a network of other making; `trust` says that its maker is trusted, since reading may execute.
 
     Raises `BadInput` without trust and for what cannot be certified, `NotFound`, `Unreadable`.
@@ -71,7 +71,7 @@ def open_foreign(path: Path, *, trust: bool) -> Foreign:
     return _exported(path) if path.suffix == ".pt2" else _bioimage(path)
 
 
-def _exported(path: Path) -> Foreign:
+def _exported(path: Path) -> External:
     """Open a program of torch.export, which says itself what it reads."""
     try:
         with _quiet("torch.export"):
@@ -90,7 +90,7 @@ def _exported(path: Path) -> Foreign:
         )
     (_, channels, *spatial) = shapes[0]
     fixed = all(isinstance(n, int) for n in spatial)
-    return Foreign(
+    return External(
         network=program.module(),
         dims=len(spatial),
         channels=int(channels),
@@ -98,7 +98,7 @@ def _exported(path: Path) -> Foreign:
     )
 
 
-def _bioimage(path: Path) -> Foreign:
+def _bioimage(path: Path) -> External:
     """Open a model of bioimage.io, a folder or a zip, by its description (format 0.4 or 0.5)."""
     name = _described(path)
     if name is None:
@@ -121,7 +121,7 @@ def _bioimage(path: Path) -> Foreign:
         raise Unreadable(
             f"{path}: {script['source']} is no TorchScript ({one_line(error, 80)}): download it again"
         ) from None
-    return Foreign(network=network, dims=dims, channels=channels, size=size)
+    return External(network=network, dims=dims, channels=channels, size=size)
 
 
 def _described(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from vol2vol.volumes import Volume, create_volume, open_volume
 from vol2vol.volumes.formats.imagegroups import create_group, set_attributes
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.outputs import clear_output, how_made
+from vol2vol.volumes.outputs import clear_output, read_record
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.windows import store_windows
 
@@ -91,7 +91,7 @@ def complete(job: Job, output: str, volumes: Iterable[tuple[Volume, Job]]) -> No
 
 def finished(output: str) -> bool:
     """Say whether an output is complete: no plan is left, and it says so itself."""
-    return Ledger.of(output).plan() is None and bool(how_made(output).get("complete"))
+    return Ledger.of(output).plan() is None and bool(read_record(output).get("complete"))
 
 
 def _warn_range(job: Job) -> None:

@@ -31,7 +31,7 @@ from vol2vol.volumes.addresses import address
 from vol2vol.volumes.completeness import missing
 from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
 from vol2vol.volumes.marks import Marks
-from vol2vol.volumes.outputs import check_store, how_made, make_room, refuse_input, reopen
+from vol2vol.volumes.outputs import check_store, clear_aborted, read_record, refuse_input, reopen
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
@@ -162,7 +162,7 @@ def find(
             refuse_other({"pyramid": planned}, {"pyramid": job.settings.pyramid}, output)
         _check_stores(job, output)
         return "begun", job
-    made = {} if overwrite else how_made(output)
+    made = {} if overwrite else read_record(output)
     if made.get("complete"):
         record = check_record(made, output)
         job = Job.open(request.choosing(made), record.layout, before=made, model=model)
@@ -175,7 +175,7 @@ def find(
     job = Job.open(request, model=model)
     check_fit(job)
     if not overwrite:
-        make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in job.decisive().items()))
+        clear_aborted(output, ours=bool(made) and all(made.get(key) == value for key, value in job.decisive().items()))
     return "new", job
 
 

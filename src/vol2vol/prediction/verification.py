@@ -118,7 +118,7 @@ def _reopened(
     stated: Stated,
 ) -> Job:
     """Open the job of a complete output from its attributes, the model and the input."""
-    said = outputs.how_made(output)
+    said = outputs.read_record(output)
     if not said:
         open_volume(output).close()  # says what is wrong where nothing can be read
         raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")

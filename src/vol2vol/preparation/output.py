@@ -29,11 +29,11 @@ from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.outputs import (
     average_block,
     check_store,
+    clear_aborted,
     clear_output,
-    how_made,
     intact,
     intact_coarser,
-    make_room,
+    read_record,
     reopen,
 )
 from vol2vol.volumes.pyramid import coarser_levels, list_levels
@@ -83,12 +83,12 @@ def found_before(output: str, record: dict[str, Any]) -> dict[str, Any]:
         refuse_other(plan, record, output)
         ledger.refuse_spoiled()
         return plan
-    made = how_made(output, KEY)
+    made = read_record(output, KEY)
     if made.get("complete"):
         refuse_other(made, record, output)
         ledger.remove()
         return made
-    make_room(output, ours=bool(made) and all(made.get(key) == value for key, value in record.items()))
+    clear_aborted(output, ours=bool(made) and all(made.get(key) == value for key, value in record.items()))
     return {}
 
 

@@ -251,7 +251,7 @@ def create_volume(
     about["channel_names"] = tuple(channel_names)
     cut = _default_chunks(voxels) if chunks is None else tuple(chunks), None if shards is None else tuple(shards)
     how: dict[str, Any] = {"version": version, "fill": fill, "flat": flat}
-    layout = omezarr.Layout(shape=voxels, dtype=kind, chunks=cut[0], shards=cut[1], **how)
+    layout = omezarr.ArrayLayout(shape=voxels, dtype=kind, chunks=cut[0], shards=cut[1], **how)
     _create(name, layout, overwrite, about)
     return open_volume(name, voxel_size=size, unit=unit or None)
 
@@ -260,7 +260,7 @@ def _floats(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _create(name: str, layout: omezarr.Layout, overwrite: bool, about: dict[str, Any]) -> None:
+def _create(name: str, layout: omezarr.ArrayLayout, overwrite: bool, about: dict[str, Any]) -> None:
     """Make room and write an empty volume in the format its name ends in."""
     if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)

@@ -21,7 +21,7 @@ from vol2vol.geometry import Box, Shape, grid
 from vol2vol.volumes.addresses import is_remote, is_web
 from vol2vol.volumes.formats import tiffout
 from vol2vol.volumes.formats.nodes import read_node
-from vol2vol.volumes.formats.omezarr import clear_begun, clear_group, erase
+from vol2vol.volumes.formats.omezarr import clear_aborted_group, clear_group, erase
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.opening import is_tiff, open_volume
@@ -33,7 +33,7 @@ Levels = tuple[tuple[str, Level], ...]
 """The volumes of an output, one or several of one shape, with the same level of each."""
 
 
-def how_made(output: str, key: str = "vol2vol") -> dict[str, Any]:
+def read_record(output: str, key: str = "vol2vol") -> dict[str, Any]:
     """Return how an output says it was made, nothing where there is no output or it does not say.
 
     An OME-Zarr says so before its array is there.
@@ -52,13 +52,13 @@ def how_made(output: str, key: str = "vol2vol") -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def make_room(output: str, *, ours: bool) -> None:
+def clear_aborted(output: str, *, ours: bool) -> None:
     """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
 
     Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
     """
     if not is_tiff(output):
-        clear_begun(output, ours=ours)
+        clear_aborted_group(output, ours=ours)
     elif os.path.lexists(output):
         if not ours or not Path(output).is_file() or Path(output).is_symlink():
             tiffout.refuse_foreign(Path(output))

@@ -18,7 +18,7 @@ from vol2vol.volumes.display import full_window, make_omero, stated_omero
 from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.ngff import multiscale, version_of
 from vol2vol.volumes.formats.nodes import Node, read_node
-from vol2vol.volumes.formats.omezarr import Layout, write_group
+from vol2vol.volumes.formats.omezarr import ArrayLayout, write_group
 from vol2vol.volumes.formats.store import delete_keys, refusal
 from vol2vol.volumes.opening import open_volume
 from vol2vol.volumes.volume import Volume
@@ -39,7 +39,7 @@ class Level:
     """Voxels of the level above per voxel of this one."""
     above: Shape
     """The spatial shape of the level above."""
-    layout: Layout
+    layout: ArrayLayout
     voxel_size: tuple[float, ...]
 
     @property
@@ -159,18 +159,18 @@ def _group(location: str) -> Node:
     return group
 
 
-def _finest(volume: Volume, group: Node) -> Layout:
+def _finest(volume: Volume, group: Node) -> ArrayLayout:
     shards = volume.shards[1:] if volume.shards != volume.chunks else None
     how: dict[str, Any] = {"shards": shards, "version": version_of(group.attributes), "flat": volume.is_2d}
-    return Layout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], **how)
+    return ArrayLayout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], **how)
 
 
-def _coarser(layout: Layout, step: Shape) -> Layout:
+def _coarser(layout: ArrayLayout, step: Shape) -> ArrayLayout:
     spatial = tuple(ceil_div(n, s) for n, s in zip(layout.shape[1:], step, strict=True))
     return replace(layout, shape=(layout.shape[0], *spatial))
 
 
-def _steps(layout: Layout, voxel_size: Sequence[float], levels: int | None) -> list[Shape]:
+def _steps(layout: ArrayLayout, voxel_size: Sequence[float], levels: int | None) -> list[Shape]:
     """Return by how much each level is coarser than the one before, per axis."""
     steps: list[Shape] = []
     size = list(voxel_size)

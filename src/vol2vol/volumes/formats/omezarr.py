@@ -49,7 +49,7 @@ _PART = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class ArrayLayout:
     """How one level is stored; spatial numbers in ZYX order."""
 
     shape: Shape
@@ -123,7 +123,7 @@ class Layout:
 
 def create_group(
     location: str,
-    layout: Layout,
+    layout: ArrayLayout,
     *,
     voxel_size: Sequence[float],
     unit: str,
@@ -144,7 +144,7 @@ def create_group(
 
 def write_group(
     location: str,
-    layout: Layout,
+    layout: ArrayLayout,
     *,
     unit: str,
     scales: Sequence[Sequence[float]],
@@ -179,7 +179,7 @@ def refuse_foreign(location: str) -> None:
         raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
 
 
-def clear_begun(location: str, *, ours: bool) -> None:
+def clear_aborted_group(location: str, *, ours: bool) -> None:
     """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
 
     Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
