@@ -103,7 +103,7 @@ def test_a_folder_of_others_is_refused_before_anything_is_measured(tmp_path, mon
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
-    monkeypatch.setattr("vol2vol.recipes.training.open_domains", lambda *_: pytest.fail("volumes were opened"))
+    monkeypatch.setattr("vol2vol.recipes.training_data.open_domains", lambda *_: pytest.fail("volumes were opened"))
     with pytest.raises(AlreadyExists, match="is not a run"):
         train("small-2d", "a.tif", "b.tif", tmp_path / "run")
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
 from vol2vol.geometry import Footprint, Shape
 from vol2vol.plans.layout import Layout
 from vol2vol.schemas import as_json, checked
@@ -96,7 +96,7 @@ class Record(Decisive):
         try:
             return checked(cls, data, "its record")
         except BadInput as error:
-            raise BadInput(f"{name} states in no readable way how it was made ({error}): {cure}") from None
+            raise BadInput(f"{name} states in no readable way how it was made ({one_line(error)}): {cure}") from None
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of an output with this record, as JSON holds them."""
