@@ -299,7 +299,7 @@ def test_an_output_that_is_begun_anew_by_another_is_left_alone(models, long, tmp
             shutil.rmtree(out)
             (tmp_path / "other.zarr").rename(out)
 
-    with pytest.raises(Mismatch, match="begun anew by another process"):
+    with pytest.raises(Mismatch, match="started again by another process"):
         predict(models[3], long, out, progress=progress)
     predict(models[3], long, out, other)
     predict(models[3], long, tmp_path / "expected.zarr", other)

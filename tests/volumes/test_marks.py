@@ -147,7 +147,7 @@ def test_the_plan_is_read_again_only_where_it_is_another(ledger, monkeypatch):
     Path(ledger.folder, "spoiled").unlink()
     ledger.check(begun)
     ledger.begin({})
-    with pytest.raises(Mismatch, match="begun anew"):
+    with pytest.raises(Mismatch, match="started again"):
         ledger.check(begun)
     ledger.remove()
     with pytest.raises(Mismatch, match="finished"):

@@ -10,7 +10,7 @@ import tyro
 from vol2vol.cli import parse, show
 from vol2vol.prediction.verification import verify
 from vol2vol.volumes.addresses import address
-from vol2vol.volumes.completeness import Checked, check_all
+from vol2vol.volumes.completeness import LevelCheck, check_all
 from vol2vol.volumes.formats.imagegroups import volumes_in
 from vol2vol.volumes.formats.nodes import name_of
 
@@ -64,7 +64,7 @@ def _verify(
 
 def _check_all(output: str, *, as_json: bool) -> None:
     """Read all of an output; exit code 1 where something is missing or damaged."""
-    levels: dict[str, Checked] = {}
+    levels: dict[str, LevelCheck] = {}
     for path in volumes_in(output):
         image = "" if path == output else f"{name_of(path)}, "
         levels |= {f"{image}level {checked.level}": checked for checked in check_all(path)}

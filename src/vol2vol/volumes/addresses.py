@@ -1,7 +1,7 @@
-"""What a typed path means: a local path, or an address of a known scheme. Everything that asks, asks here.
+"""Read typed paths: local paths, and addresses of known schemes.
 
-`s3://bucket/key`, `gs://bucket/key` and `http(s)://host/path` stay as they are, `file:///path` becomes the local path,
-and every other scheme is refused by name, so that none becomes a local folder called `azure:`.
+`s3://bucket/key`, `gs://bucket/key` and `http(s)://host/path` are kept, `file:///path` becomes the local path, and
+every other scheme is refused by name, so that none becomes a local folder called `azure:`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def address(name: str | Path) -> str:
     if (match := _SLASH.match(text)) is not None and not os.path.lexists(text.partition("/")[0]):
         raise BadInput(
             f"{text} is neither an address nor a local path: write {match['scheme']}:// with two slashes, "
-            "or, for a local path, all of it from the root"
+            "or the full local path from the root"
         )
     return text
 
@@ -65,7 +65,7 @@ def is_remote(location: str) -> bool:
 
 
 def is_web(location: str) -> bool:
-    """Say whether a location lies behind HTTP, where nothing can be listed or written."""
+    """Say whether a location is served over HTTP, where nothing can be listed or written."""
     return location.lower().startswith(("http://", "https://"))
 
 
@@ -107,20 +107,20 @@ def within(folder: str | Path, name: str, holder: str | Path = "") -> str:
     """Return the location of a file or group that a stored file names, which must lie in `folder` or below it.
 
     `folder` holds the file that names it (`holder`, for messages). Raises `BadInput`, naming the target, for absolute
-    paths, addresses, `..` and links that lead out of the folder: what a file brings comes from its own folder alone.
+    paths, addresses, `..` and links that lead out of the folder: a file may only refer to its own folder.
     """
     where, parts = str(folder), re.split(r"[/\\]", name)
     rooted = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or PureWindowsPath(name).drive
     leaves = bool(rooted or ".." in parts or "\0" in name or "://" in name)
-    found = join(where, name) if not leaves else name
+    target = join(where, name) if not leaves else name
     if not leaves and not is_remote(where):
-        leaves = not Path(os.path.realpath(found)).is_relative_to(os.path.realpath(where))
+        leaves = not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(where))
     if leaves:
         raise BadInput(
             f"{holder or where} names {name!r}, which lies outside its folder: "
             f"copy it into {where} and correct the name"
         )
-    return found
+    return target
 
 
 def kvstore(location: str) -> dict[str, Any]:

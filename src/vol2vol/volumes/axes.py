@@ -1,4 +1,4 @@
-"""Axis letters, voxel sizes and units: the border at which every format becomes `(C, Z, Y, X)`.
+"""Interpret axis letters, voxel sizes and units, and convert stored blocks to `(C, Z, Y, X)` and back.
 
 Axis strings have one lower-case letter per axis of the stored array, in its order: `t c z y x`, or `?` where the format
 does not say.
@@ -45,7 +45,7 @@ def known_unit(text: str | None) -> str:
 
 
 def user_unit(text: str | None) -> str:
-    """Return the full word for a unit a user typed; raise `BadInput` if it is none we know."""
+    """Return the full word for a unit a user typed; raise `BadInput` if it is not a unit of length."""
     unit = known_unit(text)
     if text and not unit:
         raise BadInput(f"--unit {text} is not a unit of length: use one of {', '.join(METRES)}")
@@ -60,19 +60,19 @@ def convert(value: float, unit: str, into: str) -> float:
 
 
 def tidy(value: float) -> float:
-    """Return a length without the last digits, in which arithmetic leaves its traces: 0.3, not 0.30000000000000004."""
+    """Return a length without rounding errors in its last digits: 0.3, not 0.30000000000000004."""
     return float(f"{value:.12g}")
 
 
-def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
-    """Decide what each axis of a stored array means, from its metadata (`axes`, `?` = unknown) and the user.
+def settle_axes(name: str, axes: str, shape: Shape, stated: str | None) -> str:
+    """Return one letter per axis of a stored array, from its metadata (`axes`, `?` = unknown) and the user (`stated`).
 
     Without either, two axes are `yx`, three are `zyx` and one unknown axis before `yx` is `z`.
     Raises `BadInput` naming `--axes` where that would be a guess, or where user and metadata contradict each other.
     """
     if 0 in shape:
         raise BadInput(f"{name} is empty: its shape is {shape}")
-    settled = _guess(name, axes, shape) if given is None else given.strip().lower()
+    settled = _guess(name, axes, shape) if stated is None else stated.strip().lower()
     if len(settled) != len(shape):
         raise BadInput(
             f"{name} has {len(shape)} axes of shape {shape}, not {len(settled)}: give --axes one letter each"
@@ -82,30 +82,32 @@ def settle_axes(name: str, axes: str, shape: Shape, given: str | None) -> str:
         raise BadInput(
             f"{name} cannot be read with axes {settled!r}: give --axes with y, x and, where there are, z and c"
         )
-    if given is not None and any(a not in "?*t" and a != b for a, b in zip(axes, settled, strict=True)):
+    if stated is not None and any(a not in "?*t" and a != b for a, b in zip(axes, settled, strict=True)):
         raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out --axes or correct the file")
     return settled
 
 
-def settle_time(name: str, count: int, given: int | None) -> int:
-    """Return which of a volume's time points is meant, from 0; of a single one, that, whichever is given.
+def settle_time(name: str, count: int, stated: int | None) -> int:
+    """Return the number of the time point to read, counted from 0; a single one is read whatever the user states.
 
-    Raises `BadInput` naming `--time` where it is open, or where there is none of this number.
+    Raises `BadInput` naming `--time` where the user has to choose, or where the number is out of range.
     """
-    if count == 1 and (given is None or given >= 0):
+    if count == 1 and (stated is None or stated >= 0):
         return 0
-    if given is None:
+    if stated is None:
         raise BadInput(
             f"{name} has {count} time points: choose one with --time 0 to --time {count - 1}, "
-            "or, where that axis is depth, say so with --axes"
+            "or, if that axis is depth, give --axes"
         )
-    if not 0 <= given < count:
-        raise BadInput(f"{name} has {count} time points and no {given}: choose one with --time 0 to --time {count - 1}")
-    return given
+    if not 0 <= stated < count:
+        raise BadInput(
+            f"{name} has {count} time points and no {stated}: choose one with --time 0 to --time {count - 1}"
+        )
+    return stated
 
 
 def _guess(name: str, axes: str, shape: Shape) -> str:
-    """Fill in the axes a format does not name, where there is only one sensible reading."""
+    """Return the axes with unnamed ones filled in; raise `BadInput` where more than one reading makes sense."""
     if "*" in axes:
         raise BadInput(f"{name} has axes of other names than t, c, z, y, x ({axes}) and shape {shape}: give --axes")
     if set(axes) == {"?"}:
@@ -156,5 +158,5 @@ def where_stored(box: Box, axes: str) -> tuple[slice, ...]:
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """Return a sorting key by which slice 2 comes before slice 10."""
+    """Return a sorting key that puts slice 2 before slice 10."""
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", name)]

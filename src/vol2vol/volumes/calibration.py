@@ -1,6 +1,6 @@
-"""What the metadata near an array state of its space, wherever they stand: several statements become one.
+"""Merge the statements of metadata about the axes and voxel size of an array, wherever they are stored.
 
-What nobody states stays open, for the user to say; statements that contradict each other are refused.
+What no metadata state, the user has to; statements that contradict each other are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Calibration:
     """One statement about the space of an array."""
 
     source: str
-    """Where it stands, for messages: "its dimension_names"."""
+    """Where it was read, for messages: "its dimension_names"."""
     axes: str = ""
     """One letter of `tczyx` per stored axis, `?` where it is not stated, `*` where it has a name that is not known;
     empty where no axis is stated."""
@@ -51,7 +51,7 @@ class Calibration:
 
 
 def letters(names: Iterable[Any]) -> str:
-    """Return the axis letters of names: of `Z` or `channel` its own, of None or `dim_0` `?`, of others `*`."""
+    """Return one letter per axis name: `Z` gives z, `channel` c, None and `dim_0` `?`, other names `*`."""
     return "".join(map(_letter, names))
 
 
@@ -64,9 +64,9 @@ def _letter(name: Any) -> str:
 
 
 def lengths(values: Mapping[str, float], units: Mapping[str, Any]) -> tuple[dict[str, float], str]:
-    """Return the spatial of these values in one unit, that of the last axis stated, and that unit.
+    """Return the spatial values in one unit, that of x (else y, else z), and that unit.
 
-    A value in a unit that is not known, or in none where others have one, does not count as stated.
+    Values in an unknown unit, and values without a unit where others have one, count as not stated.
     """
     spatial = {a: float(value) for a, value in values.items() if a in "zyx" and isfinite(float(value))}
     words = {a: known_unit(str(units.get(a) or "")) for a in spatial}
@@ -77,17 +77,18 @@ def lengths(values: Mapping[str, float], units: Mapping[str, Any]) -> tuple[dict
 
 
 def agree(name: str, statements: Sequence[Calibration], ndim: int) -> Calibration:
-    """Return what all statements say together; the earlier of two that say the same counts.
+    """Return the merged statements; of two that state the same, the earlier one counts.
 
     Raises `BadInput`, naming both, where they contradict each other.
     """
     axes, sized = _axes(name, statements, ndim), [s for s in statements if s.voxel_size]
     sized = [s for s in sized if not s.placeholder] or sized
-    for number, one in enumerate(sized):
+    for number, statement in enumerate(sized):
         for other in sized[:number]:
-            if _differ(one, other):
+            if _differ(statement, other):
                 raise BadInput(
-                    f"{name}: the voxel size is {_says(other)} by {other.source}, but {_says(one)} by {one.source}: "
+                    f"{name}: the voxel size is {_describe(other)} by {other.source}, "
+                    f"but {_describe(statement)} by {statement.source}: "
                     "correct one of them"
                 )
     sized = [s for s in sized if s.unit] or sized
@@ -100,42 +101,48 @@ def agree(name: str, statements: Sequence[Calibration], ndim: int) -> Calibratio
 
 def _axes(name: str, statements: Sequence[Calibration], ndim: int) -> str:
     axes, source = "?" * ndim, ""
-    for one in statements:
-        if not one.axes:
+    for statement in statements:
+        if not statement.axes:
             continue
-        if len(one.axes) != ndim:
-            raise BadInput(f"{name} has {ndim} axes, but {one.source} names {len(one.axes)} ({one.axes}): correct it")
-        merged = "".join(map(_clearer, axes, one.axes))
+        if len(statement.axes) != ndim:
+            raise BadInput(
+                f"{name} has {ndim} axes, but {statement.source} names {len(statement.axes)} ({statement.axes}): "
+                "correct it"
+            )
+        merged = "".join(map(_clearer, axes, statement.axes))
         known = [a for a in merged if a not in "?*"]
-        if any(a != b and {a, b}.isdisjoint("?*") for a, b in zip(axes, one.axes, strict=True)) or (
+        if any(a != b and {a, b}.isdisjoint("?*") for a, b in zip(axes, statement.axes, strict=True)) or (
             source and len(set(known)) < len(known)
         ):
             raise BadInput(
-                f"{name}: its axes are {axes} by {source}, but {one.axes} by {one.source}: correct one of them"
+                f"{name}: its axes are {axes} by {source}, but {statement.axes} by {statement.source}: "
+                "correct one of them"
             )
-        axes, source = merged, source or one.source
+        axes, source = merged, source or statement.source
     return axes
 
 
-def _clearer(one: str, other: str) -> str:
-    """Return the letter that says more: one of `tczyx`, else `*`, else `?`."""
-    return other if one == "?" or (one == "*" and other != "?") else one
+def _clearer(first: str, second: str) -> str:
+    """Return the more specific letter: one of `tczyx`, else `*`, else `?`."""
+    return second if first == "?" or (first == "*" and second != "?") else first
 
 
-def _differ(one: Calibration, other: Calibration) -> bool:
+def _differ(first: Calibration, second: Calibration) -> bool:
     """Say whether two voxel sizes contradict each other; where a unit is missing, only their proportions count."""
-    shared = [a for a in one.voxel_size if a in other.voxel_size]
+    shared = [a for a in first.voxel_size if a in second.voxel_size]
     if not shared:
         return False
     factors = [
-        convert(one.voxel_size[a], one.unit, other.unit or one.unit) / other.voxel_size[a] if other.voxel_size[a] else 0
+        convert(first.voxel_size[a], first.unit, second.unit or first.unit) / second.voxel_size[a]
+        if second.voxel_size[a]
+        else 0
         for a in shared
     ]
-    if one.unit and other.unit:
+    if first.unit and second.unit:
         return any(abs(factor - 1) > TOLERANCE for factor in factors)
     return max(factors) - min(factors) > TOLERANCE * max(map(abs, factors))
 
 
-def _says(one: Calibration) -> str:
-    numbers = ", ".join(f"{a} {one.voxel_size[a]:g}" for a in "zyx" if a in one.voxel_size)
-    return f"{numbers} {one.unit}".strip()
+def _describe(statement: Calibration) -> str:
+    numbers = ", ".join(f"{a} {statement.voxel_size[a]:g}" for a in "zyx" if a in statement.voxel_size)
+    return f"{numbers} {statement.unit}".strip()

@@ -1,4 +1,4 @@
-"""Is all there that an output consists of? Every chunk was stored, so one that is not there was lost."""
+"""Find missing and damaged shards of an output: vol2vol stores every chunk, so a missing one was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.nodes import Node, read_node
 
 MAKERS = {"vol2vol": "predict", "preparation": "prepare"}
-"""Attributes under which an output says how it was made and whether it is complete, and the verbs that make them."""
+"""Attributes that hold the record of an output and whether it is complete, and the verbs that write them."""
 
 
 def is_output(attributes: Mapping[str, Any]) -> bool:
@@ -24,14 +24,14 @@ def is_output(attributes: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What reading all of a level gave."""
+class LevelCheck:
+    """Result of reading all of one level."""
 
     level: int
     shards: int
     """How many there should be; without shards, chunks."""
     missing: list[str]
-    """Keys of those that are not there."""
+    """Keys of missing shards."""
     damaged: dict[str, str] = field(default_factory=dict)
     """By key: why it cannot be read."""
 
@@ -42,34 +42,34 @@ def missing(output: str) -> dict[int, list[str]]:
     return {number: keys for number, keys in lacking.items() if keys}
 
 
-def check_all(output: str, *, readers: int = 4, progress: Callable[[int, int], None] | None = None) -> list[Checked]:
-    """Read every shard of every level, whose checksums are compared on the way (OME-Zarr 0.5), and say what is wrong.
+def check_all(output: str, *, readers: int = 4, progress: Callable[[int, int], None] | None = None) -> list[LevelCheck]:
+    """Read every shard of every level, comparing checksums (OME-Zarr 0.5), and list what is missing or damaged.
 
-    `progress` is called with shards read and shards in all. Holds one shard per reader. Raises `BadInput` where the
-    output is no OME-Zarr that vol2vol wrote.
+    `progress` is called with the number of shards read and the total. Holds one shard per reader. Raises `BadInput`
+    where the output is not an OME-Zarr written by vol2vol.
     """
     levels = dict(_levels(output))
     total = sum(len(grid(Box.of(array.shape), array.shards)) for array in levels.values() if array is not None)
     checked, read = [], 0
     for number, array in levels.items():
         if array is None:
-            checked.append(Checked(level=number, shards=0, missing=["all of it"]))
+            checked.append(LevelCheck(level=number, shards=0, missing=["all of it"]))
             continue
         boxes, damaged = grid(Box.of(array.shape), array.shards), {}
         lacking = set(array.missing())
         with ThreadPoolExecutor(readers) as pool:
-            for box, why in zip(boxes, pool.map(lambda box, array=array: _wrong(array, box), boxes), strict=True):
+            for box, damage in zip(boxes, pool.map(lambda box, array=array: _damage(array, box), boxes), strict=True):
                 key, read = array.keys(box.slices)[0], read + 1
-                if why and key not in lacking:
-                    damaged[key] = why
+                if damage and key not in lacking:
+                    damaged[key] = damage
                 if progress is not None:
                     progress(read, total)
-        checked.append(Checked(level=number, shards=len(boxes), missing=sorted(lacking), damaged=damaged))
+        checked.append(LevelCheck(level=number, shards=len(boxes), missing=sorted(lacking), damaged=damaged))
     return checked
 
 
-def _wrong(array: ChunkedArray, box: Box) -> str:
-    """Return why a shard cannot be read, nothing where it can."""
+def _damage(array: ChunkedArray, box: Box) -> str:
+    """Return why a shard cannot be read, "" if it can."""
     try:
         array.read(box.slices)
     except UserError as error:
@@ -80,19 +80,21 @@ def _wrong(array: ChunkedArray, box: Box) -> str:
 
 
 def _levels(output: str) -> Iterator[tuple[int, ChunkedArray | None]]:
-    """Yield the arrays of all levels, None for a coarser one that is not there."""
+    """Yield the arrays of all levels, None for a coarser one that is missing."""
     node = None if is_web(output) else read_node(output)
     image = ngff.multiscale(node.attributes) if node is not None else None
     if node is None or image is None or not is_output(node.attributes):
-        raise BadInput(f"{output} is not an OME-Zarr that vol2vol wrote: only of these is known what belongs to them")
+        raise BadInput(
+            f"{output} is not an OME-Zarr that vol2vol wrote: only its outputs can be checked for missing parts"
+        )
     for number, dataset in enumerate(image["datasets"]):
         yield number, _array(node, str(dataset["path"]))
 
 
 def _array(node: Node, path: str) -> ChunkedArray | None:
-    at = read_node(join(node.location, path))
-    if at is None or at.array is None:
+    level = read_node(join(node.location, path))
+    if level is None or level.array is None:
         if path != "0":
             return None
         raise Unreadable(f"{node.location} names a level {path!r} that is not there: restore it")
-    return ChunkedArray(at.location, {"driver": at.kind, "open": True, "fill_missing_data_reads": False})
+    return ChunkedArray(level.location, {"driver": level.kind, "open": True, "fill_missing_data_reads": False})

@@ -1,4 +1,4 @@
-"""How viewers show an image: names, colours and intensity windows of its channels (`omero` in OME-Zarr)."""
+"""Names, colours and intensity windows of channels, by which viewers show an image (`omero` in OME-Zarr)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RGB = ["FF0000", "00FF00", "0000FF"]
 _SINGLE = ["FFFFFF"]
 _SEVERAL = ["00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF"]
 Window = tuple[float, float, float, float]
-"""Ends of the slider, ends of what is shown."""
+"""Ends of the slider, ends of the displayed range."""
 
 
 def is_rgb(names: Sequence[str], channels: int, dtype: np.dtype) -> bool:
@@ -26,8 +26,8 @@ def is_rgb(names: Sequence[str], channels: int, dtype: np.dtype) -> bool:
 def stated_omero(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the `omero` attribute of a group, which version 0.5 keeps under `ome`."""
     ome = attributes.get("ome")
-    found = (ome if isinstance(ome, Mapping) else attributes).get("omero")
-    return found if isinstance(found, Mapping) else None
+    omero = (ome if isinstance(ome, Mapping) else attributes).get("omero")
+    return omero if isinstance(omero, Mapping) else None
 
 
 def channel_names(omero: Mapping[str, Any] | None, count: int) -> tuple[str, ...]:
@@ -46,12 +46,12 @@ def make_omero(names: Sequence[str], dtype: np.dtype, windows: Sequence[Window])
     channels = []
     for i, (least, greatest, start, end) in enumerate(windows):
         window = {"min": least, "max": greatest, "start": start, "end": end}
-        about: dict[str, Any] = {"color": colours[i % len(colours)], "window": window, "active": True}
-        channels.append({"label": names[i], **about} if names else about)
+        channel: dict[str, Any] = {"color": colours[i % len(colours)], "window": window, "active": True}
+        channels.append({"label": names[i], **channel} if names else channel)
     return {"channels": channels, "rdefs": {"model": "color" if len(windows) > 1 else "greyscale"}}
 
 
 def full_window(dtype: np.dtype) -> Window:
-    """Return the window of an image that nobody has measured: all values of integers, 0 to 1 of floats."""
+    """Return the window of an image whose intensities are not measured: all values of integers, 0 to 1 of floats."""
     low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
     return float(low), float(high), float(low), float(high)

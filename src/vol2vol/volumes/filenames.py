@@ -1,4 +1,4 @@
-"""What the names of a folder's files say: which number counts the planes, and what else the names tell apart."""
+"""Interpret the file names of a folder: which number counts planes, and which channels, time points or positions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {
 TAGS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 """Words before a number that say what it counts."""
 _VAGUE = {"s": "positions", "f": "positions", "p": "positions", "m": "positions", "w": "channels"}
-"""Letters that mean this beside another tag, and by themselves perhaps a plane (s is series or slice)."""
+"""Letters that mean this next to another tag, but alone may count planes (s is series or slice)."""
 LETTERS = {"channels": "c", "time points": "t"}
 _HOLE = re.compile(r"(\{[^{}]*\}|\*|\?)")
 
@@ -60,7 +60,7 @@ def in_order(folder: Path, names: Sequence[str]) -> list[str]:
     """Return the names of the planes of one stack in their order.
 
     Raises `BadInput` where the names say that they are not the planes of one stack (channels, positions, time points,
-    texts that differ), where a number is there twice and where one is missing, and says which `--pattern` mends it.
+    texts that differ), where a plane occurs twice or is missing; the message gives a `--pattern` as cure.
     """
     if len(names) == 1:
         return list(names)
@@ -80,14 +80,14 @@ def in_order(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _meaning(before: Sequence[str]) -> tuple[str, str]:
-    """Return what the word before a number says that it counts, and what it perhaps says."""
+    """Return what a number counts by the word before it, and what it may count by an ambiguous letter."""
     word = re.search(r"([A-Z]+|[A-Z]?[a-z]+)[\W_]*$", before[-1])
     text = word[1].lower() if word else ""
     return TAGS.get(text, ""), _VAGUE.get(text, "")
 
 
 def _plane(folder: Path, names: Sequence[str], numbers: Sequence[_Number]) -> int:
-    """Return which number counts the planes; raise `BadInput` where there is none, or another one beside it."""
+    """Return which number counts the planes; raise `BadInput` where none does, or where a second number varies."""
     varying = [i for i, number in enumerate(numbers) if number.varies]
     if not varying:
         raise BadInput(f"{folder} holds {names[0]} and {names[1]}, twice the same plane: move one out of the folder")
@@ -127,13 +127,13 @@ def _doubled(folder: Path, names: Sequence[str], plane: _Number) -> BadInput:
 def _several(
     folder: Path, names: Sequence[str], numbers: Sequence[_Number], kinds: Mapping[int, str], plane: int | None
 ) -> BadInput:
-    """Return the error that says what the names tell apart beside planes, and how to choose."""
+    """Return the error that lists what the names count besides planes, and how to choose."""
     other = next((i for i in kinds if i != plane and kinds[i]), next(i for i in kinds if i != plane))
     kind = kinds[other] if kinds[other] not in ("", "planes") else "values of a second number"
     texts = list(dict.fromkeys(numbers[other].texts))
     listed = ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")
     marks = {} if plane is None else {plane: "{z}"}
-    says = f"{folder} holds {len(texts)} {kind} ({listed}, as in {names[0]}), not the planes of one stack: "
+    problem = f"{folder} holds {len(texts)} {kind} ({listed}, as in {names[0]}), not the planes of one stack: "
     letter = LETTERS.get(kind, "")
     ways = []
     if letter:
@@ -143,25 +143,25 @@ def _several(
         ways.append(f"--pattern '{_pattern(names[0], numbers, marks)}' for one of them")
     else:
         ways.append(f"--pattern '{_pattern(names[0], numbers, {other: '{z}'})}' if they are planes")
-    return BadInput(f"{says}give {', or '.join(ways)}, or name a single file")
+    return BadInput(f"{problem}give {', or '.join(ways)}, or name a single file")
 
 
 def _differing(folder: Path, names: Sequence[str], parts: Sequence[Sequence[str]]) -> BadInput:
-    """Return the error for names that differ in more than their numbers, naming two of the same number if there are."""
+    """Return the error for names that differ in more than their numbers; it names two with the same number, if any."""
     texts = [[text.lower() for text in part[::2]] for part in parts]
     seen: dict[int, int] = {}
     first, second = 0, next(i for i, text in enumerate(texts) if text != texts[0])
-    says = "whose names differ in more than a number"
+    difference = "whose names differ in more than a number"
     for i, part in enumerate(parts):
         if len(part) > 1 and seen.setdefault(int(part[-2]), i) != i:
-            first, second, says = seen[int(part[-2])], i, f"both number {int(part[-2])}"
+            first, second, difference = seen[int(part[-2])], i, f"both number {int(part[-2])}"
             break
     stem, suffix = parts[first], Path(names[first]).suffix
     alike = [*stem[:-2], "{z}", stem[-1]] if len(stem) > 1 else []
-    one = f"--pattern '{''.join(alike)}{suffix}' for those like the first, " if alike else ""
+    option = f"--pattern '{''.join(alike)}{suffix}' for those like the first, " if alike else ""
     return BadInput(
-        f"{folder} holds {names[first]} and {names[second]}, {says}: give {one}--pattern '*' to take all as the planes "
-        "of one stack in this order, or name a single file"
+        f"{folder} holds {names[first]} and {names[second]}, {difference}: "
+        f"give {option}--pattern '*' to take all as the planes of one stack in this order, or name a single file"
     )
 
 
@@ -174,7 +174,7 @@ def _pattern(name: str, numbers: Sequence[_Number], marks: Mapping[int, str]) ->
 
 
 def check_gaps(folder: Path, numbers: Sequence[int], pattern: str) -> None:
-    """Raise `BadInput`, naming the first missing number, unless ascending numbers have the same distance throughout."""
+    """Raise `BadInput`, naming the first missing number, unless ascending numbers are evenly spaced."""
     steps = [b - a for a, b in pairwise(numbers)]
     if len(set(steps)) < 2:
         return
@@ -182,10 +182,8 @@ def check_gaps(folder: Path, numbers: Sequence[int], pattern: str) -> None:
     last = next(a for a, b in pairwise(numbers) if b - a != step)
     lacking = sum(s // step - 1 for s in steps)
     more = f" and {lacking - 1} more" if lacking > 1 else ""
-    cure = f", or give --pattern '{pattern}' to leave no room for it" if pattern else ""
-    raise BadInput(
-        f"{folder} lacks plane {last + step}{more}, and every plane behind it would move up: put it back{cure}"
-    )
+    cure = f", or give --pattern '{pattern}' to close the gap" if pattern else ""
+    raise BadInput(f"{folder} lacks plane {last + step}{more}, and every later plane would move up: put it back{cure}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,47 +191,49 @@ class Arranged:
     """The files of a folder as a grid of images."""
 
     axes: str
-    """Letters of the axes that run over files, in order: of `tcz`."""
+    """Letters of the axes that run over files, in order; some of `tcz`."""
     shape: tuple[int, ...]
     names: list[str]
     """Row by row: the last axis fastest."""
     channels: tuple[str, ...] = ()
-    """What stands in place of {c}."""
+    """The texts in place of {c}."""
 
 
 def arranged(folder: Path, names: Sequence[str], pattern: str) -> Arranged:
-    """Return the files that a pattern means: `{z}`, `{c}` and `{t}` stand for planes, channels and time points.
+    """Return the files that match a pattern: `{z}`, `{c}` and `{t}` stand for planes, channels and time points.
 
-    `*` stands for anything and `?` for one character; without braces, all files that fit are planes in natural order,
-    whatever their numbers. Raises `BadInput` where nothing fits, where two files are the same plane and where one is
-    missing.
+    `*` stands for anything and `?` for one character; without braces, all files that match are planes in natural order,
+    whatever their numbers. Raises `BadInput` where no file matches, where two files are the same plane and where one
+    is missing.
     """
     rule, letters = _rule(pattern)
-    fitting = [(name, hit) for name in sorted(names, key=natural) if (hit := rule.fullmatch(name))]
+    fitting = [(name, match) for name in sorted(names, key=natural) if (match := rule.fullmatch(name))]
     if not fitting:
-        some = ", ".join(sorted(names, key=natural)[:3])
-        raise BadInput(f"{folder} holds no image that fits --pattern '{pattern}': it holds {some}")
+        examples = ", ".join(sorted(names, key=natural)[:3])
+        raise BadInput(f"{folder} holds no image that fits --pattern '{pattern}': it holds {examples}")
     if not letters:
         return Arranged(axes="z", shape=(len(fitting),), names=[name for name, _ in fitting])
     axes = [a for a in "tcz" if a in letters]
     files: dict[tuple[int | str, ...], str] = {}
-    for name, hit in fitting:
-        place = tuple(hit[a] if a == "c" else int(hit[a]) for a in axes)
+    for name, match in fitting:
+        place = tuple(match[a] if a == "c" else int(match[a]) for a in axes)
         if place in files:
-            said = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
-            raise BadInput(f"{folder} holds {files[place]} and {name}, both {said}: give a --pattern that fits one")
+            place_text = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
+            raise BadInput(
+                f"{folder} holds {files[place]} and {name}, both {place_text}: give a --pattern that fits one"
+            )
         files[place] = name
     values = [sorted({place[i] for place in files}, key=lambda v: natural(str(v))) for i in range(len(axes))]
     for place in _grid(values):
         if place not in files:
-            said = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
-            raise BadInput(f"{folder} lacks the image of {said}: put it back, or give a --pattern without it")
+            place_text = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
+            raise BadInput(f"{folder} lacks the image of {place_text}: put it back, or give a --pattern without it")
     if "z" in axes:
         planes = [int(value) for value in values[axes.index("z")]]
         check_gaps(folder, planes, pattern.replace("{z}", "*") if axes == ["z"] else "")
     return Arranged(
         axes="".join(axes),
-        shape=tuple(len(found) for found in values),
+        shape=tuple(len(column) for column in values),
         names=[files[place] for place in _grid(values)],
         channels=tuple(str(value) for value in values[axes.index("c")]) if "c" in axes else (),
     )

@@ -1,4 +1,4 @@
-"""Many images under one path: a pattern of file names, or a folder whose images are not the planes of one stack."""
+"""List the images that one path names: those matching a pattern, or those of a folder that is not one stack."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def images_under(path: str, pattern: str | None) -> Sequence[str]:
-    """Return the volumes that a path of a domain means, in natural order: mostly the path itself.
+    """Return the volumes that the path of a domain names, in natural order: usually the path itself.
 
-    `photos/*.png` means every file that fits, each a volume of its own. So does a folder whose images differ in size or
-    in more than a number of their names, or have several pages; one whose images are alike is a stack, and so is any
-    with a `pattern`. Raises `NotFound` where no file fits, `BadInput` where the images of a folder are neither clearly.
+    `photos/*.png` names every file that matches, each a volume of its own. So does a folder whose images differ in size
+    or in more than a number of their names, or have several pages; one whose images are alike is a stack, and so is any
+    with a `pattern`. Raises `NotFound` where no file matches, `BadInput` where a folder could be either.
     """
     if is_remote(path):
         return [path]
@@ -46,15 +46,15 @@ def images_under(path: str, pattern: str | None) -> Sequence[str]:
 
 
 def _fitting(where: Path) -> list[str]:
-    """Return the entries of a folder whose names fit the last part of a path, hidden ones left aside."""
+    """Return the entries of a folder whose names match the last part of a path, without hidden ones."""
     entries = list(where.parent.iterdir()) if where.parent.is_dir() else []
-    found = [p for p in entries if fnmatchcase(p.name, where.name.replace("[", "[[]")) and not p.name.startswith(".")]
+    matches = [p for p in entries if fnmatchcase(p.name, where.name.replace("[", "[[]")) and not p.name.startswith(".")]
     if where.name == "*":
         known = [suffix for family in slices.FAMILIES for suffix in family]
-        found = [p for p in found if p.is_dir() or p.suffix.lower() in known] or found
-    if not found:
+        matches = [p for p in matches if p.is_dir() or p.suffix.lower() in known] or matches
+    if not matches:
         raise NotFound(f"{where} fits no file: check the folder and the pattern")
-    return [str(p) for p in sorted(found, key=lambda p: natural(p.name))]
+    return [str(p) for p in sorted(matches, key=lambda p: natural(p.name))]
 
 
 def _differ(files: Sequence[Path]) -> bool:
@@ -63,12 +63,12 @@ def _differ(files: Sequence[Path]) -> bool:
     for file in files:
         if file.suffix.lower() in pictures.SUFFIXES:
             picture = pictures.look(file)
-            found: Any = picture.shape, picture.dtype
+            kind: Any = picture.shape, picture.dtype
         else:
             with tiff.open_tags(file) as tags:
                 if len(tags.pages) != 1:
                     return True
-                found = tuple(tags.pages.first.shape), tags.pages.first.dtype
-        if (first := first or found) != found:
+                kind = tuple(tags.pages.first.shape), tags.pages.first.dtype
+        if (first := first or kind) != kind:
             return True
     return False

@@ -1,13 +1,13 @@
-"""What has been planned and which blocks of an output are done, so that a killed run continues.
+"""Keep the plan of an output and the list of its finished blocks, so that a killed run can continue.
 
     plan.json       written once, before the first voxel: input, settings, layout, and a checksum of itself
     done/<log>      a line per block, written after the block is flushed: the checksum of its voxels (`marks.py`)
-    claims/<item>   which worker of a job array computes what (`claims.py`)
+    claims/<item>   which worker of a job array computes what (`prediction/leases.py`)
     spoiled         why this prediction cannot be continued
 
-It lives inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or beside a TIFF (`<name>.vol2vol/`), on anything
-tensorstore can write atomically, S3 included. When the last block is done the output's attributes say `complete`, then
-the ledger is removed, the plan first: without it nothing is continued.
+It lies inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or next to a TIFF (`<name>.vol2vol/`), on any
+store to which tensorstore writes atomically, S3 included. When the last block is done, the output's attributes say
+`complete`; then the ledger is removed, the plan first, since without a plan nothing is continued.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vol2vol.volumes.marks import Marks
 PLAN = "plan.json"
 SPOILED = "spoiled"
 FORMAT = 2
-"""Of ledgers; one of another format belongs to another version."""
+"""Format of ledgers; a ledger of another format belongs to another version of vol2vol."""
 
 
 class Ledger:
@@ -50,11 +50,11 @@ class Ledger:
 
     @classmethod
     def of(cls, output: str) -> Ledger:
-        """Return the ledger of an output: inside an OME-Zarr, beside a TIFF."""
+        """Return the ledger of an output: inside an OME-Zarr, next to a TIFF."""
         return cls(output, inside=not output.lower().endswith((".tif", ".tiff")))
 
     def plan(self) -> dict[str, Any] | None:
-        """Return what was planned, None where nothing was; raise `Unreadable` where it is damaged."""
+        """Return the plan, None where there is none; raise `Unreadable` where it is damaged."""
         text = read_key(self.folder, PLAN)
         if text is None:
             return None
@@ -66,13 +66,13 @@ class Ledger:
         if not sound:
             raise Unreadable(f"{self.folder}/{PLAN} is damaged: start again with --overwrite")
         if plan.get("ledger") != FORMAT:
-            raise Unreadable(f"{self.output} was begun by another version of vol2vol: start again with --overwrite")
+            raise Unreadable(f"{self.output} was started by another version of vol2vol: start again with --overwrite")
         return plan
 
     def begin(self, plan: dict[str, Any], begun: str | None = None) -> str:
-        """Write the plan, from which a second start continues, and return the name of this beginning.
+        """Write the plan, from which a second run continues, and return the name of this run (`begun`).
 
-        Blocks that are marked already have been marked under a name that is given here.
+        `begun` is that name where blocks are already marked under it, else a new one is chosen.
         """
         begun = begun or uuid.uuid4().hex
         plan = json.loads(json.dumps({**plan, "begun": begun, "ledger": FORMAT}))
@@ -82,7 +82,7 @@ class Ledger:
         return begun
 
     def marks(self, begun: str) -> Marks:
-        """Return the blocks that this beginning has done, those of other processes included."""
+        """Return the blocks done under this name, those of other processes included."""
         if os.path.exists(f"{self.folder}/{PLAN}"):
             self.make_folder()  # a copy may lack it while it is empty
         marks = Marks(self.folder, begun)
@@ -99,28 +99,28 @@ class Ledger:
             raise CannotWrite(f"{self.folder} cannot be written ({error.strerror}): choose another place") from error
 
     def check(self, begun: str) -> None:
-        """Raise `Mismatch` unless the output still belongs to this beginning and can be continued.
+        """Raise `Mismatch` unless the plan of an output still has this name and can be continued.
 
-        Cheap while nothing has changed: locally, the plan is read again only where its file is another one.
+        Cheap while nothing has changed: locally, the plan is read again only if its file was replaced.
         """
-        here = (begun, *self._file()) if not is_remote(self.folder) else None
-        if here is not None and here == self._in_force:
+        signature = (begun, *self._file()) if not is_remote(self.folder) else None
+        if signature is not None and signature == self._in_force:
             return
         self._in_force = None
         plan = self.plan()
         if plan is None or plan["begun"] != begun:
-            what = "finished" if plan is None else "begun anew"
-            raise Mismatch(f"{self.output} was {what} by another process meanwhile: nothing more is written to it")
+            change = "finished" if plan is None else "started again"
+            raise Mismatch(f"{self.output} was {change} by another process: nothing more is written to it")
         self.refuse_spoiled()
-        self._in_force = here
+        self._in_force = signature
 
     def _file(self) -> tuple[Any, ...]:
-        """Return what changes when the plan is written again or removed, or the output spoiled."""
+        """Return values that change when the plan is rewritten or removed, or the output spoiled."""
         try:
-            about = os.stat(f"{self.folder}/{PLAN}")
+            info = os.stat(f"{self.folder}/{PLAN}")
         except OSError:
             return (None,)
-        return about.st_ino, about.st_mtime_ns, about.st_size, os.path.lexists(f"{self.folder}/{SPOILED}")
+        return info.st_ino, info.st_mtime_ns, info.st_size, os.path.lexists(f"{self.folder}/{SPOILED}")
 
     def spoil(self, reason: str) -> None:
         """Record that blocks may be wrong, so that nothing ever continues this output; raise `Mismatch`."""
@@ -133,11 +133,11 @@ class Ledger:
             raise Mismatch(reason.decode(errors="replace"))
 
     def unclaim(self) -> None:
-        """Forget who computes what, and what was given up; those who work go on unharmed."""
+        """Delete the claims of all workers and the items they gave up; running workers are not disturbed."""
         delete_keys(self.folder, *list_keys(self.folder, "claims/"))
 
     def remove(self) -> None:
-        """Delete the plan, then the rest of what is written here, and the folder itself unless it holds more."""
+        """Delete the plan, then the other files of the ledger, and its folder unless that holds other files."""
         delete_keys(self.folder, PLAN)
         if is_remote(self.folder):
             delete_all(self.folder)
@@ -152,9 +152,9 @@ class Ledger:
 
 
 def checksum(*volumes: np.ndarray) -> int:
-    """Return the checksum of a block's voxels, `(C, *shape)`, the same on machines of either byte order.
+    """Return the checksum of a block's voxels, `(C, *shape)`, independent of byte order.
 
-    Of an output of several volumes, that of the block in all of them.
+    For an output of several volumes, give the block of each.
     """
     code = 0
     for values in volumes:
@@ -163,29 +163,31 @@ def checksum(*volumes: np.ndarray) -> int:
 
 
 def block_name(box: Box, level: int = 0) -> str:
-    """Return the name of a block: where it starts, and of which coarser level it is."""
+    """Return the name of a block: the level if coarser, and its first voxel."""
     where = ".".join(map(str, box.start))
     return f"{level}-{where}" if level else where
 
 
 def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> None:
-    """Raise `Mismatch`, naming what differs, unless a second start means the same as the first."""
+    """Raise `Mismatch`, naming the difference, unless a second run has the same plan as the first."""
     words = {"input": "another input (or it has changed)", "model": "another model (or it has changed)"}
     words["intensity_from"] = "another volume to measure the intensities on (or it has changed)"
     for key, value in now.items():
-        was = before.get(key)
-        if was != value:
-            what = words.get(key) or _difference(key, was, value)
-            raise Mismatch(f"{output} was begun with {what}: use the same to continue, or --overwrite to start again")
+        old = before.get(key)
+        if old != value:
+            difference = words.get(key) or _difference(key, old, value)
+            raise Mismatch(
+                f"{output} was begun with {difference}: use the same to continue, or --overwrite to start again"
+            )
 
 
-def _difference(key: str, was: Any, now: Any) -> str:
-    """Say what differs; of two mappings, which of their entries."""
-    if not isinstance(now, dict):
-        return f"{key} {was!r}, now {now!r}"
-    was = was if isinstance(was, dict) else {}
-    keys = [key for key in {**now, **was} if now.get(key) != was.get(key)]
-    return ", ".join(f"{key} {was.get(key)!r}, now {now.get(key)!r}" for key in keys)
+def _difference(key: str, old: Any, new: Any) -> str:
+    """Return the difference in words; for mappings, the entries that differ."""
+    if not isinstance(new, dict):
+        return f"{key} {old!r}, now {new!r}"
+    old = old if isinstance(old, dict) else {}
+    keys = [key for key in {**new, **old} if new.get(key) != old.get(key)]
+    return ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
 
 
 def _canonical(plan: dict[str, Any]) -> bytes:

@@ -1,8 +1,8 @@
-"""What a killed writer leaves behind, and must not become part of the next one's file.
+"""Empty the partial files of killed writers, so that they do not become part of the next file.
 
-tensorstore writes a local key `k` into `k.__lock`, which it locks, and renames it when it is whole. A file left by a
-killed process is taken up by the next writer *without being emptied* (0.1.86): where the new content is shorter, the
-end of the old stays behind it, and JSON, or a shard with its index at the end, cannot be read any more.
+tensorstore writes a local key `k` into `k.__lock`, which it locks, and renames it when it is complete. The next writer
+opens the file of a killed process *without emptying it* (0.1.86): where the new content is shorter, the end of the old
+content follows it, and JSON, or a shard with its index at the end, cannot be read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def empty_leftovers(location: str, keys: Iterable[str]) -> None:
-    """Empty what killed writers of these keys left in a local folder; what a living one has locked is left alone."""
+    """Empty the partial files of killed writers of these keys in a folder; skip those locked by running writers."""
     for key in keys:
         path = Path(location, f"{key}.__lock")
         if path.exists():
@@ -27,14 +27,14 @@ def _empty(path: Path) -> None:
     except OSError:
         return  # its writer has just renamed it
     try:
-        if _locked(file) and _still(file, path):
+        if _locked(file) and _is_same(file, path):
             os.ftruncate(file, 0)
     finally:
         os.close(file)
 
 
-def _still(file: int, path: Path) -> bool:
-    """Say whether a path still means an open file: a writer that was quicker has renamed it, and it is whole."""
+def _is_same(file: int, path: Path) -> bool:
+    """Say whether a path still names an open file; if not, its writer has completed and renamed it."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:
@@ -42,7 +42,7 @@ def _still(file: int, path: Path) -> bool:
 
 
 def _locked(file: int) -> bool:
-    """Lock a file as tensorstore does, until it is closed; return False where another has locked it."""
+    """Lock a file as tensorstore does, until it is closed; return False where another process has locked it."""
     try:
         import fcntl
     except ImportError:

@@ -1,13 +1,13 @@
-"""Which blocks of an output are done: logs that writers append to, and that readers follow.
+"""Record which blocks of an output are done, in logs that writers append to and readers follow.
 
-    done/<beginning>-<writer>-<number>    a line per mark: block, generation, checksum of its voxels, and of the line
+    done/<begun>-<writer>-<number>    a line per mark: block, generation, checksum of its voxels, and of the line
 
-Every process that writes has a log of its own, so nothing is locked, and a mark costs one short write. A reader goes on
-where it stopped reading, so that following 100 000 blocks costs as much as reading them once. Where nothing can be
-appended to (S3), a log is written anew for every mark, and another one begun after `SEGMENT` marks.
+Every writing process has a log of its own, so no lock is needed, and a mark costs one short write. A reader continues
+where it stopped, so that following 100 000 blocks costs as much as reading them once. On stores without append (S3),
+the log is rewritten for every mark, and a new one is started after `SEGMENT` marks.
 
-Of several lines about a block the one of the highest *generation* counts: odd ones mark it, even ones take the mark
-back. A line that a killed process left unfinished has a wrong checksum, and is passed over.
+Of several lines about a block the one with the highest *generation* counts: odd generations mark it, even ones remove
+the mark. An incomplete line of a killed process has a wrong checksum and is skipped.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SEGMENT = 256
 
 
 class Marks:
-    """The blocks that one beginning of an output has done, as far as they have been read.
+    """The blocks of an output that are done under one name (`begun`), as far as the logs have been read.
 
-    `folder` is that of the ledger. Marks are made after the block was flushed, and are not flushed themselves: a mark
-    that is lost with the machine costs the work on its block.
+    `folder` is that of the ledger. Marks are written after the block was flushed, and are not flushed themselves: when
+    the machine crashes, a lost mark costs the work on its block.
     """
 
     def __init__(self, folder: str, begun: str) -> None:
@@ -44,10 +44,10 @@ class Marks:
         self._lock = threading.Lock()
 
     def refresh(self) -> set[str]:
-        """Read what is new, also what other processes wrote; return the names of the blocks it is about."""
+        """Read new lines, those of other processes included; return the names of the blocks they concern."""
         with self._lock:
             lines = self._new_remote() if is_remote(self._folder) else self._new_local()
-            return {name for line in lines if (name := self._take(line))}
+            return {name for line in lines if (name := self._apply(line))}
 
     def checksum(self, block: str) -> int | None:
         """Return the checksum in a block's mark, None where it is not done."""
@@ -62,19 +62,19 @@ class Marks:
             self._append(f"{block} {generation + 1 + generation % 2} {checksum:08x}".encode())
 
     def unmark(self, block: str) -> None:
-        """Forget that a block was done."""
+        """Record that a block is not done."""
         with self._lock:
             generation, _ = self._known.get(block, (0, -1))
             if generation % 2:
                 self._append(f"{block} {generation + 1} -".encode())
 
-    def _take(self, line: bytes) -> str | None:
-        """Take up a line of a log and return its block, None where the line is damaged or outdated."""
-        about, _, check = line.rpartition(b" ")
+    def _apply(self, line: bytes) -> str | None:
+        """Apply a line of a log and return its block, None where the line is damaged or outdated."""
+        entry, _, check = line.rpartition(b" ")
         try:
-            if int(check, 16) != zlib.crc32(about):
+            if int(check, 16) != zlib.crc32(entry):
                 return None
-            name, generation, checksum = about.decode("ascii").split(" ")
+            name, generation, checksum = entry.decode("ascii").split(" ")
             new = int(generation), -1 if checksum == "-" else int(checksum, 16)
         except ValueError:
             return None
@@ -84,13 +84,13 @@ class Marks:
         (self.done.add if new[0] % 2 else self.done.discard)(name)
         return name
 
-    def _append(self, about: bytes) -> None:
-        line = about + b" %08x" % zlib.crc32(about)
+    def _append(self, entry: bytes) -> None:
+        line = entry + b" %08x" % zlib.crc32(entry)
         self._write_remote(line) if is_remote(self._folder) else self._write_local(line)
-        self._take(line)
+        self._apply(line)
 
     def _new_local(self) -> list[bytes]:
-        """Return the whole lines that were added to the logs since the last look."""
+        """Return the complete lines that were added to the logs since the last call."""
         try:
             names = os.listdir(Path(self._folder, "done"))
         except FileNotFoundError:
@@ -108,7 +108,7 @@ class Marks:
             with open(Path(self._folder, key), "rb") as file:
                 file.seek(self._read.get(key, 0))
                 return file.read()
-        except FileNotFoundError:  # whoever finished has removed it
+        except FileNotFoundError:  # the process that finished has removed it
             return b""
         except OSError as error:
             raise Unreadable(f"{self._folder}/{key} cannot be read ({error.strerror})") from error
@@ -128,7 +128,7 @@ class Marks:
         return whole.split(b"\n") if whole else []
 
     def _write_local(self, line: bytes) -> None:
-        """Append a line; after one that was cut short begin another."""
+        """Append a line; start a new line after one that was cut short."""
         path, text = Path(self._folder, f"{self._own}-0"), b"\n" * self._broken + line + b"\n"
         try:
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)

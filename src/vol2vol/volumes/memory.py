@@ -9,16 +9,16 @@ from vol2vol.volumes.stored import Slices, Stored
 NAME = "array"
 """What messages call an array, which has no path."""
 CHUNK = 64
-"""Voxels per axis that count as one chunk: an array has none, and small parts of it cost little."""
+"""Voxels per axis that count as one chunk, since an array in memory has no chunks."""
 
 
 def hold(array: np.ndarray) -> Stored:
-    """Return an array of numbers with its axes unnamed; reads are views of it that cannot be written to."""
-    held = array.view()
-    held.flags.writeable = False
+    """Return an array of numbers as a stored array with unnamed axes; reads return read-only views of it."""
+    view = array.view()
+    view.flags.writeable = False
 
     def read(where: Slices) -> np.ndarray:
-        return held[where]
+        return view[where]
 
     return Stored(
         path=NAME,
