@@ -1,4 +1,4 @@
-"""Arrays as volumes: in memory, and on disk."""
+"""Helpers of the tests of preparations: arrays as volumes, in memory and on disk."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from vol2vol.volumes import create_volume, open_volume
 
 
 class Held:
-    """An array `(C, Z, Y, X)` with the face of a volume; counts the voxels of the chunks that are read."""
+    """An array `(C, Z, Y, X)` with the interface of a volume; counts the voxels of the chunks that are read."""
 
     path, unit, sized = "held", "nanometer", True
 
@@ -34,9 +34,9 @@ def chain(array, *steps, voxel_size=(8.0, 8.0, 8.0), labels=False):
     return Chain.of(Held(array, voxel_size), steps, labels=labels)
 
 
-def whole(one):
-    """Return everything a chain makes, at once."""
-    return one.read(Box.of(one.spatial))
+def whole(steps):
+    """Return the whole result of a chain."""
+    return steps.read(Box.of(steps.spatial))
 
 
 def put(path, array, *, voxel_size=(8, 8, 8), chunks=(4, 8, 8), unit="nanometer"):
@@ -44,17 +44,17 @@ def put(path, array, *, voxel_size=(8, 8, 8), chunks=(4, 8, 8), unit="nanometer"
     array = array if array.ndim == 4 else array[None]
     with create_volume(
         path, shape=array.shape, dtype=array.dtype, voxel_size=voxel_size, unit=unit, chunks=chunks
-    ) as made:
-        made.write(Box.of(made.spatial), array)
+    ) as stored:
+        stored.write(Box.of(stored.spatial), array)
     return path
 
 
-def get(path, **about):
+def get(path, **metadata):
     """Return all voxels of a volume."""
-    with open_volume(path, **about) as stored:
+    with open_volume(path, **metadata) as stored:
         return stored.read(Box.of(stored.spatial))
 
 
 def tree(folder):
-    """Return every file below a folder with its content."""
+    """Return the content of every file below a folder, by path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -1,4 +1,4 @@
-"""The door: `vol2vol prepare`, its recipes, published volumes by name, and one line for what a person does wrong."""
+"""`vol2vol prepare`, its recipes, published volumes by name, and one line for each mistake of a user."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def world(tmp_path_factory):
     for name, text in {
         "typo": "steps: [{step: resample, voxelsize: [8, 8, 8]}]",
         "unknown": "steps: [{step: rotate}]",
-        "untold": "steps: [{voxel_size: [8, 8, 8]}]",
+        "nameless": "steps: [{voxel_size: [8, 8, 8]}]",
         "key": "step: []",
         "list": "- crop",
         "broken": "steps: [",
@@ -122,7 +122,7 @@ BAD = {
     "range of words": (["em.zarr", "out.zarr", "--dtype", "uint8", "--range", "most"], ["convert.range"]),
     "range of a float's type": (
         ["odd.zarr", "out.zarr", "--dtype", "uint8", "--range", "type"],
-        ["float32 has no ends"],
+        ["float32 has no limits"],
     ),
     "range of a constant": (
         ["constant.zarr", "out.zarr", "--dtype", "uint8", "--range", "minmax"],
@@ -161,13 +161,13 @@ BAD = {
     "override of nothing": (["em.zarr", "out.zarr", "split"], ["'split' is not key=value"]),
     "typo": (["em.zarr", "out.zarr", "--recipe", "typo.yaml"], ["voxelsize"]),
     "unknown step": (["em.zarr", "out.zarr", "--recipe", "unknown.yaml"], ["rotate", "'crop'"]),
-    "no step named": (["em.zarr", "out.zarr", "--recipe", "untold.yaml"], ["step"]),
+    "no step named": (["em.zarr", "out.zarr", "--recipe", "nameless.yaml"], ["step"]),
     "wrong key": (["em.zarr", "out.zarr", "--recipe", "key.yaml"], ["step is not a key: did you mean steps"]),
     "a list": (["em.zarr", "out.zarr", "--recipe", "list.yaml"], ["holds no keys"]),
     "broken yaml": (["em.zarr", "out.zarr", "--recipe", "broken.yaml"], ["is not YAML"]),
     "code": (["em.zarr", "out.zarr", "--recipe", "code.yaml"], ["is not YAML"]),
     "part that leads elsewhere": (["em.zarr", "out.zarr", "--recipe", "names.yaml"], ["file name"]),
-    "voxels and shares": (["em.zarr", "out.zarr", "--recipe", "mixed.yaml"], ["some parts are voxels"]),
+    "voxels and shares": (["em.zarr", "out.zarr", "--recipe", "mixed.yaml"], ["some parts are in voxels"]),
     "shards": (["em.zarr", "out.zarr", "--recipe", "shards.yaml"], ["multiples of the chunks"]),
     "shards of 0.4": (["em.zarr", "out.zarr", "--recipe", "no shards.yaml"], ["0.4 has no shards"]),
     "recipe for more": (["em.zarr", "out.zarr", "--recipe", "mitoem-annotated"], ["train 400, test 100"]),
@@ -175,27 +175,27 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_line_and_nothing_written(case, world, capsys, monkeypatch):
-    words, expected = BAD[case]
+def test_a_mistake_gives_one_line_and_writes_nothing(case, world, capsys, monkeypatch):
+    arguments, expected = BAD[case]
     monkeypatch.chdir(world)
     before = tree(world)
-    code = main(["prepare", *words])
-    said = capsys.readouterr().err
-    assert code == 2, said
-    assert said.startswith("vol2vol: ")
-    assert said.count("\n") == 1, said
-    assert len(said) < 700, said
+    code = main(["prepare", *arguments])
+    output = capsys.readouterr().err
+    assert code == 2, output
+    assert output.startswith("vol2vol: ")
+    assert output.count("\n") == 1, output
+    assert len(output) < 700, output
     for word in expected:
-        assert word in said, (word, said)
+        assert word in output, (word, output)
     assert tree(world) == before
 
 
-def test_what_cannot_be_seen_before_it_is_read(world, tmp_path, capsys):
+def test_a_voxel_that_is_not_finite_is_named(world, tmp_path, capsys):
     assert main(["prepare", str(world / "odd.zarr"), str(tmp_path / "a.zarr"), "--resample", "9,9,9"]) == 2
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     first = tuple(map(int, np.argwhere(tissue() == 5)[0]))
-    assert f"odd.zarr, voxel {first}: resample meets NaN or infinity" in said
-    assert "start again with --overwrite" in said
+    assert f"odd.zarr, voxel {first}: resample meets NaN or infinity" in error
+    assert "start again with --overwrite" in error
     assert not open_volume(tmp_path / "a.zarr").attrs["preparation"]["complete"]
 
 
@@ -213,16 +213,22 @@ def test_flags_are_the_steps_of_a_recipe(world, tmp_path, capsys):
         "4,8,8",
     ]
     assert main(["prepare", str(world / "em.zarr"), str(tmp_path / "a" / "x.zarr"), *flags, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)[str(tmp_path / "a" / "x.zarr")]
-    assert said["shape"] == [1, 5, 18, 22]
+    summary = json.loads(capsys.readouterr().out)[str(tmp_path / "a" / "x.zarr")]
+    assert summary["shape"] == [1, 5, 18, 22]
     (tmp_path / "mine.yaml").write_text(
         "name: custom\nsteps:\n- {step: crop, box: content}\n- {step: resample, voxel_size: [16, 10, 10]}\n"
         "- {step: convert, dtype: uint16, range: [0, 9]}\nchunks: [4, 8, 8]\n"
     )
-    words = ["prepare", str(world / "em.zarr"), str(tmp_path / "b" / "x.zarr"), "--recipe", str(tmp_path / "mine.yaml")]
+    arguments = [
+        "prepare",
+        str(world / "em.zarr"),
+        str(tmp_path / "b" / "x.zarr"),
+        "--recipe",
+        str(tmp_path / "mine.yaml"),
+    ]
     steps = yaml.safe_load((tmp_path / "mine.yaml").read_text())["steps"]
     steps[2]["range"] = [0, 255]
-    assert main([*words, f"steps={json.dumps(steps)}"]) == 0
+    assert main([*arguments, f"steps={json.dumps(steps)}"]) == 0
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
@@ -247,16 +253,16 @@ def n5(location, array, attributes):
         "compression": {"type": "gzip"},
         **attributes,
     }
-    made = ts.open({"driver": "n5", "kvstore": kvstore, "metadata": metadata, "create": True}).result()
-    made.write(array.transpose()).result()
+    stored = ts.open({"driver": "n5", "kvstore": kvstore, "metadata": metadata, "create": True}).result()
+    stored.write(array.transpose()).result()
 
 
 def test_n5_in(tmp_path):
     n5(tmp_path / "a.n5" / "raw", tissue("uint16"), {"resolution": [4, 4, 5.24], "units": ["nm"] * 3})
-    words = [str(tmp_path / "a.n5" / "raw"), str(tmp_path / "a.zarr"), "--crop", "content"]
-    assert main(["prepare", *words]) == 0
-    with open_volume(tmp_path / "a.zarr") as made:
-        assert made.voxel_size == (5.24, 4, 4)
+    arguments = [str(tmp_path / "a.n5" / "raw"), str(tmp_path / "a.zarr"), "--crop", "content"]
+    assert main(["prepare", *arguments]) == 0
+    with open_volume(tmp_path / "a.zarr") as stored:
+        assert stored.voxel_size == (5.24, 4, 4)
     np.testing.assert_array_equal(get(tmp_path / "a.zarr")[0], tissue("uint16")[2:11, 4:27, 3:30])
 
 
@@ -288,9 +294,9 @@ def test_a_published_volume_by_name_through_s3(bucket, tmp_path, capsys):
     store.write_json(group, "attributes.json", {})
     assert main(["prepare", "jrc_hela-2", str(tmp_path / "a.zarr"), "--recipe", "openorganelle"]) == 0
     assert "crop box=2:11,4:27,3:30" in capsys.readouterr().out
-    with open_volume(tmp_path / "a.zarr") as made:
-        assert (made.voxel_size, made.unit) == ((10, 10, 10), "nanometer")
-        assert made.spatial == (round(9 * 5.24 / 10), round(23 * 4 / 10), round(27 * 4 / 10))
+    with open_volume(tmp_path / "a.zarr") as stored:
+        assert (stored.voxel_size, stored.unit) == ((10, 10, 10), "nanometer")
+        assert stored.spatial == (round(9 * 5.24 / 10), round(23 * 4 / 10), round(27 * 4 / 10))
     put(tmp_path / "same.zarr", tissue("uint16"), voxel_size=(5.24, 4, 4))
     vol2vol.prepare(tmp_path / "same.zarr", tmp_path / "b.zarr", "openorganelle")
     np.testing.assert_array_equal(get(tmp_path / "a.zarr"), get(tmp_path / "b.zarr"))
@@ -298,44 +304,48 @@ def test_a_published_volume_by_name_through_s3(bucket, tmp_path, capsys):
 
 def test_output_to_s3_continues(bucket, world):
     out = f"{bucket}/out.zarr"
-    told = {"steps": [{"step": "resample", "voxel_size": [16, 10, 10]}], "chunks": [2, 8, 8], "shards": [2, 8, 8]}
+    preparation = {
+        "steps": [{"step": "resample", "voxel_size": [16, 10, 10]}],
+        "chunks": [2, 8, 8],
+        "shards": [2, 8, 8],
+    }
 
     def stop(done, total, voxels):
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        vol2vol.prepare(world / "em.zarr", out, told, progress=stop)
-    [made] = vol2vol.prepare(world / "em.zarr", out, told)
-    assert made.blocks_before >= 3
+        vol2vol.prepare(world / "em.zarr", out, preparation, progress=stop)
+    [prepared] = vol2vol.prepare(world / "em.zarr", out, preparation)
+    assert prepared.blocks_before >= 3
     assert open_volume(out).attrs["preparation"]["complete"]
-    assert made.shape == (1, 6, 24, 26)
+    assert prepared.shape == (1, 6, 24, 26)
 
 
-def test_shipped_recipes_say_what_they_do():
+def test_shipped_recipes_describe_themselves():
     assert set(list_preparations()) == {"mitoem", "mitoem-annotated", "mitoem-masks", "openorganelle"}
     for name, about in list_preparations().items():
-        told = load_preparation(name)
-        assert told.name == name
-        assert told.about.startswith(about)
-        assert len(about) < 200 < len(told.about)
-        assert told.steps
+        preparation = load_preparation(name)
+        assert preparation.name == name
+        assert preparation.about.startswith(about)
+        assert len(about) < 200 < len(preparation.about)
+        assert preparation.steps
 
 
-def test_the_recipe_in_the_documentation_is_one(world, tmp_path):
+def test_the_recipe_in_the_documentation_is_valid(world, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "preparation.md").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
-    told = load_preparation(tmp_path / "mine.yaml", ("split={parts: {a: 0.5, b: 0.5}}", "voxel_size=[8, 8, 8]"))
-    assert [step.step for step in told.steps] == ["crop", "resample", "convert"]
-    made = vol2vol.prepare(world / "nosize.tif", tmp_path / "out.zarr", told)
-    assert [one.voxel_size for one in made] == [(30, 30, 30)] * 2
+    preparation = load_preparation(tmp_path / "mine.yaml", ("split={parts: {a: 0.5, b: 0.5}}", "voxel_size=[8, 8, 8]"))
+    assert [step.step for step in preparation.steps] == ["crop", "resample", "convert"]
+    parts = vol2vol.prepare(world / "nosize.tif", tmp_path / "out.zarr", preparation)
+    assert [part.voxel_size for part in parts] == [(30, 30, 30)] * 2
 
 
 def test_the_recipes_are_listed_and_printed(capsys):
     assert main(["recipes"]) == 0
-    said = capsys.readouterr().out
-    assert "openorganelle: " in said
-    assert "small-2d: " in said
+    listing = capsys.readouterr().out
+    assert "openorganelle: " in listing
+    assert "small-2d: " in listing
     assert main(["recipes", "mitoem-masks"]) == 0
     assert load_preparation(yaml.safe_load(capsys.readouterr().out)) == load_preparation("mitoem-masks")
 
@@ -347,29 +357,29 @@ def test_mitoem_gives_the_paper_s_volumes(tmp_path, capsys):
     ).close()
     plan, flags = str(tmp_path / "out.zarr"), ["--dry-run", "--json"]
     assert main(["prepare", str(tmp_path / "rat.zarr"), plan, "--recipe", "mitoem", *flags]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said[plan]["shape"] == [1, 1000, 1092, 1092]
-    assert said[plan]["voxel size"] == [30, 30, 30]
-    assert said[plan]["bytes of memory"] < 2e9
-    assert said[plan]["bytes read over the input's"] < 1.6
+    costs = json.loads(capsys.readouterr().out)
+    assert costs[plan]["shape"] == [1, 1000, 1092, 1092]
+    assert costs[plan]["voxel size"] == [30, 30, 30]
+    assert costs[plan]["bytes of memory"] < 2e9
+    assert costs[plan]["bytes read over the input's"] < 1.6
     assert main(["prepare", str(tmp_path / "rat.zarr"), plan, "--recipe", "mitoem-annotated", *flags]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [said[str(tmp_path / f"out-{part}.zarr")]["shape"][1] for part in ("train", "test")] == [400, 100]
+    costs = json.loads(capsys.readouterr().out)
+    assert [costs[str(tmp_path / f"out-{part}.zarr")]["shape"][1] for part in ("train", "test")] == [400, 100]
 
 
 def test_mitoem_masks(tmp_path):
     ids = np.kron(np.random.default_rng(1).integers(0, 3, (5, 4, 4)), np.ones((1, 15, 15))).astype(np.uint16) * 9
     put(tmp_path / "ids.zarr", ids, voxel_size=(30, 8, 8))
-    [made] = vol2vol.prepare(tmp_path / "ids.zarr", tmp_path / "mask.zarr", "mitoem-masks")
-    mask = get(made.output)[0]
+    [prepared] = vol2vol.prepare(tmp_path / "ids.zarr", tmp_path / "mask.zarr", "mitoem-masks")
+    mask = get(prepared.output)[0]
     assert mask.shape == (5, 16, 16)
     np.testing.assert_array_equal(mask, (ids[:, 1::15, 1::15] > 0).repeat(4, 1).repeat(4, 2))
 
 
 def test_python_takes_every_kind_of_recipe(world, tmp_path):
-    told = load_preparation({"steps": [{"step": "crop", "box": "1:5,:,:"}]}, ("pyramid=false",))
-    assert not told.pyramid
-    vol2vol.prepare(world / "em.zarr", tmp_path / "a.zarr", told)
+    preparation = load_preparation({"steps": [{"step": "crop", "box": "1:5,:,:"}]}, ("pyramid=false",))
+    assert not preparation.pyramid
+    vol2vol.prepare(world / "em.zarr", tmp_path / "a.zarr", preparation)
     np.testing.assert_array_equal(get(tmp_path / "a.zarr")[0], tissue()[1:5])
     with pytest.raises(NotFound):
         vol2vol.prepare(world / "em.zarr", tmp_path / "b.zarr", "nowhere")

@@ -1,4 +1,4 @@
-"""Preparing from file to file: formats, kills, second starts, what is refused, and what it costs."""
+"""Preparing from file to file: formats, interruptions, second starts, refusals and costs."""
 
 import json
 import shutil
@@ -14,8 +14,7 @@ from tests.preparation.held import chunked, get, put, tree
 import vol2vol
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch
 from vol2vol.geometry import Box
-from vol2vol.preparation import Binarise, Convert, Crop, Preparation, Resample, Split, dry_run, prepare_volume
-from vol2vol.preparation import storage as layout_module
+from vol2vol.preparation import Binarise, Convert, Crop, Preparation, Resample, Split, dry_run, prepare_volume, storage
 from vol2vol.preparation.preparing import Chain
 from vol2vol.volumes import create_volume, open_volume
 from vol2vol.volumes.ledger import Ledger
@@ -23,7 +22,7 @@ from vol2vol.volumes.outputs import average_block
 
 SHAPE = (21, 60, 66)
 STEPS = ({"step": "crop", "box": "content"}, {"step": "resample", "voxel_size": [10, 12, 12]})
-TOLD = Preparation(steps=STEPS, chunks=(4, 8, 8), shards=(4, 16, 16))
+SETTINGS = Preparation(steps=STEPS, chunks=(4, 8, 8), shards=(4, 16, 16))
 
 
 def tissue(dtype="uint8", shape=SHAPE):
@@ -37,7 +36,7 @@ def tissue(dtype="uint8", shape=SHAPE):
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     put(folder / "em.zarr", tissue())
-    prepare_volume(folder / "em.zarr", folder / "whole" / "out.zarr", TOLD)
+    prepare_volume(folder / "em.zarr", folder / "whole" / "out.zarr", SETTINGS)
     return folder
 
 
@@ -52,13 +51,13 @@ prepare_volume(sys.argv[1], sys.argv[2], Preparation.model_validate_json(sys.arg
 """
 
 
-def words_for(world, out, at):
-    return list(map(str, [sys.executable, "-c", KILLED, world / "em.zarr", out, TOLD.model_dump_json(), at]))
+def command_for(world, out, at):
+    return list(map(str, [sys.executable, "-c", KILLED, world / "em.zarr", out, SETTINGS.model_dump_json(), at]))
 
 
 def killed(world, out, at):
-    """Start and be killed when so many blocks are done."""
-    ended = subprocess.run(words_for(world, out, at), capture_output=True, text=True)
+    """Start a preparation that is killed after `at` blocks."""
+    ended = subprocess.run(command_for(world, out, at), capture_output=True, text=True)
     assert ended.returncode == -9, ended.stderr
 
 
@@ -68,8 +67,8 @@ def test_killed_at_any_block_it_leaves_the_same_bytes(world, tmp_path):
         killed(world, out, at)
         assert Ledger.of(str(out)).plan() is not None
         assert not open_volume(out).attrs["preparation"]["complete"]
-    [made] = prepare_volume(world / "em.zarr", out, TOLD, workers=1)
-    assert 11 <= made.blocks_before < made.blocks
+    [prepared] = prepare_volume(world / "em.zarr", out, SETTINGS, workers=1)
+    assert 11 <= prepared.blocks_before < prepared.blocks
     assert tree(out) == tree(world / "whole" / "out.zarr")
     assert not (out / ".vol2vol").exists()
 
@@ -77,65 +76,67 @@ def test_killed_at_any_block_it_leaves_the_same_bytes(world, tmp_path):
 def test_killed_at_any_moment_it_leaves_the_same_bytes(world, tmp_path):
     out, random = tmp_path / "out.zarr", np.random.default_rng(1)
     for _ in range(4):
-        with subprocess.Popen(words_for(world, out, -1), stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command_for(world, out, -1), stdout=subprocess.PIPE, text=True) as process:
             process.stdout.readline()
             time.sleep(random.uniform(0, 0.25))
             process.kill()
-    prepare_volume(world / "em.zarr", out, TOLD)
+    prepare_volume(world / "em.zarr", out, SETTINGS)
     assert tree(out) == tree(world / "whole" / "out.zarr")
 
 
 def test_stopped_among_the_coarser_levels_it_goes_on(world, tmp_path, monkeypatch):
-    out, made = tmp_path / "out.zarr", []
+    out, averaged = tmp_path / "out.zarr", []
 
     def stop(output, levels, box, **how):
-        if len(made) == 3:
+        if len(averaged) == 3:
             raise KeyboardInterrupt
-        made.append((levels[0][1].number, box))
+        averaged.append((levels[0][1].number, box))
         average_block(output, levels, box, **how)
 
     monkeypatch.setattr("vol2vol.preparation.output.average_block", stop)
     with pytest.raises(KeyboardInterrupt):
-        prepare_volume(world / "em.zarr", out, TOLD, workers=1)
+        prepare_volume(world / "em.zarr", out, SETTINGS, workers=1)
     assert len(open_volume(out).describe()["levels"]) == 1
-    first = set(made)
+    first = set(averaged)
     shard = next(path for path in sorted((out / "1" / "c").rglob("*")) if path.is_file())
     shard.write_bytes(shard.read_bytes()[:-5])
-    again = []
+    repeated = []
     monkeypatch.setattr(
         "vol2vol.preparation.output.average_block",
-        lambda *what, **how: again.append((what[1][0][1].number, what[2])) or average_block(*what, **how),
+        lambda output, levels, box, **how: (
+            repeated.append((levels[0][1].number, box)) or average_block(output, levels, box, **how)
+        ),
     )
-    prepare_volume(world / "em.zarr", out, TOLD, workers=1)
-    assert len(first & set(again)) == 1  # the damaged one
+    prepare_volume(world / "em.zarr", out, SETTINGS, workers=1)
+    assert len(first & set(repeated)) == 1  # the damaged one
     assert tree(out) == tree(world / "whole" / "out.zarr")
 
 
 def test_workers_and_working_memory_change_no_byte(world, tmp_path, monkeypatch):
-    prepare_volume(world / "em.zarr", tmp_path / "four" / "out.zarr", TOLD, workers=4)
-    monkeypatch.setattr(layout_module, "WORKING", 4000)
-    prepare_volume(world / "em.zarr", tmp_path / "parts" / "out.zarr", TOLD)
+    prepare_volume(world / "em.zarr", tmp_path / "four" / "out.zarr", SETTINGS, workers=4)
+    monkeypatch.setattr(storage, "WORKING", 4000)
+    prepare_volume(world / "em.zarr", tmp_path / "parts" / "out.zarr", SETTINGS)
     whole = tree(world / "whole" / "out.zarr")
     assert tree(tmp_path / "four" / "out.zarr") == whole
     assert tree(tmp_path / "parts" / "out.zarr") == whole
 
 
 def test_an_input_of_whole_planes_is_read_plane_by_plane(tmp_path, monkeypatch):
-    """A compressed page can only be decoded whole: no page may be asked for by many blocks."""
+    """A compressed page can only be decoded whole, so each page must be read by one block only."""
     (tmp_path / "slices").mkdir()
     array = tissue(shape=(40, 300, 310))
     for number, plane in enumerate(array):
         tifffile.imwrite(tmp_path / "slices" / f"{number}.tif", plane, compression="zlib")
-    monkeypatch.setattr(layout_module, "WORKING", 4_000_000)
+    monkeypatch.setattr(storage, "WORKING", 4_000_000)
     boxes, read = [], Chain.read
     monkeypatch.setattr(Chain, "read", lambda self, box: boxes.append(self.boxes(box)[0]) or read(self, box))
-    told = Preparation(steps=(Resample(voxel_size=(8, 8)),), voxel_size=(30, 4, 4), unit="nm")
-    prepare_volume(tmp_path / "slices", tmp_path / "out.zarr", told)
+    settings = Preparation(steps=(Resample(voxel_size=(8, 8)),), voxel_size=(30, 4, 4), unit="nm")
+    prepare_volume(tmp_path / "slices", tmp_path / "out.zarr", settings)
     assert len(boxes) > 2
     assert all(box.shape[1:] == (300, 310) for box in boxes)
     assert sum(box.shape[0] for box in boxes) == 40
     put(tmp_path / "cubes.zarr", array, voxel_size=(30, 4, 4))
-    prepare_volume(tmp_path / "cubes.zarr", tmp_path / "same.zarr", told)
+    prepare_volume(tmp_path / "cubes.zarr", tmp_path / "same.zarr", settings)
     np.testing.assert_array_equal(get(tmp_path / "out.zarr"), get(tmp_path / "same.zarr"))
 
 
@@ -144,11 +145,11 @@ def test_a_damaged_block_is_made_again(world, tmp_path):
     killed(world, out, 9)
     shard = sorted(path for path in (out / "0" / "c").rglob("*") if path.is_file())[0]
     shard.write_bytes(shard.read_bytes()[:-7])
-    prepare_volume(world / "em.zarr", out, TOLD)
+    prepare_volume(world / "em.zarr", out, SETTINGS)
     assert tree(out) == tree(world / "whole" / "out.zarr")
 
 
-def test_what_was_found_is_not_looked_for_again(world, tmp_path, monkeypatch):
+def test_a_continued_preparation_does_not_measure_the_content_again(world, tmp_path, monkeypatch):
     out = tmp_path / "out.zarr"
     killed(world, out, 5)
 
@@ -156,27 +157,27 @@ def test_what_was_found_is_not_looked_for_again(world, tmp_path, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr("vol2vol.preparation.chain.find_content", never)
-    [made] = prepare_volume(world / "em.zarr", out, TOLD)
-    assert made.steps[0] == "crop box=1:20,5:53,3:64"
-    assert prepare_volume(world / "em.zarr", out, TOLD)[0].blocks_before == made.blocks
+    [prepared] = prepare_volume(world / "em.zarr", out, SETTINGS)
+    assert prepared.steps[0] == "crop box=1:20,5:53,3:64"
+    assert prepare_volume(world / "em.zarr", out, SETTINGS)[0].blocks_before == prepared.blocks
 
 
 def test_another_start_is_refused_and_says_why(world, tmp_path):
     out = tmp_path / "out.zarr"
     put(tmp_path / "other.zarr", tissue()[:, ::-1])
-    other = TOLD.model_copy(update={"steps": (Crop(box=":,:,:"),)})
+    other = SETTINGS.model_copy(update={"steps": (Crop(box=":,:,:"),)})
     for begun in (True, False):  # under way, and complete
         if begun:
             killed(world, out, 5)
         else:
-            prepare_volume(world / "em.zarr", out, TOLD)
+            prepare_volume(world / "em.zarr", out, SETTINGS)
         before = tree(out)
         with pytest.raises(Mismatch, match=r"resample voxel_size=10,12,12', now 'crop box=:,:,:'"):
             prepare_volume(world / "em.zarr", out, other)
         with pytest.raises(Mismatch, match=r"chunks \[4, 8, 8\], now \[8, 8, 8\]"):
-            prepare_volume(world / "em.zarr", out, TOLD.model_copy(update={"chunks": (8, 8, 8)}))
+            prepare_volume(world / "em.zarr", out, SETTINGS.model_copy(update={"chunks": (8, 8, 8)}))
         with pytest.raises(Mismatch, match="another input"):
-            prepare_volume(tmp_path / "other.zarr", out, TOLD)
+            prepare_volume(tmp_path / "other.zarr", out, SETTINGS)
         assert tree(out) == before
     prepare_volume(world / "em.zarr", out, other, overwrite=True)
     np.testing.assert_array_equal(get(out)[0], tissue())
@@ -191,20 +192,20 @@ def test_a_change_of_the_input_is_seen(world, tmp_path):
                 stored.write(Box.of(SHAPE), tissue()[None, ::-1].copy())
 
     with pytest.raises(Mismatch, match="was changed while it was read"):
-        prepare_volume(tmp_path / "em.zarr", tmp_path / "out.zarr", TOLD, progress=spoil)
+        prepare_volume(tmp_path / "em.zarr", tmp_path / "out.zarr", SETTINGS, progress=spoil)
     with pytest.raises(Mismatch):
-        prepare_volume(tmp_path / "em.zarr", tmp_path / "out.zarr", TOLD)
+        prepare_volume(tmp_path / "em.zarr", tmp_path / "out.zarr", SETTINGS)
 
 
-def test_strangers_and_inputs_are_left_alone(world, tmp_path):
+def test_other_files_and_the_input_are_never_overwritten(world, tmp_path):
     put(tmp_path / "there.zarr", tissue())
     before = tree(tmp_path)
     with pytest.raises(AlreadyExists, match=r"there\.zarr exists"):
-        prepare_volume(world / "em.zarr", tmp_path / "there.zarr", TOLD)
+        prepare_volume(world / "em.zarr", tmp_path / "there.zarr", SETTINGS)
     with pytest.raises(AlreadyExists, match="is the input"):
-        prepare_volume(tmp_path / "there.zarr", tmp_path / "there.zarr", TOLD, overwrite=True)
+        prepare_volume(tmp_path / "there.zarr", tmp_path / "there.zarr", SETTINGS, overwrite=True)
     with pytest.raises(BadInput, match=r"end in \.zarr"):
-        prepare_volume(world / "em.zarr", tmp_path / "out", TOLD)
+        prepare_volume(world / "em.zarr", tmp_path / "out", SETTINGS)
     assert tree(tmp_path) == before
 
 
@@ -230,11 +231,13 @@ def test_ome_04_has_no_shards(world, tmp_path):
 def test_an_image_of_several_channels(tmp_path):
     array = np.random.default_rng(2).integers(0, 256, (40, 50, 3), np.uint8)
     tifffile.imwrite(tmp_path / "photo.tif", array, photometric="rgb")
-    told = {"steps": [{"step": "channels", "keep": [2]}, {"step": "resample", "voxel_size": [2, 2], "method": "area"}]}
-    [made] = vol2vol.prepare(tmp_path / "photo.tif", tmp_path / "a.zarr", told, voxel_size=(1, 1), unit="nm")
-    assert made.shape == (1, 1, 20, 25)
+    steps = [{"step": "channels", "keep": [2]}, {"step": "resample", "voxel_size": [2, 2], "method": "area"}]
+    [prepared] = vol2vol.prepare(
+        tmp_path / "photo.tif", tmp_path / "a.zarr", {"steps": steps}, voxel_size=(1, 1), unit="nm"
+    )
+    assert prepared.shape == (1, 1, 20, 25)
     exact = array[..., 2].reshape(20, 2, 25, 2).mean((1, 3))
-    assert np.abs(get(made.output)[0, 0] - exact).max() <= 0.5
+    assert np.abs(get(prepared.output)[0, 0] - exact).max() <= 0.5
 
 
 def test_masks_get_a_pyramid_of_majorities_and_labels_none(world, tmp_path):
@@ -247,29 +250,31 @@ def test_masks_get_a_pyramid_of_majorities_and_labels_none(world, tmp_path):
     assert len(open_volume(tmp_path / "ids.zarr").describe()["levels"]) == 1
 
 
-def test_an_output_says_how_it_was_made(world):
-    said = open_volume(world / "whole" / "out.zarr").attrs["preparation"]
-    assert said["complete"]
-    assert said["origin"] == [8, 40, 24]
-    assert said["input"] == open_volume(world / "em.zarr").fingerprint()
-    again = Preparation(steps=said["steps"])
-    assert again.steps == (Crop(box="1:20,5:53,3:64"), Resample(voxel_size=(10, 12, 12)))
+def test_an_output_records_how_it_was_made(world):
+    record = open_volume(world / "whole" / "out.zarr").attrs["preparation"]
+    assert record["complete"]
+    assert record["origin"] == [8, 40, 24]
+    assert record["input"] == open_volume(world / "em.zarr").fingerprint()
+    repeated = Preparation(steps=record["steps"])
+    assert repeated.steps == (Crop(box="1:20,5:53,3:64"), Resample(voxel_size=(10, 12, 12)))
 
 
-def test_a_dry_run_reads_no_voxel_and_tells_the_truth(world, tmp_path, monkeypatch):
+def test_a_dry_run_reads_no_voxel_and_predicts_the_true_cost(world, tmp_path, monkeypatch):
     boxes, read = [], Chain.read
     monkeypatch.setattr(Chain, "read", lambda self, box: boxes.append(self.boxes(box)[0]) or read(self, box))
-    told = Preparation(steps=(Crop(box="1:20,5:53,3:64"), *TOLD.steps[1:]), chunks=(4, 8, 8), shards=(4, 16, 16))
-    plan = dry_run(world / "em.zarr", tmp_path / "out.zarr", told)
+    settings = Preparation(
+        steps=(Crop(box="1:20,5:53,3:64"), *SETTINGS.steps[1:]), chunks=(4, 8, 8), shards=(4, 16, 16)
+    )
+    plan = dry_run(world / "em.zarr", tmp_path / "out.zarr", settings)
     assert not boxes
     assert not (tmp_path / "out.zarr").exists()
-    [made] = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", told)
+    [prepared] = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", settings)
     cost = plan[str(tmp_path / "out.zarr")]
     assert cost["bytes read, before compression"] == sum(chunked(box, (4, 8, 8), SHAPE) for box in boxes)
-    assert tuple(cost["shape"]) == made.shape
-    assert cost["blocks"] == made.blocks == len(boxes)
-    assert cost["bytes written, before compression"] == np.prod(made.shape)
-    assert dry_run(world / "em.zarr", tmp_path / "out.zarr", TOLD)["found when it runs"] == ["crop box=content"]
+    assert tuple(cost["shape"]) == prepared.shape
+    assert cost["blocks"] == prepared.blocks == len(boxes)
+    assert cost["bytes written, before compression"] == np.prod(prepared.shape)
+    assert dry_run(world / "em.zarr", tmp_path / "out.zarr", SETTINGS)["measured when it runs"] == ["crop box=content"]
     json.dumps(plan)
 
 
@@ -277,8 +282,8 @@ MEMORY = """
 import resource, sys
 from vol2vol.preparation import Preparation, Resample, prepare_volume
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-told = Preparation(steps=(Resample(voxel_size=(16, 30, 30)),), chunks=(16, 16, 16), pyramid=False)
-prepare_volume(sys.argv[1], sys.argv[2], told, workers=1)
+settings = Preparation(steps=(Resample(voxel_size=(16, 30, 30)),), chunks=(16, 16, 16), pyramid=False)
+prepare_volume(sys.argv[1], sys.argv[2], settings, workers=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
@@ -293,19 +298,19 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
             voxel_size=(8, 8, 8),
             unit="nm",
             chunks=(32, 128, 128),
-        ) as made:
+        ) as stored:
             block = np.random.default_rng(0).integers(0, 256, (1, 32, 512, 512), np.uint8)
             for at in range(0, planes, 32):
-                made.write(Box((at, 0, 0), (at + 32, 512, 512)), block)
-        words = [sys.executable, "-c", MEMORY, tmp_path / f"{planes}.zarr", tmp_path / f"{planes} out.zarr"]
-        return int(subprocess.run(list(map(str, words)), capture_output=True, check=True, text=True).stdout)
+                stored.write(Box((at, 0, 0), (at + 32, 512, 512)), block)
+        command = [sys.executable, "-c", MEMORY, tmp_path / f"{planes}.zarr", tmp_path / f"{planes} out.zarr"]
+        return int(subprocess.run(list(map(str, command)), capture_output=True, check=True, text=True).stdout)
 
     few, many = took(320), took(800)
     assert many < few + 40_000, (few, many)  # kilobytes; the volume is larger by 120 MB
 
 
 def test_split_parts_continue_each_on_their_own(world, tmp_path):
-    told = TOLD.model_copy(update={"split": Split(parts={"a": 4, "b": 8}, gap=1)})
+    settings = SETTINGS.model_copy(update={"split": Split(parts={"a": 4, "b": 8}, gap=1)})
     seen = []
 
     def stop(done, total, voxels):
@@ -314,8 +319,8 @@ def test_split_parts_continue_each_on_their_own(world, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare_volume(world / "em.zarr", tmp_path / "out.zarr", told, progress=stop, workers=1)
-    first, second = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", told)
+        prepare_volume(world / "em.zarr", tmp_path / "out.zarr", settings, progress=stop, workers=1)
+    first, second = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", settings)
     assert first.voxels < 4 * 32 * 41
     whole = get(world / "whole" / "out.zarr")
     np.testing.assert_array_equal(get(first.output), whole[:, :4])
@@ -323,9 +328,9 @@ def test_split_parts_continue_each_on_their_own(world, tmp_path):
 
 
 def test_a_measured_range_is_that_of_the_whole_result(world, tmp_path):
-    told = Preparation(steps=(*STEPS, {"step": "convert", "dtype": "uint16", "range": "minmax"}))
-    [made] = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", told)
+    settings = Preparation(steps=(*STEPS, {"step": "convert", "dtype": "uint16", "range": "minmax"}))
+    [prepared] = prepare_volume(world / "em.zarr", tmp_path / "out.zarr", settings)
     whole = get(world / "whole" / "out.zarr").astype(np.float64)
     low, high = whole.min(), whole.max()
-    assert np.abs(get(made.output) - (whole - low) / (high - low) * 65535).max() <= 1
-    assert Convert(dtype="uint16", range=(low, high)).words() == made.steps[-1]
+    assert np.abs(get(prepared.output) - (whole - low) / (high - low) * 65535).max() <= 1
+    assert Convert(dtype="uint16", range=(low, high)).words() == prepared.steps[-1]

@@ -1,4 +1,4 @@
-"""Steps other than resampling, and chains of steps, against numpy on the whole array."""
+"""Steps other than resampling, and chains of steps, equal numpy on the whole array."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from vol2vol.preparation import (
     parse_split,
     prepare_volume,
 )
-from vol2vol.preparation.chain import answered
+from vol2vol.preparation.chain import resolved
 from vol2vol.preparation.content import find_content
 
 
@@ -36,11 +36,11 @@ def test_content_is_the_bounding_box(shape, block, margin, points, channels):
     array = np.random.default_rng(0).integers(3, 6, (channels, *shape))
     for number, point in enumerate(points):
         array[(number % channels, *(p % n for p, n in zip(point, shape, strict=True)))] = 9 if number % 2 else 0
-    found = find_content(Held(array).read, shape, block, (3, 5), margin)
+    content = find_content(Held(array).read, shape, block, (3, 5), margin)
     inside = np.argwhere(((array < 3) | (array > 5)).any(0))
     low, high = inside.min(0) - margin, inside.max(0) + 1 + margin
-    assert found.start == tuple(max(0, a) for a in low)
-    assert found.stop == tuple(min(n, b) for n, b in zip(shape, high, strict=True))
+    assert content.start == tuple(max(0, a) for a in low)
+    assert content.stop == tuple(min(n, b) for n, b in zip(shape, high, strict=True))
 
 
 def test_content_is_found_from_the_outside_in():
@@ -61,38 +61,38 @@ def test_binarise(dtype):
         (Binarise(ids=(3, 7)), (array == 3) | (array == 7)),
         (Binarise(above=4.5), array > 4.5),
     ):
-        made = chain(array, step)
-        assert made.look.labels
-        np.testing.assert_array_equal(whole(made), expected.astype(np.uint8))
+        binary = chain(array, step)
+        assert binary.header.labels
+        np.testing.assert_array_equal(whole(binary), expected.astype(np.uint8))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize("new", ["uint8", "uint16", "int16", "float32"])
 def test_convert_by_two_numbers(dtype, new):
     array = (np.random.default_rng(2).normal(100, 40, (1, 4, 9, 11))).clip(0, 255).astype(dtype)
-    made = whole(chain(array, Convert(dtype=new, range=(50, 150))))
-    assert made.dtype == new
+    converted = whole(chain(array, Convert(dtype=new, range=(50, 150))))
+    assert converted.dtype == new
     low, high = (0, 1) if new == "float32" else (np.iinfo(new).min, np.iinfo(new).max)
     exact = (array.astype(np.float64) - 50) / 100 * (high - low) + low
     if new == "float32":
-        np.testing.assert_allclose(made, exact, atol=1e-5)
+        np.testing.assert_allclose(converted, exact, atol=1e-5)
     else:
-        assert np.abs(made - np.clip(exact, low, high)).max() <= 0.5 + 1e-4 * (high - low) / 255
+        assert np.abs(converted - np.clip(exact, low, high)).max() <= 0.5 + 1e-4 * (high - low) / 255
 
 
-def test_convert_by_the_type_and_by_what_is_measured():
+def test_convert_by_the_limits_of_the_type_and_by_a_measured_range():
     array = np.random.default_rng(3).integers(1000, 60000, (1, 8, 30, 30)).astype(np.uint16)
-    made = whole(chain(array, Convert(dtype="uint8", range="type")))
-    assert np.abs(made - array / 257).max() <= 0.5 + 1e-3
+    converted = whole(chain(array, Convert(dtype="uint8", range="type")))
+    assert np.abs(converted - array / 257).max() <= 0.5 + 1e-3
     for word, ends in (("minmax", (0, 100)), ("percentile", (0.1, 99.9))):
-        asked = chain(array, Convert(dtype="uint8", range=word))
-        known = answered(asked)
-        np.testing.assert_allclose(known.steps[0].range, np.percentile(array, ends))
-        low, high = known.steps[0].range
-        assert np.abs(whole(known) - np.clip((array - low) / (high - low) * 255, 0, 255)).max() <= 0.5 + 1e-3
+        requested = chain(array, Convert(dtype="uint8", range=word))
+        measured = resolved(requested)
+        np.testing.assert_allclose(measured.steps[0].range, np.percentile(array, ends))
+        low, high = measured.steps[0].range
+        assert np.abs(whole(measured) - np.clip((array - low) / (high - low) * 255, 0, 255)).max() <= 0.5 + 1e-3
 
 
-def test_convert_says_nothing_that_does_not_fit():
+def test_convert_refuses_values_that_do_not_fit():
     array = np.array([0, 5, 300]).astype(np.int16).reshape(1, 1, 1, 3)
     np.testing.assert_array_equal(whole(chain(array, Convert(dtype="float32"))), array)
     np.testing.assert_array_equal(whole(chain(array, Convert(dtype="uint8", range="keep"))).ravel(), [0, 5, 255])
@@ -106,11 +106,11 @@ def test_convert_says_nothing_that_does_not_fit():
 def test_channels():
     array = np.random.default_rng(4).integers(0, 9, (3, 2, 3, 4)).astype(np.uint8)
     np.testing.assert_array_equal(whole(chain(array, Channels(keep=(2, 0)))), array[[2, 0]])
-    with pytest.raises(BadInput, match="channel 3 is not there"):
+    with pytest.raises(BadInput, match="channel 3 does not exist"):
         chain(array, Channels(keep=(3,)))
 
 
-def test_steps_that_make_new_values_refuse_what_is_no_number():
+def test_steps_that_compute_new_values_refuse_nan():
     array = np.zeros((1, 4, 8, 8), np.float32)
     array[0, 1, 2, 3] = np.nan
     for step in (Resample(voxel_size=(16, 16, 16)), Binarise(), Convert(dtype="uint8", range=(0, 1))):
@@ -144,30 +144,30 @@ STEPS = st.lists(
 def test_a_chain_is_its_steps_one_after_the_other(steps, block):
     array = np.random.default_rng(5).integers(0, 256, (2, 9, 14, 12)).astype(np.uint8)
     try:
-        one = answered(chain(array, *steps))
+        steps_at_once = resolved(chain(array, *steps))
     except BadInput:
         return  # a channel or a box that is not there any more; the same steps one by one say so too
     held, labels = Held(array), False
     for step in steps:
-        alone = answered(Chain.of(held, (step,), labels=labels))
-        held, labels = Held(whole(alone), alone.look.voxel_size), alone.look.labels
-    assert one.look.voxel_size == pytest.approx(held.voxel_size)
-    made = np.empty(one.shape, one.dtype)
-    for box in grid(Box.of(one.spatial), block):
-        made[(slice(None), *box.slices)] = one.read(box)
-    assert made.dtype == held.dtype
-    assert made.tobytes() == held.array.tobytes()
+        alone = resolved(Chain.of(held, (step,), labels=labels))
+        held, labels = Held(whole(alone), alone.header.voxel_size), alone.header.labels
+    assert steps_at_once.header.voxel_size == pytest.approx(held.voxel_size)
+    result = np.empty(steps_at_once.shape, steps_at_once.dtype)
+    for box in grid(Box.of(steps_at_once.spatial), block):
+        result[(slice(None), *box.slices)] = steps_at_once.read(box)
+    assert result.dtype == held.dtype
+    assert result.tobytes() == held.array.tobytes()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(*[st.integers(1, 9)] * 3))
-def test_what_a_plan_says_is_read_is_read(part):
+def test_the_predicted_number_of_decoded_voxels_is_exact(part):
     array = np.zeros((1, 11, 23, 19), np.uint8)
-    one = chain(array, Crop(box="1:,3:,:17"), Resample(voxel_size=(10, 20, 5)), Crop(box=":,1:,:"))
-    sizes = [[min(p, n - at) for at in range(0, n, p)] for n, p in zip(one.spatial, part, strict=True)]
-    for box in grid(Box.of(one.spatial), part):
-        one.read(box)
-    assert one.volume.read_voxels == one.read_in_all([tuple(along) for along in sizes])
+    resampled = chain(array, Crop(box="1:,3:,:17"), Resample(voxel_size=(10, 20, 5)), Crop(box=":,1:,:"))
+    sizes = [[min(p, n - at) for at in range(0, n, p)] for n, p in zip(resampled.spatial, part, strict=True)]
+    for box in grid(Box.of(resampled.spatial), part):
+        resampled.read(box)
+    assert resampled.volume.read_voxels == resampled.decoded_voxels([tuple(along) for along in sizes])
 
 
 @settings(max_examples=80, deadline=None)
@@ -207,24 +207,24 @@ def test_a_split_is_cut_out_of_the_whole(tmp_path):
     put(tmp_path / "a.zarr", array)
     steps = (Resample(voxel_size=(10, 12, 14)),)
     prepare_volume(tmp_path / "a.zarr", tmp_path / "all.zarr", Preparation(steps=steps))
-    told = Preparation(steps=steps, split=Split(parts={"train": 0.6, "test": 0.3}, gap=2))
-    made = prepare_volume(tmp_path / "a.zarr", tmp_path / "part.zarr", told)
+    settings = Preparation(steps=steps, split=Split(parts={"train": 0.6, "test": 0.3}, gap=2))
+    prepared = prepare_volume(tmp_path / "a.zarr", tmp_path / "part.zarr", settings)
     everything = get(tmp_path / "all.zarr")
-    assert [one.output for one in made] == [str(tmp_path / "part-train.zarr"), str(tmp_path / "part-test.zarr")]
-    np.testing.assert_array_equal(get(made[0].output), everything[:, :8])
-    np.testing.assert_array_equal(get(made[1].output), everything[:, 10:15])
+    assert [part.output for part in prepared] == [str(tmp_path / "part-train.zarr"), str(tmp_path / "part-test.zarr")]
+    np.testing.assert_array_equal(get(prepared[0].output), everything[:, :8])
+    np.testing.assert_array_equal(get(prepared[1].output), everything[:, 10:15])
 
 
-@pytest.mark.parametrize("about", [{"margin": 2}, {"background": (0, 5)}])
-def test_what_content_is_says_nothing_beside_a_box(about):
+@pytest.mark.parametrize("settings", [{"margin": 2}, {"background": (0, 5)}])
+def test_background_and_margin_need_box_content(settings):
     with pytest.raises(ValueError, match="leave them out, or give box content"):
-        Crop(box="0:3,:,:", **about)
-    assert Crop(box="content", **about).open_question
+        Crop(box="0:3,:,:", **settings)
+    assert Crop(box="content", **settings).data_dependent
     assert Crop.model_validate(Crop(box="0:3,:,:").model_dump()).box == "0:3,:,:", "defaults may be written out"
 
 
 @pytest.mark.parametrize("first", [Binarise(), Crop(box=":,:,:")])
-def test_words_tell_steps_apart(first):
+def test_different_steps_have_different_words(first):
     steps = [
         first,
         Binarise(above=1.5),

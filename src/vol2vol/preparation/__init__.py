@@ -1,4 +1,4 @@
-"""Prepare volumes for training: crop, resample, binarise, convert, split; steps are values, a chain is one pass."""
+"""Prepare volumes for training: crop, resample, binarise, convert and split them in one pass, block by block."""
 
 from vol2vol.preparation.chain import Chain
 from vol2vol.preparation.output import Prepared

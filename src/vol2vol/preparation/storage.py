@@ -1,4 +1,4 @@
-"""How a prepared volume is stored and computed: chunks, blocks that are written whole, and the parts of a block."""
+"""Choose how a prepared volume is stored and computed: its chunks, its shards, and the parts of a block."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from vol2vol.preparation.chain import Chain
 from vol2vol.preparation.settings import Preparation
 
 WORKING = 256 << 20
-"""Bytes that computing one part of a block may take; the result does not depend on it."""
+"""Maximum memory, in bytes, for computing one part of a block; the result does not depend on it."""
 CHUNKS_PER_SHARD = 4
-MOST = 20_000_000
-"""Blocks that are listed; a list of more takes gigabytes."""
-LONG = 10_000
+MAX_BLOCKS = 20_000_000
+"""Maximum number of blocks; a longer list takes gigabytes of memory."""
+MAX_PARTS = 10_000
+"""Parts along an axis beyond which the cost of reading is extrapolated."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Spatial sizes, Z, Y, X."""
+class Storage:
+    """Sizes (Z, Y, X) in which a prepared volume is stored and computed."""
 
     spatial: Shape
     chunks: Shape
     shards: Shape | None
     block: Shape
-    """Written at once, by one writer: a shard, or whole chunks."""
+    """Shape of a block, which one thread writes at once: a shard, or whole chunks."""
     part: Shape
-    """Computed at once."""
+    """Shape of the part of a block that is computed at once."""
 
     @classmethod
-    def of(cls, chain: Chain, preparation: Preparation) -> Layout:
-        """Choose chunks and shards unless they are given, and parts that fit the working memory."""
+    def of(cls, chain: Chain, preparation: Preparation) -> Storage:
+        """Return the chunks and shards of the preparation, or defaults, and parts that fit the working memory."""
         spatial = chain.spatial
         side = 64 if spatial[0] > 1 else 256
         chunks = preparation.chunks or tuple(min(n, side) for n in spatial)
@@ -48,58 +49,60 @@ class Layout:
         return cls(spatial=spatial, chunks=chunks, shards=shards, block=block, part=part)
 
     def count(self) -> int:
-        """Return how many blocks there are, without listing them."""
+        """Return the number of blocks without listing them."""
         return prod(ceil_div(n, b) for n, b in zip(self.spatial, self.block, strict=True))
 
     def blocks(self) -> list[Box]:
-        """Return what is written at once; raise `BadInput` where nobody can hold the list."""
-        if (count := self.count()) > MOST:
-            raise BadInput(f"the result is cut into {count} blocks, more than {MOST}: crop it, or give larger shards")
+        """Return the blocks in volume coordinates; raise `BadInput` where there are more than `MAX_BLOCKS`."""
+        if (count := self.count()) > MAX_BLOCKS:
+            raise BadInput(f"the result has {count} blocks, more than {MAX_BLOCKS}: crop it, or give larger shards")
         return grid(Box.of(self.spatial), self.block)
 
     def parts(self, block: Box) -> list[Box]:
-        """Return what is computed at once of a block."""
+        """Return the parts of a block."""
         return grid(block, self.part)
 
     def memory(self, chain: Chain) -> int:
-        """Return the bytes that computing and writing one block takes."""
-        whole = chain.look.nbytes(_middle(self.spatial, tuple(map(min, self.block, self.spatial))))
+        """Return the memory, in bytes, for computing and writing one block."""
+        whole = chain.header.nbytes(_middle(self.spatial, tuple(map(min, self.block, self.spatial))))
         return 2 * whole + chain.memory(_middle(self.spatial, self.part))
 
     def voxels_read(self, chain: Chain) -> int:
-        """Return how many voxels of the input are decoded, those counted again that several parts need.
+        """Return the number of input voxels that are decoded; voxels that several parts need count several times.
 
-        Of an axis with more than `LONG` parts the first ones stand for all.
+        Along an axis of more than `MAX_PARTS` parts, the count of the first ones is extrapolated.
         """
         sizes, scale = [], Fraction(1)
         for whole, b, p in zip(self.spatial, self.block, self.part, strict=True):
-            n = min(whole, max(LONG * p // b, 1) * b)
+            n = min(whole, max(MAX_PARTS * p // b, 1) * b)
             scale *= Fraction(whole, n)
-            starts = (range(at, min(at + b, n), p) for at in range(0, n, b))
-            sizes.append(tuple(min(s + p, r.stop) - s for r in starts for s in r))
-        return round(chain.read_in_all(sizes) * scale)
+            blocks = (range(start, min(start + b, n), p) for start in range(0, n, b))
+            sizes.append(tuple(min(part + p, block.stop) - part for block in blocks for part in block))
+        return round(chain.decoded_voxels(sizes) * scale)
 
 
 def _block(chain: Chain, chunks: Shape, *, rows: bool) -> Shape:
-    """Return a few chunks along each axis; of an input stored in whole rows or planes, which are only read whole, wide
-    slabs of one chunk's thickness, so that each is read once.
+    """Return the default block: a few chunks along each axis.
+
+    For an input stored in whole rows or planes, which can only be read whole, it is a wide slab of one chunk's
+    thickness, so that each is read once.
     """
     whole = tuple(round_up(n, c) for n, c in zip(chain.spatial, chunks, strict=True))
     if not rows:
         return tuple(min(CHUNKS_PER_SHARD * c, n) for c, n in zip(chunks, whole, strict=True))
     block = (chunks[0], *whole[1:])
-    while chain.look.nbytes(Box.of(block)) > WORKING and block[1:] != chunks[1:]:
+    while chain.header.nbytes(Box.of(block)) > WORKING and block[1:] != chunks[1:]:
         axis = 1 if block[1] > chunks[1] else 2
         block = tuple(_half(n, chunks[i]) if i == axis else n for i, n in enumerate(block))
     return block
 
 
 def _middle(spatial: Shape, size: Shape) -> Box:
-    """Return a box of some size in the middle of a volume."""
+    """Return a box of a given size in the middle of a volume."""
     start = tuple((n - s) // 2 for n, s in zip(spatial, size, strict=True))
     return Box(start, tuple(a + s for a, s in zip(start, size, strict=True)))
 
 
 def _half(size: int, chunk: int) -> int:
-    """Return about half a size, in whole chunks as long as it is more than one."""
+    """Return about half a size, rounded up to whole chunks where it is more than one chunk."""
     return round_up(ceil_div(size, 2), chunk) if size > chunk else ceil_div(size, 2)

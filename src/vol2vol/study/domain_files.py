@@ -23,7 +23,7 @@ from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of
 from vol2vol.phantoms.writing import VOXEL_SIZE
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
-from vol2vol.preparation.chain import answered
+from vol2vol.preparation.chain import resolved
 from vol2vol.study.origins import Origin, degraded, origin_of, write_part
 from vol2vol.study.settings import Domain, PartName, Study
 from vol2vol.volumes import Stated, open_together
@@ -154,16 +154,16 @@ def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Or
     steps: tuple[Step, ...] = about.steps
     if labels:
         steps = (Binarise(), *(_for_masks(step) for step in steps if isinstance(step, Crop | Resample)))
-        if any(step.open_question for step in steps):
+        if any(step.data_dependent for step in steps):
             raise BadInput(f"{path}: a mask cannot be cropped to its image's content: give the box that prepare found")
-    chain = answered(Chain.of(volume, steps, labels=labels))
+    chain = resolved(Chain.of(volume, steps, labels=labels))
     return replace(
         origin_of(volume),
         read=chain.read,
         spatial=chain.spatial,
         channels=chain.shape[0],
         dtype=chain.dtype,
-        voxel_size=chain.look.voxel_size,
+        voxel_size=chain.header.voxel_size,
         offset=chain.place,
     )
 
