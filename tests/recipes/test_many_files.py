@@ -8,14 +8,11 @@ import tifffile
 import torch
 import yaml
 
-from vol2vol.cli import main
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box
 from vol2vol.models.bundle import load_bundle
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.recipes import domains, train
 from vol2vol.recipes.domains import even_sample, facts_of, open_domain, warn_of_differences
-from vol2vol.volumes import create_volume, open_volume
 
 torch.set_num_threads(1)
 RECIPE = {
@@ -122,24 +119,3 @@ def test_many_that_differ_are_warned_of_in_one_line(tmp_path, caplog):
     caplog.clear()
     warn_of_differences("source", volumes[:3])
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
-
-
-def volume(path, array, voxel_size=(8, 8, 8)):
-    with create_volume(path, shape=(1, *array.shape), dtype=array.dtype, voxel_size=voxel_size, unit="nm") as made:
-        made.write(Box.of(made.spatial), array[None])
-    return open_volume(path)
-
-
-@pytest.mark.parametrize("wrong", [0.5, -1.0, np.nan])
-def test_a_mask_that_is_none_is_named_before_anything_begins(tmp_path, capsys, wrong):
-    rng = np.random.default_rng(0)
-    volume(tmp_path / "im.zarr", rng.integers(0, 200, (4, 80, 80)).astype(np.uint8))
-    mask = (rng.random((4, 80, 80)) > 0.5).astype(np.float32)
-    mask[3, 79, 79] = wrong
-    volume(tmp_path / "mask.zarr", mask)
-    words = ["train", "--recipe", "small-segment-2d", "data.patch=60", "--out", tmp_path / "run"]
-    words += ["--source", tmp_path / "im.zarr", "--target", tmp_path / "mask.zarr"]
-    assert main([str(word) for word in words]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert f"mask.zarr holds {wrong:g}, but a mask holds whole numbers from 0 on" in said[-1]
-    assert not (tmp_path / "run").exists()

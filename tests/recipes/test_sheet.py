@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import sys
 
 import numpy as np
@@ -296,28 +295,6 @@ def test_a_mistake_in_a_sheet_ends_in_one_line(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "row 3 has 'val' in the column split" in said
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "needs the domain target: give its volumes with --target PATH, or"),
-        (
-            ["task.sources=[source, actin]", "--target", "t0.tif"],
-            "needs the domain actin: .* with --data actin=PATH, or",
-        ),
-        (["--target", "t0.tif", "--data", "nuclei=s0.tif"], "does not know the domain nuclei: it takes source, target"),
-        (["--sheet", "data.csv"], "data.csv names the volumes of every domain: leave out those of source, or it"),
-    ],
-)
-def test_a_domain_that_is_lacking_or_too_much_is_named_with_its_option(words, said, tmp_path, capsys, monkeypatch):
-    images(tmp_path, ["train"])
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "--recipe", "small-regress-2d", "--source", "s0.tif", "--out", "run", *words]) == 2
-    printed = capsys.readouterr().err
-    assert re.search(said, printed)
-    assert printed.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -125,7 +125,7 @@ def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) ->
     for name in named:
         if name not in known:
             near = get_close_matches(name.lower(), known, n=1)
-            hint = f"did you mean {near[0]}" if near else "rename it, or delete it"
+            hint = f"did you mean {near[0]}?" if near else "rename it, or delete it"
             raise BadInput(
                 f"{file} has a column {one_line(name, 60)!r}, which the task does not know: it takes "
                 f"{', '.join(known)}; {hint}"
@@ -195,7 +195,7 @@ def _check_files(file: Path, rows: Sequence[_Row]) -> None:
         for above in (place, *map(str, PurePath(place).parents)):
             other, spelt = first.get(above, (row, path))
             if other.split != row.split:
-                same = "" if spelt == path else f" as {one_line(spelt, 200)}"
+                same = "" if spelt == path else f", as {one_line(spelt, 200)}"
                 there = f"row {other.number} ({other.split}{same})"
                 twice.append(f"{one_line(path, 200)} in row {row.number} ({row.split}) and {there}")
                 break
