@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,7 +19,7 @@ from vol2vol.recipes import train
 
 def run(words: list[str]) -> None:
     """Parse the command line and train."""
-    with _naming_flags():
+    with _naming_flags(), _only_the_first_speaks():
         parse.call(_train, words, "train")
 
 
@@ -93,6 +95,17 @@ def _train(
     changes = overrides + machine.changes()
     run = train(recipe, source, target, out, data=_domains(data), overrides=changes, **how)
     show.result({"run": run.run, "model": run.last_bundle}, as_json=json)
+
+
+@contextmanager
+def _only_the_first_speaks() -> Iterator[None]:
+    """Let those of several processes that train together, but for the first, print errors alone."""
+    if not int(os.environ.get("LOCAL_RANK") or 0):
+        yield
+        return
+    logging.getLogger("vol2vol").setLevel(logging.ERROR)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager

@@ -191,6 +191,8 @@ def _interruptible(loop: Loop) -> Iterator[None]:
             yield
         except (KeyboardInterrupt, SystemExit) as error:
             cause = error.__context__ if isinstance(error, SystemExit) else error
+            if isinstance(cause, KeyboardInterrupt) and not is_first():
+                raise SystemExit(128 + (loop.stop.received or signal.SIGTERM)) from None  # the first one says it
             if isinstance(cause, Stopped):
                 raise cause from None
             if isinstance(cause, KeyboardInterrupt):

@@ -100,7 +100,6 @@ class Loop(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Go on from the last full state, if there is one; the log forgets what came after it."""
-        self.stop.install()
         if self._state is not None:
             self._restore(self._state)
             self._state = None
@@ -114,7 +113,8 @@ class Loop(lightning.LightningModule):
             self._events = SummaryWriter(str(self.run.events), purge_step=self.done + 1)
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and handle signals from now on: before this, Lightning sets handlers of its own."""
+        self.stop.install()
         if self.trainer.is_global_zero:
             self.reporter.start(self.done, self.steps, self._part["steps"])
         self._saved_at = monotonic()
