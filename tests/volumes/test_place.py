@@ -44,3 +44,22 @@ def test_a_volume_without_a_place_lies_at_zero(tmp_path):
     for name in ("made.zarr", "made.tif"):
         with create_volume(tmp_path / name, shape=(1, 2, 3, 4), dtype="u1", voxel_size=(1, 1, 1), unit="um") as volume:
             assert volume.offset == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("place", [None, (3.0, 4.0, 5.5)])
+def test_levels_of_unknown_voxel_size_lie_where_their_voxels_are_averaged(tmp_path, version, place):
+    """Counted in voxels of its own, a voxel of level n covers 2**n of the finest; so it is once they are given a size."""
+    path = str(tmp_path / "made.zarr")
+    how = {"shape": (1, 33, 40, 64), "dtype": "u1", "chunks": (8, 8, 8), "version": version, "offset": place}
+    with create_volume(path, voxel_size=(1, 1, 1), unit="", **how) as volume:
+        volume.write(Box.of(volume.spatial), np.zeros(volume.shape, np.uint8))
+    assert build_pyramid(path) == 4
+    for level in range(4):
+        scale = 2.0**level
+        first = np.add(place or (0.0, 0.0, 0.0), (scale - 1) / 2)
+        with open_volume(path, level=level) as volume:
+            assert (volume.sized, volume.voxel_size) == (False, (1.0, 1.0, 1.0))
+            assert np.allclose(volume.offset, first / scale, rtol=0, atol=1e-9)
+        with open_volume(path, level=level, voxel_size=(5 * scale,) * 3, unit="nm") as volume:
+            assert np.allclose(volume.offset, 5 * first, rtol=0, atol=1e-9)

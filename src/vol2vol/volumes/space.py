@@ -52,12 +52,18 @@ def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
     if size is None:
         if not placeholder:
             _note(stored.path)
-        return Space(None, {} if own else dict(stored.offset), "")
+        return Space(None, {} if own else _in_voxels(stored), "")
     offset = {a: convert(value, own, unit) for a, value in stored.offset.items()}
-    if placeholder:  # its place was counted in voxels
+    if placeholder:
         lengths = dict(zip("zyx", size, strict=True))
-        offset = {a: tidy(value * lengths[a]) for a, value in offset.items()}
+        offset = {a: tidy(value * lengths[a]) for a, value in _in_voxels(stored).items()}
     return Space(size, offset, unit)
+
+
+def _in_voxels(stored: Stored) -> dict[str, float]:
+    """Return the place of an array of unknown voxel size in its own voxels: a coarser level's counts the finest ones."""
+    scale = {a: size for a, size in stored.voxel_size.items() if isfinite(size) and size > 0}
+    return {a: tidy(value / scale.get(a, 1.0)) for a, value in stored.offset.items()}
 
 
 def _ones(stored: Stored) -> bool:
