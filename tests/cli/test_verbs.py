@@ -328,9 +328,23 @@ def test_messages_are_one_line_in_an_ascii_locale():
     words = [sys.executable, "-m", "vol2vol.cli", "info"]
     made = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
     assert made.returncode == 2
-    assert made.stderr.startswith("vol2vol: Missing from vol2vol info: PATH a volume, a model, or the folder of a run")
-    assert made.stderr.endswith(": see vol2vol info --help\n")
-    assert made.stderr.count("\n") == 1
+    assert made.stderr == "vol2vol: PATH is missing: see vol2vol info --help\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["predict"], "MODEL, INPUT, OUTPUT are"),
+        (["predict", "model"], "INPUT, OUTPUT are"),
+        (["train", "--source", "a.tif"], "--out is"),
+        (["evaluate", "seams"], "PATH is"),
+        (["prepare", "a.tif"], "OUTPUT is"),
+    ],
+)
+def test_arguments_that_are_missing_are_named(words, missing, capsys):
+    assert main(words) == 2
+    verb = " ".join(words[: 1 + (words[0] == "evaluate")])
+    assert capsys.readouterr().err == f"vol2vol: {missing} missing: see vol2vol {verb} --help\n"
 
 
 def test_without_a_terminal_there_is_no_progress_bar(job, tmp_path):

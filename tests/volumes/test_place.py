@@ -49,7 +49,7 @@ def test_a_volume_without_a_place_lies_at_zero(tmp_path):
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 @pytest.mark.parametrize("place", [None, (3.0, 4.0, 5.5)])
 def test_levels_of_unknown_voxel_size_lie_where_their_voxels_are_averaged(tmp_path, version, place):
-    """Counted in voxels of its own, a voxel of level n covers 2**n of the finest; so it is once they are given a size."""
+    """In its own voxels, each of which covers 2**n of the finest; the same holds once they are given a size."""
     path = str(tmp_path / "made.zarr")
     how = {"shape": (1, 33, 40, 64), "dtype": "u1", "chunks": (8, 8, 8), "version": version, "offset": place}
     with create_volume(path, voxel_size=(1, 1, 1), unit="", **how) as volume:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from inspect import signature
 from io import StringIO
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ import tyro
 
 from vol2vol.cli import show
 from vol2vol.cli.help import help_of
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, some_of
 
 if TYPE_CHECKING:
     from vol2vol.volumes import Stated
@@ -149,8 +150,19 @@ def _later(verb: Callable[..., None], overrides: Sequence[str]) -> Callable[...,
 def _one_line(box: str) -> str:
     """Return what the parser's box says, without the box and without the help it repeats."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    if missing := _missing(text):
+        return f"{some_of(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     parts = [" ".join(part.replace("│", " ").split()) for part in _RULE.split(text)]
     said = "; ".join(part for part in parts if part and not part.startswith(_BESIDE))
     for pattern, instead in (*_NOISE, *_VALUES):
         said = pattern.sub(instead, said)
     return " ".join(said.split()).rstrip(".:")
+
+
+def _missing(box: str) -> list[str]:
+    """Return the names of what is missing: they stand below such a heading, their help further to the right."""
+    lines = [line.replace("│", " ").rstrip() for line in box.splitlines()]
+    start = next((number for number, line in enumerate(lines, start=1) if "Missing from" in line), len(lines))
+    named = list(takewhile(lambda line: line.strip(" -─"), lines[start:]))
+    indents = [len(line) - len(line.lstrip()) for line in named]
+    return [line.split()[0] for line, indent in zip(named, indents, strict=True) if indent == min(indents)]

@@ -61,7 +61,7 @@ def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
 
 
 def _in_voxels(stored: Stored) -> dict[str, float]:
-    """Return the place of an array of unknown voxel size in its own voxels: a coarser level's counts the finest ones."""
+    """Return the place of an array of unknown voxel size in its own voxels; a coarser level states it in the finest."""
     scale = {a: size for a, size in stored.voxel_size.items() if isfinite(size) and size > 0}
     return {a: tidy(value / scale.get(a, 1.0)) for a, value in stored.offset.items()}
 
