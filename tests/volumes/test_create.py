@@ -351,3 +351,11 @@ def test_what_a_full_disk_says_becomes_the_cure():
     denied = ValueError("PERMISSION_DENIED: Error writing local file [os_error_code='13']")
     assert isinstance(refusal("out.zarr", denied, writing=True), CannotWrite)
     assert "no permission to write" in str(refusal("out.zarr", denied, writing=True))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc, in which nobody can write")
+def test_a_place_where_no_folder_can_be_made_is_named_in_the_words_of_the_system(tmp_path):
+    with pytest.raises(
+        CannotWrite, match=r"^/proc/a\.zarr\S* cannot be written \([A-Z][a-z ]+\): choose another place$"
+    ):
+        create_volume("/proc/a.zarr", shape=(1, 4, 4, 4), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(4, 4, 4))

@@ -217,3 +217,11 @@ def test_a_pattern_in_the_place_of_a_path_is_answered_by_the_flag_that_takes_it(
     folder, pattern = re.search(r"the folder (\S+) and give --pattern '(.*)'", str(caught.value)).groups()
     with open_volume(folder, pattern=pattern) as volume:
         assert volume.spatial[0] == 2
+
+
+def test_a_folder_with_a_stack_in_one_file_says_to_name_that(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 5, 6), np.uint8), photometric="minisblack")
+    with pytest.raises(BadInput, match=r"stack\.tif has 3 pages, .* name the file itself, (\S+stack\.tif)$") as error:
+        open_volume(tmp_path)
+    with open_volume(str(error.value).rpartition(" ")[2]) as volume:
+        assert volume.spatial == (3, 5, 6)

@@ -337,3 +337,14 @@ def test_real_volumes_open_as_they_are_stored():
             stored = volume.read(box)[:, 0]
         plane = tifffile.imread(DATA / name, key=0)
         np.testing.assert_array_equal(np.moveaxis(stored, 0, -1) if plane.ndim == 3 else stored[0], plane)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_to_be_shown_turned_is_read_as_stored_and_says_so(tmp_path, caplog, orientation):
+    image = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    tag = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", extratags=tag, metadata=None)
+    with open_volume(tmp_path / "a.tif") as volume:
+        np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[0, 0], image)
+    said = f"turned or mirrored (orientation {orientation}): it is read as stored"
+    assert (said in caplog.text) == (orientation > 1)

@@ -145,7 +145,9 @@ class _TiffPlane:
         with tiff.open_tags(path) as file:
             page = file.pages.first
             if len(file.pages) != 1:
-                raise BadInput(f"{path} has {len(file.pages)} pages: a folder of slices has one per file")
+                raise BadInput(
+                    f"{path} has {len(file.pages)} pages, a folder of slices one per file: name the file itself, {path}"
+                )
             return cls(
                 path=path,
                 shape=tuple(page.shape),

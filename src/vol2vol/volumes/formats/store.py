@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ def refusal(location: str, error: Exception, *, writing: bool = False) -> UserEr
         verb = "write" if writing else "read"
         kind = CannotWrite if writing else Unreadable
         return kind(f"{location}: no permission to {verb}: change the permissions or choose another place")
+    if number := re.search(r"os_error_code='(\d+)'", text):  # what the system says, without tensorstore's words
+        text = os.strerror(int(number[1]))
     if writing:
-        return CannotWrite(f"{location} cannot be written ({one_line(text, 300)})")
+        return CannotWrite(f"{location} cannot be written ({one_line(text, 300)}): choose another place")
     return Unreadable(f"{location} cannot be read ({one_line(text, 300)})")
 
 

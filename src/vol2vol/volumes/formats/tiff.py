@@ -27,6 +27,9 @@ from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 if TYPE_CHECKING:
     import tifffile
 
+log = logging.getLogger(__name__)
+_ORIENTATION = 274
+"""The tag of how a camera or scanner was held; microscopes and their programs leave it alone."""
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 
 
@@ -86,6 +89,8 @@ def _stored(path: Path, file: tifffile.TiffFile, image: int | str | None, axes: 
         root, series = ometiff.described(path, file, image, alone=axes is not None)
         len(file.pages)
     pages = image_of(path, series, named=root is not None, ndim=len((axes or "").strip()))
+    if (turned := pages.keyframe.tags.valueof(_ORIENTATION, 1)) in range(2, 9):
+        log.warning("%s is to be shown turned or mirrored (orientation %d): it is read as stored", path, turned)
     size, unit = size_of(file, root)
     facts = _facts(path, root, pages, size, unit)
     if pages.offset is not None:
