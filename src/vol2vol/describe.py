@@ -50,9 +50,9 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
     if (folder / "recipe.yaml").is_file():
         return _run(folder)
     if (folder / "study.yaml").is_file():
-        from vol2vol.study.status import study_standing
+        from vol2vol.study.status import study_status
 
-        return study_standing(folder)
+        return study_status(folder)
     images = volumes_in(address(path))
     if images != [address(path)]:
         return {"kind": "group of images", "path": str(path), "images": {name_of(one): _brief(one) for one in images}}

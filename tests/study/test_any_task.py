@@ -13,7 +13,7 @@ from vol2vol.models.checkpoints import find_bundle
 from vol2vol.recipes import load_recipe
 from vol2vol.report.rows.rows import read_rows
 from vol2vol.study import load_study, plan_study, run_study
-from vol2vol.study.assets import Workshop
+from vol2vol.study.assets import Assets
 from vol2vol.study.directions import direction, learns_pairs
 from vol2vol.volumes import open_volume
 
@@ -91,14 +91,14 @@ def test_one_training_serves_both_ways_where_it_has_both(ran):
 
 
 def test_what_learns_from_pairs_is_given_the_same_tissue_in_both_looks(ran):
-    shop = Workshop(load_study(ran[0]), ran[1].folder)
-    model = shop.translator("paired", 0, ("human", "rat"))
+    assets = Assets(load_study(ran[0]), ran[1].folder)
+    model = assets.translator("paired", 0, ("human", "rat"))
     assert (model.direction, model.back) == ("forward", None)
     volumes = load_bundle(find_bundle(model.path)).meta["provenance"]["volumes"]
     assert [volumes[domain][0]["name"] for domain in ("source", "target")] == ["train.zarr", "train-as-rat.zarr"]
     image, truth = (open_volume(ran[1].folder / "domains/human" / volumes[name][0]["name"]) for name in volumes)
     assert image.shape == truth.shape
-    turned = shop.translator("unpaired", 0, ("human", "rat"))
+    turned = assets.translator("unpaired", 0, ("human", "rat"))
     assert (turned.direction, turned.back) == ("backward", "forward")
 
 

@@ -41,7 +41,7 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
 
     monkeypatch.setattr(subjects, "predict", predict)
     monkeypatch.setattr(subjects, "find_bundle", lambda path, which: path)
-    shop = SimpleNamespace(
+    assets = SimpleNamespace(
         study=SimpleNamespace(settings=lambda changes: changes, segmenters={}, judging=Judging(blocks=2)),
         span=lambda _: extremes(open_volume(source)),
         parts=SimpleNamespace(truth=lambda *_: None, has_mask=lambda _: False),
@@ -51,7 +51,7 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
     trial = SimpleNamespace(source="rat", target="human", kind="network")
     done = TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=None)
     found, cycle = RowBuilder(), MEASURES["cycle"]
-    found.add(cycle, cycle.take(subject_of(shop, done, [])))
+    found.add(cycle, cycle.take(subject_of(assets, done, [])))
     psnr, error, hidden = (found.values[f"cycle/{name}"] for name in ("psnr", "mean_absolute", "hidden"))
     assert psnr.value == pytest.approx(20 * np.log10(255 / np.sqrt(1 + 1 / 12)), abs=0.3)
     assert psnr.low < psnr.value < psnr.high

@@ -11,7 +11,7 @@ from vol2vol.metrics.objects.watershed import Parting
 from vol2vol.recipes.preparation import load_preparation
 from vol2vol.report.rows.conditions import roles
 from vol2vol.report.rows.rows import Row, Value
-from vol2vol.study.domain_files import Parts, learnt
+from vol2vol.study.domain_files import Parts, training_part
 from vol2vol.study.loading import load_study
 from vol2vol.study.measure_settings import Pick
 from vol2vol.study.settings import PartName
@@ -48,8 +48,12 @@ def test_translators_learn_from_whole_volumes_once_and_segmenters_can_judge(name
     for domain in ("rat", "human"):
         about = study.domains[domain]
         assert Parts(study, Path()).has_mask(domain)
-        assert learnt("translators", about) == "look"
-        assert (about.part("look").image, about.part("look").box, about.more) == (f"{domain}.zarr", "", ())
+        assert training_part("translators", about) == "translator_train"
+        assert (about.part("translator_train").image, about.part("translator_train").box, about.more) == (
+            f"{domain}.zarr",
+            "",
+            (),
+        )
     assert study.domains["rat"].part("train").box == {"paper": "", "paper-fixed": "0:360"}[name]
 
 

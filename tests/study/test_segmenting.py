@@ -145,13 +145,13 @@ def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
     assert read(tmp_path / "out.zarr").shape == (1, 9, 40, 40)
 
 
-def test_a_translation_heeds_the_targets_segmenter_and_takes_its_intensities(phantom, tmp_path):
+def test_a_translation_preserves_what_the_targets_segmenter_sees_and_takes_its_intensities(phantom, tmp_path):
     judge = run(phantom, tmp_path / "judge").run
-    heeds = f"task.segmenters.target={judge}"
+    preserves = f"task.segmenters.target={judge}"
     small = ("data.patch=94", "data.calibration=2", "task.generator.arguments={levels: 2, width: 2}",
              "task.critic.arguments.width=2", *(o for o in TINY if o.startswith("train.")))  # fmt: skip
     pair = (phantom["target"], phantom["source"])
-    made = train("small-2d", *pair, tmp_path / "run", overrides=(*small, heeds), progress=False)
+    made = train("small-2d", *pair, tmp_path / "run", overrides=(*small, preserves), progress=False)
     assert float(made.log[-1]["segmentation_target"]) > 0
     bundle, seen = load_bundle(find_bundle(made.run)), load_bundle(find_bundle(judge))
     assert bundle.intensity["target"] == seen.intensity["source"]

@@ -24,7 +24,7 @@ from vol2vol.models.checkpoints import find_bundle
 from vol2vol.phantoms import DOMAINS, render, scene_of
 from vol2vol.report.rows.rows import Row, Value, append_row, read_rows, read_sums
 from vol2vol.study import list_studies, load_study, plan_study, run_study
-from vol2vol.study.assets import Judge, Workshop
+from vol2vol.study.assets import Assets, Judge
 from vol2vol.study.domain_files import Parts
 from vol2vol.study.picking import oracles, values_of
 from vol2vol.study.runner import _compare
@@ -227,13 +227,18 @@ def test_parts_hold_what_the_domain_shows(tiny, ran):
 
 
 def test_translators_learn_from_the_look_where_there_is_one(tiny, tmp_path):
-    study = load_study(tiny, overrides=("domains.human.parts.look=0:10",))
+    study = load_study(tiny, overrides=("domains.human.parts.translator_train=0:10",))
     parts = Parts(study, tmp_path)
-    assert [path.name for name in ("rat", "human") for path in parts.looks(name)] == ["train.zarr", "look.zarr"]
-    assert open_volume(parts.looks("human")[0]).spatial == (10, 96, 96)
+    assert [path.name for name in ("rat", "human") for path in parts.translator_images(name)] == [
+        "train.zarr",
+        "translator_train.zarr",
+    ]
+    assert open_volume(parts.translator_images("human")[0]).spatial == (10, 96, 96)
     assert open_volume(parts.image("human", "train")).spatial == (24, 96, 96), "segmenters learn from all of it"
-    with pytest.raises(BadInput, match=r"domains\.human\.parts\.look of \(10, 96, 96\) .* no patch of \(22, 22, 22\)"):
-        plan_study(tiny, overrides=("domains.human.parts.look=0:10",))
+    with pytest.raises(
+        BadInput, match=r"domains\.human\.parts\.translator_train of \(10, 96, 96\) .* no patch of \(22, 22, 22\)"
+    ):
+        plan_study(tiny, overrides=("domains.human.parts.translator_train=0:10",))
 
 
 def test_more_seeds_are_more_of_the_same_study_but_other_measures_are_not(tiny, tmp_path):
@@ -298,13 +303,13 @@ def test_a_training_that_cannot_be_is_said_before_anything_is_done(tiny, tmp_pat
 def test_a_failed_trial_is_kept_stops_no_other_and_is_tried_again(tiny, tmp_path, monkeypatch):
     from vol2vol.study import trial
 
-    def broken(shop, trial, *rest):
+    def broken(assets, trial, *rest):
         if trial.translator == "meanstd":
             raise RuntimeError("the machine\nis on fire")
-        return done(shop, trial, *rest)
+        return done(assets, trial, *rest)
 
-    done = trial.do
-    monkeypatch.setattr("vol2vol.study.runner.do", broken)
+    done = trial.run_trial
+    monkeypatch.setattr("vol2vol.study.runner.run_trial", broken)
     changes = (*SMALL, "baselines=[meanstd, identity]")
     made = run_study(tiny, tmp_path / "out", overrides=changes)
     assert made.failed == ("rat-to-human.meanstd",)
@@ -397,10 +402,10 @@ def test_a_segmenters_recipe_may_change_with_its_domain(tiny, tmp_path, monkeypa
 
     monkeypatch.setattr("vol2vol.study.assets.train", train)
     change = "segmenters.unet.domains.human=[train.epochs=3]"
-    shop = Workshop(load_study(tiny, (change,)), tmp_path)
+    assets = Assets(load_study(tiny, (change,)), tmp_path)
     for domain in ("rat", "human"):
         with pytest.raises(MemoryError):
-            shop.judges(domain)
+            assets.judges(domain)
     assert [*told["rat"][:-1], "train.epochs=3", told["rat"][-1]] == [*told["human"]]
     assert plan_study(tiny, overrides=(change,))["trainings"]["human/unet-seed0"].startswith("6 steps")
     assert plan_study(tiny, overrides=(change,))["trainings"]["rat/unet-seed0"].startswith("2 steps")
@@ -423,7 +428,7 @@ def test_what_fails_for_all_is_tried_once(tiny, tmp_path, monkeypatch):
     assert len(tried) == 1
 
 
-def test_a_translator_heeds_the_segmenter_of_its_target_alone(tiny, ran, tmp_path, monkeypatch):
+def test_a_translator_preserves_what_the_segmenter_of_its_target_alone_sees(tiny, ran, tmp_path, monkeypatch):
     told = {}
 
     def train(recipe, source, target, out, *, overrides):
@@ -433,20 +438,20 @@ def test_a_translator_heeds_the_segmenter_of_its_target_alone(tiny, ran, tmp_pat
     folder = tmp_path / "heeding"
     shutil.copytree(ran[0].folder, folder)
     monkeypatch.setattr("vol2vol.study.assets.train", train)
-    shop = Workshop(load_study(tiny, ("translators.deep.heeds=unet",)), folder)
-    monkeypatch.setattr(Workshop, "_judge", lambda self, name, seed, domain: ran_judge(folder, name, seed, domain))
+    assets = Assets(load_study(tiny, ("translators.deep.preserves=unet",)), folder)
+    monkeypatch.setattr(Assets, "_judge", lambda self, name, seed, domain: ran_judge(folder, name, seed, domain))
     with pytest.raises(MemoryError):
-        shop.translator("deep", 0, ("rat", "human"))
+        assets.translator("deep", 0, ("rat", "human"))
     runs = folder / "runs"
     heeded = [change for change in told["deep-seed0"] if "segmenters" in change]
     assert heeded == [f'task.segmenters.target="{find_bundle(runs / "human" / "unet-seed0", "best")}"']
     with pytest.raises(MemoryError):
-        shop.translator("deep", 0, ("human", "rat"))
+        assets.translator("deep", 0, ("human", "rat"))
     assert [change for change in told["deep-seed0"] if "segmenters" in change] == [
         f'task.segmenters.target="{find_bundle(runs / "rat" / "unet-seed0", "best")}"'
     ]
     with pytest.raises(BadInput, match="there is no segmenter 'vnet'"):
-        load_study(tiny, ("translators.deep.heeds=vnet",))
+        load_study(tiny, ("translators.deep.preserves=vnet",))
 
 
 def ran_judge(folder, name, seed, domain):
@@ -681,7 +686,7 @@ def test_the_command_line_lists_prints_and_fails_with_one(tmp_path, tiny, capsys
     def broken(*_):
         raise OSError("disk")
 
-    monkeypatch.setattr("vol2vol.study.runner.do", broken)
+    monkeypatch.setattr("vol2vol.study.runner.run_trial", broken)
     assert main(["study", str(tiny), "--out", str(tmp_path / "out"), "--json", *SMALL]) == 1
     assert json.loads(capsys.readouterr().out)["failed"] == ["rat-to-human.identity"]
 

@@ -71,7 +71,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Assets:
     """Makes what trials need in the folder of a study."""
 
     study: Study
@@ -109,10 +109,14 @@ class Workshop:
         out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
 
         def make() -> Path:
-            changes = [*about.overrides, f"train.seed={seed}", *self._heeded(about.heeds, second)]
+            changes = [*about.overrides, f"train.seed={seed}", *self._preserving(about.preserves, second)]
             log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
             apart = not learns_pairs(recipe)
-            volumes = [self.parts.looks(one) for one in (first, second)] if apart else self.parts.pairs(first, second)
+            volumes = (
+                [self.parts.translator_images(one) for one in (first, second)]
+                if apart
+                else self.parts.translator_pairs(first, second)
+            )
             train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
             return out
 
@@ -120,7 +124,7 @@ class Workshop:
         assert there is not None, f"{name} makes no target"
         return Model(path=self._once(out, make), direction=there, back=back)
 
-    def _heeded(self, name: str, target: str) -> list[str]:
+    def _preserving(self, name: str, target: str) -> list[str]:
         """Return the changes to a recipe that make it heed the target's segmenter of this name, if there is a name."""
         if not name:
             return []
@@ -136,7 +140,7 @@ class Workshop:
         def make() -> Path:
             if out.exists():
                 return out
-            volumes = [self.parts.looks(one) for one in (first, second)]
+            volumes = [self.parts.translator_images(one) for one in (first, second)]
             return fit_baseline(kind, volumes[0], volumes[1], out)
 
         ways = ("forward", "backward")

@@ -32,7 +32,7 @@ from vol2vol.volumes.opening import open_member
 
 FOLDER = "domains"
 JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
-"""Parts that segmenters look at; translators, which learn from the part `look`, need no mask."""
+"""Parts that segmenters look at; translators, which learn from the part `translator_train`, need no mask."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Parts:
             for n, path in enumerate(about.more)
         ]
 
-    def looks(self, domain: str) -> list[Path]:
+    def translator_images(self, domain: str) -> list[Path]:
         """Return all that translators learn from."""
-        return [self.image(domain, learnt("translators", self.study.domains[domain])), *self.more(domain)]
+        return [self.image(domain, training_part("translators", self.study.domains[domain])), *self.more(domain)]
 
-    def pairs(self, source: str, target: str) -> list[list[Path]]:
+    def translator_pairs(self, source: str, target: str) -> list[list[Path]]:
         """Return what translators learn from that need pairs: an image, and the same tissue in the target's look."""
-        part = learnt("translators", self.study.domains[source])
+        part = training_part("translators", self.study.domains[source])
         truth = self.truth(source, target, part)
         assert truth is not None, f"the look of {source} as {target} is not known"
         return [[self.image(source, part)], [truth]]
@@ -93,9 +93,9 @@ class Parts:
         return path
 
 
-def learnt(kind: str, about: Domain) -> PartName:
+def training_part(kind: str, about: Domain) -> PartName:
     """Return the part that networks of a kind, translators or segmenters, learn from."""
-    return "look" if kind == "translators" and "look" in about.parts else "train"
+    return "translator_train" if kind == "translators" and "translator_train" in about.parts else "train"
 
 
 def _box(text: str, spatial: Shape, where: str) -> Box:

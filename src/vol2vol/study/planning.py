@@ -22,7 +22,7 @@ from vol2vol.recipes.patch_size import sections_of
 from vol2vol.recipes.recipe import Recipe
 from vol2vol.report.rows.rows import ROWS, read_rows
 from vol2vol.study.directions import check_translator, learns_pairs
-from vol2vol.study.domain_files import Parts, check_data, check_patches, image_of, learnt, truth_of
+from vol2vol.study.domain_files import Parts, check_data, check_patches, image_of, training_part, truth_of
 from vol2vol.study.loading import load_study
 from vol2vol.study.settings import Study
 from vol2vol.study.trials import Trial, baseline_trials, checkpoint_trials, picked_trials
@@ -98,7 +98,7 @@ def _check_translator(study: Study, key: str, recipe: Recipe) -> None:
     if not learns_pairs(recipe):
         return
     for source, target in study.pairs:
-        truth, part = truth_of(study, source, target), learnt("translators", study.domains[source])
+        truth, part = truth_of(study, source, target), training_part("translators", study.domains[source])
         if truth is None:
             raise BadInput(
                 f"{key}: task {recipe.task.name} learns from pairs: give domains.{source}.truths.{target}, a volume "
@@ -116,7 +116,7 @@ def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None
         checked_task(recipe)
     except BadInput as error:
         raise BadInput(f"{key}: {error}") from None
-    part = learnt(key.partition(".")[0], study.domains[domain])
+    part = training_part(key.partition(".")[0], study.domains[domain])
     shape = Parts(study, Path()).shape(domain, part)
     if any(n < p for sizes in sections_of(shape, recipe) for n, p in zip(sizes, recipe.patch, strict=True)):
         raise BadInput(
@@ -161,7 +161,7 @@ def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
     seconds = 1 / speed(recipe)
     train = recipe.train
     kind = "segmenters" if recipe.task.learns_masks else "translators"
-    parts = [(name, learnt(kind, study.domains[name])) for name in domains]
+    parts = [(name, training_part(kind, study.domains[name])) for name in domains]
     patches = min(_voxels(study, *one) for one in parts) / prod(recipe.patch)
     steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
     return Price(

@@ -18,12 +18,12 @@ from vol2vol.files import read_text
 from vol2vol.locks import writing
 from vol2vol.report.rows.conditions import reference
 from vol2vol.report.rows.rows import ROWS, Row, append_row, read_rows, read_sums
-from vol2vol.study.assets import FAILURES, Workshop, check_masks
+from vol2vol.study.assets import FAILURES, Assets, check_masks
 from vol2vol.study.domain_files import check_data, check_patches
 from vol2vol.study.loading import load_study
 from vol2vol.study.planning import check_trainings, hours, picked_count
 from vol2vol.study.settings import Study
-from vol2vol.study.trial import do
+from vol2vol.study.trial import run_trial
 from vol2vol.study.trials import PICKED, Trial, baseline_trials, checkpoint_trials, left, picked_trials
 from vol2vol.training.run_folder import write_text
 from vol2vol.volumes.addresses import local_path
@@ -73,14 +73,14 @@ def run_study(
     check_data(settings)
     check_patches(settings)
     check_trainings(settings)
-    shop = Workshop(settings, out)
-    check_masks(settings, shop.parts)
-    shop.check_weights()
+    assets = Assets(settings, out)
+    check_masks(settings, assets.parts)
+    assets.check_weights()
     with _begun(out, settings):
         if settings.segmenters:
             for source in dict.fromkeys(source for source, _ in settings.pairs):
-                shop.check_foreground(source)
-        runner = _Runner(shop, every, say)
+                assets.check_foreground(source)
+        runner = _Runner(assets, every, say)
         runner.run(baseline_trials(settings), ahead=_later(settings))
         runner.run(checkpoint_trials(settings), ahead=_later(settings, checkpoints=False))
         runner.run(picked_trials(settings, list(runner.rows.values())))
@@ -98,9 +98,9 @@ def _later(study: Study, *, checkpoints: bool = True) -> int:
 class _Runner:
     """Does trials and keeps count."""
 
-    def __init__(self, shop: Workshop, every: float, say: Progress) -> None:
-        self.shop, self.every, self.say = shop, every, say
-        self.rows = {row.trial: row for row in read_rows(shop.folder)} if (shop.folder / ROWS).is_file() else {}
+    def __init__(self, assets: Assets, every: float, say: Progress) -> None:
+        self.assets, self.every, self.say = assets, every, say
+        self.rows = {row.trial: row for row in read_rows(assets.folder)} if (assets.folder / ROWS).is_file() else {}
         self.began = self.reported = time.monotonic()
         self.made = 0
 
@@ -108,7 +108,7 @@ class _Runner:
         """Do all trials that are not done; `ahead` are those that come after them."""
         for number, trial in enumerate(trials):
             row = self.rows.get(trial.name)
-            if row is not None and whole(self.shop.study, row, trial):
+            if row is not None and whole(self.assets.study, row, trial):
                 self._note(trial, row)
             else:
                 self._do(trial, left=len(trials) - number - 1 + ahead)
@@ -119,14 +119,14 @@ class _Runner:
         """Say anew why a checkpoint was picked, where picks were changed since its row was made."""
         if trial.picked and row.notes.get(PICKED) != trial.picked:
             self.rows[trial.name] = replace(row, notes={**row.notes, PICKED: trial.picked})
-            append_row(self.shop.folder, self.rows[trial.name])
+            append_row(self.assets.folder, self.rows[trial.name])
 
     def _do(self, trial: Trial, *, left: int) -> None:
         began = time.monotonic()
         before = self.rows.get(trial.name)
-        folder = self.shop.folder
+        folder = self.assets.folder
         try:
-            row, sums = do(self.shop, trial, before, read_sums(folder, trial.name))
+            row, sums = run_trial(self.assets, trial, before, read_sums(folder, trial.name))
         except FAILURES as error:
             log.debug("%s failed", trial.name, exc_info=True)
             row, sums = replace(trial.row(), status="failed", reason=_line(error)), {}
@@ -145,7 +145,7 @@ class _Runner:
         from vol2vol.report import write_study_report
 
         try:
-            return write_study_report(self.shop.folder)
+            return write_study_report(self.assets.folder)
         except FAILURES as error:
             log.warning("the report was not written: %s", _line(error))
             return None

@@ -24,7 +24,7 @@ from vol2vol.study.measure_settings import Distance, Pick
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Becomes part of file names."""
 Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
-PartName = Literal["train", "look", "validate", "test"]
+PartName = Literal["train", "translator_train", "validate", "test"]
 CHEAP = tuple(one.name for one in OWN if one.cheap)
 ALL = tuple(one.name for one in OWN)
 
@@ -97,8 +97,8 @@ class Domain(Settings):
     more: tuple[str, ...] = ()
     """Paths of further images without masks, which translators learn from too."""
     parts: Mapping[PartName, Part] = {}
-    """Where networks learn (train), thresholds are chosen (validate) and everything is judged (test); where `look` is
-    given, translators learn there instead. A bare `z0:z1,y0:y1,x0:x1` is a box; a part not named is the whole."""
+    """Networks are trained on `train` (translators on `translator_train`, where it is given), thresholds are chosen on
+    `validate`, everything is judged on `test`. A bare `z0:z1,y0:y1,x0:x1` is a box; a missing part is the whole."""
     axes: str | None = None
     """Of files that do not say."""
     voxel_size: tuple[float, float, float] | None = None
@@ -134,9 +134,10 @@ class Translator(Settings):
     given the truth of the part that translators learn from (`truths`, or what phantoms know)."""
     overrides: tuple[str, ...] = ()
     """Changes to it, such as train.epochs=20."""
-    heeds: str = ""
-    """A segmenter of the study: what the target's first seed of it sees shall survive the way to the source and back.
-    The two directions are then trained apart, or either would learn of the masks that it is judged by."""
+    preserves: str = ""
+    """A segmenter of the study, whose prediction on target patches the round trip through the source must preserve
+    (its first seed on the target). The two directions are then trained separately: otherwise each would learn from the
+    masks that it is judged by."""
     seeds: tuple[int, ...] = (0,)
     """One training for each."""
     checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
@@ -153,7 +154,7 @@ class Translator(Settings):
     @property
     def both_ways(self) -> bool:
         """Whether a pair and its reverse share a training, whose two directions they are."""
-        return not self.heeds and direction(self.resolved(0), "target", "source") is not None
+        return not self.preserves and direction(self.resolved(0), "target", "source") is not None
 
     def epochs(self) -> tuple[int, ...]:
         """Return the epochs of the checkpoints that are tried."""
@@ -251,8 +252,8 @@ class Study(Settings):
             if odd := sorted({*segmenter.domains} - {*self.domains}):
                 raise ValueError(f"segmenters.{key}.domains: there is no domain {odd[0]!r}")
         for key, translator in self.translators.items():
-            if translator.heeds and translator.heeds not in self.segmenters:
-                raise ValueError(f"translators.{key}.heeds: there is no segmenter {translator.heeds!r}")
+            if translator.preserves and translator.preserves not in self.segmenters:
+                raise ValueError(f"translators.{key}.preserves: there is no segmenter {translator.preserves!r}")
         for changes in ({}, *(s for one in self.translators.values() for s in one.strategies.values())):
             self.settings(changes)
         return self

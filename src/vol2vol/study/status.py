@@ -21,7 +21,7 @@ from vol2vol.study.trials import baseline_trials, checkpoint_trials, picked_tria
 from vol2vol.volumes.addresses import local_path
 
 
-def study_standing(folder: str | Path) -> dict[str, Any]:
+def study_status(folder: str | Path) -> dict[str, Any]:
     """Return a study's name, its trials done, failed and to do, and where its report is, as plain data.
 
     Raises `Unreadable` where the study's own copy of its settings is damaged.

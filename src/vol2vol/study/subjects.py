@@ -23,7 +23,7 @@ from vol2vol.metrics.measures.subject import Change, Need
 from vol2vol.models.checkpoints import find_bundle
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction.finishing import finished
-from vol2vol.study.assets import Judge, Workshop
+from vol2vol.study.assets import Assets, Judge
 from vol2vol.study.costing import Spent, prediction_cost, training_cost
 from vol2vol.study.origins import origin_of, write_part
 from vol2vol.study.shifting import disagreement
@@ -32,31 +32,31 @@ from vol2vol.study.trials import IN_DOMAIN, Trial, judges_of
 from vol2vol.volumes import Volume, open_volume
 
 
-def subject_of(shop: Workshop, translated: TrialVolume, asked: Iterable[str]) -> Subject:
+def subject_of(assets: Assets, translated: TrialVolume, asked: Iterable[str]) -> Subject:
     """Return what measures of these names are taken of: a trial's volume and all that can be provided beside it."""
-    trial, parts = translated.trial, shop.parts
+    trial, parts = translated.trial, assets.parts
     volume, truth = open_volume(translated.volume), parts.truth(trial.source, trial.target)
     provide: dict[Need, Callable[[], Any]] = {
         "source": partial(open_volume, translated.source),
         "target": lambda: open_volume(parts.image(trial.target, "train")),
-        "target_range": partial(shop.span, trial.target),
-        "features": lambda: _Sets(shop, translated, shop.rulers(trial.target)),
+        "target_range": partial(assets.span, trial.target),
+        "features": lambda: _Sets(assets, translated, assets.rulers(trial.target)),
     }
     if truth is not None:
         provide["truth"] = partial(open_volume, truth)
     if parts.has_mask(trial.source):
         provide["mask"] = lambda: open_volume(parts.mask(trial.source, "test"))
-    if shop.study.segmenters:
-        provide["segmentations"] = lambda: _segmentations(shop, translated, asked)
+    if assets.study.segmenters:
+        provide["segmentations"] = lambda: _segmentations(assets, translated, asked)
     if translated.predicted is not None:
         provide["spent"] = partial(_spent, trial, translated.predicted)
     if trial.kind == "network" and translated.predicted is not None:
         provide |= {
             "grids": partial(grids_of, volume),
-            "network": partial(_Network, shop, translated, translated.predicted),
+            "network": partial(_Network, assets, translated, translated.predicted),
         }
-    block = blocks_for(volume.spatial, shop.study.judging.blocks)
-    return Subject(volume=volume, block=block, judging=shop.study.judging, provide=provide)
+    block = blocks_for(volume.spatial, assets.study.judging.blocks)
+    return Subject(volume=volume, block=block, judging=assets.study.judging, provide=provide)
 
 
 def blocks_for(spatial: Shape, least: int) -> Shape:
@@ -78,16 +78,16 @@ def _spent(trial: Trial, predicted: Predicted) -> Spent:
     return prediction_cost(predicted) | training
 
 
-def _segmentations(shop: Workshop, translated: TrialVolume, asked: Iterable[str]) -> list[Segmentation]:
+def _segmentations(assets: Assets, translated: TrialVolume, asked: Iterable[str]) -> list[Segmentation]:
     """Let the segmenters that measures ask predict their probabilities; finished ones are not asked again."""
-    trial, first = translated.trial, first_of(shop, translated.trial)
-    shop.check_foreground(trial.source)
+    trial, first = translated.trial, first_of(assets, translated.trial)
+    assets.check_foreground(trial.source)
     seen = []
-    for judge in _judges(shop, trial)[: len(judges_of(shop.study, asked))]:
-        path = probabilities(shop.folder, trial, judge.name)
+    for judge in _judges(assets, trial)[: len(judges_of(assets.study, asked))]:
+        path = probabilities(assets.folder, trial, judge.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         predict(judge.model, translated.volume, path, PredictSettings(**judge.predict), which=judge.which)
-        other = None if first is None or translated.first is None else probabilities(shop.folder, first, judge.name)
+        other = None if first is None or translated.first is None else probabilities(assets.folder, first, judge.name)
         seen.append(
             Segmentation(
                 name=judge.name,
@@ -100,17 +100,17 @@ def _segmentations(shop: Workshop, translated: TrialVolume, asked: Iterable[str]
     return seen
 
 
-def _judges(shop: Workshop, trial: Trial) -> list[Judge]:
+def _judges(assets: Assets, trial: Trial) -> list[Judge]:
     if trial.translator == IN_DOMAIN:
-        return shop.judges(trial.source)
-    return shop.judges(trial.target, adapted_to=trial.source if trial.translator == "adabn" else None)
+        return assets.judges(trial.source)
+    return assets.judges(trial.target, adapted_to=trial.source if trial.translator == "adabn" else None)
 
 
 @dataclass(frozen=True)
 class _Sets:
     """What feature networks see in a trial's volume, its source, the target and the first strategy's volume."""
 
-    shop: Workshop
+    assets: Assets
     translated: TrialVolume
     rulers: Sequence[Ruler]
 
@@ -120,11 +120,11 @@ class _Sets:
 
     @property
     def planes(self) -> Sequence[str]:
-        return self.shop.study.distance.planes
+        return self.assets.study.distance.planes
 
     @property
     def resamples(self) -> int:
-        return self.shop.study.distance.resamples
+        return self.assets.study.distance.resamples
 
     @property
     def has_first(self) -> bool:
@@ -133,20 +133,20 @@ class _Sets:
     def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: Any) -> Features:
         by, translated = self.rulers[self.networks.index(network)], self.translated
         if which == "target":
-            return self.shop.features(self.shop.parts.image(translated.trial.target, "train"), by, plane, times=2)
-        before = self.shop.features(translated.source, by, plane)
+            return self.assets.features(self.assets.parts.image(translated.trial.target, "train"), by, plane, times=2)
+        before = self.assets.features(translated.source, by, plane)
         if which == "first":
             assert translated.first is not None, translated
-            return self.shop.features_of_first(translated.first, by, plane, before)
+            return self.assets.features_of_first(translated.first, by, plane, before)
         same = which == "source" or translated.volume == translated.source
-        return before if same else self.shop.seen(translated.volume, by, plane, like=before)
+        return before if same else self.assets.seen(translated.volume, by, plane, like=before)
 
 
 @dataclass(frozen=True)
 class _Network:
     """The network that predicted a trial's volume."""
 
-    shop: Workshop
+    assets: Assets
     translated: TrialVolume
     predicted: Predicted
 
@@ -166,7 +166,7 @@ class _Network:
     def returned(self, change: Change | None = None) -> Iterator[Volume]:
         if (way := self.predicted.model.back) is None:
             raise BadInput("the model has no translation back to the source")
-        how = self.shop.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
+        how = self.assets.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
         stored, words = self.translated.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
         start, back = paths = [stored.with_name(f".{stored.stem}.{word}.zarr") for word in words]
         try:

@@ -9,7 +9,7 @@ from vol2vol.machines.devices import find_device, trim
 from vol2vol.machines.memory import peak_memory
 from vol2vol.prediction import Prediction, PredictSettings, predict
 from vol2vol.prediction.finishing import finished
-from vol2vol.study.assets import Model, Workshop
+from vol2vol.study.assets import Assets, Model
 from vol2vol.study.trials import IN_DOMAIN, Trial
 
 UNTRANSLATED = (IN_DOMAIN, "identity", "adabn")
@@ -43,52 +43,52 @@ class TrialVolume:
     """The finished volume of the same checkpoint and assembly in the study's first strategy, where that is another."""
 
 
-def translate(shop: Workshop, trial: Trial) -> TrialVolume:
+def translate(assets: Assets, trial: Trial) -> TrialVolume:
     """Translate the source's test part as a trial says; what is finished is not done again."""
-    source = shop.parts.image(trial.source, "test")
-    model = _model(shop, trial)
+    source = assets.parts.image(trial.source, "test")
+    model = _model(assets, trial)
     if model is None:
         return TrialVolume(trial=trial, source=source, volume=source, predicted=None, first=None)
-    volume = volume_of(shop, trial)
+    volume = volume_of(assets, trial)
     volume.parent.mkdir(exist_ok=True)
-    settings, which = _how(shop, trial, model)
+    settings, which = _how(assets, trial, model)
     trim()
     with peak_memory(find_device(settings.device), beyond=True) as peak:
         prediction = predict(model.path, source, volume, settings, which=which)
     predicted = Predicted(model=model, which=which, settings=settings, prediction=prediction, peak=peak())
-    return TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=_first(shop, trial))
+    return TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=_first(assets, trial))
 
 
-def volume_of(shop: Workshop, trial: Trial) -> Path:
+def volume_of(assets: Assets, trial: Trial) -> Path:
     """Return where the volume of a trial lies that is translated."""
-    return shop.folder / "volumes" / f"{trial.name}.zarr"
+    return assets.folder / "volumes" / f"{trial.name}.zarr"
 
 
-def first_of(shop: Workshop, trial: Trial) -> Trial | None:
+def first_of(assets: Assets, trial: Trial) -> Trial | None:
     """Return the trial that this one is compared with: in the first strategy, all else alike; None for that itself."""
     if trial.kind != "network":
         return None
-    first = shop.study.translators[trial.translator].reference
+    first = assets.study.translators[trial.translator].reference
     return None if trial.strategy == first else replace(trial, strategy=first)
 
 
-def _first(shop: Workshop, trial: Trial) -> Path | None:
-    first = first_of(shop, trial)
-    path = None if first is None else volume_of(shop, first)
+def _first(assets: Assets, trial: Trial) -> Path | None:
+    first = first_of(assets, trial)
+    path = None if first is None else volume_of(assets, first)
     return path if path is not None and finished(str(path)) else None
 
 
-def _how(shop: Workshop, trial: Trial, model: Model) -> tuple[PredictSettings, str]:
+def _how(assets: Assets, trial: Trial, model: Model) -> tuple[PredictSettings, str]:
     """Return how a trial's volume is predicted, and by which of the saved models."""
     if trial.kind != "network":
-        return shop.study.settings({"direction": model.direction}), "last"
-    chosen = shop.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]
+        return assets.study.settings({"direction": model.direction}), "last"
+    chosen = assets.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]
     changes = {"direction": model.direction, "strategy": trial.strategy, "assembly": trial.assembly, **chosen}
-    return shop.study.settings(changes), f"epoch-{trial.checkpoint:04d}"
+    return assets.study.settings(changes), f"epoch-{trial.checkpoint:04d}"
 
 
-def _model(shop: Workshop, trial: Trial) -> Model | None:
+def _model(assets: Assets, trial: Trial) -> Model | None:
     if trial.kind == "network":
         assert trial.seed is not None, trial
-        return shop.translator(trial.translator, trial.seed, trial.pair)
-    return None if trial.translator in UNTRANSLATED else shop.baseline(trial.translator, trial.pair)
+        return assets.translator(trial.translator, trial.seed, trial.pair)
+    return None if trial.translator in UNTRANSLATED else assets.baseline(trial.translator, trial.pair)
