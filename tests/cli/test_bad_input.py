@@ -241,7 +241,7 @@ SIZE = ("--voxel-size", "8,8,8")
 INPUTS = {
     "missing": ("em.zar", (), ["em.zar does not exist", "did you mean em.zarr"]),
     "missing far": ("nowhere/at/all.tif", (), ["does not exist", "check the path"]),
-    "text file": ("notes.txt", (), ["notes.txt is in no format", "convert it"]),
+    "text file": ("notes.txt", (), ["notes.txt has a format that cannot be read", "convert it"]),
     "empty folder": ("empty", (), ["empty", "no"]),
     "folder without images": ("words", (), ["words"]),
     "slices of different sizes": ("slices", SIZE, ["2.tif"]),

@@ -50,7 +50,7 @@ def test_it_is_noted_once_per_file_and_not_of_every_file_of_many(tmp_path, caplo
     notes = [record.message for record in caplog.records]
     assert len(notes) == 3
     assert "0.tif has no voxel size: it is counted in voxels" in notes[0]
-    assert "further files are not named" in notes[2]
+    assert "further files are not listed" in notes[2]
 
 
 def test_info_says_that_it_is_not_known(folder, capsys):

@@ -209,7 +209,7 @@ def test_an_output_stored_otherwise_than_planned_is_refused(models, long, tmp_pa
     meta = json.loads((out / "0" / "zarr.json").read_text())
     meta["shape"][0] += 64
     (out / "0" / "zarr.json").write_text(json.dumps(meta))
-    with pytest.raises(Mismatch, match="planned were"):
+    with pytest.raises(Mismatch, match="the plan has"):
         predict(models[3], long, out)
 
 

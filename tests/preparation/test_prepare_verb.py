@@ -59,7 +59,7 @@ def world(tmp_path_factory):
 
 BAD = {
     "nothing there": (["em.zar", "out.zarr"], ["em.zar does not exist", "em.zarr"]),
-    "text": (["notes.txt", "out.zarr"], ["notes.txt is in no format"]),
+    "text": (["notes.txt", "out.zarr"], ["notes.txt has a format that cannot be read"]),
     "no voxel size": (["nosize.tif", "out.zarr", "--resample", "8,8,8"], ["has no voxel size", "--voxel-size"]),
     "no data set": (["data.h5", "out.zarr"], ["data.h5", "em"]),
     "no format to write": (["em.zarr", "out.n5"], ["out.n5 cannot be written", ".zarr"]),

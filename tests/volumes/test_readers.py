@@ -86,7 +86,7 @@ def test_a_volume_of_another_format_is_read_lazily(name, shape, tmp_path):
             BadInput,
             "the reader 'tiff' is offered by vol2vol and by raw-files 2.0: uninstall",
         ),
-        ("a.unknown", "[1]", BadInput, "a.unknown is in no format that can be read"),
+        ("a.unknown", "[1]", BadInput, "a.unknown has a format that cannot be read"),
     ],
 )
 @pytest.mark.usefixtures("site")

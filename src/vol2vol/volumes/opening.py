@@ -1,4 +1,4 @@
-"""Open and create volumes of every format: what a path means, and which file family it belongs to."""
+"""Open and create volumes: find the format that a path means, and hand over to its module."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_volume(path: str | Path | np.ndarray, *, level: int = 0, **stated: Unpa
 
 
 def _volume(path: str | Path | np.ndarray, level: int, stated: Stated) -> Volume:
-    """Open a volume; one with a single time point whichever is asked for."""
+    """Open a volume; one with a single time point is opened whichever time point is requested."""
     name = path if isinstance(path, np.ndarray) else address(path)
     again = functools.partial(_volume, name, level, stated)
     try:
@@ -73,12 +73,12 @@ def _volume(path: str | Path | np.ndarray, level: int, stated: Stated) -> Volume
     except UserError:
         raise
     except (*READ_ERRORS, MemoryError) as error:
-        why = one_line(error, 300)
-        raise Unreadable(f"{one_line(name)} cannot be opened ({why}): restore or re-save it") from error
+        reason = one_line(error, 300)
+        raise Unreadable(f"{one_line(name)} cannot be opened ({reason}): restore or re-save it") from error
 
 
 def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
-    """Raise `BadInput` where a time point is asked for and no volume has several."""
+    """Raise `BadInput` where a time point is requested and no volume has several."""
     time = stated.get("time") or 0
     if time and all(volume.time_points == 1 for volume in volumes):
         for volume in volumes:
@@ -87,9 +87,9 @@ def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
 
 
 def open_finished(path: str | Path | np.ndarray, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
-    """Open a stored volume as `open_volume` does, to work with all of it.
+    """Open a complete stored volume as `open_volume` does.
 
-    Raises also `Unreadable` where it says that writing it has not come to its end, and where a part of it was lost.
+    Raises also `Unreadable` where its attributes state that it is unfinished, and where a part of it was lost.
     """
     return _finished(open_volume(path, level=level, **stated))
 
@@ -97,7 +97,7 @@ def open_finished(path: str | Path | np.ndarray, *, level: int = 0, **stated: Un
 def open_together(paths: Iterable[str | Path], **stated: Unpack[Stated]) -> list[Volume]:
     """Open volumes that are used together as `open_finished` does.
 
-    `time` picks from those that have several time points: a mask or a prediction of one goes with a movie.
+    `time` picks from those that have several time points, such as a movie used with a mask of one time point.
     """
     volumes = [open_member(path, **stated) for path in paths]
     refuse_idle_time(volumes, stated)
@@ -105,7 +105,7 @@ def open_together(paths: Iterable[str | Path], **stated: Unpack[Stated]) -> list
 
 
 def open_member(path: str | Path, **stated: Unpack[Stated]) -> Volume:
-    """Open one of several volumes that are used together: with a single time point, it goes with any of another."""
+    """Open one of several volumes that are used together; one of a single time point goes with any of another."""
     return _finished(_volume(path, 0, stated))
 
 
@@ -113,7 +113,7 @@ def _finished(volume: Volume) -> Volume:
     if verb := unfinished(volume):
         volume.close()
         raise Unreadable(
-            f"{volume.path} is not finished: run the same vol2vol {verb} again, which continues it, and then this"
+            f"{volume.path} is not finished: run the same vol2vol {verb} again, which continues it, then repeat this"
         )
     if lost := volume.missing():
         volume.close()
@@ -122,59 +122,61 @@ def _finished(volume: Volume) -> Volume:
 
 
 def unfinished(volume: Volume) -> str:
-    """Return the verb that began a volume and has not ended, nothing where it is whole."""
-    said = {verb: volume.attrs.get(key) for key, verb in MAKERS.items()}
-    return next((verb for verb, how in said.items() if isinstance(how, dict) and how.get("complete") is False), "")
+    """Return the verb that started a volume and has not finished it, "" where it is complete."""
+    records = {verb: volume.attrs.get(key) for key, verb in MAKERS.items()}
+    return next(
+        (verb for verb, record in records.items() if isinstance(record, dict) and record.get("complete") is False), ""
+    )
 
 
 def _open(name: str | np.ndarray, level: int, stated: Stated) -> Stored:
-    """Find the format of a path by its address, its suffix or what is inside."""
+    """Open a path; its address, its suffix or its content decides the format."""
     chosen: dict[str, Any] = {key: stated.get(key) for key in ("pattern", "image") if stated.get(key) is not None}
     if isinstance(name, np.ndarray):
-        _only_one(memory.NAME, level)
-        return _as_it_is(memory.hold(name), chosen)
+        _refuse_level(memory.NAME, level)
+        return _without_choice(memory.hold(name), chosen)
     if not name:
         raise NotFound("the path of a volume is empty: name a file, a folder or an address")
     if is_remote(name):
         stored = open_chunked(name, level=level)
         if stored is None:
-            where = "download files of other formats, or check the address (and, for s3://, AWS_ENDPOINT_URL)"
-            raise NotFound(f"{name} holds no Zarr or N5: {where}")
-        return _as_it_is(stored, chosen)
+            cure = "download files of other formats, or check the address (and, for s3://, AWS_ENDPOINT_URL)"
+            raise NotFound(f"{name} holds no Zarr or N5: {cure}")
+        return _without_choice(stored, chosen)
     if named := hdf5.NAME.fullmatch(name):
-        _exists(Path(named["file"]))
+        _check_exists(Path(named["file"]))
         if Path(named["file"]).is_file():
-            return _as_it_is(hdf5.open_hdf5(name, level=level), chosen)
+            return _without_choice(hdf5.open_hdf5(name, level=level), chosen)
     path = Path(name)
-    _exists(path)
+    _check_exists(path)
     if (stored := open_by_suffix(path, level)) is not None:
-        return _as_it_is(stored, chosen)
+        return _without_choice(stored, chosen)
     if path.is_dir():
         if (stored := open_chunked(name, level=level)) is not None:
-            return _as_it_is(stored, chosen)
-        _only_one(name, level)
+            return _without_choice(stored, chosen)
+        _refuse_level(name, level)
         pattern = chosen.pop("pattern", None)
-        return _as_it_is(slices.open_folder(path, pattern), chosen)
+        return _without_choice(slices.open_folder(path, pattern), chosen)
     return _open_file(path, level, chosen, stated.get("axes"))
 
 
 def _open_file(path: Path, level: int, chosen: dict[str, Any], axes: str | None) -> Stored:
-    start = b"" if path.suffix.lower() in tiff.SUFFIXES else _starts(path)
+    start = b"" if path.suffix.lower() in tiff.SUFFIXES else _first_bytes(path)
     if path.suffix.lower() in mrc.SUFFIXES and start not in tiffout.MAGIC:
-        _only_one(str(path), level)
-        return _as_it_is(mrc.open_mrc(path), chosen)
+        _refuse_level(str(path), level)
+        return _without_choice(mrc.open_mrc(path), chosen)
     companion = path.name.lower().endswith(ometiff.COMPANIONS)
     if path.suffix.lower() in tiff.SUFFIXES or start in tiffout.MAGIC or companion:
-        _only_one(str(path), level)
-        return _as_it_is(tiff.open_tiff(path, image=chosen.pop("image", None), axes=axes), chosen)
+        _refuse_level(str(path), level)
+        return _without_choice(tiff.open_tiff(path, image=chosen.pop("image", None), axes=axes), chosen)
     if path.suffix.lower() in pictures.SUFFIXES or start.startswith(pictures.MAGIC):
-        _only_one(str(path), level)
-        return _as_it_is(pictures.open_picture(path), chosen)
-    raise BadInput(f"{path} is in no format that can be read: convert it to one of {', '.join(VOLUME_FORMATS[:-1])}")
+        _refuse_level(str(path), level)
+        return _without_choice(pictures.open_picture(path), chosen)
+    raise BadInput(f"{path} has a format that cannot be read: convert it to one of {', '.join(VOLUME_FORMATS[:-1])}")
 
 
-def _as_it_is(stored: Stored, chosen: dict[str, Any]) -> Stored:
-    """Return an opened array; raise `BadInput` where the user chose something in it that its kind does not have."""
+def _without_choice(stored: Stored, chosen: dict[str, Any]) -> Stored:
+    """Return an opened array; raise `BadInput` where the user chose a part that its format does not have."""
     kinds = {"pattern": "a folder of images", "image": "a TIFF"}
     for key in chosen:
         stored.close()
@@ -182,7 +184,7 @@ def _as_it_is(stored: Stored, chosen: dict[str, Any]) -> Stored:
     return stored
 
 
-def _starts(path: Path) -> bytes:
+def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(4)
@@ -190,13 +192,13 @@ def _starts(path: Path) -> bytes:
         raise Unreadable(f"{path} cannot be read ({error.strerror}): change its permissions") from error
 
 
-def _only_one(name: str, level: int) -> None:
+def _refuse_level(name: str, level: int) -> None:
     if level:
         raise BadInput(f"{name} is not a multiscale image and has no level {level}: leave out --level")
 
 
-def _exists(path: Path) -> None:
-    """Raise `NotFound`, with the nearest names, unless something is at a path; `Unreadable` for pipes and devices."""
+def _check_exists(path: Path) -> None:
+    """Raise `NotFound`, with the nearest names, unless a path exists; `Unreadable` for pipes and devices."""
     check_regular(path)
     try:
         if path.exists():
@@ -237,7 +239,7 @@ def create_volume(
     once and by one writer; TIFF has neither chunks nor shards, and its blocks may be written in any order. `unit` may
     be "" where it is unknown; `offset` (z, y, x, in `unit`) is the place of the centre of the first voxel, None where
     it is not known. `attrs` is plain data stored with the volume. Voxels that are never written read as `fill` (0 in a
-    TIFF). `overwrite` replaces what vol2vol wrote, and nothing else. Three channels of `uint8` or `uint16` with the
+    TIFF). `overwrite` replaces only what vol2vol wrote. Three channels of `uint8` or `uint16` with the
     `channel_names` red, green and blue are a colour image, which a TIFF stores as RGB. A `flat` OME-Zarr has no z axis.
 
     Raises `AlreadyExists` (naming `--overwrite`), `BadInput`, `CannotWrite`. Long because it explains every option.
@@ -246,13 +248,18 @@ def create_volume(
     voxels: Shape = tuple(int(n) for n in shape)
     size, place = _floats(voxel_size), None if offset is None else _floats(offset)
     _check_request(name, voxels, kind, size, place)
-    about: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place, "attrs": dict(attrs or {})}
+    metadata: dict[str, Any] = {
+        "voxel_size": size,
+        "unit": user_unit(unit),
+        "offset": place,
+        "attrs": dict(attrs or {}),
+    }
     assert len(channel_names) in (0, voxels[0]), (channel_names, voxels)
-    about["channel_names"] = tuple(channel_names)
-    cut = _default_chunks(voxels) if chunks is None else tuple(chunks), None if shards is None else tuple(shards)
-    how: dict[str, Any] = {"version": version, "fill": fill, "flat": flat}
-    layout = omezarr.ArrayLayout(shape=voxels, dtype=kind, chunks=cut[0], shards=cut[1], **how)
-    _create(name, layout, overwrite, about)
+    metadata["channel_names"] = tuple(channel_names)
+    chunking = _default_chunks(voxels) if chunks is None else tuple(chunks), None if shards is None else tuple(shards)
+    options: dict[str, Any] = {"version": version, "fill": fill, "flat": flat}
+    layout = omezarr.ArrayLayout(shape=voxels, dtype=kind, chunks=chunking[0], shards=chunking[1], **options)
+    _create(name, layout, overwrite, metadata)
     return open_volume(name, voxel_size=size, unit=unit or None)
 
 
@@ -260,19 +267,19 @@ def _floats(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _create(name: str, layout: omezarr.ArrayLayout, overwrite: bool, about: dict[str, Any]) -> None:
-    """Make room and write an empty volume in the format its name ends in."""
+def _create(name: str, layout: omezarr.ArrayLayout, overwrite: bool, metadata: dict[str, Any]) -> None:
+    """Remove what may be replaced and write an empty volume in the format its name ends in."""
     if is_tiff(name):
         tiffout.clear_tiff(Path(name), overwrite=overwrite)
-        tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **about)
+        tiffout.create_tiff(Path(name), shape=layout.shape, dtype=layout.dtype, **metadata)
     elif (name.rstrip("/\\").lower().endswith(".zarr") or imagegroups.is_expected(name)) and not is_web(name):
         omezarr.clear_group(name, overwrite=overwrite)
-        omezarr.create_group(name, layout, **about)
+        omezarr.create_group(name, layout, **metadata)
     elif is_web(name):
         raise BadInput(f"{name} cannot be written: write to a local path, s3:// or gs://")
     else:
-        known = ".zarr: other formats are local" if is_remote(name) else ".zarr (OME-Zarr) or .tif"
-        raise BadInput(f"{name} cannot be written: let its name end in {known}")
+        suffixes = ".zarr: other formats are local" if is_remote(name) else ".zarr (OME-Zarr) or .tif"
+        raise BadInput(f"{name} cannot be written: let its name end in {suffixes}")
 
 
 def is_tiff(path: str) -> bool:

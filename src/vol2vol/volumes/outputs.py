@@ -1,4 +1,4 @@
-"""What is there where an output is to be written: nothing, the beginning of the same, or something else's."""
+"""Inspect, clear and reopen the place of an output, and check the blocks that it holds."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Levels = tuple[tuple[str, Level], ...]
 
 
 def read_record(output: str, key: str = "vol2vol") -> dict[str, Any]:
-    """Return how an output says it was made, nothing where there is no output or it does not say.
+    """Return the record in the attributes of an output, empty where there is no output or no record.
 
-    An OME-Zarr says so before its array is there.
+    `key` is the attribute. An OME-Zarr has its record before its array exists.
     """
     try:
         attrs: Mapping[str, Any] = {}
@@ -44,18 +44,18 @@ def read_record(output: str, key: str = "vol2vol") -> dict[str, Any]:
             node = read_node(output)
             attrs = node.attributes if node is not None else {}
         elif Path(output).exists():
-            with open_volume(output) as made:
-                attrs = made.attrs
+            with open_volume(output) as volume:
+                attrs = volume.attrs
     except (NotFound, UserError):
         return {}
-    said = attrs.get(key, {})
-    return said if isinstance(said, dict) else {}
+    record = attrs.get(key, {})
+    return record if isinstance(record, dict) else {}
 
 
 def clear_aborted(output: str, *, ours: bool) -> None:
-    """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
+    """Remove the metadata of an output whose creation was killed before its plan and any voxel were written.
 
-    Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
+    Raises `AlreadyExists` for anything else that exists. `ours` says that its attributes hold the record of this run.
     """
     if not is_tiff(output):
         clear_aborted_group(output, ours=ours)
@@ -69,9 +69,9 @@ def clear_aborted(output: str, *, ours: bool) -> None:
 
 
 def clear_output(output: str) -> None:
-    """Remove an output that is to be made anew, its plan first, so that no other process goes on with it.
+    """Remove an output that is to be written again, its plan first, so that no other process continues it.
 
-    Raises `AlreadyExists` where vol2vol did not write all that is there.
+    Raises `AlreadyExists` where vol2vol did not write all of it.
     """
     if is_tiff(output):
         tiffout.refuse_foreign(Path(output))
@@ -82,20 +82,20 @@ def clear_output(output: str) -> None:
 
 
 def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sharded: bool) -> None:
-    """Raise `Mismatch` unless an output is stored as planned, so that every block is whole shards of one writer.
+    """Raise `Mismatch` unless an output is stored as planned, so that every block consists of whole shards.
 
     `shape` is (C, Z, Y, X), `block` (Z, Y, X); `sharded` says that a block is one shard rather than whole chunks.
     """
     try:
-        made = open_volume(output)
+        volume = open_volume(output)
     except BadInput as error:
         raise Mismatch(f"{output} is damaged ({one_line(error, 300)}): start again with --overwrite") from None
-    with made:
-        shards = made.shards[1:] if sharded else made.chunks[1:]
+    with volume:
+        shards = volume.shards[1:] if sharded else volume.chunks[1:]
         whole = all(n % s == 0 or s >= m for n, s, m in zip(block, shards, shape[1:], strict=True))
-        if made.shape != shape or made.dtype != dtype or not (whole or output.lower().endswith((".tif", ".tiff"))):
+        if volume.shape != shape or volume.dtype != dtype or not (whole or output.lower().endswith((".tif", ".tiff"))):
             raise Mismatch(
-                f"{output} holds {made.shape} {made.dtype} in shards of {shards}, planned were {shape} {dtype} "
+                f"{output} holds {volume.shape} {volume.dtype} in shards of {shards}, the plan has {shape} {dtype} "
                 f"in {block}: start again with --overwrite"
             )
 
@@ -104,40 +104,40 @@ def refuse_input(input: str, output: str) -> None:
     """Raise `AlreadyExists` where writing the output, or clearing its place, would touch the input."""
     if not input or is_remote(output) or is_remote(input):
         return
-    there = real_path(output)
+    target = real_path(output)
     source = real_path(re.sub(r"(\.h(?:df)?5):.*", r"\1", input))
-    if there == source:
+    if target == source:
         raise AlreadyExists(f"{output} is the input: choose another name for the output")
-    if there in source.parents:
+    if target in source.parents:
         raise AlreadyExists(f"{output} holds the input {input}: choose another name for the output")
-    if source.is_dir() and source in there.parents:
+    if source.is_dir() and source in target.parents:
         raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
     stores = [parent for parent in (source, *source.parents) if parent.suffix in (".zarr", ".n5")]
-    if any(store == there or store in there.parents for store in stores):
+    if any(store == target or store in target.parents for store in stores):
         raise AlreadyExists(f"{output} lies in the input {input}: choose another place for the output")
 
 
 def intact(
     output: str, boxes: Sequence[Box], marks: Marks, *, origin: Shape, readers: int, volumes: Sequence[str] = ()
 ) -> set[str]:
-    """Return the names of those blocks that are marked as done and whose stored voxels have the marked checksum.
+    """Return the names of the blocks that are marked as done and whose stored voxels have the marked checksum.
 
     `origin` is the voxel of `boxes` that is voxel zero of the output, `volumes` are its parts where it has several.
-    Marks without their voxels (a machine that crashed, a truncated shard) are taken away, so that the block is computed
+    Marks without their voxels (a machine that crashed, a truncated shard) are removed, so that the block is computed
     again. Reads every block once.
     """
     marks.refresh()
     marked = {block_name(box): box.relative_to(origin) for box in boxes if block_name(box) in marks.done}
     with _opened(volumes or (output,)) as stored, ThreadPoolExecutor(readers) as pool:
-        sound = dict(zip(marked, pool.map(lambda name: _sound(stored, marks, name, marked[name]), marked), strict=True))
-        for name in [name for name in marked if not sound[name]]:
+        undamaged = dict(
+            zip(marked, pool.map(lambda name: _matches_mark(stored, marks, name, marked[name]), marked), strict=True)
+        )
+        for name in [name for name in marked if not undamaged[name]]:
             log.warning("%s: block %s is damaged: it is computed again", output, name)
             for volume in stored:
-                erase(
-                    volume, marked[name]
-                )  # first: a mark without its voxels is found again, damage without a mark is not
+                erase(volume, marked[name])  # before the mark: without a mark, damage would not be detected later
             marks.unmark(name)
-    return {name for name in marked if sound[name]}
+    return {name for name in marked if undamaged[name]}
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _opened(volumes: Sequence[str]) -> Iterator[list[Volume]]:
         yield [held.enter_context(open_volume(path)) for path in volumes]
 
 
-def _sound(stored: Sequence[Volume], marks: Marks, name: str, box: Box) -> bool:
+def _matches_mark(stored: Sequence[Volume], marks: Marks, name: str, box: Box) -> bool:
     try:
         return marks.checksum(name) == checksum(*(volume.read(box) for volume in stored))
     except Unreadable:
@@ -162,9 +162,9 @@ def reopen(
     readers: int,
     volumes: Sequence[str] = (),
 ) -> tuple[str, Marks]:
-    """Begin a complete output again that has lost shards; return the name of the beginning and the blocks it has.
+    """Reopen a complete output that has lost shards; return the name in its new ledger and the marks of its blocks.
 
-    Blocks that can be read are marked, then the plan is written, so that what is lost is computed again as after a
+    Readable blocks are marked, then the plan is written, so that lost blocks are computed again as after a
     kill. `boxes` are those of the finest level, `origin` is the voxel of them that is voxel zero of the output;
     `volumes` are its parts where it has several.
     """
@@ -184,17 +184,17 @@ def reopen(
             for box in grid(Box.of(first.spatial), boxes[0].shape):
                 reads = [partial(level.read, path) for path, level in levels]
                 pool.submit(mark, block_name(box, first.number), box, reads)
-    log.warning("%s has lost parts: they are computed again", output)
+    log.warning("%s has lost blocks: they are computed again", output)
     return ledger.begin(plan, begun), marks
 
 
 def levels_of(volumes: Sequence[str]) -> list[Levels]:
-    """Return the coarser levels that volumes of one shape should have, each with the volume it is of."""
+    """Return the coarser levels that volumes of one shape should have, each with its volume."""
     return [tuple(zip(volumes, levels, strict=True)) for levels in zip(*map(coarser_levels, volumes), strict=True)]
 
 
 def average_block(output: str, levels: Levels, box: Box, marks: Marks, *, begun: str) -> None:
-    """Make a block of a coarser level from the level above, write it and mark it as done."""
+    """Average a block of a coarser level from the level above, write it and mark it as done."""
     values = [level.average(path, box, begun) for path, level in levels]
     Ledger.of(output).check(begun)
     for (path, level), averaged in zip(levels, values, strict=True):
@@ -203,24 +203,24 @@ def average_block(output: str, levels: Levels, box: Box, marks: Marks, *, begun:
 
 
 def intact_coarser(output: str, blocks: Iterable[tuple[Levels, Box]], marks: Marks) -> set[str]:
-    """Return the names of the blocks of coarser levels that are done and sound; what is not is made again."""
-    sound = set()
+    """Return the names of the blocks of coarser levels that are done and undamaged; damaged ones are unmarked."""
+    undamaged = set()
     marks.refresh()
     for levels, box in blocks:
         name = block_name(box, levels[0][1].number)
         if name not in marks.done:
             continue
-        if _sound_level(levels, box, marks.checksum(name)):
-            sound.add(name)
+        if _level_matches_mark(levels, box, marks.checksum(name)):
+            undamaged.add(name)
             continue
-        log.warning("%s: block %s is damaged: it is made again", output, name)
+        log.warning("%s: block %s is damaged: it is computed again", output, name)
         for path, level in levels:
             level.erase(path, box)
         marks.unmark(name)
-    return sound
+    return undamaged
 
 
-def _sound_level(levels: Levels, box: Box, marked: int | None) -> bool:
+def _level_matches_mark(levels: Levels, box: Box, marked: int | None) -> bool:
     try:
         return marked == checksum(*(level.read(path, box) for path, level in levels))
     except Unreadable:

@@ -1,4 +1,4 @@
-"""Two volumes that are used voxel by voxel: whether their voxels have one size and lie at one place."""
+"""Check that two volumes used together have the same voxel size and lie at the same place."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vol2vol.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
 SAME_SIZE = 0.02
-"""Relative difference of voxel sizes up to which volumes are of one scale."""
+"""Relative difference of voxel sizes up to which volumes count as having the same scale."""
 
 
 def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:
-    """Say whether two volumes of one shape have one voxel size, to a share of it, whatever the units it is stated in.
+    """Say whether two volumes have the same voxel size up to a relative `tolerance`, in whatever units.
 
-    Of a volume whose voxel size is not known, nothing speaks against it.
+    True where the voxel size of either is not known.
     """
     if not (first.sized and second.sized):
         return True
@@ -25,22 +25,22 @@ def same_voxels(first: Volume, second: Volume, tolerance: float) -> bool:
 
 
 def warn_apart(first: Volume, second: Volume) -> None:
-    """Warn, once, where two volumes state places that are more than half a voxel apart, whatever they hold."""
-    if where := apart(first, second):
-        _warn(f"{where}: is it the same tissue?")
+    """Warn once where the stated places of two volumes are more than half a voxel apart."""
+    if difference := apart(first, second):
+        _warn(f"{difference}: is it the same tissue?")
 
 
 def apart(first: Volume, second: Volume) -> str:
-    """Say which places two volumes state that are more than half a voxel apart; empty where they are not."""
+    """Return a sentence where the stated places of two volumes are more than half a voxel apart, else ""."""
     if not (first.placed and second.placed) or bool(first.unit) != bool(second.unit):
         return ""
     other = tuple(convert(value, second.unit, first.unit) for value in second.offset)
     if all(abs(a - b) <= v / 2 for a, b, v in zip(first.offset, other, first.voxel_size, strict=True)):
         return ""
-    return f"{first.path} lies at {_words(first)} and {second.path} at {_words(second)}"
+    return f"{first.path} lies at {_place(first)} and {second.path} at {_place(second)}"
 
 
-def _words(volume: Volume) -> str:
+def _place(volume: Volume) -> str:
     return f"{','.join(f'{value:g}' for value in volume.offset)} {volume.unit}".strip()
 
 

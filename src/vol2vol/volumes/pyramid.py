@@ -1,4 +1,4 @@
-"""Coarser levels of an OME-Zarr, averaged block by block; every block by itself, in any order within a level."""
+"""Average the coarser levels of an OME-Zarr block by block; the blocks of a level are independent of each other."""
 
 from __future__ import annotations
 
@@ -48,45 +48,45 @@ class Level:
         return self.layout.shape[1:]
 
     def finer(self, box: Box) -> Box:
-        """Return what a box of this level is the average of, in voxels of the level above."""
+        """Return the box of the level above whose average is a box of this level."""
         start = tuple(a * s for a, s in zip(box.start, self.step, strict=True))
         stop = tuple(b * s for b, s in zip(box.stop, self.step, strict=True))
         return Box(start, stop) & Box.of(self.above)
 
-    def create(self, location: str, **how: bool) -> ChunkedArray:
-        """Create this level of an image; where it is there it is opened (`open=True`) or begun again."""
-        return ChunkedArray(join(location, str(self.number)), {**self.layout.spec(), **how})
+    def create(self, location: str, **options: bool) -> ChunkedArray:
+        """Create this level of an image, or open it (`open=True`) or replace it (`delete_existing=True`)."""
+        return ChunkedArray(join(location, str(self.number)), {**self.layout.spec(), **options})
 
     def read(self, location: str, box: Box) -> np.ndarray:
-        """Return a box of this level, `(C, *box.shape)`; raise `Unreadable` where that cannot be had."""
+        """Return a box of this level, `(C, *box.shape)`; raise `Unreadable` where a chunk is lost or damaged."""
         return self._read(self._open(location, self.number, whole=True), box)
 
     def average(self, location: str, box: Box, begun: str = "") -> np.ndarray:
-        """Return a box of this level, made of the level above chunk by chunk.
+        """Return a box of this level, averaged from the level above chunk by chunk, `(C, *box.shape)`.
 
-        `begun` names the beginning of the output that is written: its levels are opened once.
+        `begun` is the name in the ledger of the output being written; with it, levels are opened only once.
         """
-        made = np.empty((self.layout.shape[0], *box.shape), self.layout.dtype)
+        coarse = np.empty((self.layout.shape[0], *box.shape), self.layout.dtype)
         above = _opened(self, location, begun, -1) if begun else self._open(location, self.number - 1)
         for part in grid(box, self.layout.chunks):
             fine = self._read(above, self.finer(part))
-            made[(slice(None), *part.relative_to(box.start).slices)] = mean(fine, self.step)
-        return made
+            coarse[(slice(None), *part.relative_to(box.start).slices)] = mean(fine, self.step)
+        return coarse
 
     def write(self, location: str, box: Box, values: np.ndarray, begun: str = "") -> None:
-        """Write whole shards of this level, which is created where it is not there."""
+        """Write whole shards of this level, which is created if it does not exist."""
         array = _opened(self, location, begun, 0) if begun else self.create(location, open=True)
         array.write(where_stored(box, self.layout.axes), from_czyx(values, self.layout.axes))
 
     def erase(self, location: str, box: Box) -> None:
-        """Delete the shards under a box of this level: damaged ones cannot be written over."""
+        """Delete the shards under a box of this level; damaged shards cannot be overwritten."""
         array = self.create(location, open=True)
         delete_keys(array.location, *array.keys(where_stored(box, self.layout.axes)))
 
     def _open(self, location: str, number: int, *, whole: bool = False) -> ChunkedArray:
-        """Open a level; of a `whole` one every chunk that is read must be there."""
-        how = {"driver": self.layout.spec()["driver"], "open": True, "fill_missing_data_reads": not whole}
-        return ChunkedArray(join(location, str(number)), how)
+        """Open a level; in a `whole` one, reading a missing chunk is an error."""
+        options = {"driver": self.layout.spec()["driver"], "open": True, "fill_missing_data_reads": not whole}
+        return ChunkedArray(join(location, str(number)), options)
 
     def _read(self, array: ChunkedArray, box: Box) -> np.ndarray:
         try:
@@ -99,7 +99,7 @@ class Level:
 @lru_cache(maxsize=32)
 def _opened(level: Level, location: str, begun: str, step: int) -> ChunkedArray:
     """Return an array that blocks of a level are read from (`step` -1, the level above) or written to (0)."""
-    assert begun, "only what one beginning writes stays what it is"
+    assert begun, "arrays are cached only while one named run writes them"
     return level.create(location, open=True) if step == 0 else level._open(location, level.number - 1, whole=True)
 
 
@@ -107,36 +107,36 @@ def build_pyramid(path: str, levels: int | None = None) -> int:
     """Write coarser levels of an OME-Zarr made by `create_volume` and return how many levels there are then.
 
     Each voxel is the mean of the (up to) 2 x 2 x 2 below it, halves of integers rounded up; an axis whose voxel is
-    longer than the others is not halved until they have caught up. `levels` counts the finest; by default halving
-    goes on until a level fits into one chunk. Memory: one shard and eight chunks. The list of levels is written last,
+    longer than the others is not halved until they are as long. `levels` includes the finest; by default halving
+    continues until a level fits into one chunk. Memory: one shard and eight chunks. The list of levels is written last,
     so a reader never sees an unfinished one; starting again gives the same bytes.
     """
     location = address(path)
-    made = coarser_levels(location, levels)
+    coarser = coarser_levels(location, levels)
     list_levels(location, [])
-    for level in made:
+    for level in coarser:
         level.create(location, delete_existing=True)
         for shard in grid(Box.of(level.spatial), level.layout.shards or level.layout.chunks):
             level.write(location, shard, level.average(location, shard))
-    list_levels(location, made)
-    return len(made) + 1
+    list_levels(location, coarser)
+    return len(coarser) + 1
 
 
 def coarser_levels(location: str, levels: int | None = None) -> list[Level]:
-    """Return the levels that an image made by `create_volume` should have beside its finest; raise `BadInput`."""
+    """Return the levels that an image made by `create_volume` should have besides its finest; raise `BadInput`."""
     group = _group(location)
     with open_volume(location) as finest:
         layout, size = _finest(finest, group), tuple(finest.voxel_size)
-    made = []
+    coarser = []
     for number, step in enumerate(_steps(layout, size, levels), start=1):
         above, layout = layout.shape[1:], _coarser(layout, step)
         size = tuple(v * s for v, s in zip(size, step, strict=True))
-        made.append(Level(number=number, step=step, above=above, layout=layout, voxel_size=size))
-    return made
+        coarser.append(Level(number=number, step=step, above=above, layout=layout, voxel_size=size))
+    return coarser
 
 
 def list_levels(location: str, levels: Sequence[Level]) -> None:
-    """Let an image say that it has these levels beside its finest."""
+    """Write metadata that list these levels besides the finest."""
     group = _group(location)
     with open_volume(location) as finest:
         layout, unit = _finest(finest, group), finest.unit
@@ -155,14 +155,14 @@ def _group(location: str) -> Node:
     levels = image.get("datasets") if image is not None else None
     first = levels[0] if isinstance(levels, list) and levels else None
     if group is None or not isinstance(first, dict) or first.get("path") != "0":
-        raise BadInput(f"{location} is not an OME-Zarr written by vol2vol: only these get a pyramid")
+        raise BadInput(f"{location} is not an OME-Zarr written by vol2vol: only those get a pyramid")
     return group
 
 
 def _finest(volume: Volume, group: Node) -> ArrayLayout:
     shards = volume.shards[1:] if volume.shards != volume.chunks else None
-    how: dict[str, Any] = {"shards": shards, "version": version_of(group.attributes), "flat": volume.is_2d}
-    return ArrayLayout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], **how)
+    options: dict[str, Any] = {"shards": shards, "version": version_of(group.attributes), "flat": volume.is_2d}
+    return ArrayLayout(shape=volume.shape, dtype=volume.dtype, chunks=volume.chunks[1:], **options)
 
 
 def _coarser(layout: ArrayLayout, step: Shape) -> ArrayLayout:
@@ -171,7 +171,7 @@ def _coarser(layout: ArrayLayout, step: Shape) -> ArrayLayout:
 
 
 def _steps(layout: ArrayLayout, voxel_size: Sequence[float], levels: int | None) -> list[Shape]:
-    """Return by how much each level is coarser than the one before, per axis."""
+    """Return the downsampling factors (z, y, x) of each level relative to the one before."""
     steps: list[Shape] = []
     size = list(voxel_size)
     while levels is None or len(steps) + 1 < levels:
@@ -188,7 +188,7 @@ def _steps(layout: ArrayLayout, voxel_size: Sequence[float], levels: int | None)
 
 
 def mean(block: np.ndarray, step: Shape) -> np.ndarray:
-    """Return a `(C, Z, Y, X)` block averaged over `step` voxels per axis; an odd voxel at the end stands twice.
+    """Return a `(C, Z, Y, X)` block averaged over `step` voxels per axis; an odd voxel at the end is repeated.
 
     Integers are rounded to the nearest, halves up; floats are summed in double precision.
     """

@@ -1,4 +1,4 @@
-"""Readers of further file formats, which other installed packages offer by the suffix of the files' names."""
+"""Find readers of further file formats, which other installed packages offer by file suffix."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vol2vol.volumes.formats import hdf5, mrc, pictures, tiff
 from vol2vol.volumes.stored import READ_ERRORS, Stored
 
 Reader = Callable[[Path], Stored]
-"""Opens a file or a folder lazily; reading, the functions of its `Stored` do."""
+"""Opens a file or a folder lazily; voxels are read by the functions of the returned `Stored`."""
 _OWN = (*tiff.SUFFIXES, *pictures.SUFFIXES, *mrc.SUFFIXES, *hdf5.SUFFIXES, ".zarr", ".n5", ".ome.tif", ".ome.tiff")
 
 
 def _check(suffix: str, reader: Any) -> str:
-    """Return what keeps a thing of another package from being a reader, in words."""
+    """Return why an object of another package cannot be a reader, "" if it can."""
     if suffix != suffix.lower() or suffix.startswith("."):
         return f"its name is the suffix of files in small letters without its first dot: {suffix.lower().lstrip('.')}"
     return "" if callable(reader) else "it is not a function"
@@ -40,12 +40,12 @@ def open_by_suffix(path: Path, level: int = 0) -> Stored | None:
     if not suffix or (reader := READERS[suffix]) is None:
         return None
     if level:
-        raise BadInput(f"{path} is read by a package, of one level: leave out --level")
+        raise BadInput(f"{path} is read by the reader of another package, which gives one level: leave out --level")
     try:
         stored = reader(path)
     except (UserError, MemoryError, *READ_ERRORS):
         raise
-    except Exception as error:  # whatever a stranger's package raises
+    except Exception as error:  # other packages may raise anything
         raise READERS.unusable(suffix, f"fails on {path} ({one_line(error, 300)})") from error
     if not isinstance(stored, Stored):
         raise READERS.unusable(suffix, f"returns {type(stored).__name__} in place of a Stored")

@@ -1,4 +1,4 @@
-"""Volumes at rest: their files are open during reads alone, so that thousands of them take little memory."""
+"""Volumes whose files are open only during reads, so that thousands of them take little memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vol2vol.volumes.volume import Volume
 
 
 class RestingVolume(Volume):
-    """An opened volume that lets go of its file, to be read only: what is known of it stays, each read opens it anew.
+    """A read-only volume that keeps its metadata and closes its file; every read opens the file again.
 
-    A pickled one stays at rest where it arrives.
+    A pickled one is loaded the same way, with its file closed.
     """
 
     def __init__(self, volume: Volume) -> None:
@@ -27,14 +27,14 @@ class RestingVolume(Volume):
         stored = volume._stored
         stored.close()
         reader = _Reader(opener, stored.path, stored.shape, stored.dtype)
-        about: dict[str, Any] = {"missing": tuple, "flush": nothing, "close": nothing}
-        self._stored = replace(stored, read=reader, stamp=reader.stamp, write=None, set_attrs=None, **about)
+        functions: dict[str, Any] = {"missing": tuple, "flush": nothing, "close": nothing}
+        self._stored = replace(stored, read=reader, stamp=reader.stamp, write=None, set_attrs=None, **functions)
 
     def __reduce__(self) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
-        return _as_it_was, (self.__dict__,)
+        return _restore, (self.__dict__,)
 
 
-def _as_it_was(state: dict[str, Any]) -> RestingVolume:
+def _restore(state: dict[str, Any]) -> RestingVolume:
     volume = RestingVolume.__new__(RestingVolume)
     volume.__dict__.update(state)
     return volume
@@ -42,7 +42,7 @@ def _as_it_was(state: dict[str, Any]) -> RestingVolume:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Opens a volume anew for each read of what is stored."""
+    """Opens a volume for each read and closes it afterwards."""
 
     reopen: Callable[[], Volume]
     path: str
@@ -50,7 +50,7 @@ class _Reader:
     dtype: np.dtype
 
     def __call__(self, where: Slices) -> np.ndarray:
-        """Return stored voxels; raise `Unreadable` where the file does not hold the array of before."""
+        """Return stored voxels; raise `Unreadable` where the file no longer holds the same array."""
         with self.reopen() as volume:
             stored = volume._stored
             if (stored.shape, stored.dtype) != (self.shape, self.dtype):

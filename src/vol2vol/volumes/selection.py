@@ -1,4 +1,4 @@
-"""Some of the channels of a stored array, in the order a user names them."""
+"""Select channels of a stored array, in the order a user names them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vol2vol.errors import BadInput, one_line
 from vol2vol.volumes.stored import Slices, Stored
 
 
-def some_channels(stored: Stored, axes: str, wanted: Sequence[int | str]) -> Stored:
-    """Return a stored array, to be read only, with the channels that are wanted, by name or by number from 0.
+def some_channels(stored: Stored, axes: str, chosen: Sequence[int | str]) -> Stored:
+    """Return a read-only stored array with the channels in `chosen`, by name or by number from 0.
 
-    `axes` says what its axes mean. Raises `BadInput` naming the channels there are.
+    `axes` are the letters of its axes. Raises `BadInput` listing the channels.
     """
     at = axes.find("c")
     count = stored.shape[at] if at >= 0 else 1
-    picked = [_number(stored, count, one) for one in wanted]
+    picked = [_number(stored, count, channel) for channel in chosen]
     if not picked or len(set(picked)) < len(picked):
-        raise BadInput(f"--channels {','.join(map(str, wanted))} must name channels, each once")
+        raise BadInput(f"--channels {','.join(map(str, chosen))} must name channels, each once")
     if at < 0:
         return stored
     places = np.array(picked)
@@ -45,13 +45,15 @@ def some_channels(stored: Stored, axes: str, wanted: Sequence[int | str]) -> Sto
     )
 
 
-def _number(stored: Stored, count: int, wanted: int | str) -> int:
-    """Return the number of a channel; a name counts before a number."""
+def _number(stored: Stored, count: int, channel: int | str) -> int:
+    """Return the number of a channel; a name takes precedence over a number."""
     names = list(stored.channel_names)
-    if isinstance(wanted, str) and names.count(wanted) == 1:
-        return names.index(wanted)
-    if str(wanted).isdecimal() and int(wanted) < count:
-        return int(wanted)
-    has = "one channel, 0" if count == 1 else f"the channels 0 to {count - 1}"
+    if isinstance(channel, str) and names.count(channel) == 1:
+        return names.index(channel)
+    if str(channel).isdecimal() and int(channel) < count:
+        return int(channel)
+    choice = "one channel, 0" if count == 1 else f"the channels 0 to {count - 1}"
     named = f" ({', '.join(one_line(name, 40) for name in names[:8])})" if names else ""
-    raise BadInput(f"{stored.path} has no channel {one_line(wanted, 60)!r}, it has {has}{named}: correct --channels")
+    raise BadInput(
+        f"{stored.path} has no channel {one_line(channel, 60)!r}, it has {choice}{named}: correct --channels"
+    )

@@ -1,6 +1,6 @@
-"""The face by which NumPy, Dask and viewers take a volume for an array: `[...]`, `np.asarray`, `ndim`, `nbytes`.
+"""Index a volume like an array, for NumPy, Dask and viewers: `[...]`, `np.asarray`, `ndim`, `nbytes`.
 
-Indices are NumPy's basic ones, along (C, Z, Y, X). What an index picks is read in parts of whole chunks, so that a
+Indices are NumPy's basic ones, along (C, Z, Y, X). The indexed voxels are read in parts of whole chunks, so that a
 preview such as `volume[0, ::16, ::16, ::16]` holds little more than its result.
 """
 
@@ -23,11 +23,11 @@ from vol2vol.geometry import Box, Shape, ceil_div
 LONG = 256
 """Voxels along an axis that are read at once, or one chunk where that is longer, unless a class says otherwise."""
 SMALL = 1 << 26
-"""Bytes of an array that is made without asking how much memory is free."""
+"""Bytes of an array up to which free memory is not checked."""
 
 
 class Sliceable(ABC):
-    """An array (C, Z, Y, X) whose voxels are read, or made, when they are asked for."""
+    """An array (C, Z, Y, X) whose voxels are read or computed when it is indexed."""
 
     shape: Shape
     dtype: np.dtype
@@ -35,7 +35,7 @@ class Sliceable(ABC):
     @property
     @abstractmethod
     def path(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
 
     @property
     @abstractmethod
@@ -44,11 +44,11 @@ class Sliceable(ABC):
 
     @abstractmethod
     def _part(self, channels: slice, box: Box) -> np.ndarray:
-        """Return some channels of the voxels of a box that is not empty, `(channels, *box.shape)`."""
+        """Return a range of channels of a box that is not empty, `(channels, *box.shape)`."""
 
     @property
     def _at_once(self) -> int:
-        """Voxels along an axis from which a part is cut into several, which are put together afterwards."""
+        """Voxels along an axis above which an index is read in several parts."""
         return LONG
 
     @property
@@ -70,16 +70,16 @@ class Sliceable(ABC):
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return what NumPy would of the whole array: whole numbers, slices of any step, `...` and None.
+        """Return what NumPy returns for integers, slices of any step, `...` and None.
 
-        Of a volume that was opened from an array it is a view that cannot be written to. Raises `IndexError` for other
-        indices, `BadInput` where the result does not fit the memory.
+        For a volume opened from an array, the result is a read-only view. Raises `IndexError` for other
+        indices, `BadInput` where the result does not fit into memory.
         """
         ranges, rest = _parsed(index, self.shape)
         return self._gathered(ranges)[rest]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all values as an array, for `np.asarray`; raise `BadInput` where they do not fit the memory."""
+        """Return all values as an array, for `np.asarray`; raise `BadInput` where they do not fit into memory."""
         if copy is False:
             raise ValueError(f"{self.path} is read into a new array: np.asarray(volume) without copy=False")
         values = self[...]
@@ -89,64 +89,64 @@ class Sliceable(ABC):
 
     def _gathered(self, ranges: tuple[range, ...]) -> np.ndarray:
         """Return the outer product of ranges along the four axes, each forwards or backwards."""
-        ahead = [r if r.step > 0 else r[::-1] for r in ranges]
-        back = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
-        shape = tuple(map(len, ahead))
+        forward = [r if r.step > 0 else r[::-1] for r in ranges]
+        direction = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
+        shape = tuple(map(len, forward))
         if 0 in shape:
             return np.empty(shape, self.dtype)
         _check_memory(self.path, shape, self.dtype)
-        runs = [list(_runs(r, chunk, self._at_once)) for r, chunk in zip(ahead[1:], self.chunks[1:], strict=True)]
-        first = slice(ahead[0].start, ahead[0][-1] + 1)
+        runs = [list(_runs(r, chunk, self._at_once)) for r, chunk in zip(forward[1:], self.chunks[1:], strict=True)]
+        first = slice(forward[0].start, forward[0][-1] + 1)
         if all(len(run) == 1 and run[0].every.step == 1 for run in runs):
-            found = self._part(first, _box(run[0] for run in runs))[:: ahead[0].step]
-            return found[back]
-        found = np.empty(shape, self.dtype)
+            values = self._part(first, _box(run[0] for run in runs))[:: forward[0].step]
+            return values[direction]
+        values = np.empty(shape, self.dtype)
         for parts in product(*runs):
-            picked = (slice(None, None, ahead[0].step), *(run.every for run in parts))
-            found[(slice(None), *(run.to for run in parts))] = self._part(first, _box(parts))[picked]
-        return found[back]
+            picked = (slice(None, None, forward[0].step), *(run.every for run in parts))
+            values[(slice(None), *(run.to for run in parts))] = self._part(first, _box(parts))[picked]
+        return values[direction]
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Neighbouring places of a range along one axis, which are read together."""
+    """Neighbouring indices of a range along one axis, which are read together."""
 
     start: int
     stop: int
     every: slice
     """Which of the voxels from start to stop belong to the range."""
     to: slice
-    """Which places of the range they are."""
+    """Their positions in the range."""
 
 
-def _runs(places: range, chunk: int, long: int) -> Iterator[_Run]:
-    """Cut a range into runs within one chunk, or within several where every voxel is wanted and chunks are short."""
+def _runs(indices: range, chunk: int, long: int) -> Iterator[_Run]:
+    """Cut a range into runs of one chunk each, or of several short chunks where the step is 1."""
     unit = max(1, chunk)
-    if places.step == 1:
+    if indices.step == 1:
         unit *= ceil_div(long, unit)
-    at = 0
-    while at < len(places):
-        border = (places[at] // unit + 1) * unit
-        count = min(len(places) - at, ceil_div(border - places[at], places.step))
-        last = places[at + count - 1]
-        yield _Run(places[at], last + 1, slice(None, None, places.step), slice(at, at + count))
-        at += count
+    position = 0
+    while position < len(indices):
+        border = (indices[position] // unit + 1) * unit
+        count = min(len(indices) - position, ceil_div(border - indices[position], indices.step))
+        last = indices[position + count - 1]
+        yield _Run(indices[position], last + 1, slice(None, None, indices.step), slice(position, position + count))
+        position += count
 
 
 def _box(runs: Any) -> Box:
-    along = list(runs)
-    return Box(tuple(run.start for run in along), tuple(run.stop for run in along))
+    axes = list(runs)
+    return Box(tuple(run.start for run in axes), tuple(run.stop for run in axes))
 
 
 def _parsed(index: Any, shape: Shape) -> tuple[tuple[range, ...], tuple[Any, ...]]:
-    """Return the places along each axis, and the index that gives the array of these the axes NumPy gives it."""
+    """Return the range of voxels along each axis, and the index that then drops or adds axes as NumPy does."""
     entries = list(index) if isinstance(index, tuple) else [index]
-    given = sum(entry is not None and entry is not Ellipsis for entry in entries)
+    count = sum(entry is not None and entry is not Ellipsis for entry in entries)
     dots = [number for number, entry in enumerate(entries) if entry is Ellipsis]
-    if len(dots) > 1 or given > len(shape):
+    if len(dots) > 1 or count > len(shape):
         raise IndexError(f"an index has up to {len(shape)} entries, C, Z, Y, X, and one ...: {index!r} has more")
     at = dots[0] if dots else len(entries)
-    entries[at : at + 1] = [slice(None)] * (len(shape) - given)
+    entries[at : at + 1] = [slice(None)] * (len(shape) - count)
     ranges: list[range] = []
     rest: list[Any] = []
     for entry in entries:
@@ -179,7 +179,7 @@ def _place(entry: Any, axis: int, size: int) -> int:
 
 
 def _check_memory(path: str, shape: Shape, dtype: np.dtype) -> None:
-    """Raise `BadInput` where an array does not fit the memory that is free."""
+    """Raise `BadInput` where an array does not fit into free memory."""
     needed = prod(shape) * dtype.itemsize
     if needed > SMALL and needed > (free := psutil.virtual_memory().available):
         raise BadInput(

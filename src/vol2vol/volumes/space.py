@@ -1,4 +1,4 @@
-"""How large a volume's voxels are and where it lies: what its file says, what the user states, what is not known."""
+"""Settle voxel size, unit and place of a volume from its file and the user."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vol2vol.volumes.stored import Stored
 
 log = logging.getLogger(__name__)
 NOTES = 3
-"""Files without a voxel size of which a process says so; of folders full of them, that is enough."""
+"""Number of files without a voxel size that a process reports."""
 _noted: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Space:
-    """Lengths of a volume."""
+    """Voxel size, unit and place of a volume."""
 
     voxel_size: tuple[float, float, float] | None
     """Z, Y, X, in `unit`; None where it is not known."""
@@ -32,28 +32,28 @@ class Space:
 
 
 def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
-    """Return the lengths of a stored array of these axes from its metadata and the user.
+    """Return voxel size, unit and place of a stored array of these axes from its metadata and the user.
 
-    Voxels of 1 in no unit are what writers put where they know nothing: they count as unknown, unless a unit is stated.
-    Raises `BadInput` naming the flag where the two contradict each other.
+    Many programs write a voxel size of 1 without a unit if they know none: it counts as unknown unless a unit is
+    stated. Raises `BadInput` naming the flag where the two contradict each other.
     """
-    given, words = stated.get("voxel_size"), user_unit(stated.get("unit"))
-    own = known_unit(stored.unit)
-    unit = words or own
-    if words and given is None:
-        if stored.voxel_size and own not in ("", unit):
-            raise BadInput(f"{stored.path} is in {own}, not {unit}: leave out --unit")
+    user_size, typed_unit = stated.get("voxel_size"), user_unit(stated.get("unit"))
+    stored_unit = known_unit(stored.unit)
+    unit = typed_unit or stored_unit
+    if typed_unit and user_size is None:
+        if stored.voxel_size and stored_unit not in ("", unit):
+            raise BadInput(f"{stored.path} is in {stored_unit}, not {unit}: leave out --unit")
         if not stored.voxel_size:
             raise BadInput(f"{stored.path} has no voxel size: give --voxel-size Z,Y,X along with --unit")
-    counted = not own and bool(stored.voxel_size) and _ones(stored)
-    found = {a: convert(size, own, unit) for a, size in stored.voxel_size.items()}
-    placeholder = counted and (given is not None or not words)
-    size = settle_voxel_size(stored.path, axes, {} if placeholder else found, given)
+    counted = not stored_unit and bool(stored.voxel_size) and _ones(stored)
+    sizes = {a: convert(size, stored_unit, unit) for a, size in stored.voxel_size.items()}
+    placeholder = counted and (user_size is not None or not typed_unit)
+    size = settle_voxel_size(stored.path, axes, {} if placeholder else sizes, user_size)
     if size is None:
         if not placeholder:
             _note(stored.path)
-        return Space(None, {} if own else _in_voxels(stored), "")
-    offset = {a: convert(value, own, unit) for a, value in stored.offset.items()}
+        return Space(None, {} if stored_unit else _in_voxels(stored), "")
+    offset = {a: convert(value, stored_unit, unit) for a, value in stored.offset.items()}
     if placeholder:
         lengths = dict(zip("zyx", size, strict=True))
         offset = {a: tidy(value * lengths[a]) for a, value in _in_voxels(stored).items()}
@@ -73,12 +73,12 @@ def _ones(stored: Stored) -> bool:
 
 
 def _note(path: str) -> None:
-    """Say once per file that its voxel size is not known."""
+    """Log once per file that its voxel size is not known."""
     if path in _noted or len(_noted) >= NOTES:
         return
     _noted.add(path)
-    more = "; further files are not named" if len(_noted) == NOTES else ""
-    log.info("%s has no voxel size: it is counted in voxels (--voxel-size Z,Y,X and --unit state it)%s", path, more)
+    ending = "; further files are not listed" if len(_noted) == NOTES else ""
+    log.info("%s has no voxel size: it is counted in voxels (--voxel-size Z,Y,X and --unit state it)%s", path, ending)
 
 
 def need_voxel_size(volume: Any, what: str) -> None:
@@ -91,33 +91,34 @@ def need_voxel_size(volume: Any, what: str) -> None:
 
 
 def settle_voxel_size(
-    name: str, axes: str, found: Mapping[str, float], given: Sequence[float] | None
+    name: str, axes: str, stored: Mapping[str, float], stated: Sequence[float] | None
 ) -> tuple[float, float, float] | None:
-    """Return the voxel size (z, y, x) from metadata (`found`, per axis letter) and the user, in one unit.
+    """Return the voxel size (z, y, x) from metadata (`stored`, per axis letter) and the user (`stated`), in one unit.
 
-    None where neither states any of it. The z of a 2D image is a placeholder: what is given or found, else 1.0. A found
-    size that is not positive and finite counts as not stated.
-    Raises `BadInput` naming `--voxel-size` where only some axes have one, which would be lost, and where what is given
-    contradicts the metadata by more than 1 %.
+    None where neither has any. The z of a 2D image is a placeholder: the stated or stored size, else 1.0. A stored size
+    that is not positive and finite counts as not stated. Raises `BadInput` naming `--voxel-size` where only some axes
+    have one, and where the user contradicts the metadata by more than 1 %.
     """
-    found = {axis: value for axis, value in found.items() if isfinite(value) and value > 0}
-    size = dict(found)
-    if given is not None:
-        typed = [float(value) for value in given]
+    stored = {axis: value for axis, value in stored.items() if isfinite(value) and value > 0}
+    size = dict(stored)
+    if stated is not None:
+        typed = [float(value) for value in stated]
         if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
             raise BadInput(f"--voxel-size {_typed(typed)} must be three numbers: give Z,Y,X")
         if not all(isfinite(value) and value > 0 for value in typed):
             raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
         size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
-        wrong = [a for a in found if a in axes and abs(size.get(a, found[a]) - found[a]) > TOLERANCE * found[a]]
-        if wrong:
-            stated = [a for a in "zyx" if a in found]
-            along = "" if all(a in stated for a in "zyx" if a in axes) else f" along {', '.join(stated)}"
-            says = _typed([found[a] for a in stated])
-            right = _typed([found.get(a, size[a]) for a in "zyx" if a in found or a in size])
+        contradicted = [
+            a for a in stored if a in axes and abs(size.get(a, stored[a]) - stored[a]) > TOLERANCE * stored[a]
+        ]
+        if contradicted:
+            known = [a for a in "zyx" if a in stored]
+            along = "" if all(a in known for a in "zyx" if a in axes) else f" along {', '.join(known)}"
+            file_size = _typed([stored[a] for a in known])
+            agreed = _typed([stored.get(a, size[a]) for a in "zyx" if a in stored or a in size])
             raise BadInput(
-                f"{name} says its voxel size{along} is {says}, not {_typed(typed)}: "
-                f"give --voxel-size {right} or correct the file"
+                f"{name} says its voxel size{along} is {file_size}, not {_typed(typed)}: "
+                f"give --voxel-size {agreed} or correct the file"
             )
     if not any(a in size for a in axes):
         return None

@@ -1,4 +1,4 @@
-"""What a user states of a volume whose file does not say it."""
+"""Metadata that a user states where the file of a volume lacks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format family offers of an array: the border between files and volumes."""
+"""Define `Stored`, the interface between file formats and volumes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ READ_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What the readers of damaged files raise, at open and at read: nonsense in a file becomes any of these in a library.
+"""Errors that libraries raise for damaged files, at open and at read.
 
-Memory that runs out is none of them: a smaller box may be read.
+`MemoryError` is not among them, since a smaller box may still be readable.
 """
 
 Slices = tuple[slice, ...]
@@ -43,10 +43,10 @@ def nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """An array as its format keeps it, in its own axis order: all that a format family has to offer."""
+    """An array as its format stores it, in its own axis order; every format module returns one."""
 
     path: str
-    """As its owner would type it, for messages."""
+    """As a user types it, for messages."""
     format: str
     shape: Shape
     dtype: np.dtype
@@ -58,9 +58,9 @@ class Stored:
     offset: Mapping[str, float] = field(default_factory=dict)
     """Place of the centre of the first voxel per axis letter, all in `unit`; empty where the format does not say."""
     chunks: Shape
-    """What is read at once, per axis."""
+    """Voxels that are read at once, per axis."""
     shards: Shape | None = None
-    """What has to be written at once, per axis, if that is more than a chunk."""
+    """Voxels that have to be written at once, per axis, if more than a chunk."""
     aligned: bool = True
     """Whether only whole shards (or chunks) may be written."""
     levels: Sequence[Mapping[str, Any]] = ()
@@ -71,9 +71,9 @@ class Stored:
     """Names of the files of a stack's planes, in order, where each plane has a file of its own."""
     read: Callable[[Slices], np.ndarray]
     stamp: Callable[[], Any]
-    """Plain data that changes when the stored array is changed by others, without reading it."""
+    """Returns plain data that change when the stored array does, without reading voxels."""
     missing: Callable[[], Sequence[str]] = tuple
-    """Names of parts that must be there and are not, as far as that is provable, without reading them."""
+    """Returns the names of missing parts, where the format can tell, without reading voxels."""
     write: Callable[[Slices, np.ndarray], None] | None = None
     set_attrs: Callable[[Mapping[str, Any]], None] | None = None
     flush: Callable[[], None] = nothing

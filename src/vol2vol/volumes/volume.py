@@ -1,4 +1,4 @@
-"""A lazy volume: any stored array behind one face, `(C, Z, Y, X)`, read by boxes."""
+"""Read and write any stored array lazily as `(C, Z, Y, X)`, box by box."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vol2vol.volumes.stored import READ_ERRORS, Slices, Stored
 
 
 class Volume(Sliceable):
-    """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; nothing is read before it is asked for.
+    """A stored array as `(C, Z, Y, X)` with voxel size, unit and provenance; voxels are read on demand.
 
     Opened by `open_volume` and `create_volume`. It is indexed like a NumPy array of this shape (`volume[0, 10:20]` are
     ten planes of the first channel), and `np.asarray` and `dask.array.from_array` take it. A read holds at most two
@@ -43,16 +43,16 @@ class Volume(Sliceable):
         self._reopen = reopen
         self.axes = settle_axes(stored.path, stored.axes, stored.shape, stated.get("axes"))
         self.time_points = self._along(stored.shape, "t")
-        """How many there are in the file."""
+        """Number of time points in the file."""
         self.time = settle_time(stored.path, self.time_points, stated.get("time"))
-        """Which of them this is, from 0."""
+        """The time point that is read, counted from 0."""
         space = settle_space(stored, self.axes, stated)
         self.sized = space.voxel_size is not None
-        """Whether its voxel size is known; if not, it counts in voxels: of size 1 in no unit."""
+        """Whether its voxel size is known; if not, lengths are in voxels: `voxel_size` is 1 and `unit` is ""."""
         self.voxel_size: tuple[float, float, float] = space.voxel_size or (1.0, 1.0, 1.0)
         self.unit = space.unit
         self.placed = bool(space.offset)
-        """Whether its file states where it lies."""
+        """Whether its file states its place (`offset`)."""
         self.offset = tuple(space.offset.get(axis, 0.0) for axis in "zyx")
         """Z, Y, X of the centre of the first voxel, in `unit`; 0 where it is not stated."""
         self.shape: Shape = tuple(self._along(stored.shape, axis) for axis in "czyx")
@@ -98,7 +98,7 @@ class Volume(Sliceable):
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """One name per channel, `red, green, blue` for colours; empty where the file does not say."""
+        """One name per channel, `red, green, blue` for colours; empty where the file states none."""
         return tuple(self._stored.channel_names)
 
     @property
@@ -113,7 +113,7 @@ class Volume(Sliceable):
 
     @property
     def chosen(self) -> Stated:
-        """Which part of its file it is, as keywords of `open_volume`; nothing where it is all of it."""
+        """Which part of its file it is, as keywords of `open_volume`; empty where it is all of the file."""
         return {"time": self.time} if self.time_points > 1 else {}
 
     @property
@@ -154,24 +154,26 @@ class Volume(Sliceable):
         except UserError:
             raise
         except READ_ERRORS as error:
-            raise Unreadable(f"{self.path}: {_says(box)} cannot be read ({_line(error)}): restore the file") from error
+            raise Unreadable(
+                f"{self.path}: {_box_text(box)} cannot be read ({_first_line(error)}): restore the file"
+            ) from error
         return np.ascontiguousarray(to_czyx(raw, self.axes), dtype=self.dtype)
 
     @shaped
     def read_padded(self, box: Box) -> Voxels:
         """Return the voxels of any box, shape `(C, *box.shape)`, the volume mirrored beyond its border.
 
-        The edge voxel is not repeated; a box that reaches far out sees the mirror image of the mirror image
-        (`numpy.pad(mode="reflect")`). Only what the box shows of the volume is read.
+        The edge voxel is not repeated; far outside, mirror images repeat (`numpy.pad(mode="reflect")`). Only
+        the voxels that appear in the box are read.
         """
         return read_mirrored(self.read, self.spatial, box)
 
     @shaped
     def write(self, box: Box, array: Voxels) -> None:
-        """Write an array of shape `(C, *box.shape)` and the volume's dtype; on disk when `flush` returns.
+        """Write an array of shape `(C, *box.shape)` and the volume's dtype; it is on disk when `flush` returns.
 
-        In a Zarr the box must consist of whole shards (or reach the volume's end): one writer owns a shard, and a
-        shard appears whole or not at all. A TIFF takes any box.
+        In a Zarr the box must consist of whole shards (or end where the volume ends), since a shard is written at once,
+        by one writer. A TIFF takes any box.
 
         Raises `CannotWrite` on a full disk or missing permission.
         """
@@ -187,7 +189,7 @@ class Volume(Sliceable):
         except UserError:
             raise
         except (OSError, ValueError) as error:
-            raise CannotWrite(f"{self.path}: {_says(box)} cannot be written ({_line(error)})") from error
+            raise CannotWrite(f"{self.path}: {_box_text(box)} cannot be written ({_first_line(error)})") from error
 
     def _writer(self) -> Callable[[Slices, np.ndarray], None]:
         if self._stored.write is None:
@@ -203,21 +205,21 @@ class Volume(Sliceable):
         except UserError:
             raise
         except OSError as error:
-            raise CannotWrite(f"{self.path}: its attributes cannot be written ({_line(error)})") from error
+            raise CannotWrite(f"{self.path}: its attributes cannot be written ({_first_line(error)})") from error
 
     def flush(self) -> None:
         """Return when everything written is on disk."""
         self._stored.flush()
 
     def close(self) -> None:
-        """Flush and let go of the file; the volume must not be used any more."""
+        """Flush and close the file; the volume must not be used afterwards."""
         self._stored.flush()
         self._stored.close()
 
     def missing(self) -> list[str]:
-        """Return the names of parts that must be there and are not, as far as that is provable; reads no voxel.
+        """Return the names of missing chunks or shards of an output of vol2vol; reads no voxel.
 
-        Of an output of vol2vol every chunk is stored. Of others nothing is known: chunks of one value may be left out.
+        Empty for other volumes, whose writers may leave out chunks of a single value.
         """
         return list(self._stored.missing())
 
@@ -238,7 +240,7 @@ class Volume(Sliceable):
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Return what there is to know without reading voxels, as plain data."""
+        """Return the metadata as plain data, without reading voxels."""
         return {
             "path": self.path,
             "format": self._stored.format,
@@ -258,19 +260,19 @@ class Volume(Sliceable):
 
 
 def read_mirrored(read: Callable[[Box], np.ndarray], spatial: Shape, box: Box) -> np.ndarray:
-    """Return what `read` gives for boxes inside a volume of some size, `(C, *box.shape)`, mirrored beyond its border.
+    """Return the voxels of any box, `(C, *box.shape)`, from a `read` for boxes inside a volume, mirrored at its border.
 
-    See `Volume.read_padded`.
+    `spatial` (Z, Y, X) is the shape of the volume. See `Volume.read_padded`.
     """
     if Box.of(spatial).contains(box):
         return read(box)
-    shown = [
+    indices = [
         np.array([reflect(i, size) for i in range(a, b)])
         for a, b, size in zip(box.start, box.stop, spatial, strict=True)
     ]
-    needed = Box(tuple(int(i.min()) for i in shown), tuple(int(i.max()) + 1 for i in shown))
+    needed = Box(tuple(int(i.min()) for i in indices), tuple(int(i.max()) + 1 for i in indices))
     inside = read(needed)
-    z, y, x = (i - low for i, low in zip(shown, needed.start, strict=True))
+    z, y, x = (i - low for i, low in zip(indices, needed.start, strict=True))
     return inside[:, z[:, None, None], y[:, None], x]
 
 
@@ -283,11 +285,11 @@ def _samples(spatial: Shape, side: int = 8) -> list[Box]:
     return [Box(start, tuple(a + side for a in start)) & within for start in sorted(starts)]
 
 
-def _says(box: Box) -> str:
+def _box_text(box: Box) -> str:
     return "box " + ", ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of an error, without the reader's internals."""
     text = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
     return one_line(text or error, 300)

@@ -1,4 +1,4 @@
-"""Measure between which intensities the channels of a finished OME-Zarr are shown, and store it with the image."""
+"""Measure the intensity range in which viewers show each channel of a finished OME-Zarr, and store it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def store_windows(location: str) -> None:
     """Measure the windows of an OME-Zarr made by `create_volume` and write them with the names of its channels.
 
     They come from the finest level of at most `MOST` values, or without such a level from boxes spread over the
-    coarsest one; a TIFF has no place for them. Equal voxels give equal windows.
+    coarsest one; a TIFF cannot store them. Equal voxels give equal windows.
     """
     node = None if is_tiff(location) else read_node(location)
     if node is None:
@@ -42,10 +42,10 @@ def store_windows(location: str) -> None:
 def measured(values: np.ndarray, names: tuple[str, ...]) -> list[Window]:
     """Return one window for each channel of values (C, N).
 
-    The slider spans the type of integers, and all values of floats. Shown is what lies between the percentiles 0.1 and
-    99.9; the channels of a colour image share a window, and one of 8 bits shows everything.
+    The slider spans the type of integers, and all values of floats. The displayed range lies between the
+    percentiles 0.1 and 99.9; the channels of a colour image share a window, and one of 8 bits shows the full range.
     """
-    shown = [_shown(channel) for channel in values]
+    shown = [_displayed(channel) for channel in values]
     if is_rgb(names, len(values), values.dtype):
         shown = [(min(low for low, _ in shown), max(high for _, high in shown))] * 3
         if values.dtype == np.uint8:
@@ -57,8 +57,8 @@ def measured(values: np.ndarray, names: tuple[str, ...]) -> list[Window]:
     return [(min(a, low), max(b, high), low, high) for (a, b), (low, high) in zip(spans, shown, strict=True)]
 
 
-def _shown(values: np.ndarray) -> tuple[float, float]:
-    """Return the ends of what is shown of a channel, never the same value twice."""
+def _displayed(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the displayed range of a channel; they always differ."""
     finite = values[np.isfinite(values)]
     low, high = (float(v) for v in np.percentile(finite, _PERCENTILES)) if finite.size else (0.0, 1.0)
     if values.dtype.kind in "iu":
@@ -72,7 +72,7 @@ def _sample(volume: Volume) -> np.ndarray:
     if prod(volume.shape) <= MOST:
         return volume.read(whole).reshape(volume.channels, -1)
     side = (64, 64, 64) if volume.spatial[0] > 1 else (1, 512, 512)
-    room = [max(0, n - s) for n, s in zip(volume.spatial, side, strict=True)]
-    starts = [sorted({n * i // 3 for i in range(4)}) for n in room]
-    boxes = [Box(at, tuple(a + s for a, s in zip(at, side, strict=True))) & whole for at in product(*starts)]
+    free = [max(0, n - s) for n, s in zip(volume.spatial, side, strict=True)]
+    starts = [sorted({n * i // 3 for i in range(4)}) for n in free]
+    boxes = [Box(start, tuple(a + s for a, s in zip(start, side, strict=True))) & whole for start in product(*starts)]
     return np.concatenate([volume.read(box).reshape(volume.channels, -1) for box in boxes], axis=1)

@@ -292,7 +292,7 @@ def test_files_that_are_no_tiff(tmp_path, content):
 
 def test_unknown_files_list_what_can_be_read(tmp_path):
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
-    with pytest.raises(BadInput, match=r"a\.gif is in no format that can be read: .*TIFF.*PNG.*MRC"):
+    with pytest.raises(BadInput, match=r"a\.gif has a format that cannot be read: .*TIFF.*PNG.*MRC"):
         open_volume(tmp_path / "a.gif")
     tifffile.imwrite(tmp_path / "a.tif", STACK)
     with pytest.raises(BadInput, match="--axes"):
