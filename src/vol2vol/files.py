@@ -1,15 +1,18 @@
-"""Files of strangers: only regular files are opened, and no more of them is read than an honest one holds."""
+"""Read files of strangers within bounds, and write files and folders whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vol2vol.errors import CannotWrite, NotFound, Unreadable
+from vol2vol.errors import CannotWrite, NotFound, Unreadable, UserError, one_line
 
 DOCUMENT = 64 << 20
 """Bytes of the longest JSON document that is read: consolidated metadata of many arrays take a few of them."""
@@ -108,3 +111,53 @@ def check_place(path: str | Path) -> None:
         raise CannotWrite(f"{path} cannot be written: {folder} is not a folder: choose another place")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotWrite(f"{path} cannot be written: no permission to write in {folder}: choose another place")
+
+
+@contextmanager
+def written_whole(path: Path, *failures: type[Exception]) -> Iterator[Path]:
+    """Give the path of a file or folder to write, which takes the place of `path` when the block ends.
+
+    It lies in the same folder and keeps the suffix. After an error, or a kill, the old file or folder is still there
+    and whole; what a kill leaves is removed by the next call. Raises `CannotWrite` for an `OSError` and for `failures`,
+    which other libraries raise when they cannot write.
+    """
+    partial, old = (path.with_name(f".{path.stem}.{word}{path.suffix}") for word in ("partial", "old"))
+    try:
+        _remove(partial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        _flush(partial)
+        if path.is_dir():  # a folder cannot be replaced by another in one step
+            _remove(old)
+            os.replace(path, old)
+        os.replace(partial, path)
+        _remove(old)
+    except UserError:
+        raise
+    except (OSError, *failures) as error:  # type: ignore[misc]
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error, 300)
+        raise CannotWrite(f"{path} cannot be written ({reason}): free space or choose another place") from None
+    finally:
+        _remove(partial)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file (UTF-8) whole or not at all and return its path; raises `CannotWrite`."""
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def _flush(path: Path) -> None:
+    """Wait until the files of a path are on disk, so that a crash of the machine leaves no empty ones."""
+    for file in [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]:
+        with file.open("r+b") as written:
+            os.fsync(written.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from vol2vol.training.run_folder import open_run
 
 
 @pytest.mark.parametrize(
-    "left", [[], ["checkpoints/"], ["checkpoints/", "models/"], ["models/", ".recipe.yaml.partial"]]
+    "left", [[], ["checkpoints/"], ["checkpoints/", "models/"], ["models/", ".recipe.partial.yaml"]]
 )
 def test_a_start_that_was_killed_before_its_recipe_was_written_is_begun_again(tmp_path, left):
     folder = tmp_path / "run"

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, isfinite, nn, uint8
 
 from vol2vol import nets
-from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, UserError, one_line
-from vol2vol.files import check_place, check_regular
+from vol2vol.errors import AlreadyExists, BadInput, NotFound, Unreadable, UserError, one_line
+from vol2vol.files import check_place, check_regular, written_whole
 from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.models.model_file import MODEL, SCHEMA, plain, read_model, versions
 from vol2vol.protocol import OnePass, Translation
@@ -141,24 +140,11 @@ def save_bundle(
 
 
 def _write(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write a bundle's files beside its place, then put them there; an old one steps aside first and goes last."""
-    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with written_whole(path, SafetensorError) as partial:
+        partial.mkdir()
         save_file(dict(weights), partial / WEIGHTS)
         text = yaml.safe_dump(plain(meta), sort_keys=False, allow_unicode=True)
         (partial / MODEL).write_text(text, encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-        os.replace(partial, path)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise CannotWrite(
-            f"{path}: the model cannot be written ({one_line(error, 300)}): free space or move it"
-        ) from None
 
 
 def _describe(translation: Translation, statistics: str | None) -> dict[str, Any]:

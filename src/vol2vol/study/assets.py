@@ -16,7 +16,7 @@ from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError
 from vol2vol.evaluation.distance import Ruler, ruler
-from vol2vol.files import parse_json, read_text
+from vol2vol.files import parse_json, read_text, write_text
 from vol2vol.metrics.distances.cut_patches import Axis, Cutting
 from vol2vol.metrics.distances.encoder import Lesson, train_encoder
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
@@ -34,7 +34,6 @@ from vol2vol.recipes.training import train
 from vol2vol.study.directions import direction, learns_pairs
 from vol2vol.study.domain_files import Parts
 from vol2vol.study.settings import Study
-from vol2vol.training.run_folder import write_text
 from vol2vol.volumes import open_volume
 from vol2vol.volumes.masks import foreground
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from vol2vol.errors import CannotWrite
+from vol2vol.files import written_whole
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.phantoms.noise import key, white
 from vol2vol.study.settings import Degraded
@@ -78,21 +76,17 @@ def degraded(origin: Origin, how: Degraded) -> Origin:
 
 def write_part(path: Path, origin: Origin, box: Box) -> None:
     """Write a box of something as a volume, whole or not at all."""
-    part = path.with_name(f".{path.stem}.part.zarr")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise CannotWrite(f"{path.parent} cannot be written: {error.strerror or error}") from error
-    with create_volume(
-        str(part),
-        shape=(origin.channels, *box.shape),
-        dtype=origin.dtype,
-        voxel_size=origin.voxel_size,
-        unit=origin.unit,
-        offset=origin.place_of(box),
-    ) as volume:
+    with (
+        written_whole(path) as partial,
+        create_volume(
+            str(partial),
+            shape=(origin.channels, *box.shape),
+            dtype=origin.dtype,
+            voxel_size=origin.voxel_size,
+            unit=origin.unit,
+            offset=origin.place_of(box),
+        ) as volume,
+    ):
         block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], BLOCK, box.shape, strict=True))
         for one in grid(Box.of(box.shape), block):
             volume.write(one, np.ascontiguousarray(origin.read(one.shift(box.start)), origin.dtype))
-    os.replace(part, path)

@@ -14,7 +14,7 @@ import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable, UserError, one_line
-from vol2vol.files import read_text
+from vol2vol.files import read_text, write_text
 from vol2vol.locks import writing
 from vol2vol.report.rows.conditions import reference
 from vol2vol.report.rows.rows import ROWS, Row, append_row, read_rows, read_sums
@@ -25,7 +25,6 @@ from vol2vol.study.planning import check_trainings, hours, picked_count
 from vol2vol.study.settings import Study
 from vol2vol.study.trial import run_trial
 from vol2vol.study.trials import PICKED, Trial, baseline_trials, checkpoint_trials, left, picked_trials
-from vol2vol.training.run_folder import write_text
 from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from vol2vol.errors import Stopped, UserError
+from vol2vol.files import write_text
 from vol2vol.machines.memory import Watch
 from vol2vol.protocol import networks
 from vol2vol.tasks import Batch, Judge, Task, Turn
@@ -27,7 +28,7 @@ from vol2vol.training.delivery import VOLUMES, Delivery, deliver
 from vol2vol.training.ema import Average, kept_by
 from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.optimizers import optimizer
-from vol2vol.training.run_folder import Row, Run, write_log, write_text
+from vol2vol.training.run_folder import Row, Run, write_log
 from vol2vol.training.schedules import hyperparameters
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import random_state, save_state, set_random_state

@@ -8,7 +8,6 @@ tensorboard/  the same curves                   models/best.txt         the name
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import yaml
 
 from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, Mismatch, Unreadable, UserError
-from vol2vol.files import read_text
+from vol2vol.files import read_text, write_text
 from vol2vol.models.model_file import plain
 
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
@@ -102,7 +101,7 @@ def check_free(path: Path) -> None:
 
 def _unmarked(path: Path) -> bool:
     """Say whether a folder holds no more than a run leaves that was killed before it had written its recipe."""
-    return {one.name for one in path.rglob("*")} <= {"checkpoints", "models", ".recipe.yaml.partial"}
+    return {one.name for one in path.rglob("*")} <= {"checkpoints", "models", ".recipe.partial.yaml"}
 
 
 def _clear(path: Path) -> None:
@@ -140,16 +139,6 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def _show(value: Any) -> str:
     return "unset" if value is None else repr(value)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all; raises `CannotWrite`."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written ({error.strerror}): free space or permissions") from None
 
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:

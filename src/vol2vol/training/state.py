@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vol2vol.errors import BadInput, CannotWrite, one_line
+from vol2vol.errors import BadInput
+from vol2vol.files import written_whole
 from vol2vol.nets.torch_files import load_tensors
 
 SCHEMA = 2
@@ -16,16 +16,8 @@ SCHEMA = 2
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Replace the state on disk; the old one stays until the new one is whole. Raises `CannotWrite`."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path, RuntimeError) as partial:
         torch.save({"schema": SCHEMA, **state}, partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise CannotWrite(f"{path} cannot be written ({one_line(error, 300)}): free space and start again") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vol2vol import plainyaml
-from vol2vol.errors import AlreadyExists, BadInput, CannotWrite, NotFound, Unreadable, one_line
-from vol2vol.files import read_text
+from vol2vol.errors import AlreadyExists, BadInput, NotFound, Unreadable, one_line
+from vol2vol.files import read_text, written_whole
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.distances.encoder import Encoder, Lesson, Trained
 from vol2vol.volumes.addresses import local_path
@@ -44,20 +42,10 @@ def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False)
         "fingerprint": trained.fingerprint,
         "loss": trained.loss,
     }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with written_whole(path, SafetensorError) as partial:
+        partial.mkdir()
         save_file({k: v.contiguous() for k, v in trained.network.state_dict().items()}, partial / WEIGHTS)
         (partial / MODEL).write_text(yaml.safe_dump(meta, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise CannotWrite(
-            f"{path}: the encoder cannot be written ({one_line(error, 300)}): free space or move it"
-        ) from None
     return path
 
 

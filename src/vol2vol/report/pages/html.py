@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vol2vol.errors import CannotWrite
+from vol2vol.files import write_text
 from vol2vol.report.rows import wording
 
 
@@ -27,10 +26,4 @@ def render(template: str, **context: Any) -> str:
 
 def write_page(path: Path, text: str) -> Path:
     """Write a page and return its path. Raises `CannotWrite`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error
-    return path
+    return write_text(path, text)

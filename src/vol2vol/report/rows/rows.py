@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vol2vol.errors import BadInput, CannotWrite, NotFound, one_line
-from vol2vol.files import parse_json
+from vol2vol.files import parse_json, written_whole
 
 SCHEMA = 1
 ROWS = "rows.jsonl"
@@ -93,13 +93,8 @@ def append_row(folder: str | Path, row: Row, sums: Mapping[str, np.ndarray] | No
     line = json.dumps({"schema": SCHEMA, **asdict(row)}, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         if sums:
-            (folder / BLOCKS).mkdir(exist_ok=True)
-            part = folder / BLOCKS / f".{row.trial}.npz.part"
-            with part.open("wb") as file:
-                np.savez_compressed(file, **{name: np.asarray(value) for name, value in sums.items()})  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, folder / BLOCKS / f"{row.trial}.npz")
+            with written_whole(folder / BLOCKS / f"{row.trial}.npz") as partial:
+                np.savez_compressed(partial, **{name: np.asarray(value) for name, value in sums.items()})  # type: ignore[arg-type]
         with (folder / ROWS).open("ab+") as file:
             if file.tell() and _last_byte(folder / ROWS) != b"\n":
                 line = "\n" + line

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from vol2vol.errors import CannotWrite
+from vol2vol.files import written_whole
 from vol2vol.report.rows import wording
 from vol2vol.report.rows.rows import Row, Value
 
@@ -171,10 +171,8 @@ def write_tables(folder: str | Path, tables: Iterable[Table]) -> list[Path]:
         for table in tables:
             if table:
                 path = folder / f"{table.name}.csv"
-                part = path.with_name(f".{path.name}.part")
-                with part.open("w", encoding="utf-8", newline="") as file:
+                with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                     csv.writer(file).writerows(_csv(table))
-                os.replace(part, path)
                 paths.append(path)
     except OSError as error:
         raise CannotWrite(f"{folder} cannot be written: {error.strerror or error}") from error
