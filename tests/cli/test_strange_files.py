@@ -380,7 +380,7 @@ def failing(request, stop):
     ("behaviour", "words"),
     [
         (silent, "does not answer"),
-        (endless, "does not end after"),
+        (endless, "is longer than"),
         (dripping, "does not send it within"),
         (forbidding, "no permission"),
         (failing, "the server answers 500"),

@@ -207,7 +207,7 @@ def test_metadata_that_make_no_sense_are_one_line(tmp_path, image):
 def test_a_missing_level_is_named(tmp_path):
     ome(tmp_path / "a.zarr", "0.5", "zyx", scale={"z": 40.0, "y": 4.0, "x": 4.0})
     (tmp_path / "a.zarr" / "s1" / "zarr.json").unlink()
-    with pytest.raises(Unreadable, match="names a level 's1' that is not there"):
+    with pytest.raises(Unreadable, match="names a level 's1' that does not exist"):
         open_volume(tmp_path / "a.zarr", level=1)
 
 

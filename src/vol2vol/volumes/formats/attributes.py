@@ -1,4 +1,4 @@
-"""What programs write about an array's space into plain attributes of Zarr, N5 and HDF5, of the array or around it.
+"""Read axes and voxel sizes from plain attributes of arrays and groups in Zarr, N5 and HDF5.
 
 The dialects of OpenOrganelle (COSEM), N5-viewer and BigDataViewer, Fiji's N5 export, Paintera, funlib, CREMI,
 PlantSeg and ilastik. Lists follow the order of the stored axes unless noted: the fastest first in N5, last elsewhere.
@@ -21,9 +21,9 @@ UNITS = {"element_size_um": "micrometer"}
 
 
 def native(axes: str) -> str:
-    """Return the axes of an N5 array as stored, from a list in its own order (x first) or in that of C, as many write.
+    """Return the axes of an N5 array as stored, from a list in N5 order (x first) or C order (x last).
 
-    A list in neither order (`yxz`) could mean both: each of its axes is unknown then.
+    Axes in neither order (`yxz`) are ambiguous, so all are unknown.
     """
     if len(axes) > 1 and [a for a in "tczyx" if a in axes] == list(axes):
         return axes[::-1]
@@ -32,7 +32,7 @@ def native(axes: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a format orders what its attributes list."""
+    """How a format orders the lists in its attributes."""
 
     ndim: int
     fastest_first: bool = False
@@ -45,7 +45,7 @@ class Dialect:
         return "xyz"[:count] if self.fastest_first else "zyx"[-count:]
 
     def spread(self, values: Any, axes: str) -> dict[str, Any]:
-        """Return a list per axis letter: one entry per stored axis or per spatial one; empty where it is neither."""
+        """Return a list by axis letter, one value per stored or spatial axis; empty where its length fits neither."""
         if not isinstance(values, list) or len(values) < 2:
             return {}
         known = [a for a in axes if a in "zyx"] if not set(axes) & set("?*") else []
@@ -58,26 +58,30 @@ class Dialect:
     def statements(
         self, attributes: Mapping[str, Any], around: str, *, axes: str = "", factors: Sequence[float] = ()
     ) -> list[Calibration]:
-        """Return what these attributes state; `around` says whose they are, for messages.
+        """Return the statements in these attributes; `around` names their owner in messages.
 
-        `axes` are those of the array as far as they are known, `factors` by how many voxels of the finest level one of
-        this array is long, per spatial axis as N5 lists them.
+        `axes` are those of the array as far as they are known, `factors` the length of its voxels in voxels of the
+        finest level, per spatial axis as N5 lists them.
         """
         named = self._names(attributes, around)
         axes = next((s.axes for s in named if "*" not in s.axes and "?" not in s.axes), axes)
-        found = [self._transform(attributes, around), self._imagej(attributes, around), *named]
+        calibrations = [self._transform(attributes, around), self._imagej(attributes, around), *named]
         for key in SIZES:
-            found.append(self._sizes(key, attributes, around, axes, factors))
-        found.append(self._matrix(attributes, around))
-        return [one for one in found if one is not None and (one.axes or one.voxel_size or one.offset)]
+            calibrations.append(self._sizes(key, attributes, around, axes, factors))
+        calibrations.append(self._matrix(attributes, around))
+        return [
+            calibration
+            for calibration in calibrations
+            if calibration is not None and (calibration.axes or calibration.voxel_size or calibration.offset)
+        ]
 
     def _names(self, attributes: Mapping[str, Any], around: str) -> list[Calibration]:
-        found = []
+        calibrations = []
         for key in NAMES:
             names = attributes.get(key)
             if isinstance(names, list) and len(names) == self.ndim and all(isinstance(n, str | None) for n in names):
                 axes = letters(names)
-                found.append(
+                calibrations.append(
                     Calibration(source=f"{key} of {around}", axes=native(axes) if self.fastest_first else axes)
                 )
         tags = attributes.get("axistags")
@@ -86,14 +90,14 @@ class Dialect:
                 listed = parse_json(tags)["axes"]
                 axes = letters(axis["key"] for axis in listed)
             except (ValueError, LookupError, TypeError):
-                return found
+                return calibrations
             sizes = {a: float(axis.get("resolution") or 0) for a, axis in zip(axes, listed, strict=True)}
             size, _ = lengths({a: v for a, v in sizes.items() if v > 0}, {})
-            found.append(Calibration(source=f"axistags of {around}", axes=axes, voxel_size=size))
-        return found
+            calibrations.append(Calibration(source=f"axistags of {around}", axes=axes, voxel_size=size))
+        return calibrations
 
     def _transform(self, attributes: Mapping[str, Any], around: str) -> Calibration | None:
-        """Read `transform` (OpenOrganelle), whose lists are in the order of C unless it says "F"."""
+        """Read `transform` (OpenOrganelle), whose lists are in C order unless `order` is "F"."""
         transform = attributes.get("transform")
         if not isinstance(transform, dict) or not {"axes", "scale"} <= transform.keys():
             return None
@@ -111,7 +115,7 @@ class Dialect:
         )
 
     def _imagej(self, attributes: Mapping[str, Any], around: str) -> Calibration | None:
-        """Read what Fiji writes with an exported image: sizes of pixels, and how many channels, slices and frames."""
+        """Read the attributes of Fiji's export: pixel sizes and the numbers of channels, slices and frames."""
         if not {"pixelWidth", "pixelHeight", "numChannels", "numSlices", "numFrames"} <= attributes.keys():
             return None
         counts = {"c": attributes["numChannels"], "z": attributes["numSlices"], "t": attributes["numFrames"]}

@@ -1,6 +1,6 @@
-"""What a Blosc chunk inflates to: its header says so, and tensorstore believes it, up to 2 GiB a chunk.
+"""Check the decompressed size in the headers of Blosc chunks, which tensorstore trusts up to 2 GiB per chunk.
 
-All other codecs of Zarr and N5 are undone piece by piece, and stop where a chunk holds more than it should.
+Other codecs of Zarr and N5 are decompressed piece by piece and stop where a chunk is larger than it should be.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from vol2vol.geometry import Shape
 from vol2vol.volumes.stored import Slices
 
 Read = Callable[[str, slice], bytes | None]
-"""Returns a range of the bytes under a key, None where there is nothing."""
+"""Returns a range of the bytes under a key, None if it does not exist."""
 _HEADER = 16
-_NOTHING = 2**64 - 1
-"""What the index of a shard says of a chunk that is not there."""
+_MISSING = 2**64 - 1
+"""Offset of a missing chunk in the index of a shard."""
 _COMPRESSIONS = ("blosc", "gzip", "zstd")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BloscChunks:
-    """The chunks of an array, and where the header of each stands."""
+    """The chunks of an array, and the position of their headers."""
 
     chunks: Shape
     shards: Shape
@@ -45,9 +45,9 @@ class BloscChunks:
     def of(
         cls, kind: str, metadata: Mapping[str, Any], chunks: Shape, shards: Shape, itemsize: int
     ) -> BloscChunks | None:
-        """Return how to check an array by its metadata, as tensorstore gives them; None where there is no Blosc.
+        """Return how to check an array from its metadata, as tensorstore returns them; None without Blosc.
 
-        Raises `BadInput` where Blosc is not all that compresses a chunk.
+        Raises `BadInput` where another codec compresses the chunks as well.
         """
         plain = cls(chunks=chunks, shards=shards, nbytes=prod(chunks) * itemsize)
         if kind == "n5":
@@ -73,28 +73,28 @@ class BloscChunks:
         )
 
     def check(self, slices: Slices, key: Callable[[Iterable[int]], str], read: Read) -> None:
-        """Raise `ValueError` if a chunk that a block touches holds more than it should; `key` names a shard."""
+        """Raise `ValueError` if a chunk that a block touches is larger than it should be; `key` names a shard."""
         spans = [range(s.start // n, -(-s.stop // n)) for s, n in zip(slices, self.shards, strict=True)]
         for place in product(*spans):
             name = key(place)
-            for at in self._headers(name, place, slices, read):
-                header = read(name, slice(at, at + _HEADER)) or b""
+            for start in self._headers(name, place, slices, read):
+                header = read(name, slice(start, start + _HEADER)) or b""
                 if (inflated := int.from_bytes(header[4:8], "little")) > self.nbytes:
                     raise ValueError(f"{name} inflates to {inflated} bytes, a chunk has {self.nbytes}")
 
     def _headers(self, name: str, place: Shape, slices: Slices, read: Read) -> Iterator[int]:
-        """Yield where the headers stand of those chunks of a shard that a block touches."""
+        """Yield the header positions of the chunks of a shard that a block touches."""
         if self.index is None:
             yield self.before
             return
         counts = [shard // chunk for shard, chunk in zip(self.shards, self.chunks, strict=True)]
-        size, more = 16 * prod(counts), 4 * self.checksum
-        found = read(name, slice(0, size) if self.index_first else slice(-size - more, None))
-        if found is None or len(found) < size:
-            return  # nothing is there, or it is cut off
-        offsets = np.frombuffer(found[:size], self.index)[::2].reshape(counts)
+        size, extra = 16 * prod(counts), 4 * self.checksum
+        data = read(name, slice(0, size) if self.index_first else slice(-size - extra, None))
+        if data is None or len(data) < size:
+            return  # missing or truncated
+        offsets = np.frombuffer(data[:size], self.index)[::2].reshape(counts)
         inside = (
             slice(max(s.start - p * n, 0) // c, -(-min(s.stop - p * n, n) // c))
             for s, p, n, c in zip(slices, place, self.shards, self.chunks, strict=True)
         )
-        yield from (int(at) for at in offsets[tuple(inside)].flat if at != _NOTHING)
+        yield from (int(offset) for offset in offsets[tuple(inside)].flat if offset != _MISSING)

@@ -1,4 +1,4 @@
-"""Zarr 2, Zarr 3, OME-Zarr and N5, local or remote: find the array a path means, and what its metadata says of it."""
+"""Zarr 2, Zarr 3, OME-Zarr and N5, local or remote: find the array that a path means, and read its metadata."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ KEYS = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The array a path means, and the group and multiscale image it belongs to."""
+class Located:
+    """The array that a path means, with its group and multiscale image."""
 
     name: str
     node: Node
@@ -40,35 +40,33 @@ class Found:
 def open_chunked(location: str, *, level: int) -> Stored | None:
     """Open the array a path means: itself, a level of a multiscale image, or the only array in a group.
 
-    Returns None where there is no Zarr or N5. Raises `NotFound` and `BadInput`, listing what there is.
+    Returns None where there is no Zarr or N5. Raises `NotFound` and `BadInput`, listing the available arrays.
     """
     try:
-        found = _find(location, level)
-        return None if found is None else _stored(found)
+        located = _locate(location, level)
+        return None if located is None else _stored(located)
     except UserError:
         raise
     except READ_ERRORS as error:
-        raise Unreadable(
-            f"{location} has metadata that make no sense ({one_line(error, 300)}): correct its JSON files"
-        ) from error
+        raise Unreadable(f"{location} has invalid metadata ({one_line(error, 300)}): correct its JSON files") from error
 
 
-def _find(location: str, level: int) -> Found | None:
+def _locate(location: str, level: int) -> Located | None:
     node = read_node(location) if is_remote(location) else read_group(location)
     if node is None:
         return None
     return _in_group(node, level) if node.array is None else _array(node, level)
 
 
-def _array(node: Node, level: int) -> Found:
-    found = _with_image(node)
+def _array(node: Node, level: int) -> Located:
+    located = _with_image(node)
     if level:
-        what = "is a single array" if found.image is None else "is a level itself"
-        raise BadInput(f"{node.location} {what} and has no level {level}: leave out --level")
-    return found
+        kind = "is a single array" if located.image is None else "is a level itself"
+        raise BadInput(f"{node.location} {kind} and has no level {level}: leave out --level")
+    return located
 
 
-def _in_group(group: Node, level: int) -> Found:
+def _in_group(group: Node, level: int) -> Located:
     image = ngff.multiscale(group.attributes)
     if image:
         ngff.refuse_unknown(group.location, group.attributes)
@@ -77,17 +75,17 @@ def _in_group(group: Node, level: int) -> Found:
         levels = list(n5_levels(group.location))
     if not levels:
         inner = only_node(group)
-        found = _in_group(inner, level) if inner.array is None else _array(inner, level)
-        return replace(found, name=group.location)
+        located = _in_group(inner, level) if inner.array is None else _array(inner, level)
+        return replace(located, name=group.location)
     if not 0 <= level < len(levels):
         raise BadInput(f"{group.location} has no level {level}: choose 0 to {len(levels) - 1}")
     node_at = read_node(within(group.location, str(levels[level]), f"{group.location}, level {level},"))
     if node_at is None or node_at.array is None:
-        raise Unreadable(f"{group.location} names a level {levels[level]!r} that is not there: restore it")
-    return Found(group.location, node_at, group, image, image["datasets"][level] if image else None)
+        raise Unreadable(f"{group.location} names a level {levels[level]!r} that does not exist: restore it")
+    return Located(group.location, node_at, group, image, image["datasets"][level] if image else None)
 
 
-def _with_image(node: Node) -> Found:
+def _with_image(node: Node) -> Located:
     """Find the multiscale image of which an array is a level, looking up to three groups above it."""
     inner = name_of(node.location)
     for group in above(node.location):
@@ -95,20 +93,20 @@ def _with_image(node: Node) -> Found:
         for dataset in image["datasets"] if image else ():
             if dataset.get("path", "").strip("/") == inner:
                 ngff.refuse_unknown(group.location, group.attributes)
-                return Found(node.location, node, group, image, dataset)
+                return Located(node.location, node, group, image, dataset)
         inner = f"{name_of(group.location)}/{inner}"
-    return Found(node.location, node, node)
+    return Located(node.location, node, node)
 
 
-def _stored(found: Found) -> Stored:
-    """Open the array with what its own attributes and the image it belongs to say."""
-    node, holder, image = found.node, found.holder, found.image
+def _stored(located: Located) -> Stored:
+    """Open an array with the metadata of its own and of its image."""
+    node, holder, image = located.node, located.holder, located.image
     assert node.array is not None
     mended = codecs.readable(node.location, node.kind, node.array)
     writable = node.kind != "n5" and mended is None and not is_web(node.location)
     complete = is_output(holder.attributes) and not is_web(node.location)
     array = _decoded(node, mended, writable=writable, complete=complete)
-    stated = _calibration(found, len(array.shape))
+    stated = _calibration(located, len(array.shape))
     count = array.shape[stated.axes.index("c")] if "c" in stated.axes else 1
     hidden = n5.RESERVED if node.kind == "n5" else ome.RESERVED
     attrs = {key: value for key, value in holder.attributes.items() if key not in hidden}
@@ -119,7 +117,7 @@ def _stored(found: Found) -> Stored:
         attrs.update(new)
 
     return Stored(
-        path=found.name,
+        path=located.name,
         format=f"OME-Zarr {ngff.version_of(holder.attributes)}" if image else FORMATS[node.kind],
         shape=array.shape,
         dtype=array.dtype,
@@ -129,7 +127,7 @@ def _stored(found: Found) -> Stored:
         offset=stated.offset,
         chunks=array.chunks,
         shards=array.shards if array.shards != array.chunks else None,
-        levels=ngff.levels_of(found.name, image, len(array.shape)) if image else (),
+        levels=ngff.levels_of(located.name, image, len(array.shape)) if image else (),
         attrs=attrs,
         channel_names=channel_names(stated_omero(holder.attributes) if image else None, count),
         read=array.read,
@@ -141,9 +139,9 @@ def _stored(found: Found) -> Stored:
 
 
 def _decoded(node: Node, mended: dict[str, Any] | None, *, writable: bool, complete: bool) -> ChunkedArray:
-    """Open an array, by other metadata than its own where those are mended; name what of it cannot be read.
+    """Open an array, with `mended` metadata in place of its own if given; name a codec that cannot be read.
 
-    Of one that is `complete` every chunk is stored: one that is not there was lost, and is not of the fill value.
+    In a `complete` array every chunk is stored, so a missing chunk is an error and does not mean the fill value.
     """
     assert node.array is not None
     own = {"store_data_equal_to_fill_value": True} if writable else {}
@@ -152,37 +150,37 @@ def _decoded(node: Node, mended: dict[str, Any] | None, *, writable: bool, compl
     try:
         return ChunkedArray(node.location, {"driver": node.kind, "open": True, **own, **assumed})
     except Unreadable as error:
-        if why := codecs.refused(node.kind, node.array):
-            raise Unreadable(f"{node.location} {why}") from error
+        if problem := codecs.refused(node.kind, node.array):
+            raise Unreadable(f"{node.location} {problem}") from error
         raise
 
 
-def _calibration(found: Found, ndim: int) -> Calibration:
-    """Return what is stated of an array by itself, by the image it belongs to and by the groups above it."""
-    node, image, dataset = found.node, found.image, found.dataset
+def _calibration(located: Located, ndim: int) -> Calibration:
+    """Merge the statements of an array, of its image and of the groups above it."""
+    node, image, dataset = located.node, located.image, located.dataset
     assert node.array is not None
     groups = [group.attributes for group in above(node.location, 2)]
-    of_image = [] if image is None or dataset is None else [ngff.calibrate(found.name, image, dataset, ndim)]
+    of_image = [] if image is None or dataset is None else [ngff.calibrate(located.name, image, dataset, ndim)]
     if node.kind == "n5":
-        of_image = [replace(one, axes=native(one.axes)) for one in of_image]
+        of_image = [replace(statement, axes=native(statement.axes)) for statement in of_image]
         stated = [*of_image, *n5.statements(node.attributes, groups, name_of(node.location), ndim)]
         stated += _of_viewer(node, groups)
-        whole = agree(found.name, stated, ndim)
-        return whole if set(whole.axes) != {"?"} else replace(whole, axes=n5.default_axes(ndim))
+        merged = agree(located.name, stated, ndim)
+        return merged if set(merged.axes) != {"?"} else replace(merged, axes=n5.default_axes(ndim))
     named = letters(node.array.get("dimension_names") or ())
     stated = [*of_image, Calibration(source="its dimension_names", axes=named)]
     dialect = Dialect(ndim=ndim)
-    axes = next((one.axes for one in stated if one.axes), "")
+    axes = next((statement.axes for statement in stated if statement.axes), "")
     stated += dialect.statements(node.attributes, "the array", axes=axes)
     if not of_image and groups and not re.fullmatch(r"s[1-9]\d*", name_of(node.location)):
         stated += dialect.statements(groups[0], "the group above", axes=axes)
     if image and of_image and not of_image[0].voxel_size and dataset is image["datasets"][0]:
-        stated += [one for one in [from_companion(found.holder)] if one]
-    return agree(found.name, stated, ndim)
+        stated += [statement for statement in [from_companion(located.holder)] if statement]
+    return agree(located.name, stated, ndim)
 
 
 def _of_viewer(node: Node, groups: list[Mapping[str, Any]]) -> list[Calibration]:
-    """Return what the XML beside an N5 container of BigDataViewer says of one of its arrays."""
+    """Return the statements about an array in the XML next to an N5 container of BigDataViewer."""
     view = spimdata.N5_LEVEL.fullmatch(Path(node.location).resolve().as_posix())
     factors = n5.factors_of(node.attributes, groups, name_of(node.location))
     if is_remote(node.location) or view is None or factors is None or node.array is None:

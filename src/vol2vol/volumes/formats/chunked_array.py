@@ -1,4 +1,4 @@
-"""A Zarr or N5 array as tensorstore keeps it: blocks are read and written, in the array's own axes."""
+"""Read and write blocks of a Zarr or N5 array through tensorstore, in the array's own axes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def _bounded(slices: Slices, shape: Sequence[int]) -> list[slice]:
 
 
 def lacking(location: str, key: str, more: int = 0) -> Unreadable:
-    """Return the error of a volume that has lost a shard, and so many more."""
+    """Return the error for a volume that has lost a shard, and `more` others."""
     others = f" and {more} more" if more else ""
     return Unreadable(
-        f"{location} lacks {key}{others}: copy it again, or repeat the command that wrote it, which adds what is lost"
+        f"{location} lacks {key}{others}: copy it again, or repeat the command that wrote it, which adds them"
     )
 
 
 def _naming(kind: str, metadata: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Return what the keys of chunks begin with, and what stands between their parts."""
+    """Return the first parts of chunk keys, and the separator between parts."""
     if kind != "zarr3":
         return [], str(metadata.get("dimension_separator", "/"))
     encoding = metadata["chunk_key_encoding"]
@@ -43,7 +43,7 @@ def _naming(kind: str, metadata: Mapping[str, Any]) -> tuple[list[str], str]:
 
 
 class ChunkedArray:
-    """A tensorstore array that is used only in the process that opened it, and waits for its writes."""
+    """A tensorstore array; writes are on disk when they return. Only the process that opened it can use it."""
 
     def __init__(self, location: str, spec: dict[str, Any]) -> None:
         import tensorstore as ts
@@ -82,8 +82,8 @@ class ChunkedArray:
     def read(self, slices: Slices) -> np.ndarray:
         """Return a block; chunks are decoded by a few threads.
 
-        Raises `Unreadable` where a pipe stands for a chunk, or one is not there that must not be taken for one of the
-        fill value, `ValueError` where one inflates to more than a chunk has.
+        Raises `Unreadable` where a chunk is a pipe, or is missing although every chunk should be stored, `ValueError`
+        where one decompresses to more than a chunk holds.
         """
         context()
         for key in self.keys(slices) if not is_remote(self.location) else ():
@@ -101,9 +101,9 @@ class ChunkedArray:
         return read_range(self.location, key, part)
 
     def missing(self) -> list[str]:
-        """Return the keys of the shards (or chunks) that are not there."""
-        there = set(list_keys(self.location))
-        return [key for key in self.keys((slice(None),) * len(self.shape)) if key not in there]
+        """Return the keys of the missing shards (or chunks)."""
+        stored = set(list_keys(self.location))
+        return [key for key in self.keys((slice(None),) * len(self.shape)) if key not in stored]
 
     def write(self, slices: Slices, block: np.ndarray) -> None:
         """Store a block; it is on disk when this returns."""

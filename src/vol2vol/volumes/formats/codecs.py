@@ -1,7 +1,7 @@
-"""How chunks of Zarr and N5 are encoded: metadata that other programs write put into the words tensorstore knows.
+"""Rewrite the codec metadata of other programs for Zarr and N5 so that tensorstore accepts them.
 
-Only what has one meaning is put right: settings that matter to writers alone (levels, threads, checksums that a frame
-announces itself), names of one codec in two standards, types and fill values as text. Other codecs are named.
+Only unambiguous metadata are rewritten: settings that matter only to writers (levels, threads, checksums stated in the
+frame), different names of the same codec, types and fill values as text. Other codecs are refused by name.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _KEPT = {
     ],
     "n5": ("dimensions", "blockSize", "dataType", "compression"),
 }
-"""What decides how chunks are read; in Zarr 3 all but these may:"""
-_ABOUT = ("attributes", "consolidated_metadata")
+"""Keys that decide how chunks are read. In Zarr 3 all keys but `_ANNOTATIONS` do."""
+_ANNOTATIONS = ("attributes", "consolidated_metadata")
 _LEVELS = {
     "gzip": ("level", 0, 9, 6),
     "zlib": ("level", 0, 9, 6),
@@ -48,35 +48,35 @@ _LEVELS = {
     "zstd": ("level", -131072, 22, 3),
     "blosc": ("clevel", 0, 9, 5),
 }
-"""Name, least, greatest and usual value of what a writer chose; a reader needs none."""
+"""Name, minimum, maximum and usual value of the level, which only writers need."""
 _WRITERS = {"nthreads", "nbWorkers", "checksum", "typesize"}
 _TYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])|bool|u?int(8|16|32|64)|float(16|32|64)")
 _SHARED = {f"numcodecs.{name}": name for name in ("blosc", "gzip", "zstd")} | {"endian": "bytes"}
-"""Codecs of zarr-python's numcodecs, and of drafts, that are the same bytes as a standard one."""
+"""Codecs of zarr-python's numcodecs, and of drafts, whose bytes are those of a standard codec."""
 
 
 def readable(location: str, kind: str, array: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the metadata by which an array is to be read, None where those it has will do.
+    """Return the rewritten metadata of an array, None where its own can be used.
 
     `kind` is `zarr3`, `zarr` or `n5`. Raises `Unreadable` for a fill value that is not a value of the array's type.
     """
-    kept = {key: array[key] for key in _KEPT.get(kind, array) if key in array and key not in _ABOUT}
+    kept = {key: array[key] for key in _KEPT.get(kind, array) if key in array and key not in _ANNOTATIONS}
     mended = {"zarr": _zarr2, "zarr3": _zarr3, "n5": _n5}[kind](location, {**kept, **_old_n5(kind, array)})
     same = json.dumps(mended, sort_keys=True) == json.dumps(kept, sort_keys=True)  # where 1 is not true
-    strange = kind == "n5" and not {"axes", "units", "resolution"}.isdisjoint(array)  # tensorstore refuses dialects
-    return None if same and not strange and _is_strict(array) else mended
+    dialect = kind == "n5" and not {"axes", "units", "resolution"}.isdisjoint(array)  # tensorstore refuses dialects
+    return None if same and not dialect and _is_strict(array) else mended
 
 
 def refused(kind: str, array: Mapping[str, Any]) -> str:
-    """Return which codec or type of an array cannot be read, and the cure; "" where it is neither."""
-    again = "save it again with zstd, gzip or Blosc"
+    """Return which codec or type of an array cannot be read, and the cure; "" if all can."""
+    cure = "save it again with zstd, gzip or Blosc"
     program = "Fiji, or another program that reads it," if kind == "n5" else "zarr-python"
     unknown = [name for name in _names(kind, array) if name not in READ[kind]]
     if unknown:
-        return f"is stored with the codec {unknown[0]}, which cannot be read here: open it in {program} and {again}"
+        return f"is stored with the codec {unknown[0]}, which vol2vol cannot read: open it in {program} and {cure}"
     if array.get("filters"):
-        names = ", ".join(str(_name(one)) for one in array["filters"])
-        return f"is stored with the filter {names}, which cannot be read here: open it in {program} and save it without"
+        names = ", ".join(str(_name(filter_)) for filter_ in array["filters"])
+        return f"is stored with the filter {names}, which vol2vol cannot read: open it in {program} and save it without"
     if kind == "zarr" and not (isinstance(array.get("dtype"), str) and _TYPE.fullmatch(array["dtype"])):
         return f"holds {json.dumps(array.get('dtype'))}: convert it to integers or floats"
     return ""
@@ -93,10 +93,10 @@ def _names(kind: str, array: Mapping[str, Any]) -> Iterator[str]:
 def _inner_names(codecs: Any) -> Iterator[str]:
     for codec in codecs if isinstance(codecs, list) else ():
         yield _SHARED.get(_name(codec), _name(codec))
-        about = codec.get("configuration") if isinstance(codec, dict) else None
-        if isinstance(about, dict):
-            yield from _inner_names(about.get("codecs"))
-            yield from _inner_names(about.get("index_codecs"))
+        configuration = codec.get("configuration") if isinstance(codec, dict) else None
+        if isinstance(configuration, dict):
+            yield from _inner_names(configuration.get("codecs"))
+            yield from _inner_names(configuration.get("index_codecs"))
 
 
 def _name(codec: Any) -> str:
@@ -104,7 +104,7 @@ def _name(codec: Any) -> str:
 
 
 def _is_strict(array: Mapping[str, Any]) -> bool:
-    """Say whether metadata are JSON without NaN and infinity, which Python writes and others refuse."""
+    """Say whether metadata are JSON without NaN and infinity, which Python writes but tensorstore refuses."""
     try:
         json.dumps(array, allow_nan=False)
     except ValueError:
@@ -125,7 +125,7 @@ def _zarr2(location: str, meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_nested(location: str) -> bool:
-    """Say whether the chunks of a local array lie in folders of folders, as early programs left unsaid."""
+    """Say whether the chunks of a local array lie in nested folders; early programs did not state it."""
     if is_remote(location):
         return False
     with os.scandir(location) as entries:
@@ -156,24 +156,31 @@ def _codec3(codec: Any) -> Any:
     if not isinstance(codec, dict) or not isinstance(codec.get("configuration", {}), dict):
         return codec
     name = _SHARED.get(str(codec.get("name")), codec.get("name"))
-    about = dict(codec.get("configuration", {}))
+    configuration = dict(codec.get("configuration", {}))
     for key in ("codecs", "index_codecs"):
-        if isinstance(about.get(key), list):
-            about[key] = [_codec3(inner) for inner in about[key]]
+        if isinstance(configuration.get(key), list):
+            configuration[key] = [_codec3(inner) for inner in configuration[key]]
     if name in ("gzip", "zstd"):
-        about = _usual_level(name, {"level": None, **about})
-    elif name == "blosc" and (str(codec["name"]) in _SHARED or not _is_whole_blosc(about)):
-        about = {"cname": about.get("cname", "lz4"), "clevel": 5, "shuffle": "noshuffle", "blocksize": 0}
-    return {"name": name, "configuration": about} if about or "configuration" in codec else {"name": name}
+        configuration = _usual_level(name, {"level": None, **configuration})
+    elif name == "blosc" and (str(codec["name"]) in _SHARED or not _is_whole_blosc(configuration)):
+        configuration = {
+            "cname": configuration.get("cname", "lz4"),
+            "clevel": 5,
+            "shuffle": "noshuffle",
+            "blocksize": 0,
+        }
+    return (
+        {"name": name, "configuration": configuration} if configuration or "configuration" in codec else {"name": name}
+    )
 
 
-def _is_whole_blosc(about: Mapping[str, Any]) -> bool:
-    """Say whether settings of Blosc are all that tensorstore asks for; chunks say themselves how they are packed."""
-    return "blocksize" in about and ("typesize" in about or about.get("shuffle") == "noshuffle")
+def _is_whole_blosc(configuration: Mapping[str, Any]) -> bool:
+    """Say whether Blosc settings have all that tensorstore requires; to read, the headers of chunks suffice."""
+    return "blocksize" in configuration and ("typesize" in configuration or configuration.get("shuffle") == "noshuffle")
 
 
 def _old_n5(kind: str, array: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compression of an N5 array as its first version named it."""
+    """Return the compression that the first version of N5 stated as `compressionType`."""
     old = array.get("compressionType")
     return {"compression": {"type": old}} if kind == "n5" and old and not array.get("compression") else {}
 
@@ -188,21 +195,21 @@ def _n5(location: str, meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _for_readers(name: str, coder: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """Return a compressor without what only its writer needed."""
+    """Return a compressor without settings that only writers need."""
     return _usual_level(name, {**{key: value for key, value in coder.items() if key not in _WRITERS}, label: name})
 
 
-def _usual_level(name: str, about: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with a level within the usual limits; to a reader all levels are the same."""
+def _usual_level(name: str, configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a level within the limits; any level can be read."""
     if name in _LEVELS:
         key, low, high, usual = _LEVELS[name]
-        if key in about and not (isinstance(about[key], int) and low <= about[key] <= high):
-            about[key] = usual
-    return about
+        if key in configuration and not (isinstance(configuration[key], int) and low <= configuration[key] <= high):
+            configuration[key] = usual
+    return configuration
 
 
 def _fill(location: str, value: Any, kind: np.dtype) -> Any:
-    """Return a fill value as JSON holds one of its type: numbers as text, base64 and NaN are understood."""
+    """Return a fill value as JSON of its type, from a number, text, base64 or NaN."""
     if value is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""What lies below a group: its only image or array, or a list of them to choose from.
+"""Find the only image or array below a group, or list those to choose from.
 
-Containers of bioformats2raw, plates and wells of OME-Zarr, groups of BigDataViewer and any others.
+Handles containers of bioformats2raw, plates and wells of OME-Zarr, groups of BigDataViewer and other groups.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vol2vol.volumes.formats.store import read_json, read_key
 
 LAYOUT = "bioformats2raw.layout"
 _LISTED = 8
-"""How many names a message lists."""
+"""Maximum number of names in a message."""
 
 
 def only_node(group: Node) -> Node:
-    """Return the only image (a group) or array below a group; raise `BadInput` listing what there is to choose from."""
-    images = list(islice((name for name in _declared(group) if _here(group, name)), _LISTED + 1))
+    """Return the only image (a group) or array below a group; raise `BadInput` listing the choice."""
+    images = list(islice((name for name in _declared(group) if _exists(group, name)), _LISTED + 1))
     names, kind = (images, "images") if images else _inside(group)
     if len(names) == 1 and (node := read_node(within(group.location, names[0]))) is not None:
         return node
@@ -40,7 +40,7 @@ def only_node(group: Node) -> Node:
 
 
 def _declared(group: Node) -> Iterator[str]:
-    """Yield the images that a plate, a well or a container of bioformats2raw says it holds."""
+    """Yield the images listed in a plate, a well or a container of bioformats2raw."""
     stated = own(group.attributes)
     if isinstance(stated.get("plate"), dict):
         for well in stated["plate"].get("wells") or ():
@@ -58,24 +58,24 @@ def _fields(well: Node) -> list[str]:
 
 
 def series(container: Node) -> Iterator[str]:
-    """Yield the images of a container of bioformats2raw in their order, that of its OME-XML."""
-    about = read_node(join(container.location, "OME"))
-    listed = own(about.attributes).get("series") if about else None
+    """Yield the images of a container of bioformats2raw in the order of its OME-XML."""
+    metadata = read_node(join(container.location, "OME"))
+    listed = own(metadata.attributes).get("series") if metadata else None
     if isinstance(listed, list):
         yield from map(str, listed)
         return
     for number in count():
-        if not _here(container, str(number)):
+        if not _exists(container, str(number)):
             return
         yield str(number)
 
 
-def _here(group: Node, name: str) -> bool:
+def _exists(group: Node, name: str) -> bool:
     return read_node(within(group.location, name)) is not None
 
 
 def from_companion(image: Node) -> Calibration | None:
-    """Return what the OME-XML of a container of bioformats2raw says of one of its images, or None."""
+    """Return the voxel size and place of an image in the OME-XML of its bioformats2raw container, or None."""
     for container in above(image.location):
         if LAYOUT not in own(container.attributes):
             continue
@@ -94,16 +94,16 @@ def from_companion(image: Node) -> Calibration | None:
 
 
 def _inside(group: Node) -> tuple[list[str], str]:
-    """Return the names of the images below a group, or where there is none, of its arrays, and what they are."""
-    found = dict(_found(group))
-    images = [name for name, is_image in found.items() if is_image]
-    alone = [name for name, is_image in found.items() if not is_image]
-    if not images or alone:
-        return sorted(found, key=natural), "images and arrays" if images else "arrays"
+    """Return the names of the images below a group, or else of its arrays, and a word for their kind."""
+    nodes = dict(_nodes(group))
+    images = [name for name, is_image in nodes.items() if is_image]
+    arrays = [name for name, is_image in nodes.items() if not is_image]
+    if not images or arrays:
+        return sorted(nodes, key=natural), "images and arrays" if images else "arrays"
     return sorted(images, key=natural), "images"
 
 
-def _found(group: Node) -> Iterator[tuple[str, bool]]:
+def _nodes(group: Node) -> Iterator[tuple[str, bool]]:
     """Yield images and arrays below a group, from consolidated metadata or the local folder."""
     if (listed := _consolidated(group)) is not None:
         images = [name for name, (_, attributes) in listed.items() if multiscale(attributes)]
@@ -121,7 +121,7 @@ def _found(group: Node) -> Iterator[tuple[str, bool]]:
 
 
 def _consolidated(group: Node) -> dict[str, tuple[bool, Mapping[str, Any]]] | None:
-    """Return what consolidated metadata list below a group: whether it is an array, and its attributes."""
+    """Return the nodes below a group in consolidated metadata: whether each is an array, and its attributes."""
     meta = read_json(group.location, "zarr.json") or {}
     if listed := (meta.get("consolidated_metadata") or {}).get("metadata"):
         return {k: (v.get("node_type") == "array", v.get("attributes") or {}) for k, v in listed.items()}

@@ -1,6 +1,6 @@
-"""Metadata of stores, on disk or behind HTTP: no more is read than an honest document holds, no longer than one waits.
+"""Read metadata documents from disk or over HTTP, with limits on size and time.
 
-tensorstore reads a key to its end, however long that is; documents are therefore read here, chunks by tensorstore.
+tensorstore reads a key to its end, however long it is; therefore documents are read here and chunks by tensorstore.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from vol2vol.files import DOCUMENT, read_bytes
 from vol2vol.volumes.addresses import is_web
 
 SECONDS = 20.0
-"""After this time without an answer, or four times as long without its end, a server is given up."""
+"""Timeout for an answer; a whole document may take four times as long."""
 TRIES = 3
 BUSY = (429, 500, 502, 503, 504)
-"""Answers after which it is tried again."""
+"""Status codes after which the request is repeated."""
 
 
 def read_document(where: str) -> bytes | None:
-    """Return what is at a local path or an address, None where there is nothing (or a folder).
+    """Return the bytes at a local path or an address, None if it does not exist or is a folder.
 
-    Raises `Unreadable` where it is no regular file or endless, may not be read, or the server does not send it in time.
+    Raises `Unreadable` where it is not a regular file, is too long, may not be read, or does not arrive in time.
     """
     if is_web(where):
         return _within(where, 4 * SECONDS)
@@ -46,7 +46,7 @@ def _within(address: str, seconds: float) -> bytes | None:
         except UserError as error:
             answer.append(error)
 
-    thread = threading.Thread(target=read, daemon=True)  # one that hangs must not keep the process
+    thread = threading.Thread(target=read, daemon=True)  # a hanging request must not keep the process alive
     thread.start()
     thread.join(seconds)
     if not answer:
@@ -79,14 +79,14 @@ def _read(address: str, most: int) -> bytes | None:
                 raise Unreadable(f"{address} cannot be read ({one_line(reason, 200)}): check the address") from None
         else:
             if len(data) > most:
-                raise Unreadable(f"{address} does not end after {most} bytes, it is not metadata: check the address")
+                raise Unreadable(f"{address} is longer than {most} bytes and not metadata: check the address")
             return data
         time.sleep(0.2 * (TRIES - left))
     raise AssertionError("every try returns or raises")
 
 
 def _refusal(address: str, code: int) -> Unreadable:
-    """Return what an answer other than the document means."""
+    """Return the error for a status code other than 200."""
     if code in (401, 403):
         return Unreadable(f"{address}: no permission to read: change the permissions or choose another place")
     return Unreadable(f"{address} cannot be read (the server answers {code}): try later")

@@ -1,4 +1,4 @@
-"""HDF5, named `file.h5:/dataset`; read chunk by chunk by h5py."""
+"""Read HDF5, named `file.h5:/dataset`, chunk by chunk through h5py."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NAME = re.compile(r"(?P<file>.*?\.(?:h5|hdf5|hdf|he5|ims))(?::(?P<dataset>.*))?"
 
 
 def open_hdf5(name: str, *, level: int = 0) -> Stored:
-    """Open the named array of a file, or its only one; raise `BadInput` or `NotFound` listing what there is.
+    """Open the named array of a file, or its only one; raise `BadInput` or `NotFound` listing its arrays.
 
-    Files of Imaris and BigDataViewer have levels; of these a group can be named, too.
+    Files of Imaris and BigDataViewer have levels, and a group in them can be named too.
     """
     import h5py
 
     parts = NAME.fullmatch(name)
     assert parts is not None, name
-    path, wanted = Path(parts["file"]), (parts["dataset"] or "").strip("/")
+    path, dataset = Path(parts["file"]), (parts["dataset"] or "").strip("/")
     try:
         file = h5py.File(path, "r")
     except PermissionError:
@@ -38,10 +38,10 @@ def open_hdf5(name: str, *, level: int = 0) -> Stored:
     except OSError as error:
         raise Unreadable(f"{path} is not a readable HDF5 file ({one_line(error, 300)}): restore it") from error
     try:
-        if imaris.is_imaris(file, wanted):
-            return imaris.open_imaris(file, path, wanted, level)
-        view = _view(file, path, wanted, level)
-        data = _dataset(file, path, wanted) if view is None else view
+        if imaris.is_imaris(file, dataset):
+            return imaris.open_imaris(file, path, dataset, level)
+        view = _view(file, path, dataset, level)
+        data = _dataset(file, path, dataset) if view is None else view
         if level and view is None:
             raise BadInput(f"{path}:{data.name} is not a multiscale image and has no level {level}: leave out --level")
         return _stored(file, path, data)
@@ -50,7 +50,7 @@ def open_hdf5(name: str, *, level: int = 0) -> Stored:
         raise
 
 
-def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
+def _view(file: Any, path: Path, dataset: str, level: int) -> Any:
     """Return a level of the only image of a BigDataViewer container, or of the one that is named; None elsewhere."""
     import h5py
 
@@ -60,8 +60,8 @@ def _view(file: Any, path: Path, wanted: str, level: int) -> Any:
         for setup in _groups(file, path, time)
         if _is_view(file, path, f"{time}/{setup}")
     ]
-    named = [view for view in views if view == wanted or (not wanted and len(views) == 1)]
-    if not views or (wanted and not named):
+    named = [view for view in views if view == dataset or (not dataset and len(views) == 1)]
+    if not views or (dataset and not named):
         return None
     if not named:
         inside = ", ".join(f"/{view}" for view in views[:8]) + (" and more" if len(views) > 8 else "")
@@ -86,36 +86,34 @@ def _is_view(file: Any, path: Path, name: str) -> bool:
     return bool(spimdata.CELLS.fullmatch(f"{name}/0/cells")) and walk(file, path, f"{name}/0/cells") is not None
 
 
-def _dataset(file: Any, path: Path, wanted: str) -> Any:
+def _dataset(file: Any, path: Path, name: str) -> Any:
     """Return a data set by name, or the only one with two axes or more."""
     import h5py
 
-    found: list[str] = []
+    names: list[str] = []
 
     def note(key: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim >= 2:
-            found.append(key)
+            names.append(key)
 
-    if wanted and isinstance(item := walk(file, path, wanted), h5py.Dataset):
+    if name and isinstance(item := walk(file, path, name), h5py.Dataset):
         return item
     file.visititems(note)
-    inside = ", ".join(f"/{key}" for key in found[:8]) or "none"
-    if wanted:
-        raise NotFound(f"{path} has no array /{wanted}: it holds {inside}")
-    if not found:
-        raise BadInput(
-            f"{path} holds no array of its own: choose another file, or name the array a link in it leads to"
-        )
-    if len(found) != 1:
-        raise BadInput(f"{path} holds the arrays {inside}: name one, such as {path}:/{found[0]}")
-    return file[found[0]]
+    inside = ", ".join(f"/{key}" for key in names[:8]) or "none"
+    if name:
+        raise NotFound(f"{path} has no array /{name}: it holds {inside}")
+    if not names:
+        raise BadInput(f"{path} holds no array of its own: choose another file, or name a link to an array")
+    if len(names) != 1:
+        raise BadInput(f"{path} holds the arrays {inside}: name one, such as {path}:/{names[0]}")
+    return file[names[0]]
 
 
 def _stored(file: Any, path: Path, data: Any) -> Stored:
     if data.dtype.kind not in "biuf":
         raise BadInput(f"{path}:{data.name} holds {data.dtype}: name an array of numbers")
     voxels, others = source(data, path)
-    kind = _meant(data)
+    kind = _actual_type(data)
     attrs = {key: _plain(value) for key, value in data.attrs.items()}
     stated = agree(f"{path}:{data.name}", _statements(file, path, data, attrs), data.ndim)
     info = path.stat()
@@ -141,20 +139,20 @@ def _stored(file: Any, path: Path, data: Any) -> Stored:
     )
 
 
-def _meant(data: Any) -> np.dtype:
-    """Return the type that values mean: BigDataViewer keeps uint16 in its HDF5 as the bits of int16."""
+def _actual_type(data: Any) -> np.dtype:
+    """Return the actual type of the values: BigDataViewer keeps uint16 in its HDF5 as the bits of int16."""
     stored: np.dtype = data.dtype
     keeps_bits = spimdata.CELLS.fullmatch(data.name.strip("/")) and (stored.kind, stored.itemsize) == ("i", 2)
     return np.dtype(stored.str.replace("i", "u")) if keeps_bits else stored
 
 
 def _statements(file: Any, path: Path, data: Any, attrs: dict[str, Any]) -> list[Calibration]:
-    """Return what the array, the groups around it and, for BigDataViewer, the XML beside the file state of it."""
+    """Return the statements of an array, its groups and, for BigDataViewer, the XML next to the file."""
     labels = letters(dim.label for dim in data.dims)
     dialect = Dialect(ndim=data.ndim, units={**UNITS, "resolution": "nanometer"})
-    named = dialect.statements(attrs, "the array")
-    axes = next((one.axes for one in named if one.axes), labels)
-    found = [
+    own = dialect.statements(attrs, "the array")
+    axes = next((statement.axes for statement in own if statement.axes), labels)
+    statements = [
         Calibration(source="its dimension labels", axes=labels),
         *dialect.statements(attrs, "the array", axes=axes),
     ]
@@ -163,12 +161,12 @@ def _statements(file: Any, path: Path, data: Any, attrs: dict[str, Any]) -> list
         cells = [Calibration(source="BigDataViewer", axes="zyx")]
         if factors is not None:
             cells += spimdata.calibrate(path, int(view["setup"]), factors=factors, shape=data.shape)
-        return [*cells, *found]
+        return [*cells, *statements]
     group = data.parent
     while group.name != "/" and not any(key in group.attrs for key in SIZES):
         group = group.parent
     around = {key: _plain(value) for key, value in group.attrs.items() if key in (*SIZES, "offset", "unit", "units")}
-    return found + dialect.statements(around, f"the group {group.name}", axes=axes)
+    return statements + dialect.statements(around, f"the group {group.name}", axes=axes)
 
 
 def _plain(value: Any) -> Any:

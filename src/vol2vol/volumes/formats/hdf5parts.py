@@ -1,7 +1,7 @@
-"""Where the voxels of an HDF5 data set lie, and whether their filters can be undone.
+"""Find the files that hold the voxels of an HDF5 data set, and check its filters.
 
-An HDF5 file may name others: external links, external storage and the sources of virtual data sets. Those in its own
-folder are read; one outside is refused, one that is missing or too short is named, where HDF5 would return zeros.
+An HDF5 file may refer to others: external links, external storage and sources of virtual data sets. Those in its own
+folder are read, others refused; a missing or truncated one is an error, where HDF5 itself would return zeros.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ FILTERS = {
 }
 """Names of filters by their registered numbers."""
 SEL_ALL = 3
-"""HDF5's number of a selection that is the whole data set."""
+"""HDF5's code for a selection of the whole data set."""
 _HOPS = 32
-"""Links and virtual data sets that may lead to one another."""
+"""Maximum length of a chain of links or virtual data sets."""
 _DEFLATE = 1
-"""HDF5's number of the filter."""
+"""HDF5's code of the deflate filter."""
 _RATIO = 1032
-"""Bytes that one deflated byte becomes, at most."""
+"""Largest compression ratio of deflate."""
 _LARGEST = 1 << 30
-"""Bytes that a chunk may inflate to without being looked at."""
+"""Bytes that a chunk may inflate to without a check."""
 _PIECE = 1 << 20
 _LOOKED_AT = 8
-"""Chunks that are asked whether they were filtered at all."""
+"""Number of chunks that are checked for whether a filter was applied."""
 
 
 def walk(file: Any, path: Path, name: str) -> Any:
-    """Return what a name inside a file means, None where there is nothing; links to other files are checked first.
+    """Return the object with a name inside a file, None if there is none; links to other files are checked first.
 
     Raises `BadInput` and `NotFound`, naming the other file.
     """
@@ -71,7 +71,7 @@ def walk(file: Any, path: Path, name: str) -> Any:
             item = item.get(part)
             continue
         if (hops := hops + 1) > _HOPS:
-            raise BadInput(f"{path}:/{name} is a link that leads nowhere: name another array")
+            raise BadInput(f"{path}:/{name} is a chain of links without end: name another array")
         if isinstance(link, h5py.SoftLink):
             item = item.file if link.path.startswith("/") else item
             parts.extendleft(reversed([step for step in link.path.split("/") if step]))
@@ -79,23 +79,23 @@ def walk(file: Any, path: Path, name: str) -> Any:
         other = _other(Path(item.file.filename), link.filename, path)
         with _opened(other) as target:
             if walk(target, other, link.path) is None:
-                raise NotFound(f"{path}:/{name} leads to {other}:{link.path}, which is not there: restore it")
+                raise NotFound(f"{path}:/{name} leads to {other}:{link.path}, which does not exist: restore it")
         item = item.get(part)
     return item
 
 
 def source(data: Any, path: Path) -> tuple[Any, list[Path]]:
-    """Return what is sliced to read a data set, and the files besides its own that its voxels come from.
+    """Return the array to slice for a data set, and the other files that hold its voxels.
 
-    `path` is the file that was named. Raises `BadInput` where one lies outside its folder, `NotFound` where one is not
-    there, `Unreadable` where one is too short or a filter cannot be undone.
+    `path` is the file that the user named. Raises `BadInput` where one lies outside its folder, `NotFound` where one
+    does not exist, `Unreadable` where one is truncated or a filter is not installed.
     """
     return _source(data, path, 0)
 
 
 def _source(data: Any, path: Path, depth: int) -> tuple[Any, list[Path]]:
     if depth > _HOPS:
-        raise BadInput(f"{path}:{data.name} is made of itself: name another array")
+        raise BadInput(f"{path}:{data.name} is composed of itself: name another array")
     here, files, home = Path(data.file.filename), [], os.path.realpath(path.parent)
     if os.path.realpath(here) != os.path.realpath(path):
         files.append(_other(path, os.path.relpath(os.path.realpath(here), home), path))
@@ -110,13 +110,13 @@ def _source(data: Any, path: Path, depth: int) -> tuple[Any, list[Path]]:
 
 def _other(holder: Path, name: str, path: Path) -> Path:
     """Return the path of a file that another one (`holder`) names, within the folder of the file that was opened."""
-    found = Path(within(holder.parent, name, holder))
-    if not Path(os.path.realpath(found)).is_relative_to(os.path.realpath(path.parent)):
+    target = Path(within(holder.parent, name, holder))
+    if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path.parent)):
         raise BadInput(f"{holder} names {name!r}, which lies outside the folder of {path}: copy it there")
-    if not found.exists():
-        raise NotFound(f"{holder} names {name!r}, which is not there: copy it into {holder.parent}")
-    check_regular(found)
-    return found
+    if not target.exists():
+        raise NotFound(f"{holder} names {name!r}, which does not exist: copy it into {holder.parent}")
+    check_regular(target)
+    return target
 
 
 def _opened(path: Path) -> Any:
@@ -129,42 +129,42 @@ def _opened(path: Path) -> Any:
 
 
 def _outside(data: Any, here: Path, path: Path) -> np.memmap:
-    """Return the voxels of external storage, which HDF5 looks for in the current folder and fills up with 0."""
+    """Return the voxels of external storage, which HDF5 would look for in the current folder and pad with 0."""
     if len(data.external) != 1 or data.size == 0:
         raise BadInput(f"{path}:{data.name} is spread over {len(data.external)} raw files: save it again as one array")
     name, offset, _ = data.external[0]
     other, needed = _other(here, name, path), offset + data.size * data.dtype.itemsize
-    if (there := other.stat().st_size) < needed:
-        raise Unreadable(f"{other} is cut off: it has {there} of {needed} bytes of {path}: restore the file")
+    if (size := other.stat().st_size) < needed:
+        raise Unreadable(f"{other} is cut off: it has {size} of {needed} bytes of {path}: restore the file")
     return np.memmap(other, data.dtype, "r", offset, data.shape)
 
 
 def _check_virtual(data: Any, here: Path, path: Path, depth: int) -> list[Path]:
-    """Raise unless every source of a virtual data set is there and can be read itself."""
+    """Return the source files of a virtual data set; raise where one is missing or cannot be read."""
     import h5py
 
     files: list[Path] = []
     parts: dict[tuple[str, str], list[Any]] = {}
-    for one in data.virtual_sources():
-        parts.setdefault((one.file_name, one.dset_name), []).append(one)
+    for mapping in data.virtual_sources():
+        parts.setdefault((mapping.file_name, mapping.dset_name), []).append(mapping)
     for (name, inner), mappings in parts.items():
         if "%b" in name or "%b" in inner:
-            raise BadInput(f"{path}:{data.name} is made of numbered files ({name}): save it again as one array")
+            raise BadInput(f"{path}:{data.name} is composed of numbered files ({name}): save it again as one array")
         other = here if name == "." else _other(here, name, path)
         with _opened(other) as file:
             item = walk(file, other, inner)
             if not isinstance(item, h5py.Dataset):
-                raise NotFound(f"{path}:{data.name} is made of {other}:{inner}, which is not there: restore it")
+                raise NotFound(f"{path}:{data.name} is composed of {other}:{inner}, which does not exist: restore it")
             if item.external:
                 raise BadInput(f"{other}:{inner} keeps its voxels in another file: save {path} again as one array")
-            if any(not _holds(item, one) for one in mappings):
+            if any(not _holds(item, mapping) for mapping in mappings):
                 raise Unreadable(f"{other}:{inner} has {item.shape} values, {path} needs more of it: restore it")
             files += [*([] if name == "." else [other]), *_source(item, path, depth + 1)[1]]
     return list(dict.fromkeys(files))
 
 
 def _holds(item: Any, mapping: Any) -> bool:
-    """Say whether a data set holds what a part of a virtual one is mapped to."""
+    """Say whether a data set is large enough for the part of a virtual one that is mapped to it."""
     space = mapping.src_space
     if space.get_select_type() == SEL_ALL:
         return bool(item.size == mapping.vspace.get_select_npoints())
@@ -173,7 +173,7 @@ def _holds(item: Any, mapping: Any) -> bool:
 
 
 def _check_filters(data: Any, name: str) -> None:
-    """Raise `Unreadable`, naming the filter and the cure, where one that chunks were stored with is not there."""
+    """Raise `Unreadable`, naming the filter and the cure, where a filter of the stored chunks is not installed."""
     import h5py
 
     settings = data.id.get_create_plist()
@@ -194,10 +194,10 @@ def _check_filters(data: Any, name: str) -> None:
 
 
 def read_block(data: Any, slices: Slices) -> np.ndarray:
-    """Return a block of a data set; raise `ValueError` where a chunk of it inflates to more than a chunk has.
+    """Return a block of a data set; raise `ValueError` where a chunk inflates to more than its size.
 
-    HDF5 gives a deflated chunk as much memory as it inflates to, a thousand times its length at most. So those are
-    inflated beforehand, piece by piece, that are longer than they should be, or so long that this may be `_LARGEST`.
+    HDF5 allocates as much memory as a deflated chunk inflates to, up to a thousand times its length. Therefore chunks
+    whose stored length is suspicious, or so long that they may inflate to `_LARGEST`, are first inflated in pieces.
     """
     settings = data.id.get_create_plist()
     codes = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())] if data.chunks else []
@@ -210,19 +210,19 @@ def read_block(data: Any, slices: Slices) -> np.ndarray:
 
 
 def _check_inflated(data: Any, slices: Slices, number: int) -> None:
-    most = prod(data.chunks) * data.dtype.itemsize + 4  # and a checksum that another filter has added
+    limit = prod(data.chunks) * data.dtype.itemsize + 4  # and a checksum that another filter has added
     spans = [range(s.start // n * n, s.stop, n) for s, n in zip(slices, data.chunks, strict=True)]
     for place in product(*spans):
         stored = data.id.get_chunk_info_by_coord(place)
-        if stored.byte_offset is None or stored.size <= min(most, _LARGEST // _RATIO):
+        if stored.byte_offset is None or stored.size <= min(limit, _LARGEST // _RATIO):
             continue
         skipped, raw = data.id.read_direct_chunk(place)
-        if not skipped & (1 << number) and _inflates(raw, most):
-            raise ValueError(f"the chunk at {place} inflates to more than the {most} bytes that a chunk has")
+        if not skipped & (1 << number) and _inflates(raw, limit):
+            raise ValueError(f"the chunk at {place} inflates to more than the {limit} bytes that a chunk has")
 
 
 def _inflates(raw: bytes, most: int) -> bool:
-    """Say whether deflated bytes are more than so many."""
+    """Say whether deflated bytes inflate to more than `most` bytes."""
     stream = zlib.decompressobj()
     count = len(stream.decompress(raw, _PIECE))
     while count <= most and stream.unconsumed_tail:
@@ -231,6 +231,6 @@ def _inflates(raw: bytes, most: int) -> bool:
 
 
 def _is_applied(data: Any, number: int) -> bool:
-    """Say whether any of the first chunks went through an optional filter, which writers without it leave out."""
+    """Say whether any of the first chunks went through an optional filter, which a writer may skip."""
     count = min(data.id.get_num_chunks(), _LOOKED_AT)
     return any(not data.id.get_chunk_info(index).filter_mask & (1 << number) for index in range(count))

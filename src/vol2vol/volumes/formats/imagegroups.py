@@ -19,18 +19,18 @@ SERIES = "OME"
 
 
 def create_group(location: str, names: Sequence[str], *, version: str, attrs: Mapping[str, Any]) -> None:
-    """Create a group for images of these names, which are written into it afterwards; nothing may be there yet."""
+    """Create a group for images of these names, which are written into it afterwards; it must not exist yet."""
     _write_group(location, version, {**attrs, IMAGES: list(names), **ome.MARK}, LAYOUT)
     _write_group(join(location, SERIES), version, {}, {"series": list(names)})
 
 
-def _write_group(location: str, version: str, attrs: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write a group with what OME-Zarr says about it, in one atomic write each."""
+def _write_group(location: str, version: str, attrs: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Write the metadata of a group, each file in one atomic write."""
     if version == "0.5":
-        attributes = {**attrs, "ome": {"version": version, **about}}
+        attributes = {**attrs, "ome": {"version": version, **metadata}}
         write_json(location, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
         return
-    write_json(location, ".zattrs", {**attrs, **about})
+    write_json(location, ".zattrs", {**attrs, **metadata})
     write_json(location, ".zgroup", {"zarr_format": 2})
 
 
@@ -42,7 +42,7 @@ def set_attributes(location: str, attrs: Mapping[str, Any]) -> None:
 
 
 def images_of(location: str) -> set[str]:
-    """Return the names of the images that a group made here holds, with that of the group that lists them."""
+    """Return the names of the images in a group written by vol2vol, and of the group that lists them."""
     try:
         node = read_node(location)
     except Unreadable:
@@ -54,16 +54,16 @@ def images_of(location: str) -> set[str]:
 
 
 def volumes_in(location: str) -> list[str]:
-    """Return the images of a group made here; of anything else, the location itself."""
+    """Return the images of a group written by vol2vol; for any other location, the location itself."""
     return [join(location, name) for name in sorted(images_of(location) - {SERIES})] or [location]
 
 
 def is_expected(location: str) -> bool:
-    """Say whether a location lies in a group made here that names it as one of its images."""
+    """Say whether a location lies in a group written by vol2vol that lists it as an image."""
     return name_of(location) in images_of(parent(location)) - {SERIES}
 
 
 def within(key: str, images: Container[str]) -> str:
-    """Return a key as the image calls it that it belongs to, where it belongs to one of several."""
+    """Return a key of a group relative to the image that it belongs to, other keys unchanged."""
     image, _, inner = key.partition("/")
     return inner or "zarr.json" if image in images else key

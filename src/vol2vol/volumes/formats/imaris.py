@@ -1,7 +1,7 @@
-"""Imaris (`.ims`): HDF5 whose arrays are padded to whole chunks; channels and time points are arrays of their own.
+"""Read Imaris (`.ims`): HDF5 with one padded array per channel and time point.
 
-Source: the Imaris 5.5 file format. True sizes stand with every channel, extents and unit with the image; extents reach
-from the outer edge of the first voxel to that of the last.
+Source: the Imaris 5.5 file format. Attributes of each channel hold the true size, those of the image extents and unit;
+extents reach from the outer edge of the first voxel to that of the last.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ _PART = re.compile(
 _PARTS = {"level": "ResolutionLevel", "time": "TimePoint", "channel": "Channel"}
 
 
-def is_imaris(file: Any, wanted: str) -> bool:
+def is_imaris(file: Any, dataset: str) -> bool:
     """Say whether a name inside an HDF5 file ("" for the whole file) is an image of Imaris or a part of one."""
     known = "DataSet/ResolutionLevel 0" in file and "DataSetInfo/Image" in file
-    return known and (not wanted or _PART.fullmatch(wanted) is not None)
+    return known and (not dataset or _PART.fullmatch(dataset) is not None)
 
 
-def open_imaris(file: Any, path: Path, wanted: str, level: int) -> Stored:
+def open_imaris(file: Any, path: Path, dataset: str, level: int) -> Stored:
     """Open the image of a file, or the part of it that is named: channels together, time points along `t`.
 
     Raises `BadInput` where channels differ in size or type, and where the file contradicts itself.
     """
-    number, group, times, channels = _select(file, path, wanted, level)
+    number, group, times, channels = _select(file, path, dataset, level)
     first, shape = _array(group, times[0], channels[0], path)
     _check_alike(group, times[0], channels, path, (shape, first.dtype))
     stated = _image(file)
     if number == 0 and (whole := _shape(stated, "")) and whole != shape:
         raise BadInput(f"{path}: its image has shape {whole} by DataSetInfo, but {shape} by its channels: correct it")
     size, unit, offset = _space(stated, shape)
-    lead = [(a, found) for a, found in (("t", times), ("c", channels)) if len(found) > 1]
+    lead = [(a, numbers) for a, numbers in (("t", times), ("c", channels)) if len(numbers) > 1]
     info = path.stat()
 
     return Stored(
-        path=f"{path}:/{wanted}" if wanted else str(path),
+        path=f"{path}:/{dataset}" if dataset else str(path),
         format="Imaris",
-        shape=(*(len(found) for _, found in lead), *shape),
+        shape=(*(len(numbers) for _, numbers in lead), *shape),
         dtype=first.dtype,
         axes="".join(a for a, _ in lead) + "zyx",
         voxel_size=size,
         unit=unit,
         offset=offset,
         chunks=(1,) * len(lead) + tuple(first.chunks or shape),
-        levels=[] if wanted else [_level(file, n, stated, path) for n in _numbers(file["DataSet"], "level")],
+        levels=[] if dataset else [_level(file, n, stated, path) for n in _numbers(file["DataSet"], "level")],
         read=_reader(group, lead, (times, channels), path),
-        stamp=lambda: [wanted, info.st_size, info.st_mtime_ns],
+        stamp=lambda: [dataset, info.st_size, info.st_mtime_ns],
         close=file.close,
     )
 
@@ -70,25 +70,25 @@ def _reader(
     times, channels = parts
 
     def read(slices: Slices) -> np.ndarray:
-        at = dict(zip([a for a, _ in lead], slices, strict=False))
+        selection = dict(zip([a for a, _ in lead], slices, strict=False))
         region = slices[len(lead) :]
         blocks = [
             read_block(_array(group, time, channel, path)[0], region)
-            for time in times[at.get("t", slice(None))]
-            for channel in channels[at.get("c", slice(None))]
+            for time in times[selection.get("t", slice(None))]
+            for channel in channels[selection.get("c", slice(None))]
         ]
-        outer = [len(found[at[a]]) for a, found in lead]
+        outer = [len(numbers[selection[a]]) for a, numbers in lead]
         return np.stack(blocks).reshape(*outer, *blocks[0].shape)
 
     return read
 
 
-def _select(file: Any, path: Path, wanted: str, level: int) -> tuple[int, Any, list[int], list[int]]:
-    """Return which level is meant, its group, and which time points and channels of it."""
-    named = _PART.fullmatch(wanted or "DataSet")
-    assert named is not None, wanted
+def _select(file: Any, path: Path, dataset: str, level: int) -> tuple[int, Any, list[int], list[int]]:
+    """Return the number and group of the chosen level, and the chosen time points and channels."""
+    named = _PART.fullmatch(dataset or "DataSet")
+    assert named is not None, dataset
     if level and named["level"]:
-        raise BadInput(f"{path}:/{wanted} is in a level itself: leave out --level, or the part behind the colon")
+        raise BadInput(f"{path}:/{dataset} is in a level itself: leave out --level, or the part behind the colon")
     number = _chosen(_numbers(file["DataSet"], "level"), named["level"] or str(level), "resolution level", path)
     group = file[f"DataSet/ResolutionLevel {number}"]
     times = _some(_numbers(group, "time"), named["time"], "time point", path)
@@ -102,18 +102,18 @@ def _numbers(group: Any, part: str) -> list[int]:
     return sorted(int(name[1]) for name in found if name)
 
 
-def _chosen(there: Sequence[int], wanted: str, what: str, path: Path) -> int:
-    if int(wanted) not in there:
-        error = BadInput if what == "resolution level" else NotFound
-        raise error(f"{path} has no {what} {wanted}: choose {', '.join(map(str, there[:8])) or 'another file'}")
-    return int(wanted)
+def _chosen(numbers: Sequence[int], choice: str, kind: str, path: Path) -> int:
+    if int(choice) not in numbers:
+        error = BadInput if kind == "resolution level" else NotFound
+        raise error(f"{path} has no {kind} {choice}: choose {', '.join(map(str, numbers[:8])) or 'another file'}")
+    return int(choice)
 
 
-def _some(there: Sequence[int], wanted: str | None, what: str, path: Path) -> list[int]:
-    """Return the numbers that are meant: that which is named, else all."""
-    if wanted is None and there:
-        return list(there)
-    return [_chosen(there, wanted or "0", what, path)]
+def _some(numbers: Sequence[int], choice: str | None, kind: str, path: Path) -> list[int]:
+    """Return the chosen number, or all numbers if none is chosen."""
+    if choice is None and numbers:
+        return list(numbers)
+    return [_chosen(numbers, choice or "0", kind, path)]
 
 
 def _array(group: Any, time: int, channel: int, path: Path) -> tuple[Any, Shape]:
@@ -122,7 +122,9 @@ def _array(group: Any, time: int, channel: int, path: Path) -> tuple[Any, Shape]
     data, shape = holder["Data"], _shape(holder.attrs, "ImageSize")
     where = f"{path}:{holder.name}"
     if source(data, path)[1]:
-        raise BadInput(f"{where} keeps its voxels in another file, which Imaris never does: save it again as one file")
+        raise BadInput(
+            f"{where} keeps its voxels in another file, which Imaris files never do: save it again as one file"
+        )
     if shape is None:
         raise BadInput(f"{where} does not state its ImageSizeX, Y and Z, without which padding is part of the image")
     if data.ndim != 3 or any(n > padded for n, padded in zip(shape, data.shape, strict=True)):
@@ -155,8 +157,8 @@ def _text(value: Any) -> str:
 
 def _shape(attrs: Mapping[str, Any], prefix: str) -> Shape | None:
     """Return the shape (z, y, x) that attributes state, None where they do not."""
-    found = [_text(attrs[f"{prefix}{a}"]) for a in "ZYX" if f"{prefix}{a}" in attrs]
-    sizes = [int(n) for n in found if n.isdecimal() and int(n) > 0]
+    texts = [_text(attrs[f"{prefix}{a}"]) for a in "ZYX" if f"{prefix}{a}" in attrs]
+    sizes = [int(n) for n in texts if n.isdecimal() and int(n) > 0]
     return tuple(sizes) if len(sizes) == 3 else None
 
 

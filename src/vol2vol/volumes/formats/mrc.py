@@ -1,4 +1,4 @@
-"""MRC maps and tomograms, memory-mapped, the odd headers that older programs write among them.
+"""Read MRC maps and tomograms as memory maps, including nonstandard headers of older programs.
 
 Sources: the MRC2014 format description (CCP-EM), IMOD's description of its MRC files.
 """
@@ -24,7 +24,7 @@ SUFFIXES = (".mrc", ".map", ".rec", ".mrcs", ".st", ".ali", ".preali", ".ccp4")
 _IMOD, _IMOD_SIGNED = 1146047817, 1
 _HEADER, _EXTENDED = 1024, slice(92, 96)
 _STANDARD = 20140
-"""The version by which a header says that it follows MRC2014, where bytes are signed."""
+"""Header version of MRC2014, in which bytes are signed."""
 
 
 def open_mrc(path: Path) -> Stored:
@@ -62,30 +62,30 @@ def open_mrc(path: Path) -> Stored:
 
 
 def _interpreted(path: Path) -> tuple[Any, int]:
-    """Return the header as mrcfile understands it, in the byte order that fits the file, and where voxels start.
+    """Return the header as mrcfile reads it, in the byte order that fits the file, and the offset of the voxels.
 
-    What is odd but harmless is logged. Raises `Unreadable` for files of other formats and for those that are cut off.
+    Harmless oddities are logged. Raises `Unreadable` for files of other formats and for those that are cut off.
     """
     text, size = _head(path), path.stat().st_size
-    file, odd = _parsed(path, text)
-    fits = _needed(file.header, text)
-    if fits is None or fits > size:  # the machine stamp may be wrong: look at the other byte order
+    file, oddities = _parsed(path, text)
+    needed = _needed(file.header, text)
+    if needed is None or needed > size:  # the machine stamp may be wrong: look at the other byte order
         declared, swapped = file.header.dtype, file.header.dtype.newbyteorder()
         file.header.dtype = swapped
-        other = _needed(file.header, text)
-        if other is not None and other <= size:
-            odd, fits = [*odd, "its machine stamp does not fit its byte order"], other
+        swapped_size = _needed(file.header, text)
+        if swapped_size is not None and swapped_size <= size:
+            oddities, needed = [*oddities, "its machine stamp does not fit its byte order"], swapped_size
         else:
             file.header.dtype = declared
-    if fits is None:
+    if needed is None:
         mode = int(file.header.mode)
         cure = "restore it, or convert it to mode 1, 2 or 6"
         raise Unreadable(f"{path} is not a readable MRC file (mode {mode}): {cure}")
-    if fits > size:
-        raise Unreadable(f"{path} is not a readable MRC file: it has {size} of {fits} bytes: restore it")
-    if size > fits:
-        odd.append(f"it has {size - fits} bytes more than its header counts: look at its first plane")
-    for line in odd:
+    if needed > size:
+        raise Unreadable(f"{path} is not a readable MRC file: it has {size} of {needed} bytes: restore it")
+    if size > needed:
+        oddities.append(f"it has {size - needed} bytes more than its header counts: look at its first plane")
+    for line in oddities:
         log.warning("%s is an odd MRC file: %s", path, line)
     return file, _HEADER + _extended(file.header, text)
 
@@ -105,7 +105,7 @@ def _head(path: Path) -> bytes:
 
 
 def _parsed(path: Path, text: bytes) -> tuple[Any, list[str]]:
-    """Return the header alone, and what mrcfile finds odd about it in one line each."""
+    """Return the header alone, and one line for each oddity that mrcfile reports."""
     from mrcfile.mrcinterpreter import MrcInterpreter
 
     alone = bytearray(text)
@@ -123,7 +123,7 @@ def _extended(header: Any, text: bytes) -> int:
 
 
 def _needed(header: Any, text: bytes) -> int | None:
-    """Return the bytes of a file with this header, None where no file can have it."""
+    """Return the length in bytes of a file with this header, None where the header is invalid."""
     extended = _extended(header, text)
     try:
         dtype, shape = _layout(header)
@@ -142,11 +142,11 @@ def _layout(header: Any) -> tuple[np.dtype, tuple[int, ...]]:
 
 
 def _bytes(path: Path, header: Any) -> tuple[np.dtype, int]:
-    """Return what the bytes of mode 0 mean: a type, and the bits by which they differ from it.
+    """Return the type of the bytes of mode 0, and the bits to flip (XOR) in them.
 
-    With IMOD's stamp they are 0 to 255: as they are, or where its flags say signed bytes, 128 lower in the file.
-    Without it, statistics above 127 tell unsigned bytes; otherwise they are signed, as MRC2014 has it. Where a file
-    neither says that it follows that nor has statistics, this is logged.
+    With IMOD's stamp they are 0 to 255, stored as they are or, where its flags state signed bytes, minus 128. Without
+    it, statistics above 127 indicate unsigned bytes; otherwise they are signed, as in MRC2014. Where a file neither
+    states that version nor has statistics, this is logged.
     """
     order = ">" if header.nx.dtype.byteorder == ">" else "<"
     stamp, flags = struct.unpack(f"{order}2i", header.extra2.tobytes()[40:48])

@@ -1,4 +1,4 @@
-"""What N5 attributes state of an array's space, in the dialects of the programs that write it.
+"""Read axes and voxel sizes from N5 attributes, in the dialects of the programs that write them.
 
 N5 counts dimensions from the fastest: its native axes are x, y, z.
 """
@@ -16,37 +16,37 @@ RESERVED = ("dimensions", "blockSize", "dataType", "compression", "n5")
 
 
 def default_axes(ndim: int) -> str:
-    """Return the axes of an N5 array that names none: x, y, z by convention; what lies beyond has to be asked."""
+    """Return the axes of an N5 array that names none: x, y, z by convention; further axes are unknown."""
     return "xyz"[:ndim] if ndim <= 3 else "xy" + "?" * (ndim - 2)
 
 
 def statements(
     attributes: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], name: str, ndim: int
 ) -> list[Calibration]:
-    """Return what an N5 array and the groups above it (the nearest first) state of it; `name` is its last part.
+    """Return the statements of an N5 array and of the groups above it (nearest first); `name` is its last part.
 
-    Groups state the voxel size of the finest level; of a level whose factor is stated nowhere they say nothing.
+    Groups state the voxel size of the finest level, which is used only for levels with a known factor.
     """
     dialect = Dialect(ndim=ndim, fastest_first=True)
     factors = factors_of(attributes, groups, name)
     axes = default_axes(ndim)
     finest = {key: attributes[key] for key in ("pixelResolution", "affineTransform") if key in attributes}
     level = {key: value for key, value in attributes.items() if key not in finest}
-    found = dialect.statements(level, "the array", axes=axes)
+    calibrations = dialect.statements(level, "the array", axes=axes)
     for around, above in (("the array", finest), *(("the group above", group) for group in groups)):
         if factors is not None:
-            found += dialect.statements(above, around, axes=axes, factors=factors)
+            calibrations += dialect.statements(above, around, axes=axes, factors=factors)
         elif around == "the array":
-            found += dialect.statements(above, around, axes=axes)
+            calibrations += dialect.statements(above, around, axes=axes)
     for group in groups[:1]:
-        found += _listed(dialect, group, name)
-    return found
+        calibrations += _listed(dialect, group, name)
+    return calibrations
 
 
 def factors_of(
     attributes: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], name: str
 ) -> tuple[float, ...] | None:
-    """Return how many voxels of the finest level one of this level is long (x, y, z), None where it is not stated."""
+    """Return the length of a voxel (x, y, z) in voxels of the finest level, None where it is not stated."""
     own: Any = attributes.get("downsamplingFactors")
     if _numbers(own):
         return tuple(map(float, own))
@@ -65,8 +65,8 @@ def _numbers(value: Any) -> bool:
 
 
 def _listed(dialect: Dialect, group: Mapping[str, Any], name: str) -> list[Calibration]:
-    """Return what the `multiscales` of OpenOrganelle say of a level, each with its own `transform`."""
+    """Return the statements about a level in the `multiscales` of OpenOrganelle, each with its own `transform`."""
     images = group.get("multiscales")
     datasets = images[0].get("datasets") if isinstance(images, list) and images and isinstance(images[0], dict) else ()
     entries = [d for d in datasets or () if isinstance(d, dict) and d.get("path") == name]
-    return [one for entry in entries for one in dialect.statements(entry, "the group above")]
+    return [calibration for entry in entries for calibration in dialect.statements(entry, "the group above")]
