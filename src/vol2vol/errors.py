@@ -1,8 +1,8 @@
-"""Mistakes a user can mend: one line each that says what, where and the cure.
+"""Define the errors that a user can correct: each message is one line that says what is wrong, where, and the cure.
 
-The command line turns every `UserError` into that line and exit code 2. Each class also inherits the builtin a
-caller of the Python API would catch. A programming mistake of ours is an ordinary exception or an assertion.
-`one_line` is the one place where text from outside (paths, attributes, messages of libraries) is made fit to print.
+The command line prints this line and exits with code 2. Each class also inherits the builtin exception that a caller
+of the Python API would catch. Programming errors are ordinary exceptions or assertions. `one_line` escapes text from
+outside (paths, attributes, messages of libraries) for the terminal.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """A wrong input, named so that its owner can mend it."""
+    """An error that the user can correct."""
 
 
 class BadInput(UserError, ValueError):
-    """A value, shape, dtype, key or file content that does not fit."""
+    """A value, shape, dtype, key or file content that is not valid."""
 
 
 class NotFound(UserError, FileNotFoundError):
-    """A file, data set or model that is not where it was said to be."""
+    """A file, data set or model that does not exist at the given path."""
 
 
 class AlreadyExists(UserError, FileExistsError):
-    """An output that would be overwritten without having been told so."""
+    """An output that exists and may not be overwritten."""
 
 
 class CannotWrite(UserError, OSError):
@@ -32,21 +32,21 @@ class CannotWrite(UserError, OSError):
 
 
 class Unreadable(UserError, OSError):
-    """A file or chunk that is there but cannot be decoded."""
+    """A file or chunk that exists but cannot be decoded."""
 
 
 class Mismatch(BadInput):
-    """A second start that does not match the first: another model, input or plan."""
+    """A second start with another model, input or plan than the first."""
 
 
 class WorkerLost(UserError, RuntimeError):
-    """A process that was killed, or failed, again and again on the same piece of work."""
+    """A process that was killed, or failed, repeatedly on the same piece of work."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for a stop and what was done is saved; says where, and what the same command does.
+    """A stop on request of a signal, after the work so far was saved; the message says where, and how to continue.
 
-    It is a `KeyboardInterrupt`, so that nothing that handles errors takes it for one.
+    It is a `KeyboardInterrupt`, so that code that handles errors does not catch it.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -55,18 +55,18 @@ class Stopped(KeyboardInterrupt):
 
 
 LINE = 2000
-"""Letters of a line on the terminal; what is longer is cut in its middle."""
+"""Maximum length of a line on the terminal; longer lines are shortened in the middle."""
 _BLANK = {"MemoryError": "the memory ran out", "RecursionError": "it is nested too deeply"}
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the reading direction around, so that a line shows something else than it holds."""
+"""Characters that change the reading direction, so that a terminal shows another text than the line contains."""
 
 
 def one_line(what: object, most: int = LINE) -> str:
-    """Return a text, or what an exception says, as one line that does nothing to a terminal.
+    """Return a text, or the message of an exception, as one line that is safe to print on a terminal.
 
     Control characters, line breaks, changes of the reading direction and undecodable bytes are written as escapes
-    (`\\x1b`, `\\n`, `\\u202e`); of more than `most` letters the middle is left out. An exception is put into words:
-    those it has, with runs of white space as one space, or else those of its name.
+    (`\\x1b`, `\\n`, `\\u202e`); a line of more than `most` characters is shortened in the middle. In messages of
+    exceptions, runs of white space become one space; an exception without a message is described by its name.
     """
     text = _words(what) if isinstance(what, BaseException) else str(what)
     head, tail = text[: most + 1], text[-most:]  # escaping a text of gigabytes would take long
@@ -78,13 +78,13 @@ def one_line(what: object, most: int = LINE) -> str:
 
 
 def some_of(items: Sequence[str], most: int = 5, *, between: str = ", ") -> str:
-    """Return the first of several items, and how many more there are: `a, b and 7 more`."""
+    """Return the first `most` items and the number of the others: `a, b and 7 more`."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return between.join(items[:most]) + more
 
 
 def _escaped(letter: str) -> str:
-    """Return a letter as it is where it prints as itself."""
+    """Return a character unchanged where it is printable, otherwise its escape."""
     plain = letter.isprintable() or (letter.isspace() and letter not in "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029")
     if plain and letter not in _BIDI:
         return letter
@@ -92,7 +92,7 @@ def _escaped(letter: str) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """Return what an exception says, never its bare name."""
+    """Return the message of an exception; its name in words where it has none."""
     name = type(error).__name__
     if isinstance(error, KeyError) and not isinstance(error, UserError) and error.args:
         return f"{error.args[0]!r} is missing"

@@ -1,4 +1,4 @@
-"""Read files of strangers within bounds, and write files and folders whole or not at all."""
+"""Read untrusted files within limits of kind and size; write files and folders whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from typing import Any
 from vol2vol.errors import CannotWrite, NotFound, Unreadable, UserError, one_line
 
 DOCUMENT = 64 << 20
-"""Bytes of the longest JSON document that is read: consolidated metadata of many arrays take a few of them."""
+"""Maximum bytes of a JSON document: consolidated metadata of many arrays take several megabytes."""
 SETTINGS = 1 << 20
-"""Bytes of the longest YAML document: a model or a recipe takes some thousands, and reading more takes minutes."""
+"""Maximum bytes of a YAML document: a model or a recipe takes some thousand, and parsing more takes minutes."""
 NO_PERMISSION = "no permission to read: change the permissions or choose another place"
-"""What is said of a file that is whole, as far as one knows, and may not be read."""
+"""Message for a file without read permission."""
 EXPANSION, SLACK = 8, 64 << 20
-"""How many times its own size, and bytes beyond that, an archive may hold: weights and images hardly shrink."""
+"""An archive may expand to `EXPANSION` times its size plus `SLACK` bytes: weights and images hardly compress."""
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise `Unreadable` where a pipe, a socket or a device lies, which may never end, and what may not be read."""
+    """Raise `Unreadable` for a pipe, a socket or a device, whose data may never end, and without read permission."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return  # whoever opens it says what is wrong
+        return  # the reader reports what is wrong
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
-        raise Unreadable(f"{path} is a {kind}, not a file: write what it gives to a file and name that")
+        raise Unreadable(f"{path} is a {kind}, not a file: write its data to a file and give that")
     if not os.access(path, os.R_OK):
         raise Unreadable(f"{path}: {NO_PERMISSION}")
 
 
 def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
-    """Return what is in a regular file.
+    """Return the content of a regular file.
 
-    Raises `NotFound` where there is none, `Unreadable` where it may not be read, is no regular file or has more than
-    `most` bytes, before they are read.
+    Raises `NotFound` where it does not exist, and `Unreadable` where it may not be read, is not a regular file or has
+    more than `most` bytes; nothing is read in these cases.
     """
     check_regular(path)
     try:
@@ -49,7 +49,7 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > most:
                 raise Unreadable(f"{path} has {size} bytes, at most {most} are read: restore the file")
-            data = file.read(min(size, most) + 1)  # python sets aside what it is asked for
+            data = file.read(min(size, most) + 1)  # read() allocates as many bytes as requested
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{path} does not exist") from None
     except PermissionError:
@@ -64,15 +64,15 @@ def read_bytes(path: str | Path, most: int = DOCUMENT) -> bytes:
 
 
 def read_text(path: str | Path, most: int = SETTINGS) -> str:
-    """Return the text (UTF-8) of a regular file; raises what `read_bytes` does, `Unreadable` for other files."""
+    """Return the text (UTF-8) of a regular file; raise `Unreadable` for other encodings, and as `read_bytes` does."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{path} is not a text in UTF-8 (byte {error.start}): restore the file") from None
+        raise Unreadable(f"{path} is not UTF-8 text (byte {error.start}): restore the file") from None
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON document says; raise `ValueError` where it cannot be read or is nested too deeply."""
+    """Return the data of a JSON document; raise `ValueError` where it is invalid or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -80,30 +80,30 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def real_path(path: str | Path) -> Path:
-    """Return the absolute path that links lead to; of a link that leads to itself, the link."""
+    """Return the absolute path with links resolved; a link to itself stays as it is."""
     return Path(os.path.realpath(path))
 
 
 def check_zip(path: str | Path) -> None:
-    """Raise `Unreadable` where a zip archive, as PyTorch writes too, says that it expands far beyond its own size.
+    """Raise `Unreadable` where a zip archive (PyTorch files are archives, too) would expand far beyond its size.
 
-    What is no zip archive, or a damaged one, is left to its reader.
+    Damaged archives and other files pass this check; their reader reports them.
     """
     check_regular(path)
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as file:
-            held = sum(entry.file_size for entry in file.infolist())
+            expanded = sum(entry.file_size for entry in file.infolist())
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return
     size = os.stat(path).st_size
-    if held > EXPANSION * size + SLACK:
-        raise Unreadable(f"{path} has {size} bytes and would expand to {held}: get the file from its maker again")
+    if expanded > EXPANSION * size + SLACK:
+        raise Unreadable(f"{path} has {size} bytes and would expand to {expanded}: get the file again from its source")
 
 
 def check_place(path: str | Path) -> None:
-    """Raise `CannotWrite` unless a file or folder of this name could be made: asked before hours are computed."""
+    """Raise `CannotWrite` unless a file or folder of this name can be created; called before a long computation."""
     folder = Path(path).absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -1,6 +1,6 @@
-"""Integers only: boxes, 1-D covers and their product, size arithmetic, footprints.
+"""Compute with boxes, covers of an axis, sizes and footprints; all quantities are integers.
 
-Every off-by-one of the project lives in this file. Shapes are tuples of voxels in ZYX order (YX for images).
+All index arithmetic of the project is in this module. Shapes are tuples of voxels in ZYX order (YX for images).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Box:
 
     @property
     def shape(self) -> Shape:
-        """Voxels per axis, zero where the box is empty."""
+        """Number of voxels along each axis, zero where the box is empty."""
         return tuple(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
 
     @property
@@ -42,7 +42,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Slices into an array whose first voxel is voxel zero."""
+        """Slices of an array whose first element is voxel zero."""
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
     def __and__(self, other: Box) -> Box:
@@ -61,7 +61,7 @@ class Box:
         )
 
     def relative_to(self, origin: Sequence[int]) -> Box:
-        """Return the box in coordinates whose zero is `origin`."""
+        """Return the box in coordinates relative to `origin`."""
         return self.shift(tuple(-o for o in origin))
 
     def grow(self, before: Sequence[int], after: Sequence[int]) -> Box:
@@ -72,22 +72,22 @@ class Box:
         )
 
     def contains(self, other: Box) -> bool:
-        """Say whether every voxel of `other` lies in this box."""
+        """Return whether every voxel of `other` lies in this box."""
         return (self & other).size == other.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What a network promises about space, per spatial axis; measured by a law test.
+    """The spatial properties of a network, one entry per spatial axis; tests verify them by perturbation.
 
     For an input of admissible size whose first voxel lies on the period grid, output voxels further than `reach`
-    from the input's border have their whole context: they do not depend on the tile.
+    from the input's border have their whole context and do not depend on the tile.
     """
 
     reach: tuple[Shape, Shape]
     """Voxels of context needed before and after an output voxel, for tiles on the period grid."""
     period: Shape
-    """The network commutes with shifts by multiples of this many voxels."""
+    """Total stride: the network commutes with shifts by multiples of this many voxels."""
     residue: Shape
     """Admissible input sizes are congruent to this, modulo the period."""
     minimum: Shape
@@ -101,20 +101,20 @@ class Footprint:
         return len(self.period)
 
     def admits(self, size: Sequence[int]) -> bool:
-        """Say whether the network accepts an input of this size."""
+        """Return whether the network accepts an input of this spatial size."""
         return all(
             n >= low and n % period == residue
             for n, low, period, residue in zip(size, self.minimum, self.period, self.residue, strict=True)
         )
 
     def admissible(self, size: int, axis: int, *, at_least: bool) -> int:
-        """Return the admissible size nearest to `size` on one axis, not smaller (or not larger) than it."""
+        """Return the admissible size nearest to `size` on one axis, not smaller (`at_least`) or not larger than it."""
         period, residue = self.period[axis], self.residue[axis]
         fitted = size + (residue - size) % period if at_least else size - (size - residue) % period
         return max(fitted, self.minimum[axis])
 
     def check(self, tile: Sequence[int]) -> None:
-        """Raise `BadInput`, naming the nearest sizes that fit, unless the network accepts this tile."""
+        """Raise `BadInput`, naming the nearest admissible sizes, unless the network accepts this tile."""
         for axis, size in enumerate(tile):
             low = self.admissible(size, axis, at_least=False)
             high = self.admissible(size, axis, at_least=True)
@@ -132,12 +132,12 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def round_up(a: int, multiple: int) -> int:
-    """Return the smallest multiple of `multiple` that is not below `a`."""
+    """Return the smallest multiple of `multiple` that is at least `a`."""
     return ceil_div(a, multiple) * multiple
 
 
 def reflect(index: int, size: int) -> int:
-    """Return the voxel that mirror padding of an axis of `size` voxels shows at `index` (edge not repeated)."""
+    """Return the voxel at `index` of an axis of `size` voxels under mirror padding (edge not repeated)."""
     if size == 1:
         return 0
     index %= 2 * (size - 1)
@@ -156,21 +156,21 @@ def cover(start: int, stop: int, step: int, origin: int = 0, length: int | None 
 
 
 def boxes(starts: Sequence[Sequence[int]], shape: Sequence[int]) -> Iterator[Box]:
-    """Yield the product of per-axis start positions as boxes of one shape, last axis fastest."""
+    """Yield boxes of one shape at all combinations of start positions per axis, last axis fastest."""
     for start in product(*starts):
         yield Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
 
 
 def grid(within: Box, block: Sequence[int]) -> list[Box]:
-    """Partition a box into blocks on the lattice of multiples of `block` from its start; the last may be smaller."""
+    """Partition a box into blocks that start at multiples of `block` from its start; the last may be smaller."""
     starts = [range(a, b, n) for a, b, n in zip(within.start, within.stop, block, strict=True)]
     return [box & within for box in boxes(starts, block)]
 
 
 def parse_box(text: str, shape: Sequence[int], name: str) -> Box:
-    """Return the box that `z0:z1,y0:y1,x0:x1` means in a volume of this shape; any bound may be left out.
+    """Return the box of a text `z0:z1,y0:y1,x0:x1` in a volume of this shape; any bound may be left out.
 
-    Raises `BadInput`, calling the text by `name`, where it is empty, outside or no box.
+    Raises `BadInput`, with `name` for the text, where it is not a box, or the box is empty or outside the volume.
     """
     parts = [part.strip() for part in text.split(",")]
     cure = f"give {','.join(f'0:{n}' for n in shape)} or parts of it"
@@ -192,7 +192,7 @@ def _parse_range(text: str, size: int, name: str, cure: str) -> tuple[int, int]:
 
 
 def largest_that(fits: Callable[[int], bool], sizes: Sequence[int]) -> int | None:
-    """Return the largest of ascending `sizes` that fits, by bisection; None if not even the first does."""
+    """Return the largest of ascending `sizes` that fits, by bisection; None if the first does not fit."""
     low, high = 0, len(sizes)
     while low < high:
         middle = (low + high) // 2

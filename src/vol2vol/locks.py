@@ -1,7 +1,7 @@
-"""One process at a time writes an output: everything that must not be done twice at once is locked here.
+"""Lock outputs, so that only one process at a time writes an output.
 
-The lock is that of a file beside the output, `.NAME.lock`, which the system releases when its process ends, however it
-ends. It is only kept where the file system knows locks and files can be written; elsewhere nothing is locked.
+The lock is a file lock on `.NAME.lock` in the folder of the output; the operating system releases it when the process
+ends for any reason. Where the file system has no locks, or the file cannot be written, nothing is locked.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from vol2vol.errors import AlreadyExists
 
 @contextmanager
 def writing(*outputs: str | Path) -> Iterator[None]:
-    """Be the one process that writes these outputs; raise `AlreadyExists` where another one does. Local paths only."""
-    with ExitStack() as held:
+    """Lock these outputs (local paths only); raise `AlreadyExists` where another process has locked one."""
+    with ExitStack() as locks:
         for output in outputs:
             if "://" not in str(output):
-                held.enter_context(_locked(Path(output)))
+                locks.enter_context(_locked(Path(output)))
         yield
 
 
 def check_idle(output: str | Path) -> None:
-    """Raise `AlreadyExists` where another process writes an output now; for verbs that lock it after long reading."""
-    if "://" not in str(output) and _beside(output).exists():
+    """Raise `AlreadyExists` where another process is writing an output; for commands that read before they lock."""
+    if "://" not in str(output) and _lock_path(output).exists():
         with writing(output):
             pass
 
 
-def _beside(output: str | Path) -> Path:
-    place = Path(os.path.abspath(output))
-    return place.with_name(f".{place.name}.lock")
+def _lock_path(output: str | Path) -> Path:
+    path = Path(os.path.abspath(output))
+    return path.with_name(f".{path.name}.lock")
 
 
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    lock = _beside(output)
+    lock = _lock_path(output)
     file = _lock(lock, output)
     try:
         yield
     finally:
         if file is not None:
-            lock.unlink(missing_ok=True)  # while it is locked: whoever waits for it sees that it is gone
+            lock.unlink(missing_ok=True)  # removed while locked, so that a waiting process notices
             os.close(file)
 
 
 def _lock(lock: Path, output: Path) -> int | None:
-    """Return the locked file, None where there can be no lock."""
+    """Return the descriptor of the locked file, None where locking is not possible."""
     try:
         import fcntl
     except ImportError:
@@ -59,7 +59,7 @@ def _lock(lock: Path, output: Path) -> int | None:
             lock.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
-            return None  # whoever writes the output says what is wrong
+            return None  # the writer of the output reports what is wrong
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,12 +70,12 @@ def _lock(lock: Path, output: Path) -> int | None:
         except OSError:  # a file system without locks
             os.close(file)
             return None
-        if _still(file, lock):
+        if _is_same_file(file, lock):
             return file
         os.close(file)  # its holder has just removed it
 
 
-def _still(file: int, lock: Path) -> bool:
+def _is_same_file(file: int, lock: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file), os.stat(lock))
     except OSError:

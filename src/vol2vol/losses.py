@@ -1,4 +1,4 @@
-"""Losses as equations: free functions from tensors to a scalar, computed in float32 whatever the autocast says."""
+"""Define the losses: functions of tensors that return a scalar, computed in float32 also under autocast."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ Patches = Annotated[Tensor, "batch channels *space"]
 Number = Annotated[Tensor, ""]
 """A tensor without axes, which carries a gradient."""
 WINDOW = 11
-"""Width of the Gaussian window of structural similarity, in voxels: the smallest patch it can compare."""
+"""Width of the Gaussian window of structural similarity, in voxels; patches must not be smaller."""
 SIGMA = 1.5
+"""Standard deviation of that window, in voxels."""
 EMPTY = 1e-6
-"""Added to both sides of a ratio that may be 0 / 0."""
+"""Added to numerator and denominator of a ratio that may be 0 / 0."""
 STEP = 2.0**-24
 """The smallest step below 1 in float32."""
 
 
 @shaped
 def adversarial(score: Tensor, *, real: bool, kind: Adversarial = "lsgan", for_generator: bool = False) -> Number:
-    """Return how badly a critic's unbounded scores s, of any shape, tell real from translated.
+    """Return the loss of a critic's unbounded scores s, of any shape, for real or for translated patches.
 
         lsgan     real: mean (s - 1)^2          translated: mean s^2                (Mao et al. 2017)
         vanilla   real: mean log(1 + e^-s)      translated: mean log(1 + e^s)       (Goodfellow et al. 2014)
         hinge     real: mean max(0, 1 - s)      translated: mean max(0, 1 + s)      (Lim & Ye 2017)
-                  for the generator, which wants its output to look real: -mean s
+                  for the generator, whose output should look real: -mean s
 
     The generator's loss is that of its own output with `real=True`; `for_generator` matters to hinge alone. Raises
     `BadInput` for an unknown kind.
@@ -66,8 +67,8 @@ def l1(a: Annotated[Tensor, "*shape"], b: Annotated[Tensor, "*shape"]) -> Number
 def dice(p: Patches, t: Patches) -> Number:
     """Return 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of probabilities p and a mask t (Milletari et al. 2016).
 
-    Both are (B, C, *space); sums run over batch and space, the result is the mean over channels. Nothing wanted and
-    nothing found counts as 0.
+    Both are (B, C, *space); sums run over batch and space, the result is the mean over channels. Where both p and t
+    are empty, the loss is 0.
     """
     p, t = (x.float().transpose(0, 1).flatten(1) for x in (p, t))
     overlap, total = 2 * (p * t).sum(1), (p * p).sum(1) + (t * t).sum(1)
@@ -78,7 +79,7 @@ def dice(p: Patches, t: Patches) -> Number:
 def bce(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Number:
     """Return the mean binary cross-entropy, -t log p - (1 - t) log(1 - p), of probabilities p and a mask t.
 
-    Logarithms end at that of the smallest step float32 makes below 1, so that no voxel is infinitely wrong.
+    Probabilities are clamped to [2^-24, 1 - 2^-24], so that the loss of a voxel is finite.
     """
     p, t = p.float().clamp(STEP, 1 - STEP), t.float()
     return -(t * p.log() + (1 - t) * (1 - p).log()).mean()
@@ -92,19 +93,19 @@ def mse(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Numbe
 
 @shaped
 def bce_dice(p: Patches, t: Patches) -> Number:
-    """Return the sum of `bce` and `dice`: the one looks at voxels, the other at what they make up."""
+    """Return the sum of `bce`, which compares voxels, and `dice`, which compares regions."""
     return bce(p, t) + dice(p, t)
 
 
 OVERLAP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dice": dice, "bce": bce, "mse": mse, "bce+dice": bce_dice}
-"""What a segmenter may be told to minimise."""
+"""The losses of segmenters by name."""
 
 
 @shaped
 def pearson(p: Patches, t: Patches) -> Number:
     """Return 1 minus Pearson's correlation of two tensors (B, C, *space), over space, averaged over batch and channel.
 
-    A constant patch correlates with nothing: it counts 1.
+    The loss of a constant patch is 1.
     """
     p, t = (x.float().flatten(2) - x.float().flatten(2).mean(2, keepdim=True) for x in (p, t))
     scale = (p.square().sum(2) * t.square().sum(2)).sqrt()
@@ -185,7 +186,7 @@ Term = Callable[[Tensor, Tensor], Tensor]
 
 
 def _wrong(name: str, loss: Any) -> str:
-    """Return what keeps a thing of another package from being a loss, in words."""
+    """Return in words why an object of another package cannot be a loss; empty where it can."""
     return "" if callable(loss) else "it is not a function"
 
 
@@ -220,7 +221,7 @@ def paired(output: Patches, truth: Patches, weights: Mapping[Paired, float]) -> 
     for name, weight in weights.items():
         term = PAIRED[name](output, truth)
         if not isinstance(term, Tensor) or term.ndim:
-            what = f"a tensor {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-            raise PAIRED.unusable(name, f"returns {what} in place of a tensor of one number")
+            returned = f"a tensor {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise PAIRED.unusable(name, f"returns {returned} instead of a tensor of one number")
         terms[name] = weight * term
     return terms

@@ -1,9 +1,9 @@
-"""What other installed packages offer by entry points: tasks, networks, losses, measures and readers of files.
+"""Find tasks, networks, losses, measures and readers of files that other installed packages offer by entry points.
 
-A package offers a thing by a line in its metadata (`[project.entry-points."vol2vol.networks"] hello = "pkg:Hello"`).
-The names are known without importing anything. A thing is imported when it is asked for by its name, and once; a
-package that is broken is therefore noticed by whoever asks for what it offers, and by nobody else. Only entry points of
-installed packages are ever imported: no name that stands in a file leads to a module.
+A package declares an entry in its metadata (`[project.entry-points."vol2vol.networks"] hello = "pkg:Hello"`). Names
+are listed without any import. An entry is imported once, when its name is looked up, so that a broken package affects
+only those who use its entries. Only entry points of installed packages are imported: a name in a file never leads to
+the import of another module.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Catalogue(Mapping[str, T]):
-    """Things of one kind by name: those of vol2vol, and those that installed packages offer.
+    """Objects of one kind by name: those of vol2vol, and those that other installed packages offer.
 
-    `kind` is the word for one of them, `group` the entry points that offer more, `own` what vol2vol has. `check` is
-    called with the name and the thing of another package once it is imported, and returns what is wrong with it, or "".
+    `kind` is the noun for an entry, `group` the group of entry points, `own` the entries of vol2vol. `check` is called
+    with the name and the object of another package after its import, and returns what is wrong with it, or "".
 
-    Names are listed without an import: all of `in`, `len` and iteration. Looking a name up raises `KeyError` for one
-    that nobody offers, and `BadInput`, naming the package, for one that cannot be imported, that is not what it should
-    be, or that two packages offer, vol2vol being one of them.
+    `in`, `len` and iteration import nothing. Looking up a name raises `KeyError` where no package offers it, and
+    `BadInput`, naming the package, where the entry cannot be imported, fails `check`, or is offered by two packages
+    (vol2vol included).
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Catalogue(Mapping[str, T]):
 
     @cached_property
     def _outside(self) -> dict[str, list[EntryPoint]]:
-        """The entry points by name, read from the metadata of the installed packages when first needed."""
+        """The entry points by name, read from the metadata of installed packages on first use."""
         offers: dict[str, list[EntryPoint]] = {}
         for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, _called(entry))):
             offers.setdefault(entry.name, []).append(entry)
@@ -59,18 +59,18 @@ class Catalogue(Mapping[str, T]):
         return self._loaded[name]
 
     def origin(self, name: str) -> dict[str, str] | None:
-        """Return `package` and `version` of the package that offers a name, None for what vol2vol itself has."""
+        """Return `package` and `version` of the package that offers a name, None for entries of vol2vol itself."""
         if name in self.own or name not in self._outside:
             return None
         distribution = self._outside[name][0].dist
         return {"package": distribution.name, "version": distribution.version} if distribution else None
 
     def origins(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return the `origin` of those of some names that other packages offer, as plain data for a record."""
+        """Return the `origin` of each of these names that another package offers, as plain data for a record."""
         return {name: origin for name in names if (origin := self.origin(name))}
 
     def require(self, name: str, origins: Mapping[str, Mapping[str, str]], where: object) -> None:
-        """Raise `BadInput` unless a name can be looked up that `where`, a record with its `origins`, asks for."""
+        """Raise `BadInput` unless a name can be looked up; `where` is the record with this name and these `origins`."""
         if name not in self and (origin := origins.get(name)):
             raise BadInput(
                 f"{where}: the {self.kind} {name!r} comes from the package {origin['package']} {origin['version']}, "
@@ -88,15 +88,15 @@ class Catalogue(Mapping[str, T]):
         if not offers:
             return self.own[name]
         try:
-            thing: T = offers[0].load()
-        except (Exception, SystemExit) as error:  # whatever a stranger's package raises
+            entry: T = offers[0].load()
+        except (Exception, SystemExit) as error:  # code of another package may raise anything
             raise self.unusable(name, f"cannot be loaded ({one_line(error, 300)})") from error
-        if wrong := self._check(name, thing):
+        if wrong := self._check(name, entry):
             raise self.unusable(name, f"cannot be used ({wrong})")
-        return thing
+        return entry
 
     def unusable(self, name: str, why: str, cure: str = "") -> BadInput:
-        """Return the error of a thing of another package that does not work; `cure` is what may help besides."""
+        """Return the error for an entry of another package that does not work; `cure` precedes the advice to update it."""
         origin = self.origin(name) or {"package": "?", "version": "?"}
         what = f"the {self.kind} {name!r} of the package {origin['package']} {origin['version']}"
         return BadInput(f"{what} {why}: {cure}update or uninstall {origin['package']}")

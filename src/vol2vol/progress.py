@@ -1,4 +1,4 @@
-"""How far work has come: long loops count their steps, and whoever listens shows them."""
+"""Report the progress of long loops to listeners, such as the progress bar of the command line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 Listener = Callable[[str, int, int], None]
-"""Called with what is being done, steps done, and steps in all; 0 of 0 ends it."""
+"""Called with the name of the loop, the steps done and the total number of steps; 0 of 0 ends the loop."""
 Item = TypeVar("Item")
 _listeners: list[Listener | None] = [None]
 
 
 def counted(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """Yield items and report after each one that it is done, in a word or two such as `comparing`."""
+    """Yield items and report each one when it is done; `what` names the loop in a word or two, such as `comparing`."""
     for done, item in enumerate(items, start=1):
         yield item
         if (listener := _listeners[-1]) is not None:
@@ -24,7 +24,7 @@ def counted(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[None]:
-    """Let a function hear of all steps that are counted inside; None keeps them from whoever listens outside."""
+    """Call a listener for all steps counted in this context; None hides them from outer listeners."""
     _listeners.append(listener)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What tasks, sampling, models and prediction agree on: the domains a task needs, the translations it leaves.
+"""Define the interface between tasks, sampling, models and prediction: domains that tasks need, and translations.
 
 A *domain* is one kind of image, mask or label image; a *translation* is a network that reads some domains and makes
 others. Both have names, and no room knows any of these names in advance.
@@ -16,26 +16,26 @@ from vol2vol.errors import BadInput
 
 Kind = Literal["image", "mask", "labels"]
 Network = Callable[[Tensor], Tensor]
-"""A network as whoever asks it sees it: tensors (B, C, [Z,] Y, X) in and out."""
+"""A network as a function of tensors (B, C, [Z,] Y, X)."""
 PAIR = {"forward": ("source", "target"), "backward": ("target", "source")}
-"""What the two translations between two domains read and make."""
+"""The domains that the two translations between two domains read and make."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """A domain that a task trains on: one entry of its batches, one domain of its models, one option of `train`."""
+    """A domain that a task needs: one entry of its batches, one domain of its models, one option of `train`."""
 
     name: str
-    """`source`, `target`, or what the task calls it."""
+    """`source`, `target`, or another name that the task chooses."""
     kind: Kind = "image"
     """`image`: grey values, mapped to the network's range; `mask`: 1 where a mask is foreground, else 0;
     `labels`: the stored numbers."""
     along: str | None = None
-    """Drawn at the same place as this domain, volume by volume; None: drawn on its own."""
+    """Domain at whose positions patches are drawn, volume by volume; None: positions are drawn independently."""
     optional: bool = False
-    """Whether a training may do without."""
+    """Whether training is possible without this domain."""
     like: str | None = None
-    """Enters the network by this domain's intensities, such as another exposure of it; None: by its own."""
+    """Domain whose intensity map is used, for example of another exposure; None: the domain has its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +51,22 @@ Applied = OnePass
 
 @dataclass(frozen=True, kw_only=True)
 class Translation:
-    """What a task leaves for prediction."""
+    """A network for prediction, which results from training a task."""
 
     network: nn.Module
     reads: tuple[str, ...]
-    """The input's domains, side by side along the channel axis."""
+    """Domains of the input, concatenated along the channel axis."""
     makes: tuple[str, ...]
-    """The output's domains, side by side along the channel axis."""
+    """Domains of the output, concatenated along the channel axis."""
     applied: Applied = OnePass()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the network, as plain data."""
+        """Return everything except the network as plain data."""
         return {"reads": list(self.reads), "makes": list(self.makes), "applied": asdict(self.applied)}
 
 
 def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
-    """Return networks between `source` and `target`, named `forward` or `backward`, as translations."""
+    """Return networks between `source` and `target`, by the names `forward` and `backward`, as translations."""
     return {
         name: Translation(network=network, reads=PAIR[name][:1], makes=PAIR[name][1:])
         for name, network in networks.items()
@@ -74,7 +74,7 @@ def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
 
 
 def only_read(translations: Mapping[str, Translation]) -> set[str]:
-    """Return the domains that some translation reads and none makes."""
+    """Return the domains that at least one translation reads and none makes."""
     made = {name for translation in translations.values() for name in translation.makes}
     return {name for translation in translations.values() for name in translation.reads} - made
 
@@ -85,20 +85,20 @@ def networks(translations: Mapping[str, Translation]) -> dict[str, nn.Module]:
 
 
 def aligned(needs: Iterable[Need]) -> list[tuple[Need, ...]]:
-    """Return the domains grouped by what is drawn at one place, in their order; the first of a group leads it.
+    """Return the domains in groups that are drawn at the same positions; the first of a group sets the positions.
 
-    Raises `BadInput` for a domain that lies along one that is not drawn on its own.
+    Raises `BadInput` for a domain along another that is not drawn independently.
     """
     groups: dict[str, list[Need]] = {}
     for need in needs:
         if need.along is not None and need.along not in groups:
-            raise BadInput(f"domain {need.name} lies along {need.along}, which is not drawn on its own")
+            raise BadInput(f"domain {need.name} is drawn along {need.along}, which is not drawn independently")
         groups.setdefault(need.along or need.name, []).append(need)
     return [tuple(group) for group in groups.values()]
 
 
 class MissingDomain(BadInput):
-    """A domain that a task needs and that is not given."""
+    """A domain that a task needs and that was not given."""
 
     def __init__(self, domain: str) -> None:
         super().__init__(f"the task needs the domain {domain}: give its volumes")
@@ -110,5 +110,5 @@ def check_domains(needs: Iterable[Need], given: Iterable[str]) -> None:
     known = {need.name: need for need in needs}
     if missing := [need.name for need in known.values() if not need.optional and need.name not in set(given)]:
         raise MissingDomain(missing[0])
-    if strangers := [name for name in given if name not in known]:
-        raise BadInput(f"the task does not know the domain {strangers[0]}: it takes {', '.join(known)}")
+    if unknown := [name for name in given if name not in known]:
+        raise BadInput(f"the task does not know the domain {unknown[0]}: it takes {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Plain data of strangers (plans, layouts, records) as values: what is missing, unknown or mistyped is refused."""
+"""Validate plain data from files (plans, layouts, records): missing, unknown and mistyped fields are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vol2vol.errors import BadInput, one_line
 
 T = TypeVar("T")
 FORBID = ConfigDict(extra="forbid")
-"""As `__pydantic_config__` of a dataclass: `checked` refuses unknown keys."""
+"""Value of `__pydantic_config__` for dataclasses whose unknown keys `checked` refuses."""
 
 
 @functools.cache
@@ -22,10 +22,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def checked(kind: type[T], data: Any, what: str) -> T:
-    """Return data, plain as JSON holds it, as a value of a pydantic model or a dataclass.
+    """Return JSON data as an instance of a pydantic model or a dataclass.
 
-    Types are not converted: "3" is not a number, 3.0 not a count. Dataclasses forbid unknown keys where their
-    `__pydantic_config__` says so. Raises `BadInput`, calling the data `what` and naming the key that does not fit.
+    Types are not converted: "3" is not a number, 3.0 is not an integer. Dataclasses refuse unknown keys where their
+    `__pydantic_config__` is `FORBID`. Raises `BadInput` with `what`, the name of the data, and the invalid key.
     """
     try:
         value: T = _adapter(cast("Any", kind)).validate_json(json.dumps(data), strict=True)
@@ -39,13 +39,13 @@ def checked(kind: type[T], data: Any, what: str) -> T:
 
 
 def as_json(data: Any) -> Any:
-    """Return data as JSON can hold it, so that an output may repeat it.
+    """Return data in the types of JSON.
 
-    Keys become texts, and so do dates and numbers that are not finite, which YAML knows and JSON does not.
+    Keys become strings, and so do values that YAML has and JSON lacks: dates and numbers that are not finite.
     """
     if isinstance(data, dict):
         return {str(key): as_json(value) for key, value in data.items()}
     if isinstance(data, list | tuple | set):
         return [as_json(value) for value in data]
-    kept = data is None or isinstance(data, str | bool | int) or (isinstance(data, float) and isfinite(data))
-    return data if kept else str(data)
+    is_json = data is None or isinstance(data, str | bool | int) or (isinstance(data, float) and isfinite(data))
+    return data if is_json else str(data)

@@ -1,4 +1,4 @@
-"""Whole-volume statistics against numpy, and the way from stored values to the network's range and back."""
+"""Whole-volume statistics equal numpy, and maps to the network's range and back are inverse."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -149,7 +149,7 @@ def test_out_of_range_input_is_clipped_only_if_asked():
     np.testing.assert_array_equal(fixed(-100, 100).to_network(array.astype(np.float32) / 10), [[-0.5, 0, 0.5]])
 
 
-def test_float_output_keeps_what_the_network_said():
+def test_float_output_keeps_the_networks_values():
     values = np.array([[-2.0, 0.0, 0.25]], np.float16)
     result = fixed(0, 200).from_network(values, "float32")
     assert result.dtype == np.float32
@@ -177,7 +177,7 @@ def test_comes_back_from_json_and_yaml_exactly(method):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_names_the_first_voxel_that_is_no_number(bad):
+def test_names_the_first_voxel_that_is_not_finite(bad):
     array = draw("float32", (2, 9, 11, 13))
     array[1, 8, 10, 12] = bad
     with pytest.raises(BadInput, match=r"volume é.zarr: voxel \(1, 8, 10, 12\).*replace") as caught:
@@ -228,20 +228,20 @@ def test_mistakes_are_named(call, message):
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
 def test_histograms_count_every_voxel(dtype):
     array = (np.random.default_rng(1).normal(100, 20, (2, 7, 11, 13))).astype(dtype)
-    for channel, found in zip(array, histograms([Memory(array)]), strict=True):
+    for channel, histogram in zip(array, histograms([Memory(array)]), strict=True):
         values, counts = np.unique(channel, return_counts=True)
-        np.testing.assert_array_equal(found.values, values)
-        np.testing.assert_array_equal(found.counts, counts)
-        assert found.mean == pytest.approx(channel.mean())
-        assert found.std == pytest.approx(channel.astype(float).std())
+        np.testing.assert_array_equal(histogram.values, values)
+        np.testing.assert_array_equal(histogram.counts, counts)
+        assert histogram.mean == pytest.approx(channel.mean())
+        assert histogram.std == pytest.approx(channel.astype(float).std())
 
 
-def test_histograms_of_floats_are_fine():
+def test_histograms_of_floats_have_narrow_bins():
     array = np.random.default_rng(1).normal(0, 3, (1, 20, 21, 22)).astype(np.float32)
-    (found,) = histograms([Memory(array)])
-    assert found.counts.sum() == array.size
+    (histogram,) = histograms([Memory(array)])
+    assert histogram.counts.sum() == array.size
     np.testing.assert_allclose(
-        found.quantiles(np.array([0.1, 0.5, 0.9])), np.quantile(array, [0.1, 0.5, 0.9]), atol=5e-3
+        histogram.quantiles(np.array([0.1, 0.5, 0.9])), np.quantile(array, [0.1, 0.5, 0.9]), atol=5e-3
     )
     constant = histograms([Memory(np.full((1, 3, 3, 3), 2.5, np.float32))])[0]
     assert (constant.values.tolist(), constant.counts.tolist(), constant.std) == ([2.5], [27], 0.0)
@@ -260,7 +260,7 @@ def test_histograms_of_floats_are_fine():
         ("uint16", 65535, False),
     ],
 )
-def test_values_that_float32_rounds_are_told_once(tmp_path, caplog, dtype, value, beyond):
+def test_values_that_float32_rounds_give_one_warning(tmp_path, caplog, dtype, value, beyond):
     volume = create_volume(tmp_path / "a.zarr", shape=(1, 2, 3, 4), dtype=dtype, voxel_size=(1, 1, 1), unit="nm")
     box = Box.of(volume.spatial)
     volume.write(box, np.full((1, 2, 3, 4), value, dtype))

@@ -1,4 +1,4 @@
-"""What a prediction costs is counted, not listed: the same numbers as block by block, and at once for any size."""
+"""Costs counted by kinds of blocks equal those of all blocks, and need no list of blocks."""
 
 import itertools
 import json
@@ -29,25 +29,25 @@ torch.set_num_threads(1)
 
 @given(st.integers(0, 50), st.integers(1, 4000), st.integers(1, 40), st.integers(1, 60), st.integers(1, 9))
 def test_kinds_stand_for_every_interval(start, size, block, edge, phases):
-    found = intervals(start, start + size, block, edge=edge, phases=phases)
+    kinds = intervals(start, start + size, block, edge=edge, phases=phases)
     count = ceil_div(size, block)
-    assert sum(n for _, _, n in found) == count
+    assert sum(n for _, _, n in kinds) == count
     whole = [(a, min(a + block, start + size)) for a in range(start, start + size, block)]
-    assert {(a, b) for a, b, _ in found} <= set(whole)
+    assert {(a, b) for a, b, _ in kinds} <= set(whole)
 
     def price(k, a, b):
         """Cost what depends on the length, on the phase, and on the distance to an end that is near."""
         return (b - a) * (1 + k % phases) + max(0, edge - (a - start)) + max(0, edge - (start + size - b))
 
     everything = sum(price(k, a, b) for k, (a, b) in enumerate(whole))
-    counted = sum(n * price((a - start) // block, a, b) for a, b, n in found)
+    counted = sum(n * price((a - start) // block, a, b) for a, b, n in kinds)
     assert counted == everything
 
 
 def test_what_has_no_period_is_sampled():
-    found = intervals(0, 10**18, 64, edge=10, phases=None)
-    assert len(found) < 300
-    assert sum(n for _, _, n in found) == ceil_div(10**18, 64)
+    kinds = intervals(0, 10**18, 64, edge=10, phases=None)
+    assert len(kinds) < 300
+    assert sum(n for _, _, n in kinds) == ceil_div(10**18, 64)
 
 
 def test_rows_have_a_first_and_a_last_block():

@@ -1,6 +1,6 @@
-"""Intensities: stored values to the network's range and back, from whole-volume statistics.
+"""Map stored values to the network's range and back, by statistics of whole volumes.
 
-Never measured per tile, which would be a seam.
+Statistics are never measured per tile, which would cause seams.
 """
 
 from vol2vol.intensity.affine import METHODS, Intensity, Method, SideBySide, fixed

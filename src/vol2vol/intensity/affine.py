@@ -1,4 +1,4 @@
-"""Stored values to the network's range and back: one affine map per channel, the same for every tile."""
+"""Map stored values to the network's range and back by one affine map per channel, the same for every tile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Method = Literal["percentile", "meanstd", "minmax", "fixed"]
 METHODS: tuple[str, ...] = get_args(Method)
 Channels = Annotated[np.ndarray, "channels *space"]
 EXACT = 1 << 24
-"""Up to here float32 holds every whole number."""
+"""Up to here float32 represents every integer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,13 @@ class Intensity:
     network: tuple[float, float] = (-1.0, 1.0)
     """The network's range; tanh generators use (-1, 1)."""
     clip: bool = True
-    """Clip inputs to the network's range: a tanh cannot answer beyond it, no critic should see beyond it."""
+    """Clip inputs to the network's range: a tanh cannot return values beyond it, and no critic should see any."""
     method: Method = "fixed"
     """How `low` and `high` were found."""
     setting: tuple[float, ...] = ()
     """The two percentiles, or the number of standard deviations."""
     voxels: int = 0
-    """Voxels per channel that were measured; the statistics below are of all of them."""
+    """Voxels per channel that were measured for the statistics below, each with one entry per channel."""
     minimum: tuple[float, ...] = ()
     maximum: tuple[float, ...] = ()
     mean: tuple[float, ...] = ()
@@ -68,10 +68,10 @@ class Intensity:
 
     @shaped
     def from_network(self, array: Channels, dtype: np.typing.DTypeLike) -> Channels:
-        """Return the network's output `(C, ...)` as stored values, converted once.
+        """Return the network's output `(C, ...)` as stored values of a dtype.
 
-        Integers are rounded and clipped, never wrapped; floats get the bare affine map. Raises `BadInput` on
-        NaN and on dtypes other than floats and integers of up to 32 bits.
+        Integers are rounded and clipped, never wrapped; floats are neither. Raises `BadInput` on NaN and on dtypes
+        other than floats and integers of up to 32 bits.
         """
         dtype = np.dtype(dtype)
         if dtype.kind not in "iuf" or (dtype.kind in "iu" and dtype.itemsize > 4):
@@ -96,7 +96,7 @@ class Intensity:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Intensity:
-        """Read what `to_dict` wrote; raises `BadInput` on unknown or missing keys."""
+        """Return the map that `to_dict` wrote; raise `BadInput` on unknown or missing keys."""
         unknown = data.keys() - {f.name for f in fields(cls)}
         if unknown or not {"low", "high"} <= data.keys():
             raise BadInput(f"intensity needs low and high and does not know {sorted(unknown)}: was the file edited?")
@@ -116,30 +116,30 @@ class Intensity:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """The maps of several domains whose channels lie one after another: what each has of `Intensity`, for all."""
+    """The maps of several domains whose channels are concatenated, with the interface of `Intensity`."""
 
     parts: tuple[tuple[int, Intensity], ...]
-    """Channels and map of every domain, in their order."""
+    """Number of channels and map of each domain, in channel order."""
 
     @shaped
     def to_network(self, array: Channels) -> Channels:
-        """Return stored values `(C, ...)` as float32 in the network's range, each domain by its own map."""
+        """Return stored values `(C, ...)` as float32 in the network's range, mapped domain by domain."""
         return np.concatenate([part.to_network(values) for part, values in self._split(array)])
 
     @shaped
     def from_network(self, array: Channels, dtype: np.typing.DTypeLike) -> Channels:
-        """Return the network's output `(C, ...)` as stored values, each domain by its own map."""
+        """Return the network's output `(C, ...)` as stored values, mapped domain by domain."""
         return np.concatenate([part.from_network(values, dtype) for part, values in self._split(array)])
 
     @property
     def network(self) -> tuple[float, float]:
-        """The range that holds those of all domains."""
+        """The smallest range that contains those of all domains."""
         ranges = [part.network for _, part in self.parts]
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 
     @property
     def high(self) -> tuple[float, ...]:
-        """Stored values that are the upper ends of the network's range."""
+        """Stored values that become the upper end of the network's range, one per value of the domains' maps."""
         return tuple(value for _, part in self.parts for value in part.high)
 
     def _split(self, array: np.ndarray) -> list[tuple[Intensity, np.ndarray]]:
@@ -148,7 +148,7 @@ class SideBySide:
 
 
 def beyond_float32(stored: np.ndarray) -> bool:
-    """Say whether stored values lie beyond 2^24, where the network's float32 no longer holds every whole number."""
+    """Return whether stored values exceed 2^24, beyond which float32 does not represent every integer."""
     wide = stored.dtype.itemsize > 2 and stored.dtype != np.float32
     return bool(wide and stored.size and (stored.max() > EXACT or stored.min() < -EXACT))
 
@@ -156,6 +156,6 @@ def beyond_float32(stored: np.ndarray) -> bool:
 def fixed(
     low: float | Sequence[float], high: float | Sequence[float], network: tuple[float, float] = (-1.0, 1.0)
 ) -> Intensity:
-    """Return the map that sends the stored values `low..high` to the network's range; reads no voxel."""
+    """Return the map of the stored values `low..high` (numbers, or one per channel) to the network's range."""
     lows, highs = (tuple(map(float, np.atleast_1d(v))) for v in (low, high))
     return Intensity(low=lows, high=highs, network=network)

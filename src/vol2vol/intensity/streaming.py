@@ -1,8 +1,8 @@
-"""Exact statistics of whole volumes, block by block.
+"""Compute exact statistics of whole volumes, block by block.
 
-8- and 16-bit integers go through a histogram of every value (one pass), all others as float32 through radix selection
-(one pass, and a second one for percentiles). Memory: one block of about `BLOCK_VOXELS` (or one chunk, if that is
-larger) and a few temporaries of the same size.
+8- and 16-bit integers are counted in a histogram of every value, in one pass. Other types are converted to float32;
+their percentiles are found by radix selection, in a second pass. Memory: one block of about `BLOCK_VOXELS` (or one
+chunk, if that is larger) and a few temporary arrays of the same size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INTEGERS = set(map(np.dtype, ("uint8", "int8", "uint16", "int16")))
 
 
 class Readable(Protocol):
-    """The part of a `Volume` that measuring needs."""
+    """The part of the interface of `Volume` that measuring needs."""
 
     @property
     def path(self) -> object: ...  # noqa: D102
@@ -42,7 +42,7 @@ class Tally:
     """Running statistics of one channel."""
 
     lowest: int | None
-    """Value of the first key where keys count every value of an integer type; None for float keys."""
+    """Value of the first key where every value of an integer type has a key; None for float keys."""
     counts: np.ndarray
     """Voxels per 16-bit key: the value itself, or the upper half of the ordered bits of a float32."""
     voxels: int = 0
@@ -53,7 +53,7 @@ class Tally:
 
     @property
     def std(self) -> float:
-        """Standard deviation of what was added."""
+        """Standard deviation of all values added so far."""
         return float(np.sqrt(self.squares / self.voxels))
 
     def add(self, values: np.ndarray) -> None:
@@ -76,55 +76,58 @@ class Tally:
 
 
 def tally(volumes: Sequence[Readable]) -> list[Tally]:
-    """Read everything once; raise `BadInput` on unlike channels and on non-finite voxels."""
+    """Read all volumes once and return the statistics of each channel.
+
+    Raises `BadInput` where there is no volume, on different numbers of channels, and on non-finite voxels.
+    """
     if not volumes:
         raise BadInput("intensity needs at least one volume: name the files of this domain")
     first, dtypes = volumes[0], {np.dtype(v.dtype) for v in volumes}
-    if odd := [v for v in volumes if v.shape[0] != first.shape[0]]:
-        counts = f"{odd[0].shape[0]} channels, {first.path} has {first.shape[0]}"
-        raise BadInput(f"{odd[0].path} has {counts}: use files with the same channels in one domain")
+    if unequal := [v for v in volumes if v.shape[0] != first.shape[0]]:
+        counts = f"{unequal[0].shape[0]} channels, {first.path} has {first.shape[0]}"
+        raise BadInput(f"{unequal[0].path} has {counts}: use files with the same channels in one domain")
     integer = len(dtypes) == 1 and dtypes <= _INTEGERS
     lowest = int(np.iinfo(dtypes.pop()).min) if integer else None
     tallies = [Tally(lowest, np.zeros(1 << 16, np.int64)) for _ in range(first.shape[0])]
     for volume, box, block in stream(volumes):
         if block.dtype.kind == "f" and not np.isfinite(block).all():
-            at = np.argwhere(~np.isfinite(block))[0]
-            where = tuple(int(a + b) for a, b in zip(at, (0, *box.start), strict=True))
+            index = np.argwhere(~np.isfinite(block))[0]
+            where = tuple(int(a + b) for a, b in zip(index, (0, *box.start), strict=True))
             raise BadInput(
-                f"{volume.path}: voxel {where} (channel, z, y, x) is {block[tuple(at)]}: "
+                f"{volume.path}: voxel {where} (channel, z, y, x) is {block[tuple(index)]}: "
                 "replace NaN and infinite voxels by a number in the file"
             )
-        for one, values in zip(tallies, block, strict=True):
-            one.add(values if integer else values.astype(np.float32))
+        for channel, values in zip(tallies, block, strict=True):
+            channel.add(values if integer else values.astype(np.float32))
     return tallies
 
 
 def stream(
     volumes: Sequence[Readable], what: str = "measuring intensities"
 ) -> Iterator[tuple[Readable, Box, np.ndarray]]:
-    """Yield all volumes block by block; `what` is what progress displays call it."""
+    """Yield volume, box and voxels (C, Z, Y, X) of all volumes block by block; progress displays show `what`."""
     blocks = [(volume, box) for volume in volumes for box in tiles(volume)]
     for volume, box in counted(blocks, what, len(blocks)):
         yield volume, box, volume.read(box)
 
 
 def tiles(volume: Readable) -> list[Box]:
-    """Return a volume as blocks of whole chunks, grown along x, then y, then z to about `BLOCK_VOXELS`."""
+    """Divide a volume into blocks of whole chunks, enlarged along x, then y, then z to about `BLOCK_VOXELS`."""
     block = list(volume.chunks[1:])
     for axis in (2, 1, 0):
-        room = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
-        block[axis] *= min(room, ceil_div(volume.spatial[axis], block[axis]))
+        factor = max(1, BLOCK_VOXELS // max(1, int(np.prod(block))))
+        block[axis] *= min(factor, ceil_div(volume.spatial[axis], block[axis]))
     return grid(Box.of(volume.spatial), block)
 
 
 def _ordered_bits(values: np.ndarray) -> np.ndarray:
-    """Return float32 values as flat uint32 that sort alike."""
+    """Return float32 values as flat uint32 that sort in the same order."""
     bits = np.ascontiguousarray(values).ravel().view(np.uint32)
     return bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
 
 
 def _value(key: int) -> float:
-    """Undo `_ordered_bits` for one number."""
+    """Return the float of one number of `_ordered_bits`."""
     bits = key ^ (0x80000000 if key >> 31 else 0xFFFFFFFF)
     return float(np.array(bits, np.uint32).view(np.float32))
 
@@ -134,21 +137,21 @@ def percentile_values(
 ) -> tuple[list[float], list[float]]:
     """Return each channel's two percentiles, interpolated linearly between neighbouring ranks."""
     ranks = [q / 100 * (tallies[0].voxels - 1) for q in percentiles]
-    wanted = sorted({int(r) for rank in ranks for r in (np.floor(rank), np.ceil(rank))})
+    positions = sorted({int(r) for rank in ranks for r in (np.floor(rank), np.ceil(rank))})
     ends: tuple[list[float], list[float]] = ([], [])
-    for values in _order_statistics(volumes, tallies, wanted):
+    for values in _order_statistics(volumes, tallies, positions):
         for end, rank in zip(ends, ranks, strict=True):
-            end.append(float(np.interp(rank, wanted, values)))
+            end.append(float(np.interp(rank, positions, values)))
     return ends
 
 
 def _order_statistics(volumes: Sequence[Readable], tallies: Sequence[Tally], ranks: Sequence[int]) -> list[list[float]]:
-    """Return, per channel, the values that would stand at these positions if all voxels were sorted."""
+    """Return, for each channel, the values at these positions of the sorted voxels."""
     below = [np.cumsum(t.counts) for t in tallies]
-    found = [np.searchsorted(b, ranks, side="right").tolist() for b in below]
+    keys_at_ranks = [np.searchsorted(b, ranks, side="right").tolist() for b in below]
     if (lowest := tallies[0].lowest) is not None:
-        return [[float(key + lowest) for key in keys] for keys in found]
-    finer = [{key: np.zeros(1 << 16, np.int64) for key in keys} for keys in found]
+        return [[float(key + lowest) for key in keys] for keys in keys_at_ranks]
+    finer = [{key: np.zeros(1 << 16, np.int64) for key in keys} for keys in keys_at_ranks]
     for _, _, block in stream(volumes):
         for tables, values in zip(finer, block, strict=True):
             bits = _ordered_bits(values.astype(np.float32))
@@ -159,4 +162,4 @@ def _order_statistics(volumes: Sequence[Readable], tallies: Sequence[Tally], ran
         within = rank - (int(below[channel][key - 1]) if key else 0)
         return _value(key << 16 | int(np.searchsorted(np.cumsum(finer[channel][key]), within, side="right")))
 
-    return [[exact(r, k, c) for r, k in zip(ranks, keys, strict=True)] for c, keys in enumerate(found)]
+    return [[exact(r, k, c) for r, k in zip(ranks, keys, strict=True)] for c, keys in enumerate(keys_at_ranks)]

@@ -1,4 +1,4 @@
-"""Plans: how a volume is cut into tiles and rejoined, as values."""
+"""Describe as values how a volume is cut into tiles and reassembled."""
 
 from vol2vol.plans.strategies import (
     WAYS,

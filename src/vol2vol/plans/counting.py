@@ -1,6 +1,6 @@
-"""Count blocks instead of listing them: along an axis, blocks of one phase that are far from its ends cost the same.
+"""Count the kinds of blocks instead of listing all: blocks of one phase, far from the ends of an axis, cost the same.
 
-A volume of 10^18 voxels has some hundred kinds of blocks; what a prediction costs is a sum over these.
+A volume of 10^18 voxels has some hundred kinds of blocks, so the cost of a prediction is a sum over kinds.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from math import prod
 from vol2vol.geometry import Box, Shape, ceil_div
 
 MANY = 256
-"""Blocks along an axis up to which each is looked at where they have no period."""
+"""Number of blocks along an axis, without a period, up to which each block is a kind of its own."""
 SAMPLE = 64
-"""How many stand for all where there are more: the count is then an estimate."""
+"""Number of kinds where there are more blocks; the sum is then an estimate."""
 Interval = tuple[int, int, int]
-"""First voxel, one after the last, and how many intervals this one stands for."""
+"""First voxel, one after the last voxel, and the number of intervals of this kind."""
 
 
 def count_blocks(region: Box, block: Shape) -> int:
-    """Return how many blocks a region is cut into."""
+    """Return the number of blocks of a region."""
     return prod(ceil_div(n, b) for n, b in zip(region.shape, block, strict=True))
 
 
 def intervals(start: int, stop: int, block: int, *, edge: int, phases: int | None) -> list[Interval]:
     """Return the kinds of intervals that partition an axis.
 
-    Those closer than `edge` voxels to an end stand for themselves; between, every interval costs what the one
-    `phases` intervals further costs (None: no two are the same).
+    Intervals closer than `edge` voxels to an end are each a kind of their own. Between them, an interval costs the
+    same as the one `phases` intervals further (None: no two intervals cost the same).
     """
     count, near = ceil_div(stop - start, block), ceil_div(edge, block) + 1
     if phases is None or phases > MANY:
@@ -46,9 +46,9 @@ def intervals(start: int, stop: int, block: int, *, edge: int, phases: int | Non
 def rows_of(
     region: Box, block: Shape, kinds: list[list[Interval]], axis: int | None
 ) -> Iterator[tuple[list[Box], int]]:
-    """Yield the kinds of rows of blocks, each as its first and its last block, and how many rows it stands for.
+    """Yield the kinds of rows of blocks: the first and the last block of one row, and the number of rows of this kind.
 
-    A row runs along `axis` through the whole region; None: every block is a row of its own.
+    A row runs along `axis` through the whole region; with None, every block is a row of its own.
     """
     last: tuple[int, int] | None = None
     if axis is not None:

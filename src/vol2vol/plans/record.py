@@ -1,4 +1,4 @@
-"""How an output was made, as its attributes state it: written here, read here, asked by everyone else."""
+"""Write and read the record in an output's attributes: how the output was made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "vol2vol"
 
 
 class Stating(Protocol):
-    """The part of a `Volume` that a record is read from."""
+    """The part of the interface of `Volume` that a record is read from."""
 
     @property
     def path(self) -> str: ...  # noqa: D102
@@ -29,7 +29,7 @@ class Stating(Protocol):
 
 
 class Network(BaseModel):
-    """The network that was applied, as `nets.build` takes it."""
+    """Name and arguments of the network that was applied, as `nets.build` takes them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,16 +38,16 @@ class Network(BaseModel):
 
 
 class Decisive(BaseModel):
-    """What decides every voxel of an output; later versions may add to it."""
+    """Everything that decides the voxels of an output; later versions may have more fields."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     version: str
-    """Of vol2vol."""
+    """Version of vol2vol."""
     input: str
     """Fingerprint of the volume that was translated."""
     chosen: dict[str, Any] | None = None
-    """Which part of its file that is, as keywords of `open_volume`; None where it is all of it."""
+    """The part of its file, as keywords of `open_volume`; None where it is the whole file."""
     model: str
     """Hash of the model."""
     intensity_from: dict[str, Any] | None = None
@@ -58,7 +58,7 @@ class Decisive(BaseModel):
 
 
 class Record(Decisive):
-    """How an output was made: what decides its voxels, and what describes its model."""
+    """How an output was made: everything that decides its voxels, and a description of its model."""
 
     input_name: str
     """Name of the input's file or folder, without the folders above it."""
@@ -66,40 +66,40 @@ class Record(Decisive):
     """Name of the model, such as `epoch-0005 (best)`."""
     network: Network
     footprint: Footprint
-    """What the trained network promises about space."""
+    """Footprint of the trained network."""
     intensity: dict[str, Any]
-    """By domain of the model: how stored values enter the network and leave it."""
+    """The intensity map of each domain of the model, as plain data."""
     training: dict[str, Any]
-    """What the model states of its training: recipe, volumes, versions."""
+    """The training of the model: recipe, volumes and versions."""
     complete: bool
     """Whether every voxel is written."""
 
     @classmethod
     def of(cls, volume: Stating, *, cure: str = "predict it again") -> Record | None:
-        """Return the record of a volume, None where it has none: it is not a prediction.
+        """Return the record of a volume, None where it has none and therefore is not a prediction.
 
-        Raises `BadInput`, naming what does not fit and the cure, where a record makes no sense or is that of a volume
-        of another size, such as a finer level.
+        Raises `BadInput`, naming the misfit and the `cure`, where the record is invalid or belongs to a volume of
+        another size, such as a finer level.
         """
         data = volume.attrs.get(KEY)
         if not isinstance(data, dict):
             return None
         record = cls.read(data, volume.path, cure)
         if record.layout.region.shape != volume.spatial:
-            was = record.layout.region.shape
-            raise BadInput(f"{volume.path} has {volume.spatial} voxels, its record states {was}: {cure}")
+            recorded = record.layout.region.shape
+            raise BadInput(f"{volume.path} has {volume.spatial} voxels, its record states {recorded}: {cure}")
         return record
 
     @classmethod
     def read(cls, data: Mapping[str, Any], name: str, cure: str) -> Record:
-        """Return the record that plain data of a stranger hold; raise `BadInput` where they make no sense."""
+        """Return the record from plain data of a file; raise `BadInput`, naming the file, where they are invalid."""
         try:
             return checked(cls, data, "its record")
         except BadInput as error:
-            raise BadInput(f"{name} states in no readable way how it was made ({one_line(error)}): {cure}") from None
+            raise BadInput(f"the record of how {name} was made cannot be read ({one_line(error)}): {cure}") from None
 
     def attributes(self) -> dict[str, Any]:
-        """Return the attributes of an output with this record, as JSON holds them."""
+        """Return the attributes of an output with this record, as JSON data."""
         plain = {
             "layout": self.layout.to_dict(),
             "network": self.network.model_dump(),
@@ -110,5 +110,5 @@ class Record(Decisive):
 
 
 def is_predicted(volume: Stating) -> bool:
-    """Say whether a volume states that vol2vol predicted it, without reading how."""
+    """Return whether a volume has a record of vol2vol, without reading it."""
     return isinstance(volume.attrs.get(KEY), dict)

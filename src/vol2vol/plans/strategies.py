@@ -1,13 +1,13 @@
-"""Stitching strategies as values: how to cut a volume into tiles and rejoin what the network makes of them.
+"""Define the stitching strategies: how to cut a volume into tiles and reassemble the network's outputs.
 
     volume     |<-------------------- V -------------------->|
     tile k     [before |        kept        | after]            starts at origin + k*step - before
     tile k+1                [before |        kept        | after]
 
-A tile is what the network reads; `margin` is what is thrown away of its output on each side; the kept part of tile k
-starts at `origin + k*step`. Kept parts that overlap are averaged with the weights of `window`. A seam has three
-causes: margin < reach (context), tiles off the period grid (phase), statistics that depend on the tile (the network's
-normalisation). The first two are numbers here.
+A tile is the input of the network; `margin` is cut off its output on each side; the kept part of tile k starts at
+`origin + k*step`. Kept parts that overlap are averaged with the weights of `window`. A seam has three causes: margin <
+reach (context), tiles off the period grid (phase), and statistics that depend on the tile (the network's
+normalisation). The first two are numbers of a plan.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ WINDOWS: tuple[str, ...] = get_args(Window)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to cut and rejoin; all fields in voxels of the volume, one entry per spatial axis."""
+    """How to cut and reassemble; all fields in voxels of the volume, one entry per spatial axis."""
 
     __pydantic_config__ = FORBID
 
     tile: Shape
-    """What the network reads."""
+    """Shape of a tile, the input of the network."""
     margin: tuple[Shape, Shape]
-    """What is trimmed of its output, before and after."""
+    """Voxels cut off its output, before and after."""
     step: Shape
     """Distance between neighbouring tiles."""
     origin: Shape
-    """Where the first kept voxel of the grid lies relative to the volume: the phase."""
+    """Position of the first kept voxel of the grid in the volume: the phase."""
     window: Window = "flat"
     """Weight of a kept voxel where tiles overlap."""
 
     def __post_init__(self) -> None:
         if len({len(part) for part in (self.tile, self.step, self.origin, *self.margin)}) != 1:
-            raise BadInput(f"a plan has as many axes in its margin, step and origin as in its tile, {self.tile}")
+            raise BadInput(f"margin, step and origin of a plan need as many axes as its tile, {self.tile}")
         if self.window not in WINDOWS:
             raise BadInput(f"window {self.window!r} is unknown: use one of {', '.join(WINDOWS)}")
         for axis, (kept, step) in enumerate(zip(self.kept, self.step, strict=True)):
@@ -65,12 +65,12 @@ class Plan:
 
     @property
     def kept(self) -> Shape:
-        """Voxels of one tile's output that survive the margin."""
+        """Shape of the part of one tile's output that is kept."""
         return tuple(t - a - b for t, a, b in zip(self.tile, *self.margin, strict=True))
 
     @property
     def overlaps(self) -> bool:
-        """Say whether neighbouring kept parts share voxels."""
+        """Whether neighbouring kept parts share voxels."""
         return self.kept != self.step
 
     def kept_boxes(self, within: Box) -> Iterator[Box]:
@@ -82,16 +82,16 @@ class Plan:
         yield from boxes(starts, self.kept)
 
     def read_box(self, kept: Box) -> Box:
-        """Return what the network reads to make a kept part; may reach outside the volume."""
+        """Return the tile of a kept part; it may reach outside the volume."""
         return kept.grow(*self.margin)
 
     def borders(self, volume: Shape, axis: int) -> list[int]:
-        """Return the positions on one axis at which a new tile starts to contribute: the candidates for seams."""
+        """Return the positions on one axis at which a new tile starts to contribute: possible seams."""
         step, origin = self.step[axis], self.origin[axis]
         return [p for k in cover(0, volume[axis], step, origin) if 0 < (p := origin + k * step) < volume[axis]]
 
     def redundancy(self, volume: Shape) -> float:
-        """Return voxels read by the network per voxel of a volume of this shape."""
+        """Return the number of voxels that the network reads per voxel of a volume of this shape."""
         tiles = 1.0
         for axis, size in enumerate(volume):
             count = len(cover(0, size, self.step[axis], self.origin[axis], self.kept[axis]))
@@ -102,7 +102,7 @@ class Plan:
         """Return the weights of one kept part, float64 of shape `kept`, positive, largest 1.
 
         Flat: ones. Linear: a product of ramps across the overlap. Gaussian: standard deviation 1/8 of the kept
-        length. Distance: Euclidean-free minimum distance to the border of the kept part, as in weighted tiling
+        length. Distance: minimum over the axes of the distance to the border of the kept part, as in weighted tiling
         (de Bel et al. 2021).
         """
         profiles = [_profile(self.window, n, n - s) for n, s in zip(self.kept, self.step, strict=True)]
@@ -113,17 +113,17 @@ class Plan:
         return np.broadcast_to(weight, self.kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain data, as stored in an output's attributes."""
+        """Return the plan as plain data, as in an output's attributes."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """Read what `to_dict` wrote, also after a detour through JSON; raise `BadInput` where it makes no sense."""
+        """Return the plan that `to_dict` wrote, also through JSON; raise `BadInput` where it is inconsistent."""
         return checked(cls, data, "plan")
 
 
 def _profile(window: Window, kept: int, overlap: int) -> np.ndarray:
-    """Return the 1-D weight of a kept part of `kept` voxels that shares `overlap` voxels with each neighbour."""
+    """Return the 1D weights of a kept part of `kept` voxels that shares `overlap` voxels with each neighbour."""
     centred = np.arange(kept) + 0.5
     edge = np.minimum(centred, kept - centred)
     if window == "flat" or overlap <= 0:
@@ -135,10 +135,11 @@ def _profile(window: Window, kept: int, overlap: int) -> np.ndarray:
 
 
 def exact(footprint: Footprint, tile: Shape) -> Plan:
-    """Tile-and-stitch in phase with a pass that starts at the volume's origin (Rumberger et al. 2021).
+    """Return the plan of tile-and-stitch in phase with one pass from the volume's origin (Rumberger et al. 2021).
 
-    The margins are the smallest that hold the reach and keep every tile on the period grid: 64/62 for the paper's
-    U-Net of five levels, where the paper's own 63/63 is one voxel out of phase.
+    The margins are the smallest that cover the reach and keep every tile on the period grid: 64/62 for the paper's
+    U-Net of five levels, where the paper's own 63/63 is one voxel out of phase. Raises `BadInput` for a tile that the
+    network does not admit or that is too small.
     """
     footprint.check(tile)
     before = tuple(round_up(r, p) for r, p in zip(footprint.reach[0], footprint.period, strict=True))
@@ -162,9 +163,9 @@ def smallest_exact_tile(footprint: Footprint, axis: int) -> int:
 
 
 def printed(footprint: Footprint, tile: Shape) -> Plan:
-    """Tile-and-stitch as printed in the paper (section 8.2): margins split evenly, 63/63 for 190.
+    """Return the plan of tile-and-stitch as printed in the paper (section 8.2): even margins, 63/63 for 190.
 
-    Seamless with itself, but out of phase with a pass that starts at the volume's origin.
+    It is seamless, but out of phase with one pass from the volume's origin. Raises what `exact` raises.
     """
     plan = exact(footprint, tile)
     total = tuple(a + b for a, b in zip(*plan.margin, strict=True))
@@ -173,9 +174,10 @@ def printed(footprint: Footprint, tile: Shape) -> Plan:
 
 
 def disjoint(footprint: Footprint, tile: Shape) -> Plan:
-    """All that a network returns for a tile, side by side ("valid, no overlap" in the paper): seams by construction.
+    """Return the plan that puts whole outputs side by side ("valid, no overlap" in the paper): seams by construction.
 
-    Tiles overlap by what the network itself cuts off. One that cuts off its whole reach leaves no seams.
+    Tiles overlap by the voxels that the network itself cuts off; a network that cuts off its whole reach leaves no
+    seams. Raises `BadInput` for a tile that the network does not admit.
     """
     footprint.check(tile)
     before, after = footprint.trim
@@ -184,27 +186,28 @@ def disjoint(footprint: Footprint, tile: Shape) -> Plan:
 
 
 def average(footprint: Footprint, tile: Shape, halo: int = 16, overlap: int = 32) -> Plan:
-    """Padded tiles with a halo thrown away and the overlap averaged ("same padding, overlap" in the paper).
+    """Return the plan of padded tiles without their halo, averaged where they overlap ("same padding, overlap").
 
-    The paper's 190 + 2*16 = 222 is not admissible for a padded network of five levels; its code ran 192.
+    The paper's 190 + 2*16 = 222 is not admissible for a padded network of five levels; its code used 192. Raises
+    `BadInput` for a tile that the network does not admit, or that is too small for halo and overlap.
     """
     return _overlapping(footprint, tile, halo, overlap, "flat")
 
 
 def blend(footprint: Footprint, tile: Shape, window: Window = "linear", *, halo: int = 16, overlap: int = 32) -> Plan:
-    """Like `average`, with weights that fall off towards the border of a tile."""
+    """Return the plan of `average` with weights that decrease towards the border of a tile."""
     return _overlapping(footprint, tile, halo, overlap, window)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """What a strategy's name stands for."""
+    """What a strategy consists of: its plan and the variant of the network."""
 
     make: Callable[[Footprint, Shape, Overlap], Plan]
     network: Literal["cropped", "full", "padded"]
-    """Which variant of a network it runs: what is certain, all of the output, or padded inside."""
+    """Variant of the network: `cropped` to certain voxels, `full` output, or `padded` inside."""
     seamless: bool
-    """Whether it asks for a network whose output does not depend on the tile."""
+    """Whether the strategy needs a network whose output does not depend on the tile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,13 +215,13 @@ class Overlap:
     """How tiles share voxels, for the strategies that average them."""
 
     halo: int | None = None
-    """Voxels thrown away at each side of a tile; by default 16, less for small tiles."""
+    """Voxels cut off each side of a tile; by default 16, fewer for small tiles."""
     overlap: int | None = None
-    """Voxels shared by neighbouring kept parts; by default 32, less for small tiles."""
+    """Voxels shared by neighbouring kept parts; by default 32, fewer for small tiles."""
     window: Window = "linear"
 
     def of(self, tile: Shape, footprint: Footprint) -> tuple[int, int]:
-        """Return halo and overlap for a tile; the halo is at least what the network cuts off its tiles."""
+        """Return halo and overlap for a tile; by default the halo is at least the network's trim."""
         cut = max(max(side) for side in footprint.trim)
         halo = max(cut, min(16, min(tile) // 8)) if self.halo is None else self.halo
         return halo, min(32, min(tile) // 4) if self.overlap is None else self.overlap
@@ -235,7 +238,7 @@ WAYS: dict[Strategy, Way] = {
         seamless=False,
     ),
 }
-"""Every strategy by name: a new one is a function that returns a `Plan`, its name in `Strategy`, and its line here."""
+"""Every strategy by name. To add one, write a function that returns a `Plan` and add its name here and to `Strategy`."""
 
 
 def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, window: Window) -> Plan:
@@ -254,7 +257,7 @@ def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, win
 
 
 def planar(plan: Plan, axis: int) -> Plan:
-    """Lift a 2D plan to volumes: every plane across `axis` (0 = z, 1 = y, 2 = x) is an image of its own."""
+    """Return a 2D plan for volumes: every plane perpendicular to `axis` (0 = z, 1 = y, 2 = x) is a separate image."""
     assert plan.dims == 2, plan
 
     def lift(shape: Shape, value: int) -> Shape:
