@@ -152,7 +152,7 @@ def test_a_network_of_another_package_is_kept_in_a_model_that_names_the_package(
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("def Add(dims): pass", "it is not a class of torch networks"),
+        ("def Add(dims): pass", "it is not a subclass of torch.nn.Module"),
         ("from torch.nn import ReLU as Add", "it has no argument dims"),
         (
             "from torch import nn\nclass Add(nn.Module):\n    def __init__(self, dims): pass",
@@ -199,8 +199,8 @@ def test_a_loss_of_another_package_trains_a_regression(install):
     assert terms["cubed"].item() == pytest.approx(2 * np.mean(np.abs((x - y).numpy()) ** 3), rel=1e-5)
     assert packages(settings) == {"losses": {"cubed": {"package": "odd-losses", "version": "1.2"}}}
     where = "of the package odd-losses 1.2 returns"
-    assert f"'each' {where} a tensor (2, 1, 4, 5) in place of" in message(lambda: paired(x, y, {"each": 1}))
-    assert f"'number' {where} float in place of" in message(lambda: paired(x, y, {"number": 1}))
+    assert f"'each' {where} a tensor (2, 1, 4, 5) instead of" in message(lambda: paired(x, y, {"each": 1}))
+    assert f"'number' {where} float instead of" in message(lambda: paired(x, y, {"number": 1}))
     with pytest.raises(ValidationError, match=r"loss 'lost' of the package odd-losses 1\.2 cannot be loaded"):
         RegressSettings(loss={"lost": 1})
     with pytest.raises(ValidationError, match="use one of l1, l2, smooth-l1, ssim, pearson, cubed"):

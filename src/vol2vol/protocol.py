@@ -75,8 +75,8 @@ def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
 
 def only_read(translations: Mapping[str, Translation]) -> set[str]:
     """Return the domains that at least one translation reads and none makes."""
-    made = {name for translation in translations.values() for name in translation.makes}
-    return {name for translation in translations.values() for name in translation.reads} - made
+    produced = {name for translation in translations.values() for name in translation.makes}
+    return {name for translation in translations.values() for name in translation.reads} - produced
 
 
 def networks(translations: Mapping[str, Translation]) -> dict[str, nn.Module]:

@@ -446,7 +446,7 @@ TRAININGS = {
     "a list": ({"recipe": "list.yaml"}, [], ["list.yaml holds no keys"]),
     "broken yaml": ({"recipe": "broken.yaml"}, [], ["broken.yaml is not YAML"]),
     "code": ({"recipe": "code.yaml"}, [], ["code.yaml is not YAML"]),
-    "binary": ({"recipe": "binary.yaml"}, [], ["binary.yaml is not a text"]),
+    "binary": ({"recipe": "binary.yaml"}, [], ["binary.yaml is not UTF-8 text"]),
     "extends itself": ({"recipe": "circle.yaml"}, [], ["circle.yaml", "extends"]),
     "extends nothing": ({"recipe": "parent.yaml"}, [], ["smal-2d", "did you mean small-2d"]),
     "a folder": ({"recipe": "words"}, [], ["words"]),

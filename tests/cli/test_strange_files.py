@@ -72,7 +72,7 @@ def pipe(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tif", "a.mrc", "a.h5", "a.zarr", "a.bin", "a.png"])
 def test_a_pipe_is_no_volume(name, pipe):
-    with pytest.raises(Unreadable, match=r"is a pipe, not a file: write what it gives"):
+    with pytest.raises(Unreadable, match=r"is a pipe, not a file: write its data"):
         open_volume(pipe(name))
 
 
@@ -125,7 +125,7 @@ def test_documents_are_bounded_before_they_are_read(tmp_path):
     with pytest.raises(NotFound):
         read_bytes(tmp_path / "none")
     (tmp_path / "b").write_bytes(b"\xff")
-    with pytest.raises(Unreadable, match="not a text"):
+    with pytest.raises(Unreadable, match="not UTF-8 text"):
         read_text(tmp_path / "b")
 
 

@@ -179,7 +179,7 @@ def test_truncated_weights_are_unreadable_wherever_they_end(tmp_path):
         ("schema: one", BadInput, "schema 'one'"),
         (f"schema: {'x' * 9999}", BadInput, "schema 'x{79}, this"),
         (f"schema: 2\ntranslations: {{{'x' * 999}: 1}}", BadInput, "translations.x{107}: "),
-        (BOMB, Unreadable, r"not YAML \(its aliases make more than"),
+        (BOMB, Unreadable, r"not YAML \(its aliases add more than"),
     ],
 )
 def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):

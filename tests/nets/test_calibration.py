@@ -24,7 +24,7 @@ def patches(count=3, size=38):
 
 def inputs_of_norms(net, batches):
     """Return what every norm receives on its certain region, all batches together, channels first."""
-    found = {}
+    values_by_layer = {}
     size = batches[0].shape[-1]
     records = nets.layers(net)
     inside = nets.extents(records, (size, size))
@@ -34,7 +34,7 @@ def inputs_of_norms(net, batches):
 
         def hook(module, args):
             values = args[0][..., start:stop, start:stop].double()
-            found.setdefault(layer.name, []).append(values.transpose(0, 1).flatten(1))
+            values_by_layer.setdefault(layer.name, []).append(values.transpose(0, 1).flatten(1))
 
         return layer.module.register_forward_pre_hook(hook)
 
@@ -44,7 +44,7 @@ def inputs_of_norms(net, batches):
             net(batch)
     for handle in handles:
         handle.remove()
-    return {name: torch.cat(parts, 1) for name, parts in found.items()}
+    return {name: torch.cat(parts, 1) for name, parts in values_by_layer.items()}
 
 
 @pytest.mark.parametrize("arguments", [{}, {"padding": "same"}, {"decoder": "cropped"}], ids=str)
@@ -119,7 +119,7 @@ def test_networks_without_calibrated_norms_are_left_alone():
     ("batches", "message"),
     [
         ([], "no patches"),
-        ([torch.full((1, 1, 38, 38), torch.nan)], "'encoder.1.norm' sees values that are not finite"),
+        ([torch.full((1, 1, 38, 38), torch.nan)], "'encoder.1.norm' receives values that are not finite"),
         ([torch.zeros(1, 1, 37, 37)], r"an input of \(37, 37\) voxels does not pass"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Look-ups and filters: what they compute, and that the house understands their geometry."""
+"""Look-ups and filters compute the documented functions, and their geometry is derived correctly."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def test_between_its_knots_it_is_numpys_interpolation(knots, seed):
     random = np.random.default_rng(seed)
     heights = np.sort(random.normal(0, 10, len(knots)))
     x = random.uniform(knots[0], knots[-1], (1, 1, 7, 8)).astype(np.float32)
-    made = table([float(k) for k in knots], heights.tolist())(torch.from_numpy(x))
-    np.testing.assert_allclose(made.numpy(), np.interp(x, knots, heights), atol=1e-3)
+    mapped = table([float(k) for k in knots], heights.tolist())(torch.from_numpy(x))
+    np.testing.assert_allclose(mapped.numpy(), np.interp(x, knots, heights), atol=1e-3)
 
 
 def test_beyond_its_ends_it_goes_straight_on_and_knots_are_hit_exactly():
@@ -38,7 +38,7 @@ def test_beyond_its_ends_it_goes_straight_on_and_knots_are_hit_exactly():
 
 
 def test_a_new_one_is_the_identity_in_every_precision_and_layout(monkeypatch):
-    monkeypatch.setattr(Piecewise, "_AT_ONCE", 5)
+    monkeypatch.setattr(Piecewise, "_PIECE_VOXELS", 5)
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         net = nets.build("lookup", dims=3, channels=2, knots=4).to(torch.float64 if dtype == torch.float64 else None)
         x = torch.randn(2, 2, 3, 4, 5, dtype=dtype).to(memory_format=torch.channels_last_3d)

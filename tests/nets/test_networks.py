@@ -1,4 +1,4 @@
-"""What every network of the catalogue has in common, and what is special to each."""
+"""Properties that all networks of the catalogue share, and those of single networks."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ SMALL = {
     "spectral": {"channels": 2, "radius": 3, "padding": "same"},
 }
 FITTED = ("lookup", "spectral")
-"""Networks whose numbers are not trained."""
+"""Networks whose parameters are not trained."""
 both_dims = pytest.mark.parametrize("dims", [2, 3])
 every_name = pytest.mark.parametrize("name", nets.CATALOGUE.own)
 
@@ -151,10 +151,10 @@ def test_recomputing_activations_ends_in_the_same_state(name, norm):
     twin.load_state_dict(net.state_dict())
     twin.gradient_checkpointing = True
     x = torch.randn(2, 1, 48 if name == "resnet" else 46, 48 if name == "resnet" else 46)
-    for one in (net, twin):
-        one.train()
+    for trained in (net, twin):
+        trained.train()
         for _ in range(2):
-            (one(x) - one(2 * x)).square().mean().backward()
+            (trained(x) - trained(2 * x)).square().mean().backward()
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-9)
     for (key, a), b in zip(net.state_dict().items(), twin.state_dict().values(), strict=True):

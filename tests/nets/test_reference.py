@@ -16,35 +16,35 @@ golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden outputs of t
 def state(levels=3, width=2, dims=2):
     """Make a state dictionary as the reference code saves it, from its nesting rule."""
     draw = torch.Generator().manual_seed(0)
-    found = {}
+    state = {}
 
     def weights(key, a, b):
-        found[f"{key}.weight"] = torch.randn(a, b, *(4,) * dims, generator=draw)
-        found[f"{key}.bias"] = torch.randn(b if "up" in key else a, generator=draw)
+        state[f"{key}.weight"] = torch.randn(a, b, *(4,) * dims, generator=draw)
+        state[f"{key}.bias"] = torch.randn(b if "up" in key else a, generator=draw)
 
     def norm(key, channels):
-        found[f"{key}.running_mean"] = torch.randn(channels, generator=draw)
-        found[f"{key}.running_var"] = torch.rand(channels, generator=draw) + 0.5
-        found[f"{key}.num_batches_tracked"] = torch.tensor(0)
+        state[f"{key}.running_mean"] = torch.randn(channels, generator=draw)
+        state[f"{key}.running_var"] = torch.rand(channels, generator=draw) + 0.5
+        state[f"{key}.num_batches_tracked"] = torch.tensor(0)
 
     def block(prefix, level):
         inner, outer = width * min(2**level, 8), width * min(2 ** (level - 1), 8) if level else 1
         innermost, outermost = level == levels - 1, level == 0
         down, up = ("0", "3") if outermost else ("1", "3" if innermost else "5")
-        found[f"{prefix}{down}.weight"] = torch.randn(inner, outer, *(4,) * dims, generator=draw)
-        found[f"{prefix}{down}.bias"] = torch.randn(inner, generator=draw)
+        state[f"{prefix}{down}.weight"] = torch.randn(inner, outer, *(4,) * dims, generator=draw)
+        state[f"{prefix}{down}.bias"] = torch.randn(inner, generator=draw)
         if not (innermost or outermost):
             norm(f"{prefix}2", inner)
         if not innermost:
             block(f"{prefix}{'1' if outermost else '3'}.model.", level + 1)
         joined = inner if innermost else 2 * inner
-        found[f"{prefix}{up}.weight"] = torch.randn(joined, outer, *(4,) * dims, generator=draw)
-        found[f"{prefix}{up}.bias"] = torch.randn(outer, generator=draw)
+        state[f"{prefix}{up}.weight"] = torch.randn(joined, outer, *(4,) * dims, generator=draw)
+        state[f"{prefix}{up}.bias"] = torch.randn(outer, generator=draw)
         if not outermost:
             norm(f"{prefix}{'4' if innermost else '6'}", outer)
 
     block("model.model.", 0)
-    return found
+    return state
 
 
 @golden
@@ -100,7 +100,7 @@ def without(key):
 
 
 @pytest.mark.parametrize(
-    ("given", "dims", "message"),
+    ("state", "dims", "message"),
     [
         (state(), 3, "2D network, not 3D"),
         (without("model.model.1.model.6.running_var"), 2, "'model.model.1.model.6.running_var' is missing"),
@@ -118,15 +118,15 @@ def without(key):
         (state() | {"model.model.0.weight": torch.ones(2, 1, 3, 3)}, 2, r"shape \(2, 1, 3, 3\) where \(2, 1, 4, 4\)"),
         (state() | {"model.model.0.bias": torch.full((2,), torch.nan)}, 2, "not finite"),
         ({"model.1.weight": torch.ones(64, 1, 7, 7)}, 2, "looks like a ResNet"),
-        ({"weight": torch.ones(1)}, 2, "no U-Net of the reference code"),
+        ({"weight": torch.ones(1)}, 2, "not a U-Net of the reference code"),
         ({}, 2, "no entry"),
         ({"epoch": 3}, 2, "not a state dictionary"),
         ([torch.ones(1)], 2, "not a state dictionary"),
     ],
 )
-def test_anything_else_is_refused(given, dims, message):
+def test_anything_else_is_refused(state, dims, message):
     with pytest.raises(BadInput, match=message):
-        nets.from_reference(given, dims)
+        nets.from_reference(state, dims)
 
 
 def test_files_are_read_safely(tmp_path):

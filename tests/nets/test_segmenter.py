@@ -39,8 +39,8 @@ def test_it_streams_and_says_probabilities_in_float32():
     assert whole.max() <= 1
     assert whole.std() > 0
     stream = Stream(net, 0)
-    made = [stream.push(x[:, :, z : z + 1]) for z in range(52)] + [stream.finish()]
-    torch.testing.assert_close(torch.cat([m for m in made if m is not None], 2), whole, atol=1e-5, rtol=0)
+    outputs = [stream.push(x[:, :, z : z + 1]) for z in range(52)] + [stream.finish()]
+    torch.testing.assert_close(torch.cat([m for m in outputs if m is not None], 2), whole, atol=1e-5, rtol=0)
     assert net.bfloat16()(x.bfloat16()).dtype == torch.float32
 
 

@@ -22,8 +22,8 @@ class Residual(nn.Module):
 
 def test_records_follow_the_forward_pass():
     net = nets.build("unet", dims=3, width=4, levels=2, decoder="cropped", norm="frozen")
-    found = nets.layers(net)
-    assert [(layer.name, layer.kind, layer.channels) for layer in found] == [
+    traced = nets.layers(net)
+    assert [(layer.name, layer.kind, layer.channels) for layer in traced] == [
         ("x", "input", 1),
         ("encoder.0.conv", "conv", 4),
         ("encoder.0.activation", "activation", 4),
@@ -38,7 +38,7 @@ def test_records_follow_the_forward_pass():
         ("decoder.1.final", "activation", 1),
         ("output", "output", 1),
     ]
-    records = {layer.name: layer for layer in found}
+    records = {layer.name: layer for layer in traced}
     assert records["cat"].inputs == ("crops.0", "decoder.0.norm")
     assert records["crops.0"].before == records["crops.0"].after == (2, 2, 2)
     last = records["decoder.1.conv"]

@@ -143,11 +143,11 @@ def test_outputs_whose_record_makes_no_sense(run, tmp_path):
         ).close()  # fmt: skip
         return open_volume(tmp_path / name)
 
-    with pytest.raises(BadInput, match=r"in no readable way how it was made \(its record\.network"):
+    with pytest.raises(BadInput, match=r"was made cannot be read \(its record\.network"):
         prediction_cost(renamed("none.zarr", network=None))
     with pytest.raises(BadInput, match="states a network or tiles that cannot be"):
         prediction_cost(renamed("other.zarr", network={"name": "unet", "arguments": {"arms": 2}}))
-    with pytest.raises(BadInput, match="in no readable way how it was made"):
+    with pytest.raises(BadInput, match="was made cannot be read"):
         prediction_cost(renamed("odd.zarr", layout={"passes": 3}))
 
 

@@ -1,7 +1,7 @@
-"""Networks for images and volumes, one definition each, and what can be read off them.
+"""Define networks for images and volumes, and derive footprint, cost and variants from their layers.
 
-Tensors are (B, C, [Z,] Y, X). A network knows no volumes, devices or losses. Its geometry is derived from its layers
-(`footprint`), never declared; variants for prediction are constructed (`frozen`, `cropped`, `padded`), never edited.
+Tensors are (B, C, [Z,] Y, X). A network does not depend on volumes, devices or losses. Its geometry is derived from its
+layers (`footprint`), never declared; variants for prediction (`frozen`, `cropped`, `padded`) are new networks.
 """
 
 from vol2vol.nets.calibration import calibrate

@@ -1,4 +1,4 @@
-"""What the networks check about their arguments, in words a user can act on."""
+"""Check the arguments of networks; messages name the nearest valid value."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from vol2vol.errors import BadInput
 
-MOST = 1 << 16
-"""No network has more channels or knots; an argument beyond is damage."""
-DEEPEST = 256
-"""No network has more layers."""
+MAX_COUNT = 1 << 16
+"""Maximum number of channels or knots; a greater argument is an error."""
+MAX_LAYERS = 256
+"""Maximum number of layers."""
 _LAYERS = ("levels", "blocks", "n_layers")
 
 
 def nearest(word: object, known: Sequence[str]) -> str:
-    """Return "did you mean X?" where one of the known words is close, else the list of them."""
+    """Return "did you mean X?" where a known word is similar, otherwise the list of known words."""
     close = get_close_matches(str(word), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
 
 
 def arguments_in(scope: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an `__init__`, given its `locals()` before anything else was assigned."""
+    """Return the arguments of an `__init__` from its `locals()`, taken before any other assignment."""
     return {name: value for name, value in scope.items() if name not in ("self", "__class__")}
 
 
@@ -33,9 +33,9 @@ def check_choice(what: str, value: object, known: Sequence[str]) -> None:
 
 
 def check_count(**counts: int) -> None:
-    """Raise `BadInput`, naming the argument, unless every value is a whole number of 1 to `MOST`, layers `DEEPEST`."""
+    """Raise `BadInput`, naming the argument, unless all are integers from 1 to `MAX_COUNT` (layers: `MAX_LAYERS`)."""
     for what, value in counts.items():
-        most = DEEPEST if what in _LAYERS else MOST
+        most = MAX_LAYERS if what in _LAYERS else MAX_COUNT
         if isinstance(value, int) and value > most:
             raise BadInput(f"{what} is {value}: it must be at most {most}")
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

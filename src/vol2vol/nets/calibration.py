@@ -1,7 +1,7 @@
-"""Give `calibrated` norms the statistics of a domain, once, after training: total mean and total variance.
+"""Calibrate norms after training: store the total mean and variance of a domain in every `calibrated` norm.
 
-Running averages of instance statistics remember the last few patches, whatever domain they came from, and forget the
-variance between patches. Here every layer gets E[h] and E[h^2] - E[h]^2 over all calibration patches together.
+Running averages of instance statistics depend on the last few patches, whatever their domain, and lack the variance
+between patches. Calibration stores E[h] and E[h^2] - E[h]^2 over all calibration patches of one domain.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ from vol2vol.nets.trace import Layer, layers
 Passes = Literal["exact", "single"]
 
 
-class _Enough(Exception):
-    """The layer to be measured has been reached: the rest of the network need not run."""
+class _LastLayerReached(Exception):
+    """The last layer to measure was reached; the rest of the network need not run."""
 
 
 @torch.no_grad()
 def calibrate(net: nn.Module, batches: Iterable[Tensor], *, passes: Passes = "exact") -> None:
     """Store the statistics of these batches (B, C, *space), in the network's range, in every `calibrated` norm.
 
-    "exact" goes through the batches once per layer, each time up to that layer, so that a layer is measured behind
-    the final statistics of those before it: on the calibration patches the prediction then sees exactly mean 0 and
-    variance 1. Give it a list, or anything that can be iterated again; an iterator is held as a list. "single" goes
-    through them once, with instance statistics upstream: cheaper, approximate. Sums are in float64, over the voxels
-    whose context lies inside the patch, or over all of them where a patch is too small to have any. Networks without
-    calibrated norms are left as they are. Raises `BadInput` for no or non-finite data and for sizes that do not fit.
+    "exact" iterates over the batches once per norm, each time up to that norm, so that it is measured after the final
+    statistics of all norms before it; in prediction, the calibration patches then have exactly mean 0 and variance 1.
+    Batches must be iterable several times; an iterator is converted to a list. "single" iterates once, with instance
+    statistics in the norms before: cheaper, but approximate. Sums are in float64, over the voxels whose context lies
+    inside the patch, or over all voxels of patches that are too small. Networks without calibrated norms do not
+    change. Raises `BadInput` for no batches, non-finite values, and sizes that the network does not admit.
     """
     check_choice("passes", passes, ("exact", "single"))
     records = layers(net)
     norms = [layer for layer in records if isinstance(layer.module, Norm) and layer.module.kind == "calibrated"]
     if not norms:
         return
-    again = list(batches) if isinstance(batches, Iterator) else batches
+    patches = list(batches) if isinstance(batches, Iterator) else batches
     for layer in norms:
         layer.module.calibrated.fill_(False)  # type: ignore[union-attr, operator]
     training = net.training
     net.eval()
     try:
         for measured in [[layer] for layer in norms] if passes == "exact" else [norms]:
-            _measure(net, records, measured, again)
+            _measure(net, records, measured, patches)
     finally:
         net.train(training)
 
 
 def _measure(net: nn.Module, records: Sequence[Layer], measured: list[Layer], batches: Iterable[Tensor]) -> None:
-    """Go through the batches once and store the statistics of these layers."""
+    """Iterate over the batches once and store the statistics of these layers."""
     sums = {layer.name: _Moments() for layer in measured}
     weight = next(net.parameters())
     for batch in batches:
         inside = extents(records, batch.shape[2:])
-        with suppress(_Enough), _listening(measured, sums, inside):
+        with suppress(_LastLayerReached), _hooks(measured, sums, inside):
             net(batch.to(weight.device, weight.dtype))
     for layer in measured:
         assert isinstance(layer.module, Norm)
@@ -71,47 +71,45 @@ def _measure(net: nn.Module, records: Sequence[Layer], measured: list[Layer], ba
 
 
 class _Moments:
-    """Sums over voxels, per channel."""
+    """Sums of values and of squares over voxels, for each channel."""
 
     def __init__(self) -> None:
         self.count, self.first, self.second = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, x: Tensor) -> None:
-        """Count the voxels of (B, C, *space)."""
+        """Add the voxels of (B, C, *space)."""
         values = x.double().transpose(0, 1).flatten(1)
         self.count += values.shape[1]
         self.first = self.first.to(values) + values.sum(1)
         self.second = self.second.to(values) + (values * values).sum(1)
 
     def totals(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return mean and variance per channel."""
+        """Return mean and variance of each channel; raise `BadInput` without voxels or where not finite."""
         if self.count == 0:
             raise BadInput("no patches to calibrate with: give at least one batch")
         mean = self.first / self.count
         variance = (self.second / self.count - mean**2).clamp_min(0)
         if not torch.isfinite(mean + variance).all():
-            raise BadInput(f"layer {name!r} sees values that are not finite: look for NaN in the calibration patches")
+            raise BadInput(f"layer {name!r} receives values that are not finite: remove NaN from the patches")
         return mean, variance
 
 
 @contextmanager
-def _listening(
-    measured: list[Layer], sums: dict[str, _Moments], inside: dict[str, tuple[Extent, ...]]
-) -> Iterator[None]:
-    """Add what these layers receive to their sums while the network runs; stop at the last of them."""
+def _hooks(measured: list[Layer], sums: dict[str, _Moments], inside: dict[str, tuple[Extent, ...]]) -> Iterator[None]:
+    """Add the inputs of these layers to their sums while the network runs; stop at the last layer."""
 
-    def listen(layer: Layer) -> torch.utils.hooks.RemovableHandle:
+    def add_hook(layer: Layer) -> torch.utils.hooks.RemovableHandle:
         certain = [slice(e.start, e.stop) if e.start < e.stop else slice(None) for e in inside[layer.inputs[0]]]
 
         def hook(_module: nn.Module, inputs: tuple[Tensor]) -> None:
             sums[layer.name].add(inputs[0][(..., *certain)])
             if layer is measured[-1]:
-                raise _Enough
+                raise _LastLayerReached
 
         assert layer.module is not None
         return layer.module.register_forward_pre_hook(hook)
 
-    handles = [listen(layer) for layer in measured]
+    handles = [add_hook(layer) for layer in measured]
     try:
         yield
     finally:

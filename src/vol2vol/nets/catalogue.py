@@ -1,4 +1,4 @@
-"""The catalogue of networks by name, those of other installed packages among them, and how each is built."""
+"""List the networks by name, including those of other installed packages, and build them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OWN: dict[str, type[nn.Module]] = {
 
 
 def _check(name: str, network: Any) -> str:
-    """Return what keeps a class of another package from being a network, in words."""
+    """Return in words why a class of another package cannot be a network; empty where it can."""
     if not (inspect.isclass(network) and issubclass(network, nn.Module)):
-        return "it is not a class of torch networks"
+        return "it is not a subclass of torch.nn.Module"
     if "dims" not in inspect.signature(network).parameters:
         return "it has no argument dims"
     return "" if callable(getattr(network, "describe", None)) else "it has no method describe"
 
 
 def _from_outside(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network of another package; raise `BadInput`, naming the package, where it cannot keep its promises."""
+    """Build a network of another package; raise `BadInput`, naming the package, where that fails."""
     try:
         network: Any = CATALOGUE[name](**arguments)
         described, known = network.describe(), (network.dims, network.in_channels)
@@ -50,17 +50,17 @@ def _from_outside(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 CATALOGUE = Catalogue("network", "vol2vol.networks", OWN, _check)
-"""Every network's class by its name; other packages offer theirs by the entry points `vol2vol.networks`."""
+"""The class of every network by name; other packages offer theirs by the entry points `vol2vol.networks`."""
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
     """Build a network of the catalogue by name.
 
-    Every network carries `.dims`, `.in_channels` and `.describe()`, the name and arguments that rebuild it. Weights
-    are drawn by torch's global generator. Raises `BadInput` for unknown names and arguments, with the nearest one.
+    Every network has `.dims`, `.in_channels` and `.describe()`, the name and arguments that rebuild it. Weights are
+    initialised by torch's global generator. Raises `BadInput` for unknown names and arguments, with the nearest one.
     """
     check_choice("network", name, tuple(CATALOGUE))
-    known = tuple(inspect.signature(CATALOGUE[name]).parameters)  # raises where a package is broken
+    known = tuple(inspect.signature(CATALOGUE[name]).parameters)  # raises BadInput for a broken package
     for argument in arguments:
         if argument not in known:
             raise BadInput(f"network {name!r} has no argument {argument!r}: {nearest(argument, known)}")
@@ -70,5 +70,5 @@ def build(name: str, **arguments: Any) -> nn.Module:
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Return the number of trained numbers of a network."""
+    """Return the number of values in all parameters of a network."""
     return sum(parameter.numel() for parameter in net.parameters())

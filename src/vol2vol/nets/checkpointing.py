@@ -1,4 +1,4 @@
-"""Trade time for memory in training, without counting the statistics of normalisation twice."""
+"""Save memory in training by recomputing activations, without counting statistics of normalisation twice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vol2vol.nets.norm import recomputing
 
 
 def checkpointed(step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Run `step`, forget its activations and rebuild them when the gradient needs them.
+    """Run `step`, discard its activations and recompute them for the gradient.
 
-    The second run leaves the running statistics of `Norm` alone, so a training step ends in the same state as a
-    plain one. Without gradients, and while a network is traced, `step` is simply called. A step must not change its
-    inputs in place.
+    The second run does not update the running statistics of `Norm`, so a training step ends in the same state as
+    without checkpointing. Without gradients, and while a network is traced, `step` is called as usual. A step must not
+    change its inputs in place.
     """
     if not torch.is_grad_enabled() or any(isinstance(x, fx.Proxy) for x in inputs):
         return step(*inputs)

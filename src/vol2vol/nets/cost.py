@@ -1,4 +1,4 @@
-"""What a network costs on an input of a given size, from its layers, without running it."""
+"""Compute the operations and the memory of a network for an input of a given size, without running it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vol2vol.nets.trace import Layer, layers
 def flops(net: nn.Module, size: Sequence[int]) -> int:
     """Return the floating-point operations of all convolutions for one input of this size; a multiply-add counts two.
 
-    `size` has the spatial axes only. Counts like `torch.utils.flop_counter`. Raises `BadInput` for sizes that do not
-    pass through the network.
+    `size` has the spatial axes only. The count equals that of `torch.utils.flop_counter`. Raises `BadInput` for sizes
+    that the network does not admit.
     """
     records = layers(net)
     voxels = _voxels(records, size)
@@ -30,13 +30,13 @@ def flops(net: nn.Module, size: Sequence[int]) -> int:
 
 
 def peak_memory(net: nn.Module, size: Sequence[int], *, bytes_per_value: int = 4, workspace: bool = True) -> int:
-    """Estimate the peak of memory, in bytes, while predicting one input of this size; weights not counted.
+    """Estimate the peak memory, in bytes, of predicting one input of this spatial size, without the weights.
 
-    Follows every tensor from the layer that makes it to the last that reads it; the input is held throughout. Without
-    `workspace` that is what torch allocates for tensors. `workspace` adds a copy of input and output of the
-    convolution at work, which kernels bring into a layout of their own. Resident memory was measured at 0.9 to 1.8
-    times this (CPU, float32, one thread; the high end in 2D, where kernels hold on to workspace). Raises `BadInput`
-    for sizes that do not pass.
+    Every tensor is held from the layer that computes it to the last layer that reads it, the input to the end. Without
+    `workspace` the sum is what torch allocates for tensors. `workspace` adds copies of input and output of the running
+    convolution, which kernels convert to a layout of their own. Resident memory was measured at 0.9 to 1.8 times this
+    estimate (CPU, float32, one thread; the high end in 2D, where kernels keep their workspace). Raises `BadInput` for
+    sizes that the network does not admit.
     """
     records = layers(net)
     voxels = _voxels(records, size)
@@ -55,12 +55,12 @@ def peak_memory(net: nn.Module, size: Sequence[int], *, bytes_per_value: int = 4
 
 
 def _voxels(records: Sequence[Layer], size: Sequence[int]) -> dict[str, int]:
-    found = extents(records, size)
-    return {name: prod(extent.length for extent in along) for name, along in found.items()}
+    by_layer = extents(records, size)
+    return {name: prod(extent.length for extent in axes) for name, axes in by_layer.items()}
 
 
 def _storages(records: Sequence[Layer]) -> tuple[dict[str, str], dict[str, int]]:
-    """Return in whose memory each layer's output lies, and the step after which that memory is free."""
+    """Return the layer in whose memory each output lies, and the step after which that memory is free."""
     storage: dict[str, str] = {}
     last: dict[str, int] = {}
     for step, layer in enumerate(records):
@@ -73,7 +73,7 @@ def _storages(records: Sequence[Layer]) -> tuple[dict[str, str], dict[str, int]]
 
 
 def _shares(layer: Layer) -> bool:
-    """Say whether a layer's output lies in the memory of its input."""
+    """Return whether a layer's output lies in the memory of its input."""
     if layer.kind in ("crop", "output") or getattr(layer.module, "inplace", False):
         return True
     return isinstance(layer.module, nn.Identity) or (isinstance(layer.module, Norm) and layer.module.kind == "none")

@@ -1,4 +1,4 @@
-"""Critics: fully convolutional networks that judge patches (PatchGAN, 70 voxels wide by default) or single voxels."""
+"""Define the critics (discriminators): PatchGAN, 70 voxels wide by default, and a critic of single voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vol2vol.shapes import shaped
 
 
 class PatchGAN(nn.Module):
-    """Map (B, in_channels, *space) to one unbounded judgement per overlapping patch, (B, 1, *coarser space).
+    """Map (B, in_channels, *space) to one unbounded score per overlapping patch, (B, 1, *coarser space).
 
     `n_layers` convolutions k4 s2, then two of stride 1, all with padding 1 (Isola et al. 2017; 70 voxels for 3).
     """
@@ -42,13 +42,13 @@ class PatchGAN(nn.Module):
 
     @shaped
     def forward(self, x: Input) -> Output:
-        """Judge `x` (B, in_channels, *space)."""
+        """Return the scores of `x` (B, in_channels, *space)."""
         output: Tensor = self.steps(x)
         return output
 
 
 class PixelCritic(nn.Module):
-    """Map (B, in_channels, *space) to one unbounded judgement per voxel, (B, 1, *space), from that voxel alone."""
+    """Map (B, in_channels, *space) to one unbounded score per voxel, (B, 1, *space), from that voxel alone."""
 
     def __init__(self, dims: int, *, in_channels: int = 1, width: int = 64, norm: Kind = "instance") -> None:
         arguments = arguments_in(locals())
@@ -72,6 +72,6 @@ class PixelCritic(nn.Module):
 
     @shaped
     def forward(self, x: Input) -> Output:
-        """Judge `x` (B, in_channels, *space)."""
+        """Return the scores of `x` (B, in_channels, *space)."""
         output: Tensor = self.steps(x)
         return output

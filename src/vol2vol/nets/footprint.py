@@ -1,7 +1,7 @@
-"""Derive what a network promises about space from its layers, by pushing integer sizes through them axis by axis.
+"""Derive a network's footprint from its layers, by propagating sizes through them axis by axis.
 
 For an input of n voxels every layer's output has, on one axis, a length, a *certain* interval (voxels whose whole
-context lies inside the input) and a place: voxel j lies at input position `offset + scale * j`.
+context lies inside the input) and a position: voxel j lies at input position `offset + scale * j`.
 
     convolution k, s, p     reads j*s-p ... j*s-p+k-1              scale *= s    offset += scale * ((k-1)/2 - p)
     transposed k, s, p      i writes i*s-p ... i*s-p+k-1           scale /= s    offset -= scale * ((k-1)/2 - p)
@@ -31,36 +31,36 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True)
 class Extent:
-    """What one layer's output is along one axis, for an input of a given length."""
+    """Length, certain interval and position of one layer's output along one axis, for an input of a given length."""
 
     length: int
     start: int
     """First certain voxel."""
     stop: int
-    """One after the last certain voxel; not above `start` where none is certain."""
+    """One after the last certain voxel; at most `start` where none is certain."""
     scale: Fraction
     offset: Fraction
 
 
-class _Stuck(Exception):
+class _Blocked(Exception):
     """An input of this length does not pass through the layer named here."""
 
 
 def footprint(net: nn.Module) -> Footprint:
-    """Derive a network's footprint from its layers; statistics (`tile_dependent`) are not part of it.
+    """Return the footprint of a network, derived from its layers; norms (`tile_dependent`) are not considered.
 
     Reach and trim count voxels from the ends of a tile on the period grid. Raises `BadInput`, naming the layer, where
-    branches meet misaligned, and where the output is coarser than the input or lies between its voxels.
+    misaligned branches are joined, and where the output is coarser than the input or lies between its voxels.
     """
     records = layers(net)
     dims: int = net.dims  # type: ignore[assignment]
-    alike: dict[object, dict[str, int]] = {}
+    known: dict[object, dict[str, int]] = {}
     axes = []
     for axis in range(dims):
         geometry = tuple(_geometry(layer, axis) for layer in records)
-        if geometry not in alike:
-            alike[geometry] = _footprint_along(records, axis)
-        axes.append(alike[geometry])
+        if geometry not in known:
+            known[geometry] = _footprint_along(records, axis)
+        axes.append(known[geometry])
 
     def shape(key: str) -> Shape:
         return tuple(along[key] for along in axes)
@@ -75,7 +75,7 @@ def footprint(net: nn.Module) -> Footprint:
 
 
 def _geometry(layer: Layer, axis: int) -> tuple[object, ...]:
-    """Return what decides a layer's extents along one axis."""
+    """Return everything that decides a layer's extents along one axis, as a key."""
     numbers = (layer.kernel, layer.stride, layer.padding, layer.output_padding, layer.before, layer.after)
     return layer.name, layer.kind, layer.inputs, *(shape[axis : axis + 1] for shape in numbers)
 
@@ -87,10 +87,10 @@ def extents(records: Sequence[Layer], size: Sequence[int]) -> dict[str, tuple[Ex
     """
     try:
         axes = [_push(records, n, axis) for axis, n in enumerate(size)]
-    except _Stuck as stuck:
+    except _Blocked as blocked:
         raise BadInput(
-            f"an input of {tuple(size)} voxels does not pass {stuck}: use a size the network admits"
-        ) from stuck
+            f"an input of {tuple(size)} voxels does not pass {blocked}: use a size the network admits"
+        ) from blocked
     return {layer.name: tuple(along[layer.name] for along in axes) for layer in records}
 
 
@@ -101,8 +101,8 @@ def lengths(records: Sequence[Layer], n: int, axis: int) -> dict[str, int]:
     """
     try:
         return {name: extent.length for name, extent in _push(records, n, axis).items()}
-    except _Stuck as stuck:
-        raise BadInput(f"an input of {n} voxels does not pass {stuck}: use a size the network admits") from stuck
+    except _Blocked as blocked:
+        raise BadInput(f"an input of {n} voxels does not pass {blocked}: use a size the network admits") from blocked
 
 
 def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
@@ -126,7 +126,7 @@ def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
 
 
 def _admissible(records: Sequence[Layer], axis: int, period: int) -> int:
-    """Return an input length that passes, of the class (modulo the period) that loses fewest voxels."""
+    """Return an input length that passes, from the residue class (modulo the period) that loses fewest voxels."""
     base = period
     while base < _LONGEST:
         lost = {n: _lost(records, n, axis) for n in range(base, base + period)}
@@ -136,16 +136,16 @@ def _admissible(records: Sequence[Layer], axis: int, period: int) -> int:
         base *= 2
     try:
         _push(records, base, axis)
-    except _Stuck as stuck:
-        raise BadInput(f"no input length passes {stuck}: the branches that meet there never have one length") from stuck
-    raise BadInput("the network's output is larger than its input, or never certain: no tiles can be cut for it")
+    except _Blocked as blocked:
+        raise BadInput(f"no input length passes {blocked}: its inputs never have the same length") from blocked
+    raise BadInput("the network's output is larger than its input or never certain: it cannot be applied to tiles")
 
 
 def _lost(records: Sequence[Layer], n: int, axis: int) -> int | None:
-    """Return by how many voxels the output is shorter; None if n does not pass, or leaves no certain voxel."""
+    """Return how many voxels shorter the output is; None if n does not pass or no voxel is certain."""
     try:
         end = _push(records, n, axis)[records[-1].name]
-    except _Stuck:
+    except _Blocked:
         return None
     if end.scale != 1 or end.offset.denominator != 1:
         raise BadInput(
@@ -158,31 +158,31 @@ def _lost(records: Sequence[Layer], n: int, axis: int) -> int | None:
 
 
 def _scales(records: Sequence[Layer], axis: int) -> list[Fraction]:
-    found: dict[str, Fraction] = {}
+    scales: dict[str, Fraction] = {}
     for layer in records:
-        scale = found[layer.inputs[0]] if layer.inputs else Fraction(1)
+        scale = scales[layer.inputs[0]] if layer.inputs else Fraction(1)
         if layer.kind == "conv":
             scale *= layer.stride[axis]
         elif layer.kind in ("transposed", "upsample"):
             scale /= layer.stride[axis]
-        found[layer.name] = scale
-    return list(found.values())
+        scales[layer.name] = scale
+    return list(scales.values())
 
 
 def _push(records: Sequence[Layer], n: int, axis: int) -> dict[str, Extent]:
-    """Push an input of n voxels through all layers along one axis."""
-    found: dict[str, Extent] = {}
+    """Return the extents of all layers along one axis for n input voxels; raise `_Blocked` where n does not pass."""
+    by_layer: dict[str, Extent] = {}
     for layer in records:
         if layer.kind == "input":
             out = Extent(n, 0, n, Fraction(1), Fraction(0))
         elif layer.kind in ("cat", "add"):
-            out = _joined(layer, [found[name] for name in layer.inputs])
+            out = _joined(layer, [by_layer[name] for name in layer.inputs])
         else:
-            out = _passed(layer, found[layer.inputs[0]], axis)
+            out = _passed(layer, by_layer[layer.inputs[0]], axis)
         if out.length < 1:
-            raise _Stuck(f"layer {layer.name!r}")
-        found[layer.name] = replace(out, start=max(out.start, 0), stop=min(out.stop, out.length))
-    return found
+            raise _Blocked(f"layer {layer.name!r}")
+        by_layer[layer.name] = replace(out, start=max(out.start, 0), stop=min(out.stop, out.length))
+    return by_layer
 
 
 def _joined(layer: Layer, branches: list[Extent]) -> Extent:
@@ -194,7 +194,7 @@ def _joined(layer: Layer, branches: list[Extent]) -> Extent:
                 f"{abs(other.offset - first.offset)} input voxels apart: crop one of them so that they meet"
             )
         if other.length != first.length:
-            raise _Stuck(f"layer {layer.name!r}")
+            raise _Blocked(f"layer {layer.name!r}")
     return replace(first, start=max(b.start for b in branches), stop=min(b.stop for b in branches))
 
 
@@ -230,7 +230,7 @@ def _passed(layer: Layer, x: Extent, axis: int) -> Extent:
     if layer.kind == "pad":
         assert isinstance(layer.module, Pad)
         if layer.module.mode == "reflect" and max(layer.before[axis], layer.after[axis]) >= x.length:
-            raise _Stuck(f"layer {layer.name!r}")
+            raise _Blocked(f"layer {layer.name!r}")
         return _moved(x, layer.before[axis], layer.after[axis])
     return x
 

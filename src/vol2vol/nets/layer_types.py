@@ -1,7 +1,7 @@
-"""The small stones networks are built from: each has a plain 1-D geometry per axis, the same in 2D and 3D.
+"""Define the layers that networks are built from; each has a simple geometry per axis, the same in 2D and 3D.
 
-A forward pass made of these (and of `torch.cat`, `+`, torch's convolutions, nearest upsampling and activations) never
-asks for a size, so `trace.layers` can read its geometry off.
+A forward pass of these layers (and of `torch.cat`, `+`, torch's convolutions, nearest upsampling and activations) does
+not depend on sizes, so `trace.layers` can derive its geometry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 def conv(
     dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> nn.Module:
-    """Return a convolution with zero padding and bias; of several groups, each hears only its share of the inputs."""
+    """Return a convolution with zero padding and bias; with several groups, each reads only its part of the inputs."""
     return _CONV[dims](inputs, outputs, kernel, stride, padding, groups=groups)
 
 
@@ -76,15 +76,15 @@ class Probability(nn.Sigmoid):
 
 
 class Piecewise(nn.Module):
-    """Map every voxel by a piecewise-linear function of its own value, one per channel, straight on beyond its ends.
+    """Map every voxel by a piecewise-linear function of its value, one per channel, extrapolated beyond the end knots.
 
-    The function goes through the knots `(at[c, k], height[c, k])`, buffers of shape (channels, knots); `at` ascends
-    strictly. A new one is the identity.
+    The function passes through the knots `(at[c, k], height[c, k])`, buffers of shape (channels, knots); `at` is
+    strictly ascending. Initially it is the identity.
     """
 
     at: Tensor
     height: Tensor
-    _AT_ONCE = 1 << 20
+    _PIECE_VOXELS = 1 << 20
 
     def __init__(self, channels: int, knots: int) -> None:
         super().__init__()
@@ -93,20 +93,21 @@ class Piecewise(nn.Module):
         self.register_buffer("height", line.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `x` (B, C, *space), computed in the precision of the knots, in pieces so that little memory is held."""
+        """Map `x` (B, C, *space), computed in the precision of the knots, in pieces to save memory."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for image, made in zip(x, out, strict=True):
-            for channel, (values, into) in enumerate(zip(image, made, strict=True)):
-                pieces = zip(values.reshape(-1).split(self._AT_ONCE), into.view(-1).split(self._AT_ONCE), strict=True)
-                for piece, place in pieces:
-                    place.copy_(self._map(piece.contiguous().to(self.at.dtype), channel))
+        for image, result in zip(x, out, strict=True):
+            for channel, (values, target) in enumerate(zip(image, result, strict=True)):
+                sources = values.reshape(-1).split(self._PIECE_VOXELS)
+                pieces = zip(sources, target.view(-1).split(self._PIECE_VOXELS), strict=True)
+                for piece, destination in pieces:
+                    destination.copy_(self._map(piece.contiguous().to(self.at.dtype), channel))
         return out
 
     def _map(self, values: Tensor, channel: int) -> Tensor:
         at, height = self.at[channel], self.height[channel]
         slope = height.diff() / at.diff()
-        which = torch.searchsorted(at, values, right=True).sub_(1).clamp_(0, slope.shape[0] - 1)
-        return height[which] + (values - at[which]) * slope[which]
+        segment = torch.searchsorted(at, values, right=True).sub_(1).clamp_(0, slope.shape[0] - 1)
+        return height[segment] + (values - at[segment]) * slope[segment]
 
     def extra_repr(self) -> str:
         """Show channels and knots."""
@@ -114,12 +115,12 @@ class Piecewise(nn.Module):
 
 
 POINTWISE = (Probability, Piecewise)
-"""Layers that look at one voxel at a time: activations, as far as geometry goes."""
+"""Layers that map each voxel independently; geometrically they are activations."""
 
 
 @torch.no_grad()
 def initialise(net: nn.Module) -> None:
-    """Draw convolution weights from a normal distribution (0, 0.02), zero biases, by torch's global generator."""
+    """Draw convolution weights from a normal distribution (0, 0.02) by torch's global generator; zero biases."""
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             if module.weight.is_meta:

@@ -1,7 +1,7 @@
-"""Translations without training: what a look-up table, alone or followed by one filter, can do.
+"""Define translations without training: a look-up table, alone or followed by one linear filter.
 
-They are networks like any other (traced, tiled, streamed, stored in bundles), and free of seams: a look-up sees one
-voxel, a filter a fixed neighbourhood. Their numbers are fitted by `vol2vol.recipes.baselines`.
+They are traced, tiled, streamed and stored like other networks, and have no seams: a look-up depends on one voxel, a
+filter on a fixed neighbourhood. `vol2vol.recipes.baselines` fits their parameters.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Lookup(nn.Module):
     """A monotone piecewise-linear map of every voxel's value, one per channel: reach 0, period 1.
 
     Input and output (B, channels, *space) in the network's range. Identity, mean and standard deviation (an affine
-    map) and histogram matching differ in their `knots` alone, see `leaves.Piecewise`. Raises `BadInput` for arguments
-    that do not fit.
+    map) and histogram matching differ only in their `knots`, see `layer_types.Piecewise`. Raises `BadInput` for
+    arguments that do not fit.
     """
 
     def __init__(self, dims: int, *, channels: int = 1, knots: int = 2) -> None:
@@ -45,10 +45,10 @@ class Lookup(nn.Module):
 
 
 class Spectral(nn.Module):
-    """A look-up, then one linear filter of `2 * radius + 1` voxels per axis in every channel: reach `radius`, period 1.
+    """A look-up, followed by a linear filter of `2 * radius + 1` voxels per axis and channel: reach `radius`, period 1.
 
-    Input and output (B, channels, *space) in the network's range. The filter is a convolution with weights that are
-    fitted, not trained. Padding "same" mirrors at the borders of the tile; "valid" computes only what is certain.
+    Input and output (B, channels, *space) in the network's range. The filter is a convolution whose weights are
+    fitted, not trained. Padding "same" mirrors at the borders of the tile; "valid" computes only certain voxels.
     Raises `BadInput` for arguments that do not fit.
     """
 

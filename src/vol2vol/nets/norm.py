@@ -1,4 +1,4 @@
-"""Normalisation without learnt scale, in one layer for 2D and 3D; it is the third cause of seams.
+"""Normalise without learnt scale, by one layer for 2D and 3D; normalisation is the third cause of seams.
 
 kind        trains on             predicts on
 tracked     instance statistics   running mean of instance statistics (the paper's choice)
@@ -32,7 +32,7 @@ _recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 
 @contextmanager
 def recomputing() -> Iterator[None]:
-    """Mark a forward pass that only rebuilds activations for a gradient: it must not count statistics again."""
+    """Mark a forward pass that only recomputes activations for a gradient and must not update statistics again."""
     token = _recomputing.set(True)
     try:
         yield
@@ -47,7 +47,7 @@ def normalisation(channels: int, kind: Kind) -> nn.Module:
 
 
 class Norm(nn.Module):
-    """Normalise every channel of (B, C, *space) by statistics whose origin depends on kind and mode."""
+    """Normalise every channel of (B, C, *space); the kind and the mode decide by which statistics (table above)."""
 
     mean: Tensor
     variance: Tensor
@@ -63,7 +63,7 @@ class Norm(nn.Module):
             self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised tensor; in training also update running statistics, unless recomputing."""
+        """Return the normalised tensor; in training, also update running statistics, unless recomputing."""
         if self.kind == "none":
             return x
         if not self.training and self.stored:
@@ -79,7 +79,7 @@ class Norm(nn.Module):
 
     @property
     def stored(self) -> bool:
-        """Whether this layer has statistics to predict with, independent of the tile."""
+        """Whether this layer has statistics for prediction that do not depend on the tile."""
         return self.kind in ("tracked", "batch") or (self.kind == "calibrated" and bool(self.calibrated))
 
     def extra_repr(self) -> str:
@@ -101,7 +101,7 @@ class Frozen(nn.Module):
 
     @property
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift per channel, such that the output is `scale * x + shift`."""
+        """Scale and shift of each channel; the output is `scale * x + shift`."""
         scale = torch.rsqrt(self.variance + EPSILON)
         return scale, -self.mean * scale
 
@@ -115,10 +115,10 @@ class Frozen(nn.Module):
 
 
 def tile_dependent(net: nn.Module) -> list[str]:
-    """Return the names of layers whose output, in prediction, depends on the tile they see: the third cause of seams.
+    """Return the names of layers whose output, in prediction, depends on the tile: the third cause of seams.
 
     These are instance norms, batch norms without running statistics, group and layer norms, and calibrated norms
-    that were not calibrated yet. Empty for whatever `frozen` returns.
+    before calibration. A network that `frozen` returned has none.
     """
     return [name for name, module in net.named_modules() if _depends_on_tile(module)]
 

@@ -1,4 +1,4 @@
-"""Planes of one tensor along one axis, appended at the end and taken from the front, copied as seldom as possible."""
+"""Queue the planes of a tensor along one axis; planes are copied as rarely as possible."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 def blank(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return planes that nobody needs: zeros that take no memory."""
+    """Return placeholder planes whose values are not needed: zeros that take no memory."""
     return like.new_zeros(()).expand(tuple(shape))
 
 
 def is_blank(planes: Tensor) -> bool:
-    """Say whether these are (a part of) planes that nobody needs."""
+    """Return whether these are (a part of) placeholder planes of `blank`."""
     return not any(planes.stride())
 
 
 class Planes:
-    """A queue of (B, C, *space) tensors that continue each other along a spatial axis (0 is the first)."""
+    """A queue of (B, C, *space) tensors that are consecutive along a spatial axis (0 is the first)."""
 
     def __init__(self, axis: int) -> None:
         self.dim = axis + 2
@@ -32,35 +32,35 @@ class Planes:
 
     @property
     def bytes(self) -> int:
-        """Memory of the planes that wait."""
+        """Bytes of the queued planes."""
         return sum(part.numel() * part.element_size() for part in self._parts if not is_blank(part))
 
     def append(self, planes: Tensor | None) -> None:
-        """Add planes at the end; none at all is fine."""
+        """Add planes at the end; None or an empty tensor adds nothing."""
         if planes is not None and planes.shape[self.dim]:
             self._parts.append(planes)
             self._length += planes.shape[self.dim]
 
     def pieces(self, count: int) -> list[Tensor]:
-        """Return views of the first planes, in order."""
-        found = []
+        """Return views of the first `count` planes, in order."""
+        pieces = []
         for part in self._parts:
             if count <= 0:
                 break
             size = min(count, part.shape[self.dim])
-            found.append(part.narrow(self.dim, 0, size))
+            pieces.append(part.narrow(self.dim, 0, size))
             count -= size
-        return found
+        return pieces
 
     def first(self, count: int) -> Tensor:
-        """Return the first planes as one tensor, a view where they are one already."""
-        found = self.pieces(count)
-        if all(map(is_blank, found)):
-            return blank([count if dim == self.dim else n for dim, n in enumerate(found[0].shape)], found[0])
-        return found[0] if len(found) == 1 else torch.cat(found, self.dim)
+        """Return the first `count` planes as one tensor, a view where they already are one tensor."""
+        pieces = self.pieces(count)
+        if all(map(is_blank, pieces)):
+            return blank([count if dim == self.dim else n for dim, n in enumerate(pieces[0].shape)], pieces[0])
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, self.dim)
 
     def drop(self, count: int) -> None:
-        """Forget the first planes; of a part that is cut through, what stays is copied so that the rest is freed."""
+        """Remove the first `count` planes; the remainder of a divided tensor is copied, so that its memory is freed."""
         self._length -= count
         while count > 0:
             size = self._parts[0].shape[self.dim]
@@ -72,7 +72,7 @@ class Planes:
             count -= size
 
     def take(self, count: int) -> Tensor | None:
-        """Return and forget the first planes; None where none are asked for."""
+        """Remove and return the first `count` planes; None for a count of 0 or less."""
         if count <= 0:
             return None
         taken = self.first(count)
@@ -80,6 +80,6 @@ class Planes:
         return taken
 
     def zeros(self, count: int, like: Tensor) -> Tensor:
-        """Return planes of zeros that go with `like`."""
+        """Return `count` planes of zeros with the other sizes, dtype and device of `like`."""
         shape = [count if dim == self.dim else n for dim, n in enumerate(like.shape)]
         return torch.zeros(shape, dtype=like.dtype, device=like.device)

@@ -1,6 +1,6 @@
 """Read the U-Net generators of the public reference code of the stitching paper.
 
-Its blocks are nested: block i sits inside block i-1 as `model.3` (`model.1` in the outermost) and holds its own
+Its blocks are nested: block i is inside block i-1 as `model.3` (`model.1` in the outermost) and holds its own
 convolution, norm, inner block, transposed convolution and norm under fixed numbers.
 """
 
@@ -23,7 +23,7 @@ _COUNTER = "num_batches_tracked"
 def load_reference(path: str | Path, dims: int) -> UNet:
     """Read a generator's `.pth` of the reference code; tensors only, nothing in the file is executed.
 
-    Raises `NotFound`, `Unreadable` where the file is no such file, and what `from_reference` raises.
+    Raises `NotFound`, `Unreadable` where the file is not a PyTorch file of tensors, and as `from_reference` does.
     """
     path = Path(path)
     if not path.is_file():
@@ -32,41 +32,41 @@ def load_reference(path: str | Path, dims: int) -> UNet:
 
 
 def from_reference(state: Mapping[str, Any], dims: int) -> UNet:
-    """Build the U-Net whose weights these are, norm "tracked", in eval mode; keys and shapes must match exactly.
+    """Build the U-Net of these weights, norm "tracked", in eval mode; keys and shapes must match exactly.
 
     Width, levels and channels are inferred. Its input is value/255, its output the raw tanh. Raises `BadInput`,
     naming the entry, for anything missing, unexpected, of another shape or not finite, and for other architectures.
     """
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadInput("this is not a state dictionary of one generator: give a file such as latest_net_G_A.pth")
-    given = {str(key).removeprefix("module."): value for key, value in state.items()}
-    net = _like(given, dims)
+    entries = {str(key).removeprefix("module."): value for key, value in state.items()}
+    net = _like(entries, dims)
     expected, own = _keys(net.arguments["levels"]), net.state_dict()
-    wanted = {key for key in expected if expected[key] in own}
-    _check_keys(wanted, {key for key in given if not key.endswith(_COUNTER)})
-    for key in sorted(wanted):
-        _check_entry(key, given[key], own[expected[key]].shape)
-    net.load_state_dict({expected[key]: given[key].float() for key in wanted})
+    required = {key for key in expected if expected[key] in own}
+    _check_keys(required, {key for key in entries if not key.endswith(_COUNTER)})
+    for key in sorted(required):
+        _check_entry(key, entries[key], own[expected[key]].shape)
+    net.load_state_dict({expected[key]: entries[key].float() for key in required})
     return net.eval()
 
 
-def _like(given: Mapping[str, Tensor], dims: int) -> UNet:
-    """Build a U-Net of the width, depth and channels these weights have."""
-    first = given.get("model.model.0.weight")
+def _like(entries: Mapping[str, Tensor], dims: int) -> UNet:
+    """Build a U-Net with the width, depth and channels of these weights."""
+    first = entries.get("model.model.0.weight")
     if first is None:
-        if any(key.startswith("model.1.") for key in given):
+        if any(key.startswith("model.1.") for key in entries):
             raise BadInput("this looks like a ResNet generator or a critic: only the U-Net generators can be read")
         raise BadInput(
-            "this state dictionary has no entry 'model.model.0.weight': it is no U-Net of the reference code"
+            "this state dictionary has no entry 'model.model.0.weight': it is not a U-Net of the reference code"
         )
     if first.ndim - 2 != dims:
         raise BadInput(f"these weights are of a {first.ndim - 2}D network, not {dims}D: use dims {first.ndim - 2}")
     levels = 1
-    while f"{_block(levels)}1.weight" in given:
+    while f"{_block(levels)}1.weight" in entries:
         levels += 1
-    last = given.get("model.model.3.weight")
+    last = entries.get("model.model.3.weight")
     if levels < 2 or last is None or last.ndim < 2:
-        raise BadInput("this state dictionary holds no complete U-Net: 'model.model.3.weight' or its inner blocks miss")
+        raise BadInput("this U-Net is not complete: 'model.model.3.weight' or its inner blocks are missing")
     with torch.random.fork_rng(devices=[]):
         return UNet(
             dims,
@@ -84,7 +84,7 @@ def _block(level: int) -> str:
 
 
 def _keys(levels: int) -> dict[str, str]:
-    """Return our name of every entry that a reference generator of this depth may have."""
+    """Return, by entry of a reference generator of this depth, the name of the entry in `UNet`."""
     keys: dict[str, str] = {}
     for level in range(levels):
         block, innermost = _block(level), level == levels - 1
@@ -100,11 +100,11 @@ def _keys(levels: int) -> dict[str, str]:
     return keys
 
 
-def _check_keys(wanted: set[str], given: set[str]) -> None:
-    cure = "only U-Nets trained with norm 'instance' without learnt scale, as the paper's, can be read"
-    if missing := sorted(wanted - given):
+def _check_keys(required: set[str], entries: set[str]) -> None:
+    cure = "only U-Nets with norm 'instance' without learnt scale, as in the paper, can be read"
+    if missing := sorted(required - entries):
         raise BadInput(f"entry {missing[0]!r} is missing ({len(missing)} in all): {cure}")
-    if unexpected := sorted(given - wanted):
+    if unexpected := sorted(entries - required):
         raise BadInput(f"entry {unexpected[0]!r} is not expected ({len(unexpected)} in all): {cure}")
 
 

@@ -1,4 +1,4 @@
-"""The ResNet generator (Johnson et al. 2016, as used by Zhu et al. 2017), one definition for images and volumes."""
+"""Define the ResNet generator (Johnson et al. 2016, as used by Zhu et al. 2017) for images and volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ResNet(nn.Module):
     """Convolution k7, two k3 s2 down, residual blocks of two k3, two steps up, convolution k7.
 
     Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Padding "same"
-    mirrors at the borders of the tile; "valid" computes only what is certain: the skips of the blocks are cropped.
+    mirrors at the borders of the tile; "valid" computes only certain voxels: the skips of the blocks are cropped.
     Raises `BadInput` for arguments that do not fit.
     """
 
@@ -72,11 +72,11 @@ class ResNet(nn.Module):
                 x = checkpointed(step, x)
                 continue
             for layer in step if isinstance(step, nn.Sequential) else [step]:
-                x = layer(x)  # one by one, so that no tensor outlives the layer that reads it last
+                x = layer(x)  # layer by layer, so that tensors are freed after their last reader
         return x
 
     def _conv(self, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
-        """Return a convolution of stride 1, preceded by mirror padding (nothing where valid)."""
+        """Return mirror padding (identity where valid) and a convolution of stride 1."""
         before = (kernel - 1) // 2
         pad = Pad(self.dims, before, kernel - 1 - before) if self._same else nn.Identity()
         return [pad, conv(self.dims, inputs, outputs, kernel)]

@@ -1,7 +1,7 @@
-"""A generator that retouches: the input plus a correction computed at full size from a small neighbourhood.
+"""Define a generator that retouches: it adds to the input a correction from a small neighbourhood, at full resolution.
 
-It changes contrast, sharpness and grain, and cannot do much else: with a reach of a few voxels it knows no organelles
-to invent or remove, it has no strides, hence no pattern of its own, and before training it is the identity.
+It changes contrast, sharpness and noise, and little else: with a reach of a few voxels it cannot invent or remove
+organelles, and without strides it adds no periodic pattern. Before training it is the identity.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Retouch(nn.Module):
     """`blocks` convolutions k3 with ReLU, one k3 without, added to the input: reach `blocks + 1`, period 1.
 
     Input and output (B, channels, *space) in the network's range, which the output may leave. Padding "valid"
-    computes only what is certain, "same" mirrors at the borders of the tile. Raises `BadInput` for arguments that do
-    not fit, and where the numbers of channels differ: there is nothing to add to.
+    computes only certain voxels, "same" mirrors at the borders of the tile. Raises `BadInput` for arguments that do
+    not fit, and where the numbers of channels differ.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The U-Net that finds structures (section 3.3 of the stitching paper), one definition for images and volumes.
+"""Define the U-Net for segmentation (section 3.3 of the stitching paper), for images and volumes.
 
 Three levels of two convolutions k3, halved by a convolution k2 s2 and doubled by a transposed one:
 
@@ -28,7 +28,7 @@ Final = Literal["sigmoid", "none"]
 
 
 class Segmenter(nn.Module):
-    """Say of every voxel how likely it belongs to what the masks showed.
+    """Predict for every voxel the probability that it belongs to the structures of the training masks.
 
     Input (B, in_channels, *space) in the network's range, output (B, out_channels, *space): probabilities, or logits
     with final "none". Channels are width, 2 width, 4 width. Raises `BadInput` for arguments that do not fit.
@@ -96,7 +96,7 @@ class Segmenter(nn.Module):
         return nn.Sequential(*layers)
 
     def _crop(self, below: int) -> nn.Module:
-        """Return what cuts a skip to the size of what comes from `below` levels further down."""
+        """Return the crop of a skip to the size of the output of the `below` lower levels."""
         if self.arguments["padding"] == "same":
             return nn.Identity()
         lost = 4
@@ -107,7 +107,7 @@ class Segmenter(nn.Module):
 
 @torch.no_grad()
 def _initialise(net: nn.Module) -> None:
-    """Draw weights that keep the size of a rectified signal (He et al. 2015), by torch's global generator."""
+    """Draw weights that preserve the variance of a rectified signal (He et al. 2015), by torch's global generator."""
     for name, parameter in net.named_parameters():
         if parameter.is_meta:
             continue

@@ -1,9 +1,9 @@
-"""The steps of a stream: what one layer does with the planes that are new.
+"""Define the steps of a stream: how each kind of layer processes new planes.
 
-Every step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns the
-planes of its output that no later plane can change. Across the swept axis it makes what is needed (`demand.Site`);
-along it, calls whose planes all lie before the first that is needed are not computed (`planes.blank`), so that every
-call that is computed has the shape it would have in a sweep that began earlier.
+A step takes the new planes of its inputs (None where there are none) and whether they are the last, and returns the
+planes of its output that are complete. Perpendicular to the swept axis it computes the needed part (`demand.Site`).
+Along the swept axis, calls that yield no needed plane return placeholders (`plane_queue.blank`), so that every computed
+call has the same shape as in a sweep that began earlier.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ from vol2vol.nets.weights import (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer works: the swept axis, and a site on every other one (None on the swept)."""
+    """Where a layer works: the swept axis, and a site on each of the other axes (None on the swept axis)."""
 
     axis: int
     sites: tuple[Site | None, ...]
     first: int = 0
-    """The first plane along the swept axis that is needed of what the layer makes."""
+    """First plane of the layer's output, along the swept axis, that is needed."""
 
-    def take(self, x: Tensor | None, which: int = 0) -> Tensor | None:
-        """Return what the layer needs of one of its inputs."""
-        slices = [slice(None) if site is None else slice(*site.inputs[which]) for site in self.sites]
+    def take(self, x: Tensor | None, index: int = 0) -> Tensor | None:
+        """Return the part that the layer needs of the input with this index."""
+        slices = [slice(None) if site is None else slice(*site.inputs[index]) for site in self.sites]
         return None if x is None else x[(..., *slices)]
 
     def keep(self, x: Tensor) -> Tensor:
-        """Return what is needed of what the layer made."""
+        """Return the needed part of the layer's result."""
         spans = [None if site is None else site.output for site in self.sites]
         return x[(..., *(slice(None) if span is None else slice(*span) for span in spans))]
 
 
 class Progress:
-    """How many planes a step has made, and whether anybody needs them."""
+    """The number of planes that a step has computed, and whether they are needed."""
 
     def __init__(self, place: Place) -> None:
-        self.made, self.first = 0, place.first
+        self.count, self.first = 0, place.first
 
     def unneeded(self, count: int) -> bool:
-        """Count the planes of a call and say whether all of them lie before the first that is needed."""
-        self.made += count
-        return self.made <= self.first
+        """Count the planes of a call and return whether all of them precede the first needed plane."""
+        self.count += count
+        return self.count <= self.first
 
 
 class Conv:
-    """A convolution: zeros before the first plane, a running window in between, zeros after the last."""
+    """A convolution over a sliding window of planes, with zeros before the first and after the last plane."""
 
     def __init__(self, layer: Layer, place: Place, weights: Weights) -> None:
         self.layer, self.module = layer, cast(Any, layer.module)
@@ -108,7 +108,7 @@ class Conv:
 
 
 class Transposed:
-    """A transposed convolution, run as a valid one on the planes it shares with the past and the new ones."""
+    """A transposed convolution, run as a valid one on planes shared with the previous call and the new planes."""
 
     def __init__(
         self, layer: Layer, place: Place, weights: Weights, after: Callable[[Tensor], Tensor] | None = None
@@ -128,12 +128,12 @@ class Transposed:
         self.shuffled = weights.shuffled if is_shuffled(layer) else None
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
-        """Return `stride` planes for each new one, at the end the rest."""
+        """Return `stride` planes for each new plane, and the remaining ones at the end."""
         new = self.place.take(inputs[0])
         count = 0 if new is None else self.stride * new.shape[self.planes.dim]
         if last and self.tail and (new is not None or len(self.planes)):
-            silent = self.planes.zeros(-(-self.tail // self.stride), self.planes.first(1) if new is None else new)
-            new = silent if new is None else torch.cat([new, silent], self.planes.dim)
+            padding = self.planes.zeros(-(-self.tail // self.stride), self.planes.first(1) if new is None else new)
+            new = padding if new is None else torch.cat([new, padding], self.planes.dim)
             count += self.tail
         if new is None:
             return None
@@ -144,7 +144,7 @@ class Transposed:
         return self.place.keep(spread(window, count).narrow(self.planes.dim, cut, count - cut))
 
     def _window(self, new: Tensor) -> Tensor:
-        """Return the planes shared with the past and the new ones."""
+        """Return the planes shared with the previous call, followed by the new planes."""
         if self.shared and not len(self.planes):
             self.planes.append(self.planes.zeros(self.shared, new))
         self.planes.append(new)
@@ -163,64 +163,64 @@ class Transposed:
         dim, m = self.planes.dim, self.module
         if self.shuffled is not None:
             pads = [n for cut in reversed(self.cuts) for n in ((0, 0) if cut > 1 else (1, 1))]
-            made = interleave(functional.pad(window, pads) if any(pads) else window, self.shuffled, self.after)
+            output = interleave(functional.pad(window, pads) if any(pads) else window, self.shuffled, self.after)
             for axis, cut in enumerate(self.cuts):
                 rest = cut - 2 if cut > 1 else cut
-                made = made.narrow(axis + 2, rest, made.shape[axis + 2] - 2 * rest)
-            return made.narrow(dim, 0, count)
+                output = output.narrow(axis + 2, rest, output.shape[axis + 2] - 2 * rest)
+            return output.narrow(dim, 0, count)
         w, run = self.weights, TRANSPOSED[window.ndim - 2]
-        made = run(window, w.weight, w.bias, m.stride, self.cuts, self.extra, m.groups, m.dilation)
-        return made.narrow(dim, self.stride * self.shared - (self.kernel - self.stride), count)
+        output = run(window, w.weight, w.bias, m.stride, self.cuts, self.extra, m.groups, m.dilation)
+        return output.narrow(dim, self.stride * self.shared - (self.kernel - self.stride), count)
 
 
 class Join:
-    """Two inputs side by side or summed, where both have arrived; the earlier one waits."""
+    """A concatenation or sum of inputs; planes wait until all inputs have arrived."""
 
     def __init__(self, layer: Layer, place: Place) -> None:
         self.kind, self.place, self.progress = layer.kind, place, Progress(place)
         self.waiting = [Planes(place.axis) for _ in layer.inputs]
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
-        """Return the planes that all inputs have."""
-        for which, (planes, new) in enumerate(zip(self.waiting, inputs, strict=True)):
-            planes.append(self.place.take(new, which))
+        """Return the joined planes that have arrived from all inputs."""
+        for index, (planes, new) in enumerate(zip(self.waiting, inputs, strict=True)):
+            planes.append(self.place.take(new, index))
         count = min(map(len, self.waiting))
         if count == 0:
             return None
         if self.progress.unneeded(count):
-            made = self._blank([planes.pieces(1)[0] for planes in self.waiting], count)
+            joined = self._blank([planes.pieces(1)[0] for planes in self.waiting], count)
         elif self.kind == "cat":
-            made = self._cat([planes.pieces(count) for planes in self.waiting], count)
+            joined = self._cat([planes.pieces(count) for planes in self.waiting], count)
         else:
-            made = self.waiting[0].first(count)
+            joined = self.waiting[0].first(count)
             for planes in self.waiting[1:]:
-                made = made + planes.first(count)
+                joined = joined + planes.first(count)
         for planes in self.waiting:
             planes.drop(count)
-        return made
+        return joined
 
-    def _blank(self, each: Sequence[Tensor], count: int) -> Tensor:
-        shape = list(each[0].shape)
+    def _blank(self, inputs: Sequence[Tensor], count: int) -> Tensor:
+        shape = list(inputs[0].shape)
         shape[self.place.axis + 2] = count
-        shape[1] = sum(one.shape[1] for one in each) if self.kind == "cat" else shape[1]
-        return blank(shape, each[0])
+        shape[1] = sum(planes.shape[1] for planes in inputs) if self.kind == "cat" else shape[1]
+        return blank(shape, inputs[0])
 
     def _cat(self, pieces: Sequence[list[Tensor]], count: int) -> Tensor:
-        """Copy every waiting piece straight to its place among the channels."""
+        """Concatenate along the channels, copying every queued piece only once."""
         first, dim = pieces[0][0], self.place.axis + 2
         channels = [parts[0].shape[1] for parts in pieces]
         shape = [count if d == dim else n for d, n in enumerate(first.shape)]
         shape[1] = sum(channels)
         layout = CHANNELS_LAST[first.ndim - 2]
-        made = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
-        for place, parts in zip(made.split(channels, 1), pieces, strict=True):
+        joined = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
+        for place, parts in zip(joined.split(channels, 1), pieces, strict=True):
             for target, part in zip(place.split([p.shape[dim] for p in parts], dim), parts, strict=True):
                 target.copy_(part)
-        return made
+        return joined
 
 
 class Pointwise:
-    """A layer that looks at one voxel at a time, or repeats each."""
+    """A layer that maps each voxel independently, or repeats it."""
 
     def __init__(self, run: Callable[[Tensor], Tensor], place: Place) -> None:
         self.run, self.place = run, place
@@ -230,20 +230,20 @@ class Pointwise:
         new = self.place.take(inputs[0])
         if new is None or not is_blank(new):
             return None if new is None else self.place.keep(self.run(new))
-        one = self.run(blank((*new.shape[:2], *(1 for _ in new.shape[2:])), new).clone())
-        space = [n * m for n, m in zip(new.shape[2:], one.shape[2:], strict=True)]
-        return self.place.keep(blank((new.shape[0], one.shape[1], *space), one))
+        voxel = self.run(blank((*new.shape[:2], *(1 for _ in new.shape[2:])), new).clone())
+        space = [n * m for n, m in zip(new.shape[2:], voxel.shape[2:], strict=True)]
+        return self.place.keep(blank((new.shape[0], voxel.shape[1], *space), voxel))
 
 
 class Crop:
-    """The first planes dropped, the last held back."""
+    """A crop: the first planes are dropped, the last are never returned."""
 
     def __init__(self, layer: Layer, place: Place) -> None:
         self.drop, self.hold = layer.before[place.axis], layer.after[place.axis]
         self.planes, self.place = Planes(place.axis), place
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
-        """Return what is certain not to be among the last."""
+        """Return the planes that are not among the last `after`."""
         self.planes.append(self.place.take(inputs[0]))
         cut = min(self.drop, len(self.planes))
         self.planes.drop(cut)
@@ -252,7 +252,7 @@ class Crop:
 
 
 class Pad:
-    """Mirrored or zero planes before the first and after the last."""
+    """A padding with mirrored or zero planes before the first and after the last plane."""
 
     def __init__(self, layer: Layer, place: Place) -> None:
         module: Any = layer.module
@@ -264,7 +264,7 @@ class Pad:
         self.planes, self.place, self.begun, self.shown = Planes(place.axis), place, False, 0
 
     def __call__(self, inputs: list[Tensor | None], last: bool) -> Tensor | None:
-        """Return new planes once the mirror at the start is known; at the end the mirror there."""
+        """Return new planes, preceded by the padding at the start and, at the end, followed by the padding there."""
         new = inputs[0]
         self.planes.append(None if new is None else functional.pad(new, self.sides, mode=self.mode))
         if not len(self.planes) or not (last or self.begun or len(self.planes) > self.before):

@@ -1,4 +1,4 @@
-"""How many planes wait in a stream, and the memory they take, counted without running it."""
+"""Compute the peak memory of a stream without running it, by counting the planes that wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vol2vol.nets.trace import Layer, layers
 
 @dataclass
 class _Counter:
-    """One layer's planes: what waits of each input, and what is still to be cut off the start."""
+    """The planes of one layer: those that wait of each input, and those still to be cut off the start."""
 
     layer: Layer
     axis: int
@@ -35,7 +35,7 @@ class _Counter:
             self.skip = layer.before[axis]
 
     def push(self, new: list[int]) -> int:
-        """Count in the new planes of each input and return how many come out."""
+        """Add new planes of each input and return the number of output planes."""
         layer, axis = self.layer, self.axis
         if layer.kind == "transposed":
             return self._skipped(layer.stride[axis] * new[0])
@@ -65,32 +65,33 @@ class _Counter:
 def stream_memory(
     net: nn.Module, portion: Sequence[int], axis: int, *, window: Sequence[Span | None], bytes_per_value: int = 4
 ) -> int:
-    """Return the most bytes alive in a stream fed portions (batch and space) along an axis, weights not counted.
+    """Return the peak memory, in bytes, of a stream along an axis, without the weights.
 
-    Planes that wait, planes just made, and a kernel's own copies of its input and output.
+    `portion` is the size of one push (batch and space), `window` the requested part of the output on each axis. The
+    sum contains queued planes, new planes, and a kernel's own copies of its input and output.
     """
     batch, *space = portion
     records = layers(net)
-    across = [spans(records, n, a, window[a]) for a, n in enumerate(space) if a != axis]
+    parts = [spans(records, n, a, window[a]) for a, n in enumerate(space) if a != axis]
     sizes = {
-        layer.name: batch * bytes_per_value * layer.channels * prod(s[layer.name][1] - s[layer.name][0] for s in across)
+        layer.name: batch * bytes_per_value * layer.channels * prod(s[layer.name][1] - s[layer.name][0] for s in parts)
         for layer in records
-        if layer.name in across[0]
+        if layer.name in parts[0]
     }
     counters = {layer.name: _Counter(layer, axis) for layer in records if layer.name in sizes}
     foot = footprint(net)
     peak = 0
     for _ in range(ceil_div(2 * (foot.reach[0][axis] + foot.reach[1][axis]), space[axis]) + 4):
-        made: dict[str, int] = {}
+        planes: dict[str, int] = {}
         for name, counter in counters.items():
             inputs = counter.layer.inputs
-            made[name] = counter.push([made[i] for i in inputs]) if inputs else space[axis]
+            planes[name] = counter.push([planes[i] for i in inputs]) if inputs else space[axis]
             copies = [name, *inputs] if counter.layer.kind in ("conv", "transposed") else []
             held = sum(
                 count * sizes[i]
                 for other in counters.values()
                 for count, i in zip(other.waiting, other.layer.inputs, strict=True)
             )
-            fresh = sum(made[i] * sizes[i] for i in {name, *inputs})
-            peak = max(peak, held + fresh + sum(made[i] * sizes[i] for i in copies))
+            fresh = sum(planes[i] * sizes[i] for i in {name, *inputs})
+            peak = max(peak, held + fresh + sum(planes[i] * sizes[i] for i in copies))
     return peak

@@ -1,7 +1,7 @@
-"""What all streams of one network share, made once: its layers, its weights as they are used, where each layer works.
+"""Prepare a network for streaming: its layers, its folded weights, and where each layer works, shared by all streams.
 
-A sweep begins a stream for every row of blocks. Reading the layers off again for each, and working out again what they
-need, would take longer than computing a small block.
+A sweep starts a stream for every row of blocks. Tracing the layers and computing their places for each stream again
+would take longer than computing a small block.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from vol2vol.nets.weights import Weights, is_shuffled
 
 Step = Callable[[list[Tensor | None], bool], Tensor | None]
 Value = TypeVar("Value")
-MOST = 256
-"""Layouts that are remembered; a volume has a few: those of its first, inner and last columns."""
+MAX_CACHED = 256
+"""Maximum number of cached places; a volume has a few kinds: its first, inner and last columns."""
 
 
 class Streamable:
-    """A frozen network, ready to be fed plane by plane any number of times, also from several threads.
+    """A frozen network, prepared for any number of streams, also in several threads.
 
     `dtype` is the arithmetic of the convolutions. Raises `BadInput`, naming the layer, for a network whose output
     depends on the tile or that has a layer without a local geometry.
@@ -56,30 +56,30 @@ class Streamable:
         return footprint(self.net)
 
     def first_needed(self, axis: int, begin: int) -> dict[str, int]:
-        """Return the first plane needed of each layer's output; layers left out need all.
+        """Return the first needed plane of each layer's output; of omitted layers all planes are needed.
 
-        `begin` is the first plane wanted of the network's own output.
+        `begin` is the first requested plane of the network's output.
         """
-        return self._once(("first", axis, begin), lambda: self._first_needed(axis, begin))
+        return self._cached(("first", axis, begin), lambda: self._first_needed(axis, begin))
 
     def places(self, axis: int, begin: int, window: tuple[Span | None, ...], size: tuple[int, ...]) -> dict[str, Place]:
-        """Return where each layer that is needed works, for planes of this size across the swept axis."""
-        return self._once(
+        """Return the place of each needed layer, for planes of this size (the spatial axes except the swept one)."""
+        return self._cached(
             ("places", axis, begin, window, size),
             lambda: self._places(axis, self.first_needed(axis, begin), window, size),
         )
 
-    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+    def _cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
         with self._lock:
             if key in self._known:
                 result: Value = self._known[key]
                 return result
-        made = make()
+        value = make()
         with self._lock:
-            if len(self._known) >= MOST:
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
-            self._known[key] = made
-        return made
+            self._known[key] = value
+        return value
 
     def _first_needed(self, axis: int, begin: int) -> dict[str, int]:
         if begin == 0:
@@ -97,8 +97,8 @@ class Streamable:
         axes = [a for a in range(len(sizes)) if a != axis]
         needed = {a: spans(self.layers, sizes[a], a, window[a]) for a in axes}
         whole = {a: lengths(self.layers, sizes[a], a) for a in axes}
-        given = tuple(Site((needed[a][self.layers[0].name],)) if a in axes else None for a in range(len(sizes)))
-        places = {self.layers[0].name: Place(axis, given)}
+        read = tuple(Site((needed[a][self.layers[0].name],)) if a in axes else None for a in range(len(sizes)))
+        places = {self.layers[0].name: Place(axis, read)}
         for layer in self.layers:
             if layer.kind != "input" and layer.name in needed[axes[0]]:
                 sites = {a: site(layer, needed[a], a, whole[a][layer.inputs[0]]) for a in axes}
@@ -107,7 +107,7 @@ class Streamable:
         return places
 
     def step(self, layer: Layer, place: Place) -> Step:
-        """Return what a layer does in one stream, at the stream's beginning."""
+        """Return a new step for a layer, in the state at the start of a stream."""
         weights = self._compiled.get(layer.name)
         if weights is not None and layer.kind == "conv":
             return Conv(layer, place, weights)
@@ -124,7 +124,7 @@ class Streamable:
         return Pointwise(self._activation(layer), place)
 
     def _compile(self) -> dict[str, Weights | None]:
-        """Return every convolution's weights, and None for each layer that is done with one of them."""
+        """Return the weights of every convolution, and None for each layer that is folded into a convolution."""
         readers: dict[str, list[Layer]] = {layer.name: [] for layer in self.layers}
         for layer in self.layers:
             for name in layer.inputs:
@@ -139,15 +139,15 @@ class Streamable:
                     compiled[after[0].name] = None
                 elif len(after) == 1 and isinstance(after[0].module, (nn.Tanh, nn.Sigmoid)) and is_shuffled(layer):
                     in_place = torch.tanh_ if isinstance(after[0].module, nn.Tanh) else torch.sigmoid_
-                    self._after[layer.name] = self._ranged(in_place)
+                    self._after[layer.name] = self._at_least_float32(in_place)
                     compiled[after[0].name] = None
         return compiled
 
     def _activation(self, layer: Layer) -> Callable[[Tensor], Tensor]:
-        """Return a pointwise layer; the last, whose range is that of the result, is float32 at least."""
+        """Return a pointwise layer as a function; final activations are computed in float32 at least."""
         module: Any = layer.module
-        return self._ranged(module) if isinstance(module, (nn.Tanh, nn.Sigmoid)) else module
+        return self._at_least_float32(module) if isinstance(module, (nn.Tanh, nn.Sigmoid)) else module
 
-    def _ranged(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """Return a function that is computed in float32 at least."""
+    def _at_least_float32(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return a function that computes in float32 at least."""
         return run if self.dtype == torch.float64 else lambda x: run(x.float())

@@ -1,4 +1,4 @@
-"""Files of PyTorch (`.pth`, `.ckpt`, states of runs): plain tensors and plain data, nothing executed."""
+"""Read PyTorch files (`.pth`, `.ckpt`, states of runs) safely: plain tensors and data, without executing code."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ DAMAGED = (
     TypeError,
     ValueError,
 )
-"""What PyTorch raises for damaged and for hostile files."""
+"""Exceptions that PyTorch raises for damaged and malicious files."""
 
 
 def load_tensors(path: str | Path, cure: str) -> Any:
-    """Return what a file of PyTorch holds, on the CPU.
+    """Return the data of a PyTorch file, on the CPU.
 
-    Raises `Unreadable` ending in `cure` where the file is damaged, expands far beyond its size, or holds tensors that
-    are not plain: sparse or quantised ones, and those that claim more values than the file has.
+    Raises `Unreadable`, ending in `cure`, where the file is damaged, would expand far beyond its size, or has tensors
+    that are not plain: sparse, quantised or nested ones, and those that claim more values than the file has.
     """
     try:
         check_zip(path)
-        with warnings.catch_warnings():  # torch warns of pickles of strangers before it refuses them
+        with warnings.catch_warnings():  # torch warns about untrusted pickles before it refuses them
             warnings.simplefilter("ignore")
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        strange = _strange(held)
+            data = torch.load(path, map_location="cpu", weights_only=True)
+        problem = _problem(data)
     except Unreadable:
         raise
-    except pickle.UnpicklingError:  # whose text advises to execute what is in the file
+    except pickle.UnpicklingError:  # its message advises to execute the code in the file
         raise Unreadable(f"{path} is not a PyTorch file of plain tensors: {cure}") from None
     except DAMAGED as error:
         raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({one_line(error, 120)}): {cure}") from None
-    if strange:
-        raise Unreadable(f"{path} holds a tensor that is {strange}: {cure}")
-    return held
+    if problem:
+        raise Unreadable(f"{path} has a tensor that is {problem}: {cure}")
+    return data
 
 
-def _strange(held: Any) -> str:
-    """Say what the first tensor is that is not plain, nothing where all are; nested data is searched."""
-    waiting = [held]
+def _problem(data: Any) -> str:
+    """Return what is wrong with the first tensor in nested data that is not plain; empty where all are plain."""
+    waiting = [data]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
@@ -64,5 +64,5 @@ def _strange(held: Any) -> str:
             if value.layout != torch.strided or value.is_quantized or value.is_nested:
                 return "sparse, quantised or nested"
             if value.device.type != "cpu" or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                return "larger than what the file holds of it"
+                return "larger than its data in the file"
     return ""

@@ -1,7 +1,7 @@
-"""Read a network's layers off as plain records, in the order they run, without running it.
+"""Trace a network: return its layers as plain records, in the order in which they run, without running it.
 
-Everything geometric (footprint, cost, certain regions, later streaming) is computed from these records, so a network
-never declares what it does to space.
+Footprint, cost, certain regions and streaming are computed from these records, so a network never declares its
+geometry.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class Layer:
     """One step of a network; spatial fields have one entry per axis and are empty where they do not apply."""
 
     name: str
-    """Path of the module inside the network, or a name for the input, a join or the output."""
+    """Path of the module in the network, or a name for the input, a join or the output."""
     kind: LayerKind
     inputs: tuple[str, ...]
-    """Names of the layers it reads."""
+    """Names of the layers whose outputs it reads."""
     channels: int
-    """Channels of its output."""
+    """Number of channels of its output."""
     module: nn.Module | None = None
     kernel: Shape = ()
     """Extent of a (transposed) convolution, dilation included."""
     stride: Shape = ()
     """Step of a convolution; factor of a transposed convolution or an upsampling."""
     padding: Shape = ()
-    """Zeros added at both ends of a convolution's input; cut off both ends of a transposed one's output."""
+    """Zeros added at both ends of a convolution's input, or voxels cut off both ends of a transposed one's output."""
     output_padding: Shape = ()
     """Voxels by which the output of a transposed convolution is longer at its end."""
     before: Shape = ()
@@ -88,7 +88,7 @@ def _record(net: Any, node: fx.Node, inputs: tuple[str, ...], channels: list[int
     if node.op == "call_function" and node.target in _FUNCTIONS:
         kind = _FUNCTIONS[node.target]
         if kind == "cat" and 1 not in (*node.args[1:], node.kwargs.get("dim")):
-            raise BadInput(f"layer {node.name!r} joins along another axis than the channels: only dim=1 is understood")
+            raise BadInput(f"layer {node.name!r} joins along another axis than the channels: join along dim=1")
         return Layer(name=node.name, kind=kind, inputs=inputs, channels=sum(channels) if kind == "cat" else channels[0])
     if node.op == "call_module":
         name = str(node.target)

@@ -1,4 +1,4 @@
-"""The pix2pix-style U-Net of the paper (section 8.1), one definition for images and volumes.
+"""Define the pix2pix-style U-Net of the stitching paper (section 8.1) for images and volumes.
 
 valid, 5 levels    190 -> 94 -> 46 -> 22 -> 10 -> 4      d -> (d-2)/2, convolution k4 s2
 full decoder       4 -> 10 -> 22 -> 46 -> 94 -> 190      d -> 2d+2, rims are computed from partial context
@@ -30,11 +30,11 @@ _RESIZE_PADDING = {"full": 2, "same": 1, "cropped": 0}
 
 
 class UNet(nn.Module):
-    """Halve the size `levels` times by convolutions, double it back, and join the two halves level by level.
+    """Halve the size `levels` times by convolutions, double it again, and join encoder and decoder level by level.
 
     Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Channels grow as
-    width, 2 width, ... up to max_multiplier * width. The decoder rectifies what it receives, so the encoder's leaky
-    activations may be joined as they are: relu(leaky(x)) = relu(x). Raises `BadInput` for arguments that do not fit.
+    width, 2 width, ... up to max_multiplier * width. The decoder rectifies its inputs, so the encoder's leaky
+    activations can be joined unchanged: relu(leaky(x)) = relu(x). Raises `BadInput` for arguments that do not fit.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class UNet(nn.Module):
                 x = checkpointed(_Joined(crop, up), skips.pop(), x)
                 continue
             x = torch.cat([crop(skips.pop()), x], 1)
-            for layer in up.children():  # one by one, so that no tensor outlives the layer that reads it last
+            for layer in up.children():  # layer by layer, so that tensors are freed after their last reader
                 x = layer(x)
         return x
 
@@ -123,7 +123,7 @@ class UNet(nn.Module):
 
 
 class _Joined:
-    """Join a skip with what comes from below, then go up: one step, so that the joined tensor need not be kept."""
+    """Join a skip with the lower level and go up, in one step, so that the joined tensor is not kept."""
 
     def __init__(self, crop: nn.Module, up: nn.Module) -> None:
         self.crop, self.up = crop, up

@@ -1,6 +1,6 @@
-"""Networks constructed from a trained one, with the same weights; the given network is never changed.
+"""Construct variants of a trained network with the same weights; the given network is never changed.
 
-A variant is built without drawing random numbers, so making one during training does not disturb the seed.
+A variant is built without random numbers, so that building one during training does not change the random state.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from vol2vol.nets.trace import layers
 
 
 def frozen(net: nn.Module) -> nn.Module:
-    """Return a network for prediction: every normalisation a fixed function per channel, whatever `.train()` says.
+    """Return a network for prediction: every norm is a fixed function per channel, also after `.train()`.
 
-    Raises `BadInput` where a layer has no statistics to freeze: not calibrated yet, or instance norm.
+    Raises `BadInput` where a layer has no statistics to freeze: before calibration, and for norm "instance".
     """
     state = dict(net.state_dict())
     for name, module in net.named_modules():
@@ -32,23 +32,23 @@ def frozen(net: nn.Module) -> nn.Module:
 
 
 def cropped(net: nn.Module) -> nn.Module:
-    """Return the network with the same weights that skips uncertain voxels: a valid U-Net, cropped as it goes up.
+    """Return the network that omits uncertain voxels: a valid U-Net with a cropped decoder and the same weights.
 
-    Any other network has no such form with the same phase: its copy is returned as it is.
+    Other networks have no such variant with the same phase; an unchanged copy is returned.
     """
     return _rebuilt(net, {"decoder": "cropped"} if croppable(net) else {}, net.state_dict())
 
 
 def croppable(net: nn.Module) -> bool:
-    """Say whether `cropped` has something to crop: a U-Net with valid padding."""
+    """Return whether `cropped` changes a network: a U-Net with valid padding."""
     arguments = _described(net)["arguments"]
     return "decoder" in arguments and arguments["padding"] == "valid"
 
 
 def padded(net: nn.Module) -> nn.Module:
-    """Return the network with padding "same": same weights, output as large as the input at any admitted size.
+    """Return the network with padding "same" and the same weights: its output is as large as its input.
 
-    A pointwise network is that already.
+    A pointwise network is copied unchanged. Raises `BadInput` where a network has no argument `padding`.
     """
     pointwise = all(layer.kind in ("input", "activation", "norm", "output") for layer in layers(net))
     changed = {} if pointwise else {"padding": "same"}
@@ -58,15 +58,13 @@ def padded(net: nn.Module) -> nn.Module:
 
 
 def remeasurable(net: nn.Module) -> nn.Module:
-    """Return the network with the same weights whose normalisation is to be measured anew, by `calibrate`.
+    """Return the network with the same weights and norms without statistics, for `calibrate` to measure again.
 
     Raises `BadInput` where it has no stored statistics: norm "instance" or "none".
     """
     norms = [module for module in net.modules() if isinstance(module, (Norm, Frozen))]
     if not any(isinstance(module, Frozen) or module.kind not in ("instance", "none") for module in norms):
-        raise BadInput(
-            "the network has no statistics that could be measured anew: train it with norm batch or calibrated"
-        )
+        raise BadInput("the network has no statistics to measure again: train it with norm batch or calibrated")
     state = dict(net.state_dict())
     for name, module in net.named_modules():
         if isinstance(module, (Norm, Frozen)):
@@ -85,7 +83,7 @@ def _check_stored(name: str, module: Norm) -> None:
 
 
 def _rebuilt(net: nn.Module, changed: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
-    """Build a network anew with changed arguments and copies of these weights, in the mode of the given one."""
+    """Build a new network with changed arguments and copies of these weights, in the mode of the given network."""
     description = _described(net)
     unknown = set(changed) - set(description["arguments"])
     if unknown:

@@ -1,4 +1,4 @@
-"""Convolutions as prediction runs them: normalisation folded in, channels last, few outputs as sub-pixels."""
+"""Optimise convolutions for prediction: fold in norms, store channels last, run few outputs as sub-pixels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ CONV: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.co
 TRANSPOSED: dict[int, Callable[..., Tensor]] = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 FEW = 4
-"""Output channels up to which a transposed convolution runs faster as a convolution and a shuffle."""
+"""Maximum output channels for which a transposed convolution runs faster as a convolution and a shuffle."""
 _PAIR = {2: torch.int32, 4: torch.int64, 8: torch.complex128}
-"""A type as wide as two values of so many bytes."""
+"""Data type as wide as two values, by the bytes of one value."""
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return a tensor laid out channels last, in strides that say so even where there is one channel.
+    """Return a tensor (B, C, *space) in the channels-last layout, with the strides of that layout even for one channel.
 
-    There both layouts are the same bytes; torch assumes the other, and the next convolution would have to reorder.
+    With one channel both layouts have the same bytes, but torch assumes the other one, and the next convolution would
+    reorder them.
     """
     x = x.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
     if x.shape[1] != 1:
@@ -37,14 +38,14 @@ def channels_last(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """A (transposed) convolution's numbers with the normalisation that follows it folded in."""
+    """Weight and bias of a (transposed) convolution with the following norm folded in."""
 
     weight: Tensor
     bias: Tensor
 
     @classmethod
     def of(cls, layer: Layer, norm: Frozen | None, dtype: torch.dtype) -> Weights:
-        """Fold in the weights' own precision, then convert and lay out channels last."""
+        """Fold the norm in at the precision of the weights, then convert to `dtype`, channels last."""
         module: Any = layer.module
         weight, bias = module.weight.detach(), module.bias
         outputs = module.out_channels
@@ -58,12 +59,12 @@ class Weights:
 
     @cached_property
     def shuffled(self) -> Weights:
-        """The same transposed convolution as a convolution of sub-pixels, see `shuffled`."""
+        """These weights as a sub-pixel convolution, see the function `shuffled`."""
         return shuffled(self)
 
 
 def is_shuffled(layer: Layer) -> bool:
-    """Say whether a transposed convolution is run as `shuffled`: few outputs, kernel 4, stride 2."""
+    """Return whether a layer runs as `shuffled`: a transposed convolution of few outputs, kernel 4, stride 2."""
     fits = set(layer.kernel) == {4} and set(layer.stride) == {2} and not any(layer.output_padding)
     return layer.kind == "transposed" and layer.channels <= FEW and fits
 
@@ -71,9 +72,9 @@ def is_shuffled(layer: Layer) -> bool:
 def shuffled(weights: Weights) -> Weights:
     """Return a transposed convolution of kernel 4 and stride 2 as a convolution of kernel 2 with interleaved channels.
 
-    Output voxel 2i + t of an axis hears input i - 1 through tap t + 2 and input i through tap t (sub-pixel
-    convolution, Shi et al. 2016): the same sums, in a shape that CPU kernels run several times faster where there are
-    few output channels.
+    Output voxel 2i + t of an axis depends on input i - 1 through tap t + 2 and on input i through tap t (sub-pixel
+    convolution, Shi et al. 2016). The sums are the same, and with few output channels CPU kernels are several times
+    faster.
     """
     inputs, outputs, *kernel = weights.weight.shape
     dims = len(kernel)
@@ -87,17 +88,18 @@ def shuffled(weights: Weights) -> Weights:
 
 
 def interleave(window: Tensor, weights: Weights, after: Callable[[Tensor], Tensor] | None) -> Tensor:
-    """Return twice the voxels that lie between those of `window`, with the activation that follows applied to them.
+    """Run a `shuffled` convolution on `window` (B, C, *space) and interleave its sub-pixels: twice the size per axis.
 
-    Neighbours along the last axis are moved as one value of twice the width.
+    `after` is the activation that follows, or None. Neighbours along the last axis are copied as one value of twice
+    the width.
     """
-    made = CONV[window.ndim - 2](window, weights.weight, weights.bias)
-    made = channels_last(made if after is None else after(made))
-    batch, channels, *space = made.shape
+    subpixels = CONV[window.ndim - 2](window, weights.weight, weights.bias)
+    subpixels = channels_last(subpixels if after is None else after(subpixels))
+    batch, channels, *space = subpixels.shape
     dims = len(space)
-    flat = made.movedim(1, -1).reshape(-1)  # axes of one voxel have strides that no pair divides
-    pairs = flat.view(_PAIR[made.element_size()])
+    flat = subpixels.movedim(1, -1).reshape(-1)  # flat, because axes of one voxel may have odd strides
+    pairs = flat.view(_PAIR[subpixels.element_size()])
     parts = pairs.reshape(batch, *space, channels // 2**dims, *(2,) * (dims - 1))
     order = [0, 1 + dims] + [d for a in range(dims - 1) for d in (1 + a, 2 + dims + a)] + [dims]
     wide = parts.permute(order).clone(memory_format=torch.contiguous_format)
-    return wide.view(batch, channels // 2**dims, *(2 * n for n in space[:-1]), space[-1]).view(made.dtype)
+    return wide.view(batch, channels // 2**dims, *(2 * n for n in space[:-1]), space[-1]).view(subpixels.dtype)

@@ -238,7 +238,7 @@ WAYS: dict[Strategy, Way] = {
         seamless=False,
     ),
 }
-"""Every strategy by name. To add one, write a function that returns a `Plan` and add its name here and to `Strategy`."""
+"""Every strategy by name. To add one, write a function that returns a `Plan`; add its name here and to `Strategy`."""
 
 
 def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, window: Window) -> Plan:
