@@ -96,7 +96,7 @@ class Catalogue(Mapping[str, T]):
         return entry
 
     def unusable(self, name: str, why: str, cure: str = "") -> BadInput:
-        """Return the error for an entry of another package that does not work; `cure` is said before the update."""
+        """Return the error for an entry of another package that does not work; `cure` is a further cure."""
         origin = self.origin(name) or {"package": "?", "version": "?"}
         what = f"the {self.kind} {name!r} of the package {origin['package']} {origin['version']}"
         return BadInput(f"{what} {why}: {cure}update or uninstall {origin['package']}")

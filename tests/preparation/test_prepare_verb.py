@@ -9,7 +9,7 @@ import pytest
 import tensorstore as ts
 import tifffile
 import yaml
-from tests.preparation.held import get, put, tree
+from tests.preparation.array_volumes import get, put, tree
 
 import vol2vol
 from vol2vol.cli import main

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
-from tests.preparation.held import chunked, get, put, tree
+from tests.preparation.array_volumes import chunked, get, put, tree
 
 import vol2vol
 from vol2vol.errors import AlreadyExists, BadInput, Mismatch

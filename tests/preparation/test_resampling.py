@@ -9,7 +9,7 @@ import skimage.transform
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.preparation.held import chain, whole
+from tests.preparation.array_volumes import chain, whole
 
 from vol2vol.geometry import Box, grid
 from vol2vol.preparation import Resample

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.preparation.held import Held, chain, get, put, whole
+from tests.preparation.array_volumes import ArrayVolume, chain, get, put, whole
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, grid
@@ -36,7 +36,7 @@ def test_content_is_the_bounding_box(shape, block, margin, points, channels):
     array = np.random.default_rng(0).integers(3, 6, (channels, *shape))
     for number, point in enumerate(points):
         array[(number % channels, *(p % n for p, n in zip(point, shape, strict=True)))] = 9 if number % 2 else 0
-    content = find_content(Held(array).read, shape, block, (3, 5), margin)
+    content = find_content(ArrayVolume(array).read, shape, block, (3, 5), margin)
     inside = np.argwhere(((array < 3) | (array > 5)).any(0))
     low, high = inside.min(0) - margin, inside.max(0) + 1 + margin
     assert content.start == tuple(max(0, a) for a in low)
@@ -46,7 +46,7 @@ def test_content_is_the_bounding_box(shape, block, margin, points, channels):
 def test_content_is_found_from_the_outside_in():
     array = np.zeros((1, 64, 64, 64), np.uint8)
     array[0, 8:56, 8:56, 8:56] = 1
-    held = Held(array)
+    held = ArrayVolume(array)
     assert find_content(held.read, (64, 64, 64), (8, 8, 8), (0, 0), 0) == Box((8, 8, 8), (56, 56, 56))
     assert held.read_voxels < 0.75 * array.size
     with pytest.raises(BadInput, match="all is background"):
@@ -147,10 +147,10 @@ def test_a_chain_is_its_steps_one_after_the_other(steps, block):
         steps_at_once = resolved(chain(array, *steps))
     except BadInput:
         return  # a channel or a box that is not there any more; the same steps one by one say so too
-    held, labels = Held(array), False
+    held, labels = ArrayVolume(array), False
     for step in steps:
         alone = resolved(Chain.of(held, (step,), labels=labels))
-        held, labels = Held(whole(alone), alone.header.voxel_size), alone.header.labels
+        held, labels = ArrayVolume(whole(alone), alone.header.voxel_size), alone.header.labels
     assert steps_at_once.header.voxel_size == pytest.approx(held.voxel_size)
     result = np.empty(steps_at_once.shape, steps_at_once.dtype)
     for box in grid(Box.of(steps_at_once.spatial), block):

@@ -15,6 +15,9 @@ from torch.nn import functional
 Input = Annotated[Tensor, "batch channels *space"]
 Output = Annotated[Tensor, "batch outputs *places"]
 """A network's output; `places` are as many axes as `space`, and may be fewer voxels."""
+Padding = Literal["valid", "same"]
+"""Whether a network pads the tile, so that its output is as large as its input ("same"), or not ("valid")."""
+
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 

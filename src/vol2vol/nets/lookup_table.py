@@ -6,15 +6,13 @@ filter on a fixed neighbourhood. `vol2vol.recipes.baselines` fits their paramete
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
-from vol2vol.nets.layer_types import Input, Output, Pad, Piecewise, conv
+from vol2vol.nets.layer_types import Input, Output, Pad, Padding, Piecewise, conv
 from vol2vol.shapes import shaped
-
-Padding = Literal["valid", "same"]
 
 
 class Lookup(nn.Module):

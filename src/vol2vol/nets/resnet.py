@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, Pad, conv, initialise, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, Pad, Padding, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.shapes import shaped
 
-Padding = Literal["valid", "same"]
 Up = Literal["transposed", "resize"]
 Final = Literal["tanh", "none"]
 

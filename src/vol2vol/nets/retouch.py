@@ -7,17 +7,15 @@ organelles, and without strides it adds no periodic pattern. Before training it 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
-from vol2vol.nets.layer_types import Crop, Input, Output, Pad, conv
+from vol2vol.nets.layer_types import Crop, Input, Output, Pad, Padding, conv
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.shapes import shaped
-
-Padding = Literal["valid", "same"]
 
 
 class Retouch(nn.Module):

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, Probability, conv, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, Padding, Probability, conv, transposed
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.shapes import shaped
 
-Padding = Literal["valid", "same"]
 Final = Literal["sigmoid", "none"]
 
 

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, conv, initialise, transposed
+from vol2vol.nets.layer_types import Crop, Input, Output, Padding, conv, initialise, transposed
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.shapes import shaped
 
-Padding = Literal["valid", "same"]
 Up = Literal["transposed", "resize"]
 Decoder = Literal["full", "cropped"]
 Final = Literal["tanh", "none"]

@@ -7,7 +7,7 @@ from vol2vol.preparation import Chain
 from vol2vol.volumes import create_volume, open_volume
 
 
-class Held:
+class ArrayVolume:
     """An array `(C, Z, Y, X)` with the interface of a volume; counts the voxels of the chunks that are read."""
 
     path, unit, sized = "held", "nanometer", True
@@ -31,7 +31,7 @@ def chunked(box, chunks, spatial):
 
 
 def chain(array, *steps, voxel_size=(8.0, 8.0, 8.0), labels=False):
-    return Chain.of(Held(array, voxel_size), steps, labels=labels)
+    return Chain.of(ArrayVolume(array, voxel_size), steps, labels=labels)
 
 
 def whole(steps):
