@@ -123,10 +123,8 @@ def _finished(volume: Volume) -> Volume:
 
 def unfinished(volume: Volume) -> str:
     """Return the verb that started a volume and has not finished it, "" where it is complete."""
-    records = {verb: volume.attrs.get(key) for key, verb in MAKERS.items()}
-    return next(
-        (verb for verb, record in records.items() if isinstance(record, dict) and record.get("complete") is False), ""
-    )
+    records = [(verb, volume.attrs.get(key)) for key, verb in MAKERS.items()]
+    return next((verb for verb, record in records if isinstance(record, dict) and record.get("complete") is False), "")
 
 
 def _open(name: str | np.ndarray, level: int, stated: Stated) -> Stored:
@@ -248,14 +246,9 @@ def create_volume(
     voxels: Shape = tuple(int(n) for n in shape)
     size, place = _floats(voxel_size), None if offset is None else _floats(offset)
     _check_request(name, voxels, kind, size, place)
-    metadata: dict[str, Any] = {
-        "voxel_size": size,
-        "unit": user_unit(unit),
-        "offset": place,
-        "attrs": dict(attrs or {}),
-    }
+    metadata: dict[str, Any] = {"voxel_size": size, "unit": user_unit(unit), "offset": place}
     assert len(channel_names) in (0, voxels[0]), (channel_names, voxels)
-    metadata["channel_names"] = tuple(channel_names)
+    metadata |= {"attrs": dict(attrs or {}), "channel_names": tuple(channel_names)}
     chunking = _default_chunks(voxels) if chunks is None else tuple(chunks), None if shards is None else tuple(shards)
     options: dict[str, Any] = {"version": version, "fill": fill, "flat": flat}
     layout = omezarr.ArrayLayout(shape=voxels, dtype=kind, chunks=chunking[0], shards=chunking[1], **options)

@@ -166,7 +166,7 @@ def members(folder, names, description="set.companion.ome"):
 
 def test_a_member_is_read_by_the_companion_of_its_folder(tmp_path):
     members(tmp_path, ["c0.ome.tif", "c1.ome.tif"])
-    with pytest.raises(BadInput, match=r"a set that set\.companion\.ome describes, which is not there.*--axes"):
+    with pytest.raises(BadInput, match=r"a set that set\.companion\.ome describes, which is missing.*--axes"):
         open_volume(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1))
     alone = read(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1), axes="zyx")
     np.testing.assert_array_equal(alone[0], IMAGES[0])

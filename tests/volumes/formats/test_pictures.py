@@ -115,7 +115,7 @@ def test_transparency_is_never_dropped_without_a_word(tmp_path, write):
 
 def test_the_colours_of_printers_are_refused(tmp_path):
     Image.fromarray(np.dstack([COLOURS, GREY]), "CMYK").save(tmp_path / "a.jpg")
-    with pytest.raises(BadInput, match=r"a\.jpg has the colours CMYK.*convert it to RGB"):
+    with pytest.raises(BadInput, match=r"a\.jpg has the colour space CMYK.*convert it to RGB"):
         read(tmp_path / "a.jpg")
 
 
@@ -168,8 +168,8 @@ def test_animations_are_refused(tmp_path):
 
 def test_decoded_images_are_kept_within_bounds_and_follow_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "CACHE_BYTES", 2 * GREY.nbytes)
-    kept = pictures._Kept()
-    monkeypatch.setattr(pictures, "_KEPT", kept)
+    kept = pictures._Cache()
+    monkeypatch.setattr(pictures, "_CACHE", kept)
     for number in range(4):
         png(tmp_path / f"{number}.png", GREY + number)
         np.testing.assert_array_equal(read(tmp_path / f"{number}.png")[0, 0], GREY + number)

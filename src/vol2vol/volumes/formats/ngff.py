@@ -1,7 +1,7 @@
 """Read OME-NGFF: the multiscale images of Zarr and N5 groups, versions 0.1 to 0.6.
 
-Source: ngff.openmicroscopy.org. Every transformation is a matrix and a vector, so that those that only scale, shift
-and permute axes are read in whatever way they are written; others (rotations, shears, fields) are refused by name.
+Source: ngff.openmicroscopy.org. Every transformation is converted to a matrix and a vector. Those that only scale,
+shift and permute axes are read, however they are written; others (rotations, shears, fields) are refused by name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from vol2vol.errors import BadInput, one_line
 from vol2vol.volumes.calibration import Calibration, lengths, letters
 
 VERSIONS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
-"""Those that are read; drafts of them too ("0.6.dev3", "0.5-dev")."""
+"""Versions that are read, drafts of them included ("0.6.dev3", "0.5-dev")."""
 _SPELLING = re.compile(r"(\d+\.\d+)(\.\d+)?([.-]?(dev|rc|a|b)[.-]?\d*)?")
 Affine = tuple[np.ndarray, np.ndarray]
 
 
 def own(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return where a group's attributes keep what belongs to OME: under `ome` since 0.5, before that among all."""
+    """Return the OME attributes of a group: those under `ome` since version 0.5, before that all attributes."""
     ome = attributes.get("ome")
     return ome if isinstance(ome, dict) else attributes
 
@@ -34,7 +34,7 @@ def multiscale(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def version_of(attributes: Mapping[str, Any]) -> str:
-    """Return the OME-Zarr version of a multiscale group as it is written; it was optional before 0.5."""
+    """Return the stated OME-Zarr version of a multiscale group; it was optional before 0.5."""
     stated = own(attributes).get("version") or (multiscale(attributes) or {}).get("version")
     return str(stated or ("0.5" if isinstance(attributes.get("ome"), dict) else "0.4"))
 
@@ -59,15 +59,15 @@ def levels_of(name: str, image: Mapping[str, Any], ndim: int) -> list[dict[str, 
 
 
 def calibrate(name: str, image: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> Calibration:
-    """Return what a multiscale image says of one of its levels, an array of `ndim` axes.
+    """Return the axes, voxel size and place of a level of a multiscale image, an array of `ndim` axes.
 
-    Transformations of the level come first, then those of the image. In 0.6 a level leads to the intrinsic coordinate
-    system; only where that has no axes of its own (type `array`) is it followed on to the one it is mapped to.
+    Transformations of the level are applied first, then those of the image. In 0.6 a level is mapped to the intrinsic
+    coordinate system; only if its axes have the type `array`, the mapping to the next system is followed.
     Raises `BadInput` naming a transformation that is more than scales, shifts and an order of axes.
     """
     source, own_steps = "the axes of its image", _steps(name, dataset)
     axes, further = _system(name, image, own_steps)
-    if not axes:  # always so before 0.3
+    if not axes:  # always before version 0.3
         return Calibration(source=source, axes="tczyx" if ndim == 5 else "")
     if len(axes) != ndim:
         raise BadInput(f"{name} has {ndim} axes, but {source} names {len(axes)}: correct its JSON files")
@@ -87,7 +87,7 @@ def calibrate(name: str, image: Mapping[str, Any], dataset: Mapping[str, Any], n
 
 
 def _steps(name: str, holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the transformations of an image or a level; raise `BadInput` where they are not a list of them."""
+    """Return the transformations of an image or a level; raise `BadInput` where they are not a list."""
     steps = holder.get("coordinateTransformations") or []
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise BadInput(f"{name} has coordinateTransformations that are not a list of them: correct its JSON files")
@@ -95,7 +95,7 @@ def _steps(name: str, holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _moves(step: Any) -> bool:
-    """Say whether a transformation, or any inside it, states a place, be it 0."""
+    """Say whether a transformation, or any inside it, states a place, even if it is 0."""
     if isinstance(step, list):
         return any(map(_moves, step))
     return isinstance(step, dict) and (step.get("type") in ("translation", "affine") or _moves([*step.values()]))
@@ -104,7 +104,7 @@ def _moves(step: Any) -> bool:
 def _system(
     name: str, image: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Any], list[Mapping[str, Any]]]:
-    """Return the axes of a level's coordinate system, and what of the image's own transformations leads there."""
+    """Return the axes of the coordinate system of a level, and the transformations of the image that lead to it."""
     whole = _steps(name, image)
     systems = {system["name"]: system["axes"] for system in image.get("coordinateSystems") or ()}
     if not systems:
@@ -121,12 +121,12 @@ def _system(
 
 
 def _place(text: Any) -> str:
-    """Return the coordinate system an input or output means: a name, or in later drafts an object with one."""
+    """Return the coordinate system of an input or output: a name, or in later drafts an object with a name."""
     return str(text.get("name") or text.get("path")) if isinstance(text, dict) else str(text)
 
 
 def _named(axis: Mapping[str, Any] | str) -> str:
-    """Return by what an axis is known: its type where that decides it, else its name."""
+    """Return the type of a channel or time axis, else the name of the axis."""
     if isinstance(axis, str):
         return axis
     kind = str(axis.get("type") or "")
@@ -147,10 +147,10 @@ def _compose(name: str, steps: Sequence[Mapping[str, Any]], ndim: int) -> Affine
 
 def _affine(name: str, step: Mapping[str, Any], ndim: int) -> Affine:
     """Return a transformation of `ndim` axes as a matrix and a vector."""
-    kind, one, none = str(step.get("type")), np.eye(ndim), np.zeros(ndim)
+    kind, unit, zero = str(step.get("type")), np.eye(ndim), np.zeros(ndim)
     value = step.get("transformations" if kind in ("sequence", "byDimension") else kind)
     if kind == "identity":
-        return one, none
+        return unit, zero
     if kind == "sequence" and isinstance(value, list):
         return _compose(name, value, ndim)
     if kind == "byDimension" and isinstance(value, list):
@@ -158,20 +158,22 @@ def _affine(name: str, step: Mapping[str, Any], ndim: int) -> Affine:
     if kind == "bijection":
         return _affine(name, step["forward"], ndim)
     if kind == "mapAxis" and isinstance(value, list) and sorted(value) == list(range(ndim)):
-        return one[value], none
+        return unit[value], zero
     if kind not in ("scale", "translation", "affine", "rotation") or value is None:
-        raise BadInput(f"{name} has a transformation of type {kind!r}, which is not read: convert it to a scale")
+        raise BadInput(
+            f"{name} has a transformation of type {kind!r}, which vol2vol does not read: convert it to a scale"
+        )
     numbers = np.array(value, float)
     shape = {"affine": (ndim, ndim + 1), "rotation": (ndim, ndim)}.get(kind, (ndim,))
-    if kind == "scale":  # what is not above 0 counts as not stated
+    if kind == "scale":  # values that are not positive count as not stated
         numbers = np.where(np.isfinite(numbers) & (numbers > 0), numbers, -1)
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise BadInput(f"{name} has a {kind} of shape {numbers.shape} for {ndim} axes: correct its JSON files")
     if kind == "scale":
-        return np.diag(numbers), none
+        return np.diag(numbers), zero
     if kind == "translation":
-        return one, numbers
-    return (numbers[:, :-1], numbers[:, -1]) if kind == "affine" else (numbers, none)
+        return unit, numbers
+    return (numbers[:, :-1], numbers[:, -1]) if kind == "affine" else (numbers, zero)
 
 
 def _by_dimension(name: str, parts: Sequence[Mapping[str, Any]], ndim: int) -> Affine:
@@ -184,7 +186,7 @@ def _by_dimension(name: str, parts: Sequence[Mapping[str, Any]], ndim: int) -> A
 
 
 def _order(name: str, matrix: np.ndarray, steps: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return which axis of the coordinate system each stored axis is; raise `BadInput` where they are mixed."""
+    """Return the coordinate axis of each stored axis; raise `BadInput` where axes are mixed."""
     used = matrix != 0
     if not (used.sum(0) == 1).all() or not (used.sum(1) == 1).all():
         kinds = ", ".join(sorted({str(step.get("type")) for step in steps}))

@@ -1,4 +1,4 @@
-"""Groups and arrays of Zarr 2, Zarr 3 and N5, local or remote, and their attributes."""
+"""Read groups and arrays of Zarr 2, Zarr 3 and N5, local or remote, and their attributes."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def read_node(location: str) -> Node | None:
 
 
 def above(location: str, most: int = 3) -> Iterator[Node]:
-    """Yield the groups that hold a location, the nearest first, until there is none.
+    """Yield the groups that hold a location, nearest first, until there is none.
 
-    A bucket or server that does not let the groups be read, or answers with something else, has none.
+    Remote groups that cannot be read count as none.
     """
     for _ in range(most):
         location = parent(location)
@@ -63,7 +63,7 @@ def above(location: str, most: int = 3) -> Iterator[Node]:
 
 
 def read_group(location: str) -> Node | None:
-    """Return the group or array at a location; a folder inside an N5 container is a group without a file saying so."""
+    """Return the group or array at a location; any folder inside an N5 container is a group."""
     node = read_node(location)
     if node is None and re.search(r"\.n5[/\\]", location):
         return Node(location, "n5", None, {})

@@ -1,6 +1,6 @@
-"""OME metadata: the OME-XML of TIFF files, read and written, and the NGFF attributes of groups, written.
+"""Read and write the OME-XML of TIFF files, and write the NGFF attributes of groups.
 
-NGFF is read by `ngff`. Source: OME-NGFF 0.4 and 0.5 (ngff.openmicroscopy.org), OME schema 2016-06.
+NGFF is read in `ngff`. Source: OME-NGFF 0.4 and 0.5 (ngff.openmicroscopy.org), OME schema 2016-06.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vol2vol.volumes.axes import convert, known_unit, tidy
 CREATOR = "_creator"
 """Attribute of a group that names the program that made it."""
 MARK = {CREATOR: {"name": "vol2vol"}}
-"""Attribute of every image made here."""
+"""Attribute of every image written by vol2vol."""
 RESERVED = ("ome", "multiscales", "omero", "labels", "plate", "well", "bioformats2raw.layout", CREATOR)
 """Attributes of a group that belong to the format."""
 SYMBOLS = {
@@ -48,8 +48,9 @@ def image_attributes(
 ) -> dict[str, Any]:
     """Return the attributes of a group whose levels "0", "1", ... have these voxel sizes (z, y, x) and `axes`.
 
-    `offset` is the place of the first voxel of level "0", None where it is not known. The centre of a coarse voxel lies
-    half a voxel difference behind that of a fine one, hence the translations. `omero` says how the image is shown.
+    `offset` is the place of the first voxel of level "0", None where it is not known. The translations of
+    coarser levels are half the difference in voxel size, the shift of the centre of the first voxel. `omero` states how
+    viewers show the image.
     """
     space = {"type": "space", **({"unit": unit} if unit else {})}
     named = [{"name": a, **(space if a in "zyx" else {"type": "channel"})} for a in axes]
@@ -74,7 +75,7 @@ def _along(axes: str, lengths: Sequence[float], other: float) -> list[float]:
 
 
 def parse_xml(path: str, text: str) -> ElementTree.Element:
-    """Parse OME-XML; a document type (the way to entity bombs) is refused, broken XML too, with `Unreadable`."""
+    """Parse OME-XML; raise `Unreadable` for broken XML and for document types, which allow entity bombs."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise Unreadable(f"{path}: its OME-XML declares entities, which image files never need: re-save the file")
     try:
@@ -84,7 +85,7 @@ def parse_xml(path: str, text: str) -> ElementTree.Element:
 
 
 def only_image(root: ElementTree.Element, number: int) -> ElementTree.Element:
-    """Return an OME-XML document with one of its images, and all that concerns no image."""
+    """Return an OME-XML document reduced to one of its images, other elements kept."""
     images = root.findall("{*}Image")
     kept = ElementTree.Element(root.tag, root.attrib)
     kept.extend(e for e in root if e not in images or (number < len(images) and e is images[number]))
@@ -97,14 +98,14 @@ def size_from_xml(root: ElementTree.Element) -> tuple[Size, str]:
     if pixels is None:
         return {}, ""
     units = {a: known_unit(pixels.get(f"PhysicalSize{a.upper()}Unit", "um")) for a in "zyx"}
-    found = {a: float(value) for a in "zyx" if (value := pixels.get(f"PhysicalSize{a.upper()}"))}
-    return {a: convert(value, units[a], units["x"]) for a, value in found.items() if value > 0}, units["x"]
+    sizes = {a: float(value) for a in "zyx" if (value := pixels.get(f"PhysicalSize{a.upper()}"))}
+    return {a: convert(value, units[a], units["x"]) for a, value in sizes.items() if value > 0}, units["x"]
 
 
 def offset_from_xml(root: ElementTree.Element, into: str) -> Size:
     """Return the place of the first plane of an OME-XML document per axis letter, in the unit `into`.
 
-    Positions in no unit of length ("reference frame", the default) are those of a stage and say nothing of the image.
+    Positions in no unit of length ("reference frame", the default) are stage positions and do not place the image.
     """
     plane = root.find("{*}Image/{*}Pixels/{*}Plane[@TheC='0'][@TheZ='0'][@TheT='0']")
     if plane is None:
@@ -130,7 +131,7 @@ def place_in_xml(root: ElementTree.Element, offset: Sequence[float], unit: str) 
 
 
 def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
-    """Return the attributes kept in an OME-XML document by `xml_with_attrs`."""
+    """Return the attributes stored in an OME-XML document by `xml_with_attrs`."""
     for note in root.iterfind(f"{{*}}StructuredAnnotations/*[@Namespace='{NAMESPACE}']"):
         try:
             value = parse_json(note.findtext("{*}Value", "{}"))
@@ -141,12 +142,12 @@ def attrs_from_xml(root: ElementTree.Element) -> dict[str, Any]:
 
 
 def says_ours(text: str) -> bool:
-    """Say whether an OME-XML document holds attributes kept by `xml_with_attrs`, without reading them."""
+    """Say whether an OME-XML document holds attributes stored by `xml_with_attrs`, without reading them."""
     return f'Namespace="{NAMESPACE}"' in text
 
 
 def xml_with_attrs(root: ElementTree.Element, attrs: Mapping[str, Any]) -> str:
-    """Return the document with these attributes as its one annotation of ours, as text."""
+    """Return the document as text, with these attributes as its only vol2vol annotation."""
     space = root.tag.partition("}")[0] + "}"
     ElementTree.register_namespace("", space[1:-1])
     notes = root.find(f"{space}StructuredAnnotations")

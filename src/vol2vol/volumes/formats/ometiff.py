@@ -1,4 +1,4 @@
-"""OME-TIFF beyond one image in one file: sets of files, several images, names of channels."""
+"""Read OME-TIFF with several files or images, and the names of channels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 COMPANIONS = (".companion.ome", ".ome.xml")
-"""Endings of files that describe a set and hold no voxels."""
+"""Endings of the names of files that describe a set and hold no voxels."""
 
 
 def member_of(companion: Path) -> Path:
-    """Return the first file of the set that a companion describes; raise `BadInput` or `Unreadable` without one."""
+    """Return the first file of the set in a companion; raise `BadInput` or `Unreadable` if there is none."""
     root = ome.parse_xml(str(companion), read_text(companion, DOCUMENT))
     names = [e.get("FileName", "") for e in root.iter() if str(e.tag).endswith("UUID") and e.get("FileName")]
     if not names:
@@ -36,33 +36,33 @@ def member_of(companion: Path) -> Path:
 
 
 def elsewhere(path: Path, file: tifffile.TiffFile, *, alone: bool) -> Path | None:
-    """Return the file in the same folder that describes this one, None where it describes itself, or is not there.
+    """Return the file in the same folder that describes this one, None if none is named or it is missing.
 
     Raises `BadInput` where it lies outside the folder, unless this one is to be read `alone`.
     """
     text = file.ome_metadata if file.is_ome else None
     if not text or "BinaryOnly" not in text:
         return None
-    found = ome.parse_xml(str(path), text).find("{*}BinaryOnly")
-    name = found.get("MetadataFile") if found is not None else None
+    reference = ome.parse_xml(str(path), text).find("{*}BinaryOnly")
+    name = reference.get("MetadataFile") if reference is not None else None
     if not name:
         return None
     try:
-        other = Path(within(path.parent, name, path))
+        description = Path(within(path.parent, name, path))
     except BadInput:
         if alone:
             return None
         raise
-    return other if other.is_file() else None
+    return description if description.is_file() else None
 
 
 def described(
     path: Path, file: tifffile.TiffFile, image: int | str | None, *, alone: bool
 ) -> tuple[ElementTree.Element | None, Sequence[tifffile.TiffPageSeries]]:
-    """Return the OME-XML of a TIFF, None without, and its series; of several only the `image` that is named.
+    """Return the OME-XML of a TIFF, None without, and its series; of several only the chosen `image`.
 
-    `alone` reads a member of a set whose description lies in another file as a TIFF of its own. Of images in files of
-    their own, that in this file is meant.
+    `alone` reads a member of a set whose description lies in another file as a single TIFF. Where every image has a
+    file of its own, the image in this file is returned.
     """
     root = ome.parse_xml(str(path), file.ome_metadata) if file.is_ome and file.ome_metadata else None
     if root is not None and alone and root.find("{*}BinaryOnly") is not None:
@@ -80,24 +80,24 @@ def described(
 
 
 def _inside(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> list[int]:
-    """Return the numbers of the images of which a part lies in this file."""
+    """Return the numbers of the images that lie at least partly in this file."""
     return [
         number
-        for number, one in enumerate(series)
-        if any(page is not None and Path(page.parent.filehandle.path).name == path.name for page in one.pages)
+        for number, image in enumerate(series)
+        if any(page is not None and Path(page.parent.filehandle.path).name == path.name for page in image.pages)
     ]
 
 
 def _check_set(path: Path, root: ElementTree.Element) -> None:
-    """Raise `BadInput` where OME-XML lies in another file or names one outside the folder of this one as a part.
+    """Raise `BadInput` where OME-XML lies in another file or names one outside this folder.
 
     Raises `Unreadable` where a file of its set is missing.
     """
     if (elsewhere := root.find("{*}BinaryOnly")) is not None:
         name = one_line(elsewhere.get("MetadataFile") or "another file", 100)
         raise BadInput(
-            f"{path} is one file of a set that {name} describes, which is not there: put it into {path.parent}, "
-            "or say with --axes what the planes of this file are, to read it alone"
+            f"{path} is one file of a set that {name} describes, which is missing: put it into {path.parent}, "
+            "or give --axes for the planes of this file, to read it alone"
         )
     parts = [e for e in root.iter() if str(e.tag).endswith("UUID") and e.get("FileName") and e.text != root.get("UUID")]
     names = list(
@@ -113,26 +113,26 @@ def _check_set(path: Path, root: ElementTree.Element) -> None:
         )
 
 
-def _number(path: Path, series: Sequence[tifffile.TiffPageSeries], wanted: int | str) -> int:
-    """Return the number of the image that a user means by its name or its number from 0; raise `BadInput`."""
-    names = [one.name or "" for one in series]
-    if names.count(str(wanted)) == 1:
-        return names.index(str(wanted))
-    if str(wanted).isdecimal() and int(wanted) < len(series):
-        return int(wanted)
-    raise BadInput(f"{path} has no image {one_line(wanted, 60)!r}: give --image with one of {listed(series)}")
+def _number(path: Path, series: Sequence[tifffile.TiffPageSeries], choice: int | str) -> int:
+    """Return the number of the image that a user chose by name or by number from 0; raise `BadInput`."""
+    names = [image.name or "" for image in series]
+    if names.count(str(choice)) == 1:
+        return names.index(str(choice))
+    if str(choice).isdecimal() and int(choice) < len(series):
+        return int(choice)
+    raise BadInput(f"{path} has no image {one_line(choice, 60)!r}: give --image with one of {listed(series)}")
 
 
 def listed(series: Sequence[tifffile.TiffPageSeries]) -> str:
     """Return numbers and names of the first images of a file, for messages."""
-    says = [f"{i} ({one_line(one.name, 40)})" if one.name else str(i) for i, one in enumerate(series)]
-    return ", ".join(says[:4]) + (f", ... {says[-1]}" if len(says) > 4 else "")
+    labels = [f"{i} ({one_line(image.name, 40)})" if image.name else str(i) for i, image in enumerate(series)]
+    return ", ".join(labels[:4]) + (f", ... {labels[-1]}" if len(labels) > 4 else "")
 
 
 def channel_names(root: ElementTree.Element | None, page: tifffile.TiffPage, count: int) -> tuple[str, ...]:
-    """Return the names of the channels of the first image, none unless each has one."""
+    """Return the names of the channels of the first image, empty unless each has one."""
     if page.photometric == 2 and count == 3:
         return RGB
-    found = root.findall("{*}Image[1]/{*}Pixels/{*}Channel") if root is not None else []
-    names = tuple(one_line(channel.get("Name") or "", 60) for channel in found)
+    channels = root.findall("{*}Image[1]/{*}Pixels/{*}Channel") if root is not None else []
+    names = tuple(one_line(channel.get("Name") or "", 60) for channel in channels)
     return names if all(names) and len(names) == count else ()

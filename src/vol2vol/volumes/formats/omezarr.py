@@ -23,34 +23,30 @@ from vol2vol.volumes.formats import ome
 from vol2vol.volumes.formats.chunked_array import ChunkedArray
 from vol2vol.volumes.formats.imagegroups import images_of, within
 from vol2vol.volumes.formats.nodes import read_node
-from vol2vol.volumes.formats.store import (
-    delete_all,
-    delete_keys,
-    list_keys,
-    read_key,
-    write_json,
-)
+from vol2vol.volumes.formats.store import delete_all, delete_keys, list_keys, read_key, write_json
 from vol2vol.volumes.volume import Volume
 
 VERSIONS = ("0.5", "0.4")
 _BLOSC = {"cname": "zstd", "clevel": 3}
 _PLAN = ".vol2vol/plan.json"
 _ROOT = ("zarr.json", ".zattrs")
-_LEFT = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
-"""What a creation that was killed at its first write leaves behind, and nothing else."""
-_BEGUN = re.compile(r"(zarr\.json|\.zattrs|\.zgroup|0/(zarr\.json|\.zarray)?|\.vol2vol/(plan\.json|done/)?)(\.__lock)?")
-"""What one leaves behind that was killed before its plan was written."""
+_FIRST_WRITE = re.compile(r"(zarr\.json|\.zattrs|\.zgroup)\.__lock")
+"""Files that a creation leaves behind when it is killed at its first write."""
+_ABORTED = re.compile(
+    r"(zarr\.json|\.zattrs|\.zgroup|0/(zarr\.json|\.zarray)?|\.vol2vol/(plan\.json|done/)?)(\.__lock)?"
+)
+"""Files that a creation leaves behind when it is killed before its plan is written."""
 _PART = re.compile(
     r"(zarr\.json|\.zgroup|\.zattrs|\.zmetadata"
     r"|\.vol2vol/(plan\.json|spoiled|(done|claims)/[^/]*)?"
     r"|\d+/(zarr\.json|\.zarray|\.zattrs|c/|(c/)?\d+(/\d+)*/?)?)(\.__lock)?"
 )
-"""What an image and the ledger of an unfinished output consist of; empty folders end in a slash."""
+"""Files of an image and of the ledger of an unfinished output; empty folders end in a slash."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayLayout:
-    """How one level is stored; spatial numbers in ZYX order."""
+    """Shape, type and chunks of one level; spatial numbers in Z, Y, X order."""
 
     shape: Shape
     """C, Z, Y, X."""
@@ -77,11 +73,11 @@ class ArrayLayout:
 
     @property
     def axes(self) -> str:
-        """The letters of the axes that are stored; a single channel is not."""
+        """The letters of the stored axes; a single channel has no axis."""
         return "c" * (self.shape[0] > 1) + "z" * (not self.flat) + "yx"
 
     def spec(self) -> dict[str, Any]:
-        """Return the tensorstore specification of the array, without its place."""
+        """Return the tensorstore specification of the array, without its location."""
         driver = "zarr3" if self.version == "0.5" else "zarr"
         metadata = self._zarr3() if self.version == "0.5" else self._zarr2()
         return {"driver": driver, "metadata": metadata, "create": True, "store_data_equal_to_fill_value": True}
@@ -131,9 +127,9 @@ def create_group(
     attrs: Mapping[str, Any],
     channel_names: Sequence[str],
 ) -> None:
-    """Create an OME-Zarr image with an empty level "0"; nothing may be there yet.
+    """Create an OME-Zarr image with an empty level "0"; the location must be free.
 
-    What says that vol2vol made it is written first: an array without it is somebody else's.
+    The attribute that names vol2vol is written first: an array without it belongs to somebody else.
     """
     omero = make_omero(channel_names, layout.dtype, [full_window(layout.dtype)] * layout.shape[0])
     write_group(
@@ -158,8 +154,8 @@ def write_group(
     known; `omero` says how the image is shown.
     """
     name = location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    how: dict[str, Any] = {"offset": offset, "axes": layout.axes, "omero": omero}
-    image = ome.image_attributes(layout.version, name, unit, scales, **how)
+    options: dict[str, Any] = {"offset": offset, "axes": layout.axes, "omero": omero}
+    image = ome.image_attributes(layout.version, name, unit, scales, **options)
     attributes = {**attrs, **image}
     if layout.version == "0.5":
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
@@ -170,39 +166,39 @@ def write_group(
 
 
 def refuse_foreign(location: str) -> None:
-    """Raise `AlreadyExists`, naming what is in the way, unless all that is at a location was written by vol2vol."""
+    """Raise `AlreadyExists`, naming an obstacle, unless vol2vol wrote everything at a location."""
     cure = "choose another name or remove it yourself"
     keys, images = contents(location), images_of(location)
     if strangers := sorted(key for key in keys if not _PART.fullmatch(within(key, images))):
         raise AlreadyExists(f"{location} holds {strangers[0]}, which is not part of an image of vol2vol: {cure}")
-    if keys and not (_said(location) or _PLAN in keys or _is_left(location, keys)):
+    if keys and not (_names_vol2vol(location) or _PLAN in keys or _is_first_write(location, keys)):
         raise AlreadyExists(f"{location} does not say that vol2vol wrote it: {cure}")
 
 
 def clear_aborted_group(location: str, *, ours: bool) -> None:
-    """Remove what is left of a creation that was killed before its plan was written: metadata, and no voxel.
+    """Remove the metadata of an image whose creation was killed before its plan and any voxel were written.
 
-    Raises `AlreadyExists` for anything else that is there. `ours` says that its attributes name what is to be made.
+    Raises `AlreadyExists` for anything else that exists. `ours` says that its attributes hold the record of this run.
     """
     keys = contents(location)
     if not keys:
         return
-    if not _is_left(location, keys) and not (ours and _is_begun(location, keys)):
-        refuse_foreign(location)  # where --overwrite would refuse too, it is not named
+    if not _is_first_write(location, keys) and not (ours and _is_aborted(location, keys)):
+        refuse_foreign(location)  # names an obstacle that --overwrite would not remove
         raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
     clear_group(location, overwrite=True)
 
 
-def _is_begun(location: str, keys: Sequence[str]) -> bool:
-    """Say whether all there is was left by a creation that was killed before its plan was written."""
+def _is_aborted(location: str, keys: Sequence[str]) -> bool:
+    """Say whether all keys were left by a creation that was killed before its plan was written."""
     images = images_of(location)
-    return all(_BEGUN.fullmatch(within(key, images)) for key in keys)
+    return all(_ABORTED.fullmatch(within(key, images)) for key in keys)
 
 
 def contents(location: str) -> list[str]:
-    """Return what lies at a location at any depth: keys; locally also what is no plain file, and empty folders.
+    """Return all keys at a location, at any depth; locally also special files and empty folders.
 
-    Raises `AlreadyExists` where something that is not a folder lies there.
+    Raises `AlreadyExists` where the location is not a folder.
     """
     if is_remote(location):
         return list_keys(location)
@@ -214,27 +210,27 @@ def contents(location: str) -> list[str]:
 
 
 def _local(folder: Path) -> list[str]:
-    """Return files, empty folders (ending in a slash) and what is neither file nor folder (followed by a remark)."""
-    found = []
+    """Return files, empty folders (ending in a slash) and special files (followed by a remark)."""
+    keys = []
     for here, folders, names in os.walk(folder):
         inside = Path(here).relative_to(folder)
         for name in (*names, *(name for name in folders if Path(here, name).is_symlink())):
             plain = S_ISREG(os.lstat(Path(here, name)).st_mode)
-            found.append((inside / name).as_posix() + ("" if plain else " (no plain file)"))
+            keys.append((inside / name).as_posix() + ("" if plain else " (no plain file)"))
         if not folders and not names and inside.parts:
-            found.append(f"{inside.as_posix()}/")
-    return found
+            keys.append(f"{inside.as_posix()}/")
+    return keys
 
 
-def _is_left(location: str, keys: Sequence[str]) -> bool:
-    """Say whether all there is was left by a creation of vol2vol that was killed at its first write."""
-    if is_remote(location) or not all(_LEFT.fullmatch(key) for key in keys):
+def _is_first_write(location: str, keys: Sequence[str]) -> bool:
+    """Say whether all keys were left by a creation of vol2vol that was killed at its first write."""
+    if is_remote(location) or not all(_FIRST_WRITE.fullmatch(key) for key in keys):
         return False
     return all(not (text := Path(location, key).read_bytes()) or b'"vol2vol"' in text for key in keys)
 
 
-def _said(location: str) -> bool:
-    """Say whether an image's attributes, damaged ones as far as they go, name vol2vol as its maker."""
+def _names_vol2vol(location: str) -> bool:
+    """Say whether the attributes of an image name vol2vol as its creator; damaged ones are searched as text."""
     for key in _ROOT:
         text = read_key(location, key)
         try:
@@ -251,10 +247,10 @@ def _said(location: str) -> bool:
 
 
 def clear_group(location: str, *, overwrite: bool) -> None:
-    """Make room for a new image: delete an old one, if told so and if vol2vol wrote all of it.
+    """Delete an old image where a new one is to be written, with `overwrite` and if vol2vol wrote all of it.
 
-    The plan of an unfinished one goes first, so that no other process goes on with it, and what says who made it last,
-    so that a deletion that was killed can be repeated. Raises `AlreadyExists` naming `--overwrite`, or naming what
+    The plan of an unfinished one is deleted first, so that no other process continues it, and the attributes that name
+    vol2vol last, so that a killed deletion can be repeated. Raises `AlreadyExists` naming `--overwrite`, or naming what
     vol2vol did not write.
     """
     names = _top_level(location)
@@ -291,7 +287,7 @@ def _top_level(location: str) -> set[str]:
 
 
 def erase(volume: Volume, box: Box) -> None:
-    """Delete the shards (or chunks) under a box of an image's finest level: damaged ones cannot be written over."""
+    """Delete the shards (or chunks) under a box of the finest level; damaged shards cannot be overwritten."""
     node = read_node(join(volume.path, "0"))
     if node is None:
         return

@@ -1,4 +1,4 @@
-"""PNG and JPEG: one 2D image per file, grey or RGB, decoded whole and kept while there is room."""
+"""Read PNG and JPEG: one 2D image per file, grey or RGB, decoded whole and cached."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 LARGEST = 1 << 30
 """Bytes of a decoded image up to which it is read: a small file may declare any size."""
 CACHE_BYTES = 128 << 20
-"""Decoded images kept per process."""
+"""Bytes of decoded images cached per process."""
 _GREY = {"1": bool, "L": np.uint8, "LA": np.uint8}
 _COLOUR = ("RGB", "RGBA")
 _ORIENTATION = 274
-"""The EXIF tag of how the camera was held."""
+"""The EXIF tag of the orientation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A PNG or JPEG whose header has been read: what its voxels will be, upright as viewers show it."""
+    """A PNG or JPEG whose header has been read; shape and voxels are upright, as viewers show it."""
 
     path: Path
     shape: Shape
     """Y, X, and 3 where it is RGB."""
     dtype: np.dtype
     deep: bool
-    """Whether it is a PNG of 16 bits per sample, of which Pillow would keep 8 where it has colours or alpha."""
+    """Whether it is a PNG of 16 bits per sample, which Pillow would reduce to 8 if it has colours or alpha."""
     orientation: int
     """EXIF: 1 upright, 2 to 8 mirrored or turned."""
 
@@ -60,7 +60,7 @@ class Picture:
 
     def read(self, region: Slices) -> np.ndarray:
         """Return a region of the image; raise `Unreadable` or, for transparency, `BadInput`."""
-        return _KEPT.get(self)[region].copy()
+        return _CACHE.get(self)[region].copy()
 
     def decode(self) -> np.ndarray:
         """Return the image, `shape`; a channel of transparency is left out where it is opaque throughout."""
@@ -92,8 +92,8 @@ class Picture:
             return np.asarray(image)
 
 
-class _Kept:
-    """The decoded images that were read last."""
+class _Cache:
+    """A cache of the images that were read last."""
 
     def __init__(self) -> None:
         self._images: OrderedDict[Any, np.ndarray] = OrderedDict()
@@ -101,7 +101,7 @@ class _Kept:
         self._lock = threading.Lock()
 
     def get(self, picture: Picture) -> np.ndarray:
-        """Return an image, decoded anew where its file has changed or there was no room for it."""
+        """Return an image; decode it if it is not cached or its file has changed."""
         info = picture.path.stat()
         key = (picture, info.st_size, info.st_mtime_ns)
         with self._lock:
@@ -118,7 +118,7 @@ class _Kept:
         return pixels
 
 
-_KEPT = _Kept()
+_CACHE = _Cache()
 
 
 def open_picture(path: Path) -> Stored:
@@ -138,10 +138,10 @@ def open_picture(path: Path) -> Stored:
 
 
 def look(path: Path) -> Picture:
-    """Read the header of a PNG or JPEG; raise `Unreadable` or, for kinds that are not read, `BadInput`."""
+    """Read the header of a PNG or JPEG; raise `Unreadable` or, for unsupported kinds, `BadInput`."""
     try:
         with _opened(path) as image:
-            return _looked_at(path, image)
+            return _picture(path, image)
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
     except PermissionError:
@@ -152,7 +152,7 @@ def look(path: Path) -> Picture:
         raise Unreadable(f"{path} is not a readable PNG or JPEG ({one_line(error)}): restore or re-save it") from error
 
 
-def _looked_at(path: Path, image: Image.Image) -> Picture:
+def _picture(path: Path, image: Image.Image) -> Picture:
     mode, png = image.mode, image.format == "PNG"
     if png and getattr(image, "is_animated", False):
         raise BadInput(f"{path} is an animation of {getattr(image, 'n_frames', 0)} images: save them one by one")
@@ -162,7 +162,7 @@ def _looked_at(path: Path, image: Image.Image) -> Picture:
     deep = bits == 16
     colour = kind in (2, 6) if deep else mode in _COLOUR or (mode == "P" and not _grey_palette(image))
     if not deep and not colour and mode != "P" and mode not in _GREY:
-        raise BadInput(f"{path} has the colours {mode}, which are those of a printer: convert it to RGB")
+        raise BadInput(f"{path} has the colour space {mode}, which is for print: convert it to RGB")
     dtype = np.dtype(np.uint16 if deep else _GREY.get(mode, np.uint8))
     width, height = image.size
     if (needed := width * height * (3 if colour else 1) * dtype.itemsize) > LARGEST:
@@ -177,7 +177,7 @@ def _looked_at(path: Path, image: Image.Image) -> Picture:
 
 
 def _orientation(path: Path, image: Image.Image) -> int:
-    """Return the EXIF orientation of a PNG, wherever in the file it stands; Pillow would decode the image for it."""
+    """Return the EXIF orientation of a PNG, wherever in the file it is; Pillow would decode the image to find it."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -201,7 +201,7 @@ def _grey_palette(image: Image.Image) -> bool:
 
 
 def _ihdr(path: Path) -> tuple[int, int]:
-    """Return the bits per sample and the colour type of a PNG, which Pillow does not tell."""
+    """Return the bits per sample and the colour type of a PNG, which Pillow does not expose."""
     with path.open("rb") as file:
         head = file.read(26)
     return head[24], head[25]
@@ -212,12 +212,12 @@ _BOUND = threading.Lock()
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a PNG or JPEG without Pillow's bound on the number of pixels: `LARGEST` takes its place."""
+    """Open a PNG or JPEG without Pillow's limit on the number of pixels, which `LARGEST` replaces."""
     from PIL import Image
 
     check_regular(path)
     with path.open("rb") as file:
-        with _BOUND:  # the bound is one for the whole process
+        with _BOUND:  # the limit applies to the whole process
             before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 image = Image.open(file, formats=("PNG", "JPEG", "MPO"))

@@ -1,4 +1,4 @@
-"""Strips and tiles of TIFF pages: only those that a region touches are decoded, and the latest are kept."""
+"""Decode the strips and tiles of TIFF pages that a region touches, and cache the latest ones."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import tifffile
 
 CACHE_BYTES = 128 << 20
-"""Decoded strips and tiles kept per volume."""
+"""Bytes of decoded strips and tiles cached per volume."""
 MOST_OPEN = 64
-"""Volumes beyond which a file is opened for each read: a process may hold some hundred files open."""
+"""Number of open volumes above which files are opened for each read: processes may hold only some hundred open."""
 JPEG = (6, 7, 34892, 33007)
 """Compressions whose segments need the tables of their page."""
 
 _OLD_JPEG = 6
-"""The compression of which a page may be one image, whatever its strips."""
+"""The compression in which a page may be a single image, whatever its strips."""
 _SLACK = 1 << 16
-"""Pixels that encoders may add to fill up their blocks."""
+"""Pixels that encoders may add to complete their blocks."""
 
 
 class SegmentReader:
-    """Reads regions of TIFF pages, decoding only the strips or tiles they touch and keeping the latest of them."""
+    """Reads regions of TIFF pages; decodes only the strips or tiles that they touch, and caches the latest."""
 
     def __init__(self, pages: Sequence[Any], keyframe: tifffile.TiffPage) -> None:
         self._pages = pages
@@ -50,7 +50,7 @@ class SegmentReader:
         self._file = threading.Lock()
 
     def hold(self) -> None:
-        """Count this reader among those of open volumes; beyond `MOST_OPEN`, files open for reads alone."""
+        """Count this reader among those of open volumes; above `MOST_OPEN`, files are open only during reads."""
         _HELD.add(self)
         if len(_HELD) > MOST_OPEN:
             self._key.parent.filehandle.close()
@@ -97,12 +97,12 @@ class SegmentReader:
         segment = np.asarray(self._key.decode(data, index, **tables)[0])
         if segment.size == prod(shape):
             return segment.reshape(shape)
-        return segment.reshape(self.chunks)[tuple(slice(n) for n in shape)]  # a tile that reaches beyond the page
+        return segment.reshape(self.chunks)[tuple(slice(n) for n in shape)]  # a tile that extends beyond the page
 
     def _fetch(self, number: int, index: int) -> tuple[bytes, dict[str, Any]]:
         """Return the bytes of a segment, and the tables of its page if it needs them.
 
-        Under one lock: tifffile finds pages and their offsets as they are asked for, through the same file.
+        Under one lock, since tifffile reads pages and their offsets on demand through the same file.
         """
         own = self._key.parent.filehandle
         with self._file:

@@ -1,4 +1,4 @@
-"""Which pages of a TIFF are its voxels: most writers put all planes into one series, some each into its own."""
+"""Find the pages of a TIFF that hold its voxels: most writers use one series, some one series per plane."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tifffile
 
 EXTRAS = {"thumbnail", "label", "macro", "overview", "map"}
-"""Words in the names of the pictures that slide scanners and Bio-Formats put beside an image."""
+"""Words in the names of extra pictures that slide scanners and Bio-Formats add to an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,15 @@ class Image:
 
     pages: Sequence[Any]
     keyframe: tifffile.TiffPage
-    """The page by which all others are decoded."""
+    """The page whose tags are used to decode all others."""
     shape: Shape
     axes: str
     """tifffile's letters; `Q` where the file does not say."""
     dtype: np.dtype
     offset: int | None
-    """Where the voxels begin, where all of them lie in one run of the file that was opened."""
+    """Position of the first voxel if all voxels are contiguous in the opened file, else None."""
     files: Sequence[Path]
-    """The files they lie in."""
+    """The files that hold the pages."""
 
     @property
     def leading(self) -> Shape:
@@ -45,16 +45,16 @@ class Image:
 
 
 def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bool = False, ndim: int = 0) -> Image:
-    """Return the image of a TIFF: its first series, or where there are several alike, all of them, one behind another.
+    """Return the image of a TIFF: its first series, or all series of the same kind as a stack.
 
-    Pyramids, masks, thumbnails and pictures of labels are left aside. Series that are images in their own right
+    Pyramids, masks, thumbnails and pictures of labels are skipped. Series that are separate images
     (`named`: OME-TIFF) are stacked only where the user states as many axes (`ndim`) as the stack has. Raises `BadInput`
-    naming the images, the first series that is not like the first one, or where pages are missing between others.
+    naming the images or the first series of another kind, and where pages are missing.
     """
     first = series[0]
-    alike = [first, *(one for one in series[1:] if not _extra(one, first))]
-    for one in alike:
-        _same(path, series.index(one), one, first)
+    alike = [first, *(other for other in series[1:] if not _extra(other, first))]
+    for other in alike:
+        _check_alike(path, series.index(other), other, first)
     shape, axes, offset = tuple(first.shape), first.axes, first.dataoffset
     if len(alike) > 1:
         kept = 0 if prod(shape) > prod(first.keyframe.shape) else len(shape) - len(first.keyframe.shape)
@@ -64,11 +64,11 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bo
                 f"{path} holds {len(alike)} images of one shape, such as stage positions: choose one with --image, "
                 f"{listed(series)}{_as_one(axes)}"
             )
-    pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for one in alike for page in one.pages]
+    pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for other in alike for page in other.pages]
     files = sorted({Path(page.parent.filehandle.path) for page in pages if page is not None})
     if [file.name for file in files] != [path.name]:
         offset = None  # tifffile counts it in the file of the page, which is another
-    found = Image(
+    image = Image(
         pages=pages,
         keyframe=first.keyframe,
         shape=tuple(shape),
@@ -77,15 +77,15 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bo
         offset=offset,
         files=files,
     )
-    if offset is None and prod(found.leading) != len(pages):
+    if offset is None and prod(image.leading) != len(pages):
         raise BadInput(f"{path} has pages of different kinds: re-save it as one stack")
-    return found
+    return image
 
 
 def _as_one(axes: str) -> str:
-    """Return the hint by which several images become one volume; `axes` are tifffile's, of which `Q` is unknown.
+    """Return a hint how to read several images as one volume; `axes` are tifffile's, of which `Q` is unknown.
 
-    It is empty where all letters are taken.
+    It is empty where all letters are in use.
     """
     known = [letter if letter in "tczyx" else "?" for letter in axes.lower().replace("s", "c")]
     free = [letter for letter in "zct" if letter not in known]
@@ -96,29 +96,29 @@ def _as_one(axes: str) -> str:
     return f"; or, where they are the {kind} of one volume, give --axes {letters}"
 
 
-def _extra(one: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> bool:
+def _extra(series: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> bool:
     """Say whether a series is a smaller copy, a mask or a picture of something else, by its flags or its name."""
-    named = [bool(EXTRAS & set(re.findall("[a-z]+", name.lower()))) for name in (one.name, first.name)]
-    return bool(one.keyframe.is_reduced or one.keyframe.is_mask) or named == [True, False]
+    named = [bool(EXTRAS & set(re.findall("[a-z]+", name.lower()))) for name in (series.name, first.name)]
+    return bool(series.keyframe.is_reduced or series.keyframe.is_mask) or named == [True, False]
 
 
-def _same(path: Path, number: int, one: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> None:
-    """Raise `BadInput` unless a series can be stacked with the first and decoded like it."""
-    for what, now, was in (
-        ("shape", tuple(one.shape), tuple(first.shape)),
-        ("type", one.dtype, first.dtype),
-        ("compression", _packing(one), _packing(first)),
-        ("tiling or colours", one.keyframe.hash, first.keyframe.hash),
+def _check_alike(path: Path, number: int, series: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> None:
+    """Raise `BadInput` unless a series can be stacked with the first and decoded with its tags."""
+    for attribute, value, expected in (
+        ("shape", tuple(series.shape), tuple(first.shape)),
+        ("type", series.dtype, first.dtype),
+        ("compression", _compression(series), _compression(first)),
+        ("tiling or colours", series.keyframe.hash, first.keyframe.hash),
     ):
-        if now != was:
-            says = "" if what.startswith("tiling") else f" ({now}, the first has {was})"
+        if value != expected:
+            difference = "" if attribute.startswith("tiling") else f" ({value}, the first has {expected})"
             raise BadInput(
-                f"{path}: its image {number} (counted from 0) has another {what}{says}: choose one with --image, such "
-                "as --image 0, or re-save those you need as one stack"
+                f"{path}: its image {number} (counted from 0) has another {attribute}{difference}: "
+                "choose one with --image, such as --image 0, or re-save those you need as one stack"
             )
 
 
-def _packing(series: tifffile.TiffPageSeries) -> str:
-    """Return the name of a compression; of one that tifffile does not know, its number."""
+def _compression(series: tifffile.TiffPageSeries) -> str:
+    """Return the name of a compression, or its number if tifffile does not know it."""
     kind = series.keyframe.compression
     return str(getattr(kind, "name", kind)).lower()

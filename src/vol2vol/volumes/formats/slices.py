@@ -1,4 +1,4 @@
-"""Folders of images, one 2D image per file: the planes (and channels, time points) of one stack."""
+"""Read folders of images, one 2D image per file, as the planes (and channels, time points) of one stack."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class _Plane(Protocol):
 def image_files(folder: Path) -> list[Path]:
     """Return the images in a folder in natural order (2 before 10): its TIFFs or, where there are none, PNG and JPEG.
 
-    Hidden files and files with other suffixes are left aside.
+    Hidden files and files with other suffixes are skipped.
     """
-    found = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    visible = [p for p in folder.iterdir() if not p.name.startswith(".")]
     for suffixes in FAMILIES:
-        if some := [p for p in found if p.suffix.lower() in suffixes]:
-            return sorted(some, key=lambda p: natural(p.name))
+        if images := [p for p in visible if p.suffix.lower() in suffixes]:
+            return sorted(images, key=lambda p: natural(p.name))
     return []
 
 
 def open_folder(folder: Path, pattern: str | None = None) -> Stored:
-    """Open a folder of images of one size as a stack; a read decodes what it needs of each file.
+    """Open a folder of images of one size as a stack; a read decodes only the parts it needs.
 
     Without a `pattern` the names must differ in one number, which counts the planes; see `filenames.arranged` for
     patterns. Raises `BadInput` naming the first image that differs from the others in shape, type or number of pages,
@@ -97,8 +97,8 @@ def _arranged(folder: Path, paths: Sequence[Path], pattern: str | None) -> Arran
     known = [suffix for suffixes in FAMILIES for suffix in suffixes]
     images = [p.name for p in folder.iterdir() if p.suffix.lower() in known and not p.name.startswith(".")]
     files = arranged(folder, images, pattern)
-    if aside := len(images) - len(files.names):
-        log.info("%s: %d of %d images do not fit the pattern and are left aside", folder, aside, len(images))
+    if skipped := len(images) - len(files.names):
+        log.info("%s: %d of %d images do not match the pattern and are skipped", folder, skipped, len(images))
     return files
 
 
@@ -123,8 +123,8 @@ def _reader(planes: Sequence[_Plane], leading: Shape) -> Any:
     def read(slices: Slices) -> np.ndarray:
         outer, region = slices[: len(leading)], slices[len(leading) :]
         places = product(*(range(s.start, s.stop) for s in outer))
-        made = np.stack([planes[int(np.ravel_multi_index(at, leading))].read(region) for at in places])
-        return made.reshape(*(s.stop - s.start for s in outer), *made.shape[1:])
+        planes_read = np.stack([planes[int(np.ravel_multi_index(place, leading))].read(region) for place in places])
+        return planes_read.reshape(*(s.stop - s.start for s in outer), *planes_read.shape[1:])
 
     return read
 

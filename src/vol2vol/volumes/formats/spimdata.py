@@ -1,7 +1,6 @@
-"""BigDataViewer: what its XML says of an HDF5 or N5 container beside it, and which arrays of these are its images.
+"""Read voxel sizes from the XML of BigDataViewer next to an HDF5 or N5 container.
 
-Setups (channels, angles, tiles) and time points are arrays of their own. Registrations of the XML are not applied: a
-volume keeps its own place.
+Each setup (channel, angle, tile) and time point has arrays of its own. Registrations in the XML are not applied.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from vol2vol.volumes.calibration import Calibration, lengths
 from vol2vol.volumes.formats import ome
 
 CELLS = re.compile(r"t(?P<time>\d{5,})/s(?P<setup>\d{2,})/(?P<level>\d+)/cells")
-"""Arrays of an HDF5 container; of its XML, `time` and `setup` are numbers."""
+"""Names of image arrays in an HDF5 container; `time` and `setup` are the numbers in its XML."""
 N5_LEVEL = re.compile(r"(?P<container>.*)/setup(?P<setup>\d+)/timepoint\d+/s(?P<level>\d+)", re.DOTALL)
 _MOST = 200
-"""How many XML files of a folder are looked at."""
+"""Maximum number of XML files of a folder that are read."""
 
 
-def beside(container: Path) -> tuple[str, ElementTree.Element] | None:
-    """Return the XML in the container's folder that names it, and its path; None where there is none."""
+def find_xml(container: Path) -> tuple[str, ElementTree.Element] | None:
+    """Return the path and content of the XML in a container's folder that names it, None if there is none."""
     folder = container.parent
     own = [container.with_suffix(".xml"), folder / f"{container.name}.xml"]
     others = sorted(islice(folder.glob("*.xml"), _MOST))
@@ -41,7 +40,7 @@ def beside(container: Path) -> tuple[str, ElementTree.Element] | None:
 
 
 def _starts(path: Path) -> bool:
-    """Say whether a file begins as an XML of BigDataViewer does."""
+    """Say whether a file starts like an XML of BigDataViewer."""
     try:
         check_regular(path)
         with path.open("rb") as file:
@@ -58,14 +57,14 @@ def _named(root: ElementTree.Element) -> set[str]:
 
 
 def calibrate(container: Path, setup: int, *, factors: Sequence[float], shape: Sequence[int]) -> list[Calibration]:
-    """Return what the XML beside a container says of a level of one of its setups.
+    """Return the statements about a level of a setup in the XML next to a container.
 
-    `factors` (x, y, z) are how many voxels of the finest level one of this level is long, `shape` (z, y, x) that of the
+    `factors` (x, y, z) are the length of its voxels in voxels of the finest level, `shape` (z, y, x) is that of the
     level. Raises `BadInput` where the XML gives another number of voxels.
     """
-    if (found := beside(container)) is None:
+    if (description := find_xml(container)) is None:
         return []
-    path, root = found
+    path, root = description
     views = root.iterfind("SequenceDescription/ViewSetups/ViewSetup")
     view = next((v for v in views if (v.findtext("id") or "").strip() == str(setup)), None)
     if view is None:

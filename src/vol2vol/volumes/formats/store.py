@@ -1,4 +1,4 @@
-"""Everything tensorstore opens: keys and chunked arrays in folders, on S3 and behind HTTP.
+"""Read, write, list and delete keys in folders, on S3 and over HTTP, through tensorstore.
 
 A location is a local path or an address (`addresses.py`). On S3 the endpoint comes from `AWS_ENDPOINT_URL`; where no
 credentials are configured, requests are anonymous. Google's storage finds its own credentials.
@@ -22,20 +22,20 @@ from vol2vol.volumes.formats.documents import SECONDS, read_document
 from vol2vol.volumes.leftovers import empty_leftovers
 
 CACHE_BYTES = 16 << 20
-"""Shard indices and chunks kept by tensorstore, per process; it takes about four times as much memory to do so."""
+"""Shard indices and chunks kept by tensorstore, per process; this takes about four times as much memory."""
 
 
 def context() -> Any:
     """Return the tensorstore context of this process; its threads do not survive a fork."""
-    process, made = _context()
+    process, shared = _context()
     if process != os.getpid():
         raise RuntimeError("a Zarr or N5 volume was opened before this process was forked: spawn processes that read")
-    return made
+    return shared
 
 
 @functools.cache
 def _context() -> tuple[int, Any]:
-    """Bound the cache and the threads, and give up on a host that is unreachable or sends nothing."""
+    """Return the process and its context, with limits on cache, threads and waiting for a host."""
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", f"{SECONDS:.0f}")
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "10")
     import tensorstore as ts
@@ -54,7 +54,7 @@ def _context() -> tuple[int, Any]:
 
 
 def refusal(location: str, error: Exception, *, writing: bool = False) -> UserError:
-    """Turn what tensorstore raises into one line: what, where, the cure."""
+    """Convert an error of tensorstore to one line: what, where, the cure."""
     text = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
     if any(word in text for word in ("No space left", "RESOURCE_EXHAUSTED", "quota", "os_error_code='28'")):
         return CannotWrite(f"{location}: the disk is full: free some space and start again")
@@ -82,23 +82,23 @@ def _keys(location: str) -> Any:
 
 
 def read_key(location: str, key: str) -> bytes | None:
-    """Return the document stored under a key of a location, or None; raise `Unreadable` for one that is endless."""
+    """Return the document stored under a key of a location, or None; raise `Unreadable` for one that is too long."""
     if is_web(location) or not is_remote(location):
         return read_document(join(location, key))
     try:
-        found = _keys(absolute(location)).read(key).result()
+        result = _keys(absolute(location)).read(key).result()
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error) from error
-    return None if found.state == "missing" else bytes(found.value)
+    return None if result.state == "missing" else bytes(result.value)
 
 
 def read_range(location: str, key: str, part: slice) -> bytes | None:
-    """Return a part of what is stored under a key, None where there is no such part or it cannot be read."""
+    """Return a byte range of a key, None if it does not exist or cannot be read."""
     try:
-        found = _keys(absolute(location)).read(key, byte_range=part).result()
+        result = _keys(absolute(location)).read(key, byte_range=part).result()
     except (ValueError, OSError):
         return None
-    return None if found.state == "missing" else bytes(found.value)
+    return None if result.state == "missing" else bytes(result.value)
 
 
 def read_json(location: str, key: str) -> dict[str, Any] | None:
@@ -118,7 +118,7 @@ def read_json(location: str, key: str) -> dict[str, Any] | None:
 
 
 def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
-    """Store a JSON object under a key, durably and whole."""
+    """Store a JSON object under a key, durably and atomically."""
     try:
         text = json.dumps(value, indent=1, allow_nan=False)
     except ValueError:
@@ -127,7 +127,7 @@ def write_json(location: str, key: str, value: Mapping[str, Any]) -> None:
 
 
 def write_key(location: str, key: str, value: bytes) -> None:
-    """Store bytes under a key, durably and whole."""
+    """Store bytes under a key, durably and atomically."""
     make_way(location, [key])
     try:
         _keys(absolute(location)).write(key, value).result()
@@ -136,26 +136,26 @@ def write_key(location: str, key: str, value: bytes) -> None:
 
 
 def exchange_key(location: str, key: str, value: bytes, *, expected: bytes | None) -> bool:
-    """Store bytes under a key if it still holds what is expected (None: nothing), and say whether it did."""
+    """Store bytes under a key if its present content is `expected` (None: no key), and say whether they were stored."""
     store = _keys(absolute(location))
     make_way(location, [key])
     try:
-        found = store.read(key).result()
-        if expected != (None if found.state == "missing" else bytes(found.value)):
+        present = store.read(key).result()
+        if expected != (None if present.state == "missing" else bytes(present.value)):
             return False
-        return bool(store.write(key, value, if_equal=found.stamp.generation).result().generation)
+        return bool(store.write(key, value, if_equal=present.stamp.generation).result().generation)
     except (ValueError, OSError) as error:
         raise refusal(join(location, key), error, writing=True) from error
 
 
 def make_way(location: str, keys: Iterable[str]) -> None:
-    """Empty what killed writers of these keys left in a local folder."""
+    """Empty the partial files of killed writers of these keys in a local folder."""
     if not is_remote(location):
         empty_leftovers(location, keys)
 
 
 def list_keys(location: str, prefix: str = "") -> list[str]:
-    """Return all keys below a location that start with a prefix, relative to it; not behind HTTP."""
+    """Return all keys below a location that start with a prefix, relative to it; not over HTTP."""
     import tensorstore as ts
 
     store = _keys(absolute(location))
@@ -167,10 +167,10 @@ def list_keys(location: str, prefix: str = "") -> list[str]:
 
 
 def stamp_keys(location: str, most: int = 20_000) -> str:
-    """Return a digest that changes when keys below a location appear, vanish or are written anew.
+    """Return a digest that changes when keys below a location appear, vanish or are rewritten.
 
-    Local: sizes and times of files. Buckets: versions of objects. Of more than `most` keys (a fiftieth there) an even
-    selection is looked at; nothing is known behind HTTP, or where a bucket may not be listed.
+    Local: sizes and times of files. Buckets: versions of objects. Of more than `most` keys (in buckets a fiftieth), an
+    evenly spaced selection is used. Empty over HTTP, or where a bucket may not be listed.
     """
     if is_web(location):
         return ""
@@ -183,19 +183,19 @@ def stamp_keys(location: str, most: int = 20_000) -> str:
     chosen = keys[:: max(1, -(-len(keys) // (most // 50 if remote else most)))]
     if not remote:
         for key in chosen:
-            about = (Path(location) / key).stat()
-            digest.update(f"{key} {about.st_size} {about.st_mtime_ns}\n".encode())
+            info = (Path(location) / key).stat()
+            digest.update(f"{key} {info.st_size} {info.st_mtime_ns}\n".encode())
         return digest.hexdigest()
     try:
-        for key, found in [(key, _keys(absolute(location)).read(key, byte_range=slice(0, 0))) for key in chosen]:
-            digest.update(key.encode() + found.result().stamp.generation)
+        for key, reading in [(key, _keys(absolute(location)).read(key, byte_range=slice(0, 0))) for key in chosen]:
+            digest.update(key.encode() + reading.result().stamp.generation)
     except (ValueError, OSError) as error:
         raise refusal(location, error) from error
     return digest.hexdigest()
 
 
 def delete_keys(location: str, *keys: str) -> None:
-    """Delete some keys of a location; those that are not there are left at that."""
+    """Delete keys of a location; missing keys are ignored."""
     store = _keys(absolute(location))
     try:
         for key in keys:

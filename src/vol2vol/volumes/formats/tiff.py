@@ -1,4 +1,4 @@
-"""TIFF: single images, stacks, ImageJ hyperstacks and OME-TIFF; read segment by segment."""
+"""Read TIFF (images, stacks, ImageJ hyperstacks, OME-TIFF) segment by segment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 
 
 def open_tags(path: Path, description: str | None = None) -> tifffile.TiffFile:
-    """Open a TIFF and read its first page's tags; raise `Unreadable` naming it if it is none.
+    """Open a TIFF and read the tags of its first page; raise `Unreadable` if it is not a TIFF.
 
     `description` is its OME-XML where that lies in another file.
     """
@@ -61,9 +61,9 @@ def open_tiff(
 ) -> Stored:
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip.
 
-    Of several images, `image` chooses one by its name or its number from 0; with as many `axes` as they have together,
-    images of one shape are a stack. A file of a set is read by its `companion`, or the TIFF of its folder, that
-    describes the set.
+    Of several images, `image` chooses one by name or by number from 0; where `axes` has as many letters as a stack of
+    them has axes, images of one shape are read as that stack. A file of a set is read through its `companion`, or the TIFF of its folder
+    that describes the set.
     """
     if path.name.lower().endswith(ometiff.COMPANIONS):
         companion, holder = path, ometiff.member_of(path)
@@ -85,7 +85,7 @@ def open_tiff(
 
 
 def _stored(path: Path, file: tifffile.TiffFile, image: int | str | None, axes: str | None) -> Stored:
-    with _whole(path):
+    with _refuse_truncated(path):
         root, series = ometiff.described(path, file, image, alone=axes is not None)
         len(file.pages)
     pages = image_of(path, series, named=root is not None, ndim=len((axes or "").strip()))
@@ -105,7 +105,7 @@ def _stored(path: Path, file: tifffile.TiffFile, image: int | str | None, axes: 
 
 
 def _facts(path: Path, root: Any, pages: Image, size: dict[str, float], unit: str) -> dict[str, Any]:
-    """Return what is known of a TIFF's image without reading it, as keywords of `Stored`."""
+    """Return the metadata of the image of a TIFF, as keywords of `Stored`."""
     letters = "".join({"S": "c"}.get(a, a if a in "TCZYX" else "?").lower() for a in pages.axes)
     count = pages.shape[letters.index("c")] if "c" in letters else 1
     return {
@@ -123,20 +123,20 @@ def _facts(path: Path, root: Any, pages: Image, size: dict[str, float], unit: st
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Raise `Unreadable` where tifffile, which only logs it, finds that the chain of pages leads out of the file."""
-    heard: list[str] = []
-    ear = logging.Handler(logging.ERROR)
-    ear.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+def _refuse_truncated(path: Path) -> Iterator[None]:
+    """Raise `Unreadable` where tifffile logs that the chain of pages leads out of the file."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("tifffile")
     propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(ear)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(handler)
         logger.propagate = propagates
-    if any("invalid page offset" in line or "tag list of page" in line for line in heard):
+    if any("invalid page offset" in line or "tag list of page" in line for line in messages):
         raise Unreadable(f"{path} is cut off: some of its pages are missing: restore the file")
 
 

@@ -1,4 +1,4 @@
-"""Create OME-TIFF files whose blocks may be written in any order, also by a process that starts again."""
+"""Create OME-TIFF files whose blocks may be written in any order, also by a process that continues a killed run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vol2vol.volumes.stored import READ_ERRORS
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAKER = "vol2vol"
-"""Software tag of every TIFF made here."""
+"""Software tag of every TIFF written by vol2vol."""
 HEAD = 1 << 16
-"""Bytes in which the first page's tags lie."""
+"""Number of bytes at the start that hold the tags of the first page."""
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise `AlreadyExists` unless there is nothing at a path, or a TIFF that vol2vol wrote."""
+    """Raise `AlreadyExists` unless a path is free or holds a TIFF written by vol2vol."""
     cure = "choose another name or remove it yourself"
     if not os.path.lexists(path):
         return
@@ -44,7 +44,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _ours(path: Path) -> bool:
-    """Say whether a TIFF, or a ledger beside it, says that vol2vol wrote it; a damaged one may in its first bytes."""
+    """Say whether vol2vol wrote a TIFF, by the ledger next to it, its tags, or its first bytes if it is damaged."""
     import tifffile
 
     if Path(f"{path}.vol2vol", "plan.json").is_file():
@@ -59,9 +59,9 @@ def _ours(path: Path) -> bool:
 
 
 def clear_tiff(path: Path, *, overwrite: bool) -> None:
-    """Make room for a new TIFF: delete an old one if told so; anything that vol2vol did not write is left alone.
+    """Delete an old TIFF written by vol2vol where a new one is to be written, with `overwrite`.
 
-    Raises `AlreadyExists`.
+    Raises `AlreadyExists` without `overwrite`, and for anything that vol2vol did not write.
     """
     if not os.path.lexists(path):
         return
@@ -90,21 +90,23 @@ def create_tiff(
     attrs: Mapping[str, Any],
     channel_names: Sequence[str] = (),
 ) -> None:
-    """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), its disk space taken at once.
+    """Create an uncompressed OME-TIFF of zeros (BigTIFF above 2 GiB), and reserve its disk space.
 
-    All voxels lie in one run behind the header, so that the file can be memory-mapped. Taking the space first turns a
-    disk that is too small into `CannotWrite` now instead of a crash later. The file appears under its name when it is
-    whole, with attributes and the tag that says who made it; equal arguments make equal bytes. Colours become RGB.
+    All voxels are contiguous after the header, so that the file can be memory-mapped. As the space is reserved first, a
+    disk that is too small raises `CannotWrite` now instead of a crash later. The file appears under its name when it is
+    complete, with attributes and software tag; equal arguments give equal bytes. Colours become RGB.
     """
     import tifffile
 
     if dtype.name not in DTYPES:
-        raise BadInput(f"{path}: TIFF holds no {dtype.name}: write OME-Zarr instead")
+        raise BadInput(f"{path}: a TIFF of type {dtype.name} cannot be written: write OME-Zarr instead")
     rgb = is_rgb(channel_names, shape[0], dtype)
     place = [] if offset is None else [list(offset)]
-    about = json.dumps([shape, dtype.name, list(voxel_size), unit, *place, *channel_names, dict(attrs)], sort_keys=True)
+    description = json.dumps(
+        [shape, dtype.name, list(voxel_size), unit, *place, *channel_names, dict(attrs)], sort_keys=True
+    )
     metadata = _metadata(voxel_size, unit, () if rgb else channel_names)
-    metadata |= {"axes": "ZYXS" if rgb else "CZYX", "UUID": str(uuid5(NAMESPACE_URL, about))}
+    metadata |= {"axes": "ZYXS" if rgb else "CZYX", "UUID": str(uuid5(NAMESPACE_URL, description))}
     nbytes = prod(shape) * dtype.itemsize
     options: dict[str, Any] = {"ome": True, "bigtiff": nbytes > 2**31, "align": 4096, "software": MAKER}
     options |= {"photometric": "rgb" if rgb else "minisblack", "shape": (*shape[1:], 3) if rgb else shape}
@@ -115,7 +117,7 @@ def create_tiff(
         tifffile.imwrite(partial, dtype=dtype, metadata=metadata, **options)
         if attrs or offset is not None:
             _store(partial, attrs, offset, unit)
-        _take_space(partial)
+        _reserve_space(partial)
         os.replace(partial, path)
 
 
@@ -128,7 +130,7 @@ def _metadata(voxel_size: Sequence[float], unit: str, channel_names: Sequence[st
 
 @contextlib.contextmanager
 def _whole_or_nothing(path: Path) -> Iterator[Path]:
-    """Give the name under which a file is made that shall appear whole; what is left of a failure is removed."""
+    """Yield a temporary name for a file that must appear complete; remove it after a failure."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
@@ -140,8 +142,8 @@ def _whole_or_nothing(path: Path) -> Iterator[Path]:
         raise CannotWrite(f"{path} cannot be written ({error.strerror or error}): choose another place") from error
 
 
-def _take_space(path: Path) -> None:
-    """Reserve the disk space of a sparse file where the system can, so that a full disk shows now."""
+def _reserve_space(path: Path) -> None:
+    """Reserve the disk space of a sparse file where the system can, so that a full disk is noticed now."""
     with path.open("rb+") as file:
         if hasattr(os, "posix_fallocate"):
             try:
@@ -153,7 +155,7 @@ def _take_space(path: Path) -> None:
 
 
 def store_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
-    """Put attributes into the OME-XML of a file made by `create_tiff`; voxels stay where they are."""
+    """Write attributes into the OME-XML of a file made by `create_tiff`; its voxels do not move."""
     _store(path, attrs)
 
 
