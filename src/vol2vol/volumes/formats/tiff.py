@@ -62,8 +62,8 @@ def open_tiff(
     """Open a TIFF of any kind; contiguous ones are memory-mapped, others decoded strip by strip.
 
     Of several images, `image` chooses one by name or by number from 0; where `axes` has as many letters as a stack of
-    them has axes, images of one shape are read as that stack. A file of a set is read through its `companion`, or the TIFF of its folder
-    that describes the set.
+    them has axes, images of one shape are read as that stack. A file of a set is read through its `companion`, or the
+    TIFF of its folder that describes the set.
     """
     if path.name.lower().endswith(ometiff.COMPANIONS):
         companion, holder = path, ometiff.member_of(path)
