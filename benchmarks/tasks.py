@@ -127,7 +127,7 @@ def denoising(data: Path, folder: Path, name: str, files: Sequence[str]) -> Iter
     train = [(halves(a)[0], halves(b)[0].astype(np.float32)) for a, b in zip(low, high, strict=True)]
     test = [halves(a)[1] for a in low]
     paired, cost_paired = trained(
-        folder, "small-regress-2d", {"source": [a for a, _ in train], "target": [halves(b)[0] for b in high]}
+        folder, "small-restore-2d", {"source": [a for a, _ in train], "target": [halves(b)[0] for b in high]}
     )
     alone, cost_alone = trained(folder, "small-denoise-2d", {"source": [a for a, _ in train]})
     supervised, blind = predicted(folder, paired, test), predicted(folder, alone, test)
@@ -138,7 +138,7 @@ def denoising(data: Path, folder: Path, name: str, files: Sequence[str]) -> Iter
             "input": test[i],
             "gaussian": gaussian(test[i], sigma),
             "non-local means": non_local(test[i], strength),
-            "small-regress-2d": supervised[i][0, 0],
+            "small-restore-2d": supervised[i][0, 0],
             "small-denoise-2d": blind[i][0, 0],
         }
         found = scores(methods, halves(high[i])[1])
@@ -149,7 +149,7 @@ def denoising(data: Path, folder: Path, name: str, files: Sequence[str]) -> Iter
                 "rows": rows,
                 "sigma": sigma,
                 "h": strength,
-                "cost": {"small-regress-2d": cost_paired, "small-denoise-2d": cost_alone},
+                "cost": {"small-restore-2d": cost_paired, "small-denoise-2d": cost_alone},
             },
         )
 
