@@ -28,10 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--model", default="small-2d-slices")
+    parser.add_argument("--translator", default="small-2d.seed1.epoch0010")
+    parser.add_argument("--assembly", default="slices")
     asked = parser.parse_args()
     seamed, seamless = (
-        vol2vol.open_volume(asked.demo / "predictions" / f"{asked.model}-{strategy}.zarr")
+        vol2vol.open_volume(asked.demo / "volumes" / f"rat-to-human.{asked.translator}.{strategy}.{asked.assembly}.zarr")
         for strategy in ("disjoint", "exact")
     )
     box, borders = _worst(seamed, seamless)

@@ -47,7 +47,6 @@ _WHERE = {
     "predict": "vol2vol.prediction",
     "predict_files": "vol2vol.prediction",
     "prepare": "vol2vol.recipes",
-    "run_demo": "vol2vol.study.demo",
     "run_study": "vol2vol.study",
     "train": "vol2vol.recipes",
     "translate": "vol2vol.prediction",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vol2vol.cli import parse, show
-from vol2vol.study.demo import run_demo
+from vol2vol.cli import parse
+from vol2vol.cli.study_ import run_and_show
 
 
 def run(words: list[str]) -> None:
@@ -14,12 +12,13 @@ def run(words: list[str]) -> None:
 
 
 def _demo(*, out: str = "demo", quick: bool = False, json: bool = False) -> None:
-    """Make two phantom volumes, train in 2D and 3D, predict nine ways and write a report; about three minutes.
+    """Run the study `demo`: make two phantom volumes, train in 2D and 3D, predict nine ways, write the report.
+
+    It takes about three minutes on two cores.
 
     Args:
         out: folder of the demo; the same command continues a demo that was stopped or killed.
         quick: make it smaller and shorter, to see that everything works.
         json: print the result as JSON.
     """
-    report = run_demo(Path(out), quick=quick)
-    show.result({"report": str(report)}, as_json=json)
+    run_and_show("demo-quick" if quick else "demo", out, as_json=json)

@@ -50,10 +50,18 @@ def _study(
     if dry_run:
         show.result(plan_study(name, out, data=data, overrides=overrides), as_json=json)
         return
-    made = run_study(name, str(out), data=data, overrides=overrides, progress=_say)
-    told = {"report": str(made.report or ""), "done": made.done, "failed": list(made.failed)}
-    show.result(told, as_json=json)
-    if made.failed:
+    run_and_show(name, str(out), data=data, overrides=overrides, as_json=json)
+
+
+def run_and_show(
+    name: str, out: str, *, data: str | None = None, overrides: tuple[str, ...] = (), as_json: bool = False
+) -> None:
+    """Run a study, say what each trial came to, and print where its report is; exit with 1 where trials failed."""
+    outcome = run_study(name, out, data=data, overrides=overrides, progress=_say)
+    show.result(
+        {"report": str(outcome.report or ""), "done": outcome.done, "failed": list(outcome.failed)}, as_json=as_json
+    )
+    if outcome.failed:
         sys.exit(1)
 
 

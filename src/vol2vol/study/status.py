@@ -12,8 +12,7 @@ from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 from vol2vol.files import read_text
 from vol2vol.recipes.yamlfiles import explain
-from vol2vol.report.pages.volume_report import REPORT
-from vol2vol.report.rows.rows import ROWS, read_rows
+from vol2vol.report.rows.rows import REPORT, ROWS, read_rows
 from vol2vol.study.planning import picked_count
 from vol2vol.study.runner import STUDY, whole
 from vol2vol.study.settings import Study

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.report.pages.test_volume_report import BROWSER, COUNT, Page
+from tests.report.browsing import BROWSER, COUNT, Page
 from tests.report.synthetic import FID, add_failed, add_volumes, write
 
 from vol2vol.errors import BadInput, NotFound, Unreadable

@@ -5,8 +5,11 @@ from vol2vol.errors import BadInput, NotFound
 from vol2vol.report.rows.logs import POINTS, read_curves
 
 
-def test_totals_terms_and_counter(study):
-    curves = read_curves(study / "runs" / "small-2d")
+def test_totals_terms_and_counter(tmp_path):
+    header = "epoch,step,lr,seconds,generators,critics,gan_forward,cycle"
+    lines = [header, "1,10,2e-4,1.5,9,0.5,0.4,1", "2,20,2e-4,1,8,0.4,,"]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    curves = read_curves(tmp_path)
     assert curves.counter == "step"
     assert list(curves.totals) == ["generators", "critics"]
     assert list(curves.terms) == ["gan_forward", "cycle"]

@@ -26,8 +26,3 @@ def test_numbers(value, text):
 )
 def test_amounts(value, text):
     assert wording.amount(value) == text
-
-
-def test_unknown_strategies_and_assemblies_pass_through():
-    assert wording.strategy("march") == ""
-    assert wording.assembly("helix") == "helix"

@@ -13,7 +13,6 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.report.figures import planes, residuals, style
 from vol2vol.report.figures.panels import Range, Sheet, Shown, draw, grey_range, svg
 from vol2vol.report.figures.planes import Plane
-from vol2vol.report.rows.results import UNTRANSLATED, Result
 from vol2vol.volumes import Volume, open_volume
 
 MOST_GROUPS = 4
@@ -23,13 +22,28 @@ ZOOM = 64
 LETTERS = "ABCDEFGH"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A predicted volume and what it is shown beside; paths are relative to the report's folder, empty if unknown."""
+
+    output: str
+    strategy: str
+    model: str = ""
+    assembly: str = ""
+    """slices, ortho or volume."""
+    source: str = ""
+    target: str = ""
+    answer: str = ""
+    """The known answer, where there is one."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Predictions that differ in their strategy alone, the reference first."""
 
     model: str
     assembly: str
-    results: tuple[Result, ...]
+    results: tuple[Output, ...]
 
     @property
     def name(self) -> str:
@@ -37,18 +51,17 @@ class Group:
         return f"{self.model}, {self.assembly}" if self.model and self.assembly else self.model or self.assembly
 
     @property
-    def reference(self) -> Result:
+    def reference(self) -> Output:
         """The seamless one where there is one."""
         return self.results[0]
 
 
-def groups(results: Iterable[Result]) -> list[Group]:
+def groups(results: Iterable[Output]) -> list[Group]:
     """Sort predictions into groups, in order of appearance; `exact` first in each, then `average`, then the others."""
     order = ("exact", "printed", "average", "blend")
-    found: dict[tuple[str, str], list[Result]] = {}
+    found: dict[tuple[str, str], list[Output]] = {}
     for result in results:
-        if result.strategy != UNTRANSLATED:
-            found.setdefault(result.group, []).append(result)
+        found.setdefault((result.model, result.assembly), []).append(result)
     rank = {name: index for index, name in enumerate(order)}
     return [
         Group(*key, tuple(sorted(rows, key=lambda row: rank.get(row.strategy, len(order)))))
@@ -56,7 +69,7 @@ def groups(results: Iterable[Result]) -> list[Group]:
     ]
 
 
-def overview(folder: Path, result: Result, found: Sequence[Group]) -> Sheet:
+def overview(folder: Path, result: Output, found: Sequence[Group]) -> Sheet:
     """Show source, the seamless translation of every group, known answer and target in all three views."""
     columns = [("source", result.source)] if result.source else []
     columns += [(group.name, group.reference.output) for group in found[:MOST_GROUPS]]
@@ -100,7 +113,7 @@ class Cuts:
     """The same plane of every strategy of a group, with each one's tile borders."""
 
     group: Group
-    shown: list[Result]
+    shown: list[Output]
     planes: list[Plane]
     borders: list[tuple[list[int], list[int]]]
 

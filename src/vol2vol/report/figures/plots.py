@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from vol2vol.report.figures import style
 from vol2vol.report.figures.charts import Difference, Point, courses, forest, scatter, scatters
 from vol2vol.report.figures.panels import Shown, svg
 from vol2vol.report.rows.conditions import IDENTITY, condition, conditions, fid_name, overlap, with_role
+from vol2vol.report.rows.logs import read_curves
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.report.statistics.estimates import Judged
 from vol2vol.report.statistics.ranks import rank_correlation
@@ -40,6 +43,18 @@ def fid_by_checkpoint(rows: Sequence[Row]) -> list[Shown]:
                 f"{name}: lowest {min(min(c) for c in course.values()):.4g}" for name, course in lines.items()
             )
             found.append(Shown(source=svg(data), title=direction, alt=f"FID by epoch. {alt}"))
+    return found
+
+
+def loss_curves(folder: Path, rows: Sequence[Row]) -> list[Shown]:
+    """Return one plot per training whose log is still there: the whole losses by step or epoch."""
+    found = []
+    for run in dict.fromkeys(row.run for row in rows if row.run and (folder / row.run / "log.csv").is_file()):
+        curves = read_curves(folder / run)
+        lines = {name: (curves.at, values) for name, values in curves.totals.items()}
+        ends = ", ".join(f"{name} from {ys[0]:.3g} to {ys[-1]:.3g}" for name, (_, ys) in lines.items() if ys.size)
+        data = style.plot(lines, x=curves.counter, y="loss (no unit)")
+        found.append(Shown(source=svg(data), title=run, alt=f"Losses of the training {run}: {ends}", caption=ends))
     return found
 
 

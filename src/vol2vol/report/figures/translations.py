@@ -8,9 +8,8 @@ from pathlib import Path
 
 from vol2vol.report.figures import pictures
 from vol2vol.report.figures.panels import Sheet
-from vol2vol.report.figures.pictures import Group
+from vol2vol.report.figures.pictures import Group, Output
 from vol2vol.report.rows.conditions import HISTOGRAM, SPECTRUM, condition
-from vol2vol.report.rows.results import Result
 from vol2vol.report.rows.rows import Row
 
 DOMAINS = "domains"
@@ -35,9 +34,9 @@ def visible(folder: Path, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def result_of(folder: Path, row: Row) -> Result:
+def result_of(folder: Path, row: Row) -> Output:
     """Return what the pictures need to know of a row."""
-    return Result(
+    return Output(
         output=row.volume,
         strategy=row.strategy,
         model=row.translator if row.kind == "network" else condition(row).name,

@@ -16,10 +16,10 @@ from vol2vol.report.figures import segmentations as segmented
 from vol2vol.report.figures import translations as translated
 from vol2vol.report.figures.panels import Sheet, Shown
 from vol2vol.report.pages.html import render, write_page
-from vol2vol.report.pages.volume_report import REPORT
+from vol2vol.report.rows import wording
 from vol2vol.report.rows.conditions import condition, fid_name, roles, with_role
 from vol2vol.report.rows.declared import Declared, read_declared
-from vol2vol.report.rows.rows import ROWS, Row, read_rows
+from vol2vol.report.rows.rows import REPORT, ROWS, Row, read_rows
 from vol2vol.report.statistics.estimates import Judged
 from vol2vol.report.tables.agreement import agreement, picks_table
 from vol2vol.report.tables.baselines_and_bound import ladder
@@ -45,6 +45,8 @@ class Section:
     anchor: str
     title: str
     text: str = ""
+    points: Sequence[str] = ()
+    """What words of its tables and figures mean, a sentence each."""
     tables: Sequence[Table] = ()
     charts: Sequence[Shown] = ()
     sheets: Sequence[Sheet] = ()
@@ -122,9 +124,16 @@ def _gain(m: Material) -> Section:
 
 
 def _seams(m: Material) -> Section:
+    networks = [row for row in m.rows if row.kind == "network"]
+    names = dict.fromkeys([*(row.strategy for row in networks), *(row.assembly for row in networks)])
     return Section(
         anchor="seams",
-        title="Are there seams, and does FID see them?",
+        title="Are there seams, and does FID see them?" if fid_name(m.rows) else "Are there seams?",
+        text="A volume passes through a network in tiles, and where tiles meet a seam can show. Pictures show the same "
+        "plane of each strategy, then its difference from A. Marks at their edges show where tiles meet: a line from "
+        "mark to mark is a seam. A difference that fills whole tiles evenly is no seam: it comes from where tiles lie "
+        "on the grid of the network's strides.",
+        points=[f"{name}: {meaning}." for name in names if (meaning := wording.MEANINGS.get(name))],
         tables=[seam_table(m.rows, m.roles), near_table(m.rows, m.judged, m.roles)],
         sheets=_shown(
             lambda: [s for rows in _by_direction(m) for pair in translated.residuals(m.folder, rows) for s in pair if s]
@@ -191,7 +200,16 @@ def _look(m: Material) -> Section:
         text="The same place in all, on one grey range; the target is another place: compare its look, not its shapes.",
         tables=[fidelity_table(m.rows, m.roles)],
         sheets=sheets,
-        folded=True,
+    )
+
+
+def _trainings(m: Material) -> Section:
+    return Section(
+        anchor="trainings",
+        title="How did trainings go?",
+        text="Losses of every training. Where two networks work against each other (generators and critics), neither "
+        "loss goes to zero.",
+        charts=_shown(lambda: plots.loss_curves(m.folder, m.rows)),
     )
 
 
@@ -228,6 +246,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     _agreement,
     _costs,
     _checkpoints,
+    _trainings,
 )
 
 

@@ -13,6 +13,7 @@ from vol2vol import plainyaml
 from vol2vol.errors import Unreadable
 from vol2vol.files import read_text, real_path
 from vol2vol.report.rows.checkpoint_roles import smallest_best
+from vol2vol.report.rows.conditions import BASELINE_NAMES
 
 STUDY = "study.yaml"
 
@@ -63,8 +64,8 @@ def _lines(told: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Segmenter {name}: recipe {one.get('recipe', '')}, {_count(len(one.get('seeds') or [0]), 'seed')}."
         )
-    simple = ", ".join(map(str, told.get("baselines") or []))
-    return [*lines, f"Compared with {simple}."] if simple else lines
+    simple = ", ".join(BASELINE_NAMES.get(str(name), str(name)) for name in told.get("baselines") or [])
+    return [*lines, f"Simple translations beside: {simple}."] if simple else lines
 
 
 def _named(told: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:

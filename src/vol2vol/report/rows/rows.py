@@ -26,6 +26,7 @@ from vol2vol.files import parse_json, written_whole
 SCHEMA = 1
 ROWS = "rows.jsonl"
 BLOCKS = "blocks"
+REPORT = "report.html"
 Kind = Literal["network", "baseline", "bound"]
 
 

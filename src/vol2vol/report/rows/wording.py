@@ -1,10 +1,10 @@
-"""Plain words for what the report shows: strategies, assemblies, numbers with their units."""
+"""Plain words for what the report shows: strategies, assemblies, and numbers."""
 
 from __future__ import annotations
 
 from math import isfinite
 
-STRATEGIES = {
+MEANINGS = {
     "exact": "tiles overlap so far that every voxel kept has all its surroundings, and start on the network's own "
     "grid; the same picture as one pass over the whole volume, so there are no seams",
     "printed": "as exact, with the margins printed in the paper (the same on both sides): no seams either, but shifted "
@@ -13,23 +13,12 @@ STRATEGIES = {
     "blend": "tiles overlap a little and fade into each other: seams are fainter",
     "disjoint": "tiles lie side by side and nothing is thrown away: voxels at the border of a tile lack "
     "their surroundings, and it shows",
+    "slices": "a 2D network translates plane by plane along z",
+    "ortho": "a 2D network translates planes in all three directions, and the three volumes are averaged",
+    "volume": "a 3D network translates three-dimensional tiles",
 }
-ASSEMBLIES = {
-    "slices": "plane by plane",
-    "ortho": "plane by plane in all three directions, then averaged",
-    "volume": "in three-dimensional blocks",
-}
+"""What strategies and assemblies do, by their names."""
 MISSING = "–"  # noqa: RUF001  a dash in a table
-
-
-def strategy(name: str) -> str:
-    """Say what a strategy does; nothing for one this version does not know."""
-    return STRATEGIES.get(name, "")
-
-
-def assembly(name: str) -> str:
-    """Say what an assembly does."""
-    return ASSEMBLIES.get(name, name)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -49,8 +38,3 @@ def amount(value: float | None) -> str:
         if abs(value) >= 10**power:
             return f"{value / 10**power:.3g} {letter}"
     return f"{value:.3g} "
-
-
-def sizes(shape: tuple[float, ...]) -> str:
-    """Write lengths along z, y, x as `96 × 192 × 192`."""
-    return " \N{MULTIPLICATION SIGN} ".join(f"{n:g}" for n in shape)

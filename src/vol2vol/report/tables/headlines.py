@@ -20,8 +20,9 @@ from vol2vol.report.tables.printed import (
 
 
 def paper_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return Tables 1, 2 and 3 to 11 of done rows."""
-    return [by_fid(rows), by_iou(rows), by_checkpoint(rows), printed_beside()]
+    """Return Tables 1, 2 and 3 to 11 of done rows, and the printed ones beside where there are any of these."""
+    tables = [by_fid(rows), by_iou(rows), by_checkpoint(rows)]
+    return [*tables, printed_beside()] if any(map(bool, tables)) else []
 
 
 def by_fid(rows: Sequence[Row]) -> Table:

@@ -77,16 +77,25 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         lines[-1] += [row.notes.get("seams/verdict", ""), row.notes.get("seams", "")]
     return Table(
         name="seams",
-        title="Seams by strategy, and FID beside",
+        title="Seams by strategy, and FID beside" if fid else "Seams by strategy",
         columns=_columns(moved),
         rows=lines,
         findings=_read(shown, fid),
-        note="S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
-        "from 1, all are in the CSV. S4: how much the volume changes, on average and at most, in standard deviations, "
-        "when its tiles are moved by one period of the network; 0 where they do not matter. The network's border and "
-        "disparity, in the CSV, are of tiles of the training patch's size, means over several places. p is the "
-        "smallest of all tests, axes and passes, corrected for their number; where it is small without seams, the "
-        "source has the same.",
+        note=_note(any(row.number(name) is not None for row in shown for name in moved)),
+    )
+
+
+def _note(moved: bool) -> str:
+    """Say what the columns mean; those of S4 only where tiles were moved."""
+    s4 = (
+        "S4: how much the volume changes, on average and at most, in standard deviations, when its tiles are moved by "
+        "one period of the network; 0 where they do not matter. The network's border and disparity, in the CSV, are of "
+        "tiles of the training patch's size, means over several places. "
+    )
+    return (
+        "S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
+        f"from 1, all are in the CSV. {s4 if moved else ''}p is the smallest of all tests, axes and passes, corrected "
+        "for their number; where it is small without seams, the source has the same."
     )
 
 
