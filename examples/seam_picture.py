@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--assembly", default="slices")
     asked = parser.parse_args()
     seamed, seamless = (
-        vol2vol.open_volume(asked.demo / "volumes" / f"rat-to-human.{asked.translator}.{strategy}.{asked.assembly}.zarr")
+        vol2vol.open_volume(asked.demo / f"volumes/rat-to-human.{asked.translator}.{strategy}.{asked.assembly}.zarr")
         for strategy in ("disjoint", "exact")
     )
     box, borders = _worst(seamed, seamless)
@@ -47,8 +47,7 @@ def main() -> None:
 
 def _worst(seamed: vol2vol.Volume, seamless: vol2vol.Volume) -> tuple[Box, figures.Borders]:
     """Return the part of the middle plane around the border that stands out most, and the borders in it."""
-    made = planes.record(seamed)
-    positions = planes.borders(made, seamed.spatial)
+    positions = planes.borders(seamed)
     centre = planes.middle(seamed.spatial)
     whole = planes.window(seamed.spatial, "xy", centre, max(seamed.spatial))
     pair = [planes.cut(volume, "xy", whole) for volume in (seamed, seamless)]
