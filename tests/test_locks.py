@@ -114,7 +114,7 @@ def test_the_same_command_is_content_with_what_it_made(verb, stacks, tmp_path, c
     caplog.clear()
     caplog.set_level("INFO", "vol2vol")
     assert run(capsys, *words) == said
-    assert "is there already, made from the same: nothing to do" in caplog.text
+    assert "exists already, made by the same request: nothing to do" in caplog.text
     assert (out / "model.yaml").stat().st_mtime_ns == stamp
     other = {
         "baseline": [w.replace("b.tif", "a.tif") for w in words],

@@ -1,4 +1,4 @@
-"""Say what a path is, a volume, a model, a run or a study; load a model by name."""
+"""Describe a path: a volume, a model, a run or a study; load a model by name."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from vol2vol.models.bundle import Bundle
 
 _MODEL = "model.yaml"
-"""The file by which a bundle is known; `vol2vol.models.bundle` brings torch with it, which volumes do not need."""
+"""The file that identifies a bundle; importing `vol2vol.models.bundle` imports torch, which volumes do not need."""
 
 
 def load_model(path: str | Path, which: str = "auto", *, device: str = "cpu") -> Bundle:
     """Load a model, or one of a run (see `find_bundle`); nothing in its files is executed.
 
-    Raises `NotFound` listing what there is, `Unreadable` where a file is damaged, `BadInput` where it does not fit.
+    Raises `NotFound` listing the checkpoints, `Unreadable` where a file is damaged, `BadInput` where it does not match.
     """
     from vol2vol.models.bundle import load_bundle
     from vol2vol.models.checkpoints import find_bundle
@@ -38,7 +38,7 @@ def load_model(path: str | Path, which: str = "auto", *, device: str = "cpu") ->
 
 
 def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
-    """Describe a volume, a bundle or the folder of a run or a study as plain data; raises what opening it would."""
+    """Describe a volume, a bundle or the folder of a run or a study as plain data; raises the errors of opening it."""
     if not str(path):
         raise NotFound("the path is empty: name a volume, a model, a run or a study")
     folder = Path(address(path))
@@ -55,15 +55,19 @@ def info(path: str | Path, **stated: Unpack[Stated]) -> dict[str, Any]:
         return study_status(folder)
     images = volumes_in(address(path))
     if images != [address(path)]:
-        return {"kind": "group of images", "path": str(path), "images": {name_of(one): _brief(one) for one in images}}
-    about: Stated = {**stated, "time": stated.get("time") or 0}
-    volume = open_volume(path, **about)
-    found = {"kind": "volume", **volume.describe()}
+        return {
+            "kind": "group of images",
+            "path": str(path),
+            "images": {name_of(image): _brief(image) for image in images},
+        }
+    options: Stated = {**stated, "time": stated.get("time") or 0}
+    volume = open_volume(path, **options)
+    description = {"kind": "volume", **volume.describe()}
     if verb := unfinished(volume):
-        found["unfinished"] = f"vol2vol {verb} has not ended: run the same again"
+        description["unfinished"] = f"vol2vol {verb} has not finished: run the same command again"
     elif lost := _lost(path, volume):
-        found["missing shards"] = lost
-    return {**found, **_predicted(volume)}
+        description["missing shards"] = lost
+    return {**description, **_predicted(volume)}
 
 
 def _brief(path: str) -> str:
@@ -74,17 +78,17 @@ def _brief(path: str) -> str:
 
 
 def _lost(path: str | Path, volume: Volume) -> dict[str, int]:
-    """Return by level how many of its shards an output has lost; nothing of volumes of others."""
+    """Return by level the number of lost shards of an output; empty for volumes of other programs."""
     if not is_output(volume.attrs):
         return {}
     try:
         return {f"level {number}": len(keys) for number, keys in missing(address(path)).items()}
-    except BadInput:  # a level by itself, or no OME-Zarr
+    except BadInput:  # a single level, or not an OME-Zarr
         return {"of this level": len(volume.missing())} if volume.missing() else {}
 
 
 def _predicted(volume: Volume) -> dict[str, Any]:
-    """Return what a predicted volume took; nothing of other volumes, and of those that do not say enough."""
+    """Return the cost of a prediction; empty for other volumes, and where the record does not suffice."""
     if not is_predicted(volume):
         return {}
     from vol2vol.recipes.cost import prediction_cost
@@ -105,13 +109,13 @@ def _run(folder: Path) -> dict[str, Any]:
     if (folder / "log.csv").is_file():
         with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    found: dict[str, Any] = {"kind": "run", "path": str(folder), "epochs": len(rows), "models": models}
-    found["last epoch"] = rows[-1] if rows else {}
+    description: dict[str, Any] = {"kind": "run", "path": str(folder), "epochs": len(rows), "models": models}
+    description["last epoch"] = rows[-1] if rows else {}
     if models:
-        found["model"] = describe_bundle(find_bundle(folder))
+        description["model"] = describe_bundle(find_bundle(folder))
     try:
-        found["recipe"] = plainyaml.load(read_text(folder / "recipe.yaml"))
+        description["recipe"] = plainyaml.load(read_text(folder / "recipe.yaml"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{folder / 'recipe.yaml'} is not YAML: restore the file") from None
-    found["cost"] = run_cost(folder)
-    return found
+    description["cost"] = run_cost(folder)
+    return description

@@ -64,7 +64,7 @@ def test_a_program_of_torch_export_is_certified_on_trust_and_left_alone_without(
         code, out, _ = said_of([exported, "--trust", "--json"], capsys)
     assert code == 0
     assert json.loads(out)["sentence"] == "Stitchable: reach 2, period 1; tiles agree to rounding."
-    assert caplog.messages == [f"{exported} is read on trust: what is in it may be executed"]
+    assert caplog.messages == [f"{exported} is read on trust: code in it may be executed"]
     monkeypatch.setattr(torch.export, "load", lambda path: pytest.fail("it was read"))
     code, out, err = said_of([exported], capsys)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -73,7 +73,7 @@ def test_a_program_of_torch_export_is_certified_on_trust_and_left_alone_without(
 
 def test_a_damaged_or_other_program_is_one_line(tmp_path, exported, capsys):
     (tmp_path / "net.pt2").write_bytes(exported.read_bytes()[:400])
-    with pytest.raises(Unreadable, match=r"is not a program of torch\.export"):
+    with pytest.raises(Unreadable, match=r"is not a torch\.export program"):
         certify(tmp_path / "net.pt2", trust=True)
     assert capsys.readouterr().err == ""
     two = torch.export.export(Two(), (torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)))
@@ -145,13 +145,13 @@ def test_descriptions_that_do_not_fit_say_so(tmp_path):
     refused(BadInput, "must name one input", inputs=[])
     refused(BadInput, "reads axes 'byxc'", inputs=[{"axes": "byxc", "shape": [1, 32, 32, 1]}])
     refused(NotFound, "lacks other.pt", weights={"torchscript": {"source": "other.pt"}})
-    refused(BadInput, "describes no model", weights=3)
-    refused(Unreadable, "is no TorchScript", weights={"torchscript": {"source": "rdf.yaml"}})
+    refused(BadInput, "does not describe a model", weights=3)
+    refused(Unreadable, "is not TorchScript", weights={"torchscript": {"source": "rdf.yaml"}})
     folder = bioimage(tmp_path / "tagged")
     (folder / "rdf.yaml").write_text("inputs: !!python/object/apply:os.getcwd []")
     with pytest.raises(Unreadable, match="is not YAML"):
         certify(folder, trust=True)
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:
         file.writestr("readme", "")
-    with pytest.raises(BadInput, match="no model of bioimage"):
+    with pytest.raises(BadInput, match="not a model of bioimage"):
         certify(tmp_path / "empty.zip", trust=True)

@@ -204,7 +204,7 @@ def test_an_unfinished_part_says_so(model, source, tmp_path, monkeypatch, capsys
     with pytest.raises(KeyboardInterrupt):
         predict(model, source, tmp_path / "out.zarr", settings())
     assert main(["info", str(tmp_path / "out.zarr/actin")]) == 0
-    assert "vol2vol predict has not ended" in capsys.readouterr().out
+    assert "vol2vol predict has not finished" in capsys.readouterr().out
     assert main(["info", str(tmp_path / "out.zarr"), "--json"]) == 0
     images = json.loads(capsys.readouterr().out)["images"]
     assert images == {"actin": f"{(1, *SHAPE)} uint8, not complete", "nuclei": f"{(2, *SHAPE)} uint16, not complete"}

@@ -35,7 +35,7 @@ def _certify(
         volume: volume from which the compared tiles are taken; noise where it is left out.
         direction: which of the model's networks is measured.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        trust: read a .pt2 file or a model of bioimage.io, although reading may execute what is in it.
+        trust: read a .pt2 file or a model of bioimage.io, although reading may execute code in it.
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """

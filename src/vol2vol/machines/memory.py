@@ -1,6 +1,6 @@
-"""The most memory that was held for a while: of a GPU what torch allocated there, else of this process.
+"""Measure peak memory: what torch allocated on a GPU, else the resident memory of this process.
 
-Of a process that has done other things before, what it held when the watch began can be left out.
+The memory that a process held at the start of the measurement can be subtracted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import torch
 
 EVERY = 0.02
-"""Seconds between two looks at a process."""
+"""Seconds between two samples."""
 
 
 class Watch:
-    """Watch from now on, until stopped; `beyond` leaves out what the process holds now."""
+    """Samples memory from now on, until stopped; `beyond` subtracts the memory that the process holds now."""
 
     def __init__(self, device: torch.device | None = None, *, beyond: bool = False) -> None:
         self.device = device if device is not None and device.type == "cuda" else None
@@ -29,22 +29,22 @@ class Watch:
 
             torch.cuda.reset_peak_memory_stats(self.device)
             return
-        self._look()
+        self._sample()
         self._before = self._most if beyond else 0
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         import psutil
 
         self._most = max(self._most, int(psutil.Process().memory_info().rss))
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while not self._stop.wait(EVERY):
-            self._look()
+            self._sample()
 
     @property
     def most(self) -> int:
-        """Bytes, the most so far."""
+        """Peak so far, in bytes."""
         if self.device is None:
             return self._most - self._before
         import torch
@@ -52,14 +52,14 @@ class Watch:
         return int(torch.cuda.max_memory_allocated(self.device))
 
     def stop(self) -> int:
-        """Return the most bytes and watch no longer."""
+        """Return the peak in bytes and stop sampling."""
         self._stop.set()
         return self.most
 
 
 @contextmanager
 def peak_memory(device: torch.device | None = None, *, beyond: bool = False) -> Iterator[Callable[[], float]]:
-    """Watch; yield a function that returns the most bytes held since, `beyond` those that are held now."""
+    """Yield a function that returns the peak in bytes; `beyond` subtracts the memory held at the start."""
     watch = Watch(device, beyond=beyond)
     try:
         yield lambda: float(watch.most)

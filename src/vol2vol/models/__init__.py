@@ -1,1 +1,1 @@
-"""Models: what a training leaves, files that hold it, and networks that other programs made."""
+"""Models: bundles of trained networks, their files, checkpoints of runs, and networks of other programs."""

@@ -1,4 +1,4 @@
-"""Model bundles: the folder in which training leaves a model and prediction finds it.
+"""Write and load model bundles, the folders in which training stores a model for prediction.
 
 A bundle holds `weights.safetensors` (keys `TRANSLATION.*`) and `model.yaml` (per translation: network, footprint,
 statistics, the domains it reads and makes; per domain: channels and intensity; provenance). Nothing in it is executed
@@ -41,60 +41,60 @@ class Bundle:
     translations: dict[str, Translation]
     """By name; networks in evaluation mode, float32."""
     intensity: dict[str, Intensity]
-    """Per domain, stored values to network range and back."""
+    """By domain: the map from stored values to the range of the network and back."""
     meta: dict[str, Any]
-    """What `model.yaml` says."""
+    """Content of `model.yaml`."""
     hash: str
-    """SHA-256 of the weights and of what else decides the output; equal hashes predict equal volumes."""
+    """SHA-256 of the weights and all else that decides the output; equal hashes predict equal volumes."""
     path: str = ""
     """The folder it was loaded from."""
 
     @property
     def channels(self) -> dict[str, int]:
-        """How many channels each domain has."""
+        """Number of channels of each domain."""
         return {name: int(domain["channels"]) for name, domain in self.meta["domains"].items()}
 
     def width(self, domains: Iterable[str]) -> int:
-        """Return how many channels some domains have side by side."""
+        """Return the number of channels of several domains together."""
         return sum(self.channels[name] for name in domains)
 
     def translation(self, name: str) -> Translation:
-        """Return a translation by name; raise `BadInput` naming those there are."""
+        """Return a translation by name; raise `BadInput` listing the names."""
         if name not in self.translations:
             raise BadInput(f"the model has no direction {name!r}: it has {', '.join(self.translations)}")
         return self.translations[name]
 
     def network(self, name: str) -> nn.Module:
-        """Return the network of a translation; raise `BadInput` naming those there are."""
+        """Return the network of a translation; raise `BadInput` listing the names."""
         return self.translation(name).network
 
     def maps(self, domains: Sequence[str]) -> Intensity | SideBySide:
-        """Return how the stored values of some domains, side by side along channels, enter and leave a network."""
+        """Return the intensity map of several domains, concatenated along channels."""
         if len(domains) == 1:
             return self.intensity[domains[0]]
         return SideBySide(tuple((self.channels[name], self.intensity[name]) for name in domains))
 
 
 def request_of(**facts: Any) -> str:
-    """Return a digest of what a model is made from, by which the same request is known again."""
+    """Return a digest of what a model is made from, to recognise the same request."""
     return hashlib.sha256(json.dumps(plain(facts), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def already_made(path: str | Path, request: str, *, overwrite: bool) -> Path | None:
-    """Return the whole model that the same request (`request_of`) has made there, None where the place is free.
+    """Return the path of a model that the same request (`request_of`) has written, None where the path is free.
 
-    Raises `AlreadyExists` for whatever else is in the way. Called before anything is computed.
+    Raises `AlreadyExists` if anything else exists there. Called before anything is computed.
     """
     path = local_path(path, "a model")
     if not overwrite and (path / MODEL).is_file():
         try:
-            made = describe_bundle(path)["provenance"].get("request") == request
+            same = describe_bundle(path)["provenance"].get("request") == request
         except UserError:
-            made = False
-        if made:
-            log.info("%s is there already, made from the same: nothing to do", path)
+            same = False
+        if same:
+            log.info("%s exists already, made by the same request: nothing to do", path)
             return path
-    _make_way(path, overwrite)
+    _check_free(path, overwrite)
     check_place(path)
     return None
 
@@ -109,16 +109,15 @@ def save_bundle(
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a bundle to a folder, whole or not at all.
+    """Write a bundle to a folder, completely or not at all.
 
-    `statistics` says per translation, in words, how the normalisation's numbers were obtained; `channels` counts
-    those of every domain; `provenance` is plain data (recipe, epoch), to which versions are added, and which other
-    packages the networks come from.
-    Raises `AlreadyExists` where something is in the way (with `overwrite`: unless it is a bundle and nothing else),
-    `CannotWrite` where the disk refuses.
+    `statistics` states per translation, in words, how the statistics of the normalisation were obtained; `channels` is
+    the number of channels per domain; `provenance` is plain data (recipe, epoch), to which versions and the packages of
+    the networks are added. Raises `AlreadyExists` where the path exists (with `overwrite`: unless it is a bundle and
+    nothing else), `CannotWrite` where the disk refuses.
     """
     path = local_path(path, "a model")
-    _make_way(path, overwrite)
+    _check_free(path, overwrite)
     described = {name: _describe(each, (statistics or {}).get(name)) for name, each in translations.items()}
     outside = nets.CATALOGUE.origins(network["network"]["name"] for network in described.values())
     packages = {**(provenance or {}).get("packages", {}), **({"networks": outside} if outside else {})}
@@ -157,7 +156,7 @@ def _describe(translation: Translation, statistics: str | None) -> dict[str, Any
     }
 
 
-def _make_way(path: Path, overwrite: bool) -> None:
+def _check_free(path: Path, overwrite: bool) -> None:
     """Raise `AlreadyExists` unless `path` is free, or a bundle and nothing else, that may be overwritten."""
     if not os.path.lexists(path):
         return
@@ -175,10 +174,10 @@ def _make_way(path: Path, overwrite: bool) -> None:
 
 
 def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
-    """Load a bundle; safe on files from strangers.
+    """Load a bundle; safe on untrusted files.
 
     Raises `NotFound` where there is none, `Unreadable` where a file is damaged, `BadInput` where it
-    belongs to another program or a newer version, or where weights and networks do not fit each other.
+    belongs to another program or another version, or where weights and networks do not match.
     """
     path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
@@ -186,7 +185,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
     translations, origins = {}, meta["provenance"].get("packages", {}).get("networks", {})
     for direction, described in meta["translations"].items():
         nets.CATALOGUE.require(described["network"]["name"], origins, path / MODEL)
-        with torch.device("meta"):  # shapes alone: absurd arguments take no memory
+        with torch.device("meta"):  # only shapes, so that absurd arguments take no memory
             shapes = _build(path, direction, described["network"]).state_dict()
         tensors = _take(path, direction, shapes, weights)
         network = _build(path, direction, described["network"])
@@ -212,7 +211,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     file = path / WEIGHTS
     if not file.is_file():
-        raise NotFound(f"{path} is not a whole model: it holds no {WEIGHTS}")
+        raise NotFound(f"{path} is not a complete model: it holds no {WEIGHTS}")
     check_regular(file)
     try:
         return load_file(file)
@@ -233,20 +232,20 @@ def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Modul
 
 
 def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Move one direction's tensors out of `weights`; every name and shape must match the network's."""
-    found = {name: weights.pop(f"{direction}.{name}") for name in shapes if f"{direction}.{name}" in weights}
+    """Move the tensors of one direction out of `weights`; names and shapes must match those of the network."""
+    tensors = {name: weights.pop(f"{direction}.{name}") for name in shapes if f"{direction}.{name}" in weights}
     where = f"{path / WEIGHTS}: {direction}"
     for name, tensor in shapes.items():
-        if name not in found:
+        if name not in tensors:
             raise BadInput(f"{where}.{name} is missing: weights and {MODEL} belong to different models")
-        if found[name].shape != tensor.shape:
-            has, wants = tuple(found[name].shape), tuple(tensor.shape)
+        if tensors[name].shape != tensor.shape:
+            stored, expected = tuple(tensors[name].shape), tuple(tensor.shape)
             raise BadInput(
-                f"{where}.{name} has shape {has}, the network needs {wants}: they belong to different models"
+                f"{where}.{name} has shape {stored}, the network needs {expected}: they belong to different models"
             )
-        if found[name].is_floating_point() and not isfinite(found[name]).all():
+        if tensors[name].is_floating_point() and not isfinite(tensors[name]).all():
             raise BadInput(f"{where}.{name} holds values that are not finite: use an earlier checkpoint")
-    return found
+    return tensors
 
 
 def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]) -> None:
@@ -261,7 +260,7 @@ def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]
 
 
 def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 of everything that decides the output, and of nothing else."""
+    """Return the SHA-256 of everything that decides the output."""
     decisive = {
         "translations": {
             name: {key: part[key] for key in ("network", "reads", "makes", "applied")}
@@ -278,7 +277,7 @@ def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
 
 
 def describe_bundle(path: str | Path) -> dict[str, Any]:
-    """Return what `model.yaml` says, with hash and number of weights, without building a network."""
+    """Return the content of `model.yaml` with hash and number of weights, without building a network."""
     path = local_path(path, "a model")
     meta, weights = read_model(path), _read_weights(path)
     count = {d: sum(t.numel() for name, t in weights.items() if name.startswith(f"{d}.")) for d in meta["translations"]}

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which one a verb takes, and what it is called."""
+"""Choose a checkpoint of a run, and name it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def find_bundle(path: str | Path, which: str | int = "auto") -> Path:
     """Return the folder of a bundle, given the bundle itself or a run that holds several.
 
     `which` picks one of a run's: `best` (the saved epoch that training marked, see `vol2vol.training`), `last`,
-    `epoch-0005` or 5. `auto` is the best where its task judged every epoch on held-out data, as segmenters do, and
-    otherwise the last. Raises `NotFound` listing what there is, `BadInput` where a bundle is to be picked from.
+    `epoch-0005` or 5. `auto` is the best where its task evaluated every epoch on held-out data, as segmenters do,
+    and otherwise the last. Raises `NotFound` listing the checkpoints, `BadInput` where `path` is a single model.
     """
     path = local_path(path, "a model")
     if (path / MODEL).is_file():
@@ -24,32 +24,32 @@ def find_bundle(path: str | Path, which: str | int = "auto") -> Path:
         return path
     saved = {int(p.name[6:]): p for p in path.glob("models/epoch-*") if p.name[6:].isdigit() and (p / MODEL).is_file()}
     if not saved:
-        what = "does not exist" if not path.exists() else "is neither a model nor a run with saved models"
-        raise NotFound(f"{path} {what}: give a folder that holds {MODEL}, or a run folder")
+        problem = "does not exist" if not path.exists() else "is neither a model nor a run with saved models"
+        raise NotFound(f"{path} {problem}: give a folder that holds {MODEL}, or a run folder")
     names = {"last": saved[max(saved)].name}
     if best := _marked(path / "models"):
         names["best"] = best
     names["auto"] = best if best and _judged(path / "models" / best) else names["last"]
     match = re.fullmatch(r"(?:epoch-)?(\d+)", names.get(str(which), str(which)))
     if match is None or int(match[1]) not in saved:
-        there = ", ".join([*sorted(names.keys() - {"auto"}), *(saved[epoch].name for epoch in sorted(saved))])
-        raise NotFound(f"{path} has no model {which!r}: it has {there}")
+        available = ", ".join([*sorted(names.keys() - {"auto"}), *(saved[epoch].name for epoch in sorted(saved))])
+        raise NotFound(f"{path} has no model {which!r}: it has {available}")
     return saved[int(match[1])]
 
 
 def _marked(models: Path) -> str:
-    """Return the name of the checkpoint that training marked as the best, empty where it marked none."""
+    """Return the name of the checkpoint that training marked as the best, "" if it marked none."""
     mark = models / "best.txt"
     return mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else ""
 
 
 def _judged(bundle: Path) -> bool:
-    """Say whether the task of a checkpoint judged every epoch on held-out data."""
+    """Say whether the task of a checkpoint evaluated every epoch on held-out data."""
     return (bundle / MODEL).is_file() and bool(read_model(bundle)["provenance"].get("judged_by"))
 
 
 def checkpoint_name(bundle: str | Path) -> str:
-    """Return what a bundle is called in its run, such as `epoch-0005 (best)`; of any other, its folder's name."""
+    """Return the name of a bundle in its run, such as `epoch-0005 (best)`; outside of runs, the name of its folder."""
     bundle = Path(bundle)
     if bundle.parent.name != "models" or not bundle.name.startswith("epoch-"):
         return bundle.name

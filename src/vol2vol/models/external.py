@@ -1,7 +1,7 @@
-"""Networks of other making in files: programs of torch.export (.pt2), models of bioimage.io with TorchScript weights.
+"""Open networks that vol2vol did not build: torch.export programs (.pt2) and bioimage.io models with TorchScript.
 
-Both formats may execute what is in them when they are read, so neither is read unless its maker is trusted: torch
-unpickles what a .pt2 holds of tensors that it cannot store plainly (torch 2.13), and TorchScript is a program.
+Reading either format may execute code in it, so it is read only if its author is trusted: torch unpickles tensors of a
+.pt2 that have no plain storage (torch 2.13), and TorchScript is a program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vol2vol.protocol import Network
 
 log = logging.getLogger(__name__)
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml")
-"""What bioimage.io calls the description of a model."""
+"""File names of model descriptions of bioimage.io."""
 WEIGHTS = 64 << 30
 """Bytes of the largest file of weights."""
 CODE = (".pt", ".pth", ".onnx", ".ckpt")
@@ -35,24 +35,24 @@ AXES = {"bcyx": 2, "bczyx": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class External:
-    """A network and what its file says of its input."""
+    """A network, and what its file states about the input."""
 
     network: Network
     dims: int
     channels: int
     size: Shape | None
-    """A size that it accepts, where the file says one."""
+    """An accepted size, if the file states one; Z, Y, X or Y, X."""
 
 
 def is_external(path: Path) -> bool:
-    """Say whether a path is a network in a file or folder that is no bundle of vol2vol."""
+    """Say whether a path is a network in a file or folder that is not a bundle of vol2vol."""
     return path.suffix in (".pt2", ".zip", *CODE) or _described(path) is not None
 
 
 def open_external(path: Path, *, trust: bool) -> External:
-    """Read a network of other making; `trust` says that its maker is trusted, since reading may execute.
+    """Read a network not built by vol2vol; `trust` says that its author is trusted, since reading may execute code.
 
-    Raises `BadInput` without trust and for what cannot be certified, `NotFound`, `Unreadable`.
+    Raises `BadInput` without trust and for networks that cannot be certified, `NotFound`, `Unreadable`.
     """
     if path.suffix in CODE:
         raise BadInput(
@@ -64,20 +64,20 @@ def open_external(path: Path, *, trust: bool) -> External:
     check_zip(path)
     if not trust:
         raise BadInput(
-            f"{path}: reading such a file may execute what is in it: add --trust if you know who made it "
+            f"{path}: reading such a file may execute code in it: add --trust if you know who made it "
             "(from Python trust=True)"
         )
-    log.warning("%s is read on trust: what is in it may be executed", path)
+    log.warning("%s is read on trust: code in it may be executed", path)
     return _exported(path) if path.suffix == ".pt2" else _bioimage(path)
 
 
 def _exported(path: Path) -> External:
-    """Open a program of torch.export, which says itself what it reads."""
+    """Open a program of torch.export, which states its input."""
     try:
         with _quiet("torch.export"):
             program = torch.export.load(path)
     except (RuntimeError, ValueError, KeyError, OSError, AssertionError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"{path} is not a program of torch.export ({one_line(error, 80)}): export it again") from None
+        raise Unreadable(f"{path} is not a torch.export program ({one_line(error, 80)}): export it again") from None
     inputs = set(program.graph_signature.user_inputs)
     shapes = [
         node.meta["val"].shape
@@ -102,12 +102,12 @@ def _bioimage(path: Path) -> External:
     """Open a model of bioimage.io, a folder or a zip, by its description (format 0.4 or 0.5)."""
     name = _described(path)
     if name is None:
-        raise BadInput(f"{path} holds no {' or '.join(DESCRIPTIONS)}: it is no model of bioimage.io")
-    said = _description(path, name)
-    inputs = said.get("inputs")
+        raise BadInput(f"{path} holds no {' or '.join(DESCRIPTIONS)}: it is not a model of bioimage.io")
+    description = _description(path, name)
+    inputs = description.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise BadInput(f"{path}: {name} must name one input: such networks alone are certified")
-    script = (said.get("weights") or {}).get("torchscript")
+        raise BadInput(f"{path}: {name} must name one input: only networks with one input can be certified")
+    script = (description.get("weights") or {}).get("torchscript")
     if not isinstance(script, dict) or not isinstance(script.get("source"), str):
         raise BadInput(
             f"{path} has no torchscript weights: open the model yourself and give vol2vol.certify its module"
@@ -119,7 +119,7 @@ def _bioimage(path: Path) -> External:
         network = torch.jit.load(io.BytesIO(_member(path, script["source"])), map_location="cpu")
     except RuntimeError as error:
         raise Unreadable(
-            f"{path}: {script['source']} is no TorchScript ({one_line(error, 80)}): download it again"
+            f"{path}: {script['source']} is not TorchScript ({one_line(error, 80)}): download it again"
         ) from None
     return External(network=network, dims=dims, channels=channels, size=size)
 
@@ -138,16 +138,16 @@ def _described(path: Path) -> str | None:
 
 def _description(path: Path, name: str) -> Mapping[str, Any]:
     try:
-        said = plainyaml.load(_member(path, name).decode("utf-8"))
+        description = plainyaml.load(_member(path, name).decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Unreadable(f"{path}: {name} is not YAML: download it again") from None
-    if not isinstance(said, dict) or not isinstance(said.get("weights"), dict | None):
-        raise BadInput(f"{path}: {name} describes no model")
-    return said
+    if not isinstance(description, dict) or not isinstance(description.get("weights"), dict | None):
+        raise BadInput(f"{path}: {name} does not describe a model")
+    return description
 
 
 def _member(path: Path, name: str) -> bytes:
-    """Return the bytes of a file of a model; raise `BadInput` for names that lead out of it, `NotFound`."""
+    """Return the bytes of a file of a model; raise `BadInput` for names outside the model, `NotFound`."""
     inside = PurePosixPath(name)
     if "://" in name or "\\" in name or inside.is_absolute() or ".." in inside.parts:
         raise BadInput(f"{path} refers to {name}, outside itself: get that file and name it in the description")
@@ -157,20 +157,20 @@ def _member(path: Path, name: str) -> bytes:
                 raise NotFound(f"{path} lacks {name}: download it again")
             return file.read(str(inside))
     folder = path if path.is_dir() else path.parent
-    found = folder / inside
-    if not real_path(found).is_relative_to(real_path(folder)):
+    target = folder / inside
+    if not real_path(target).is_relative_to(real_path(folder)):
         raise BadInput(f"{path} refers to {name}, a link that leads out of it: put the file itself there")
-    if not found.is_file():
+    if not target.is_file():
         raise NotFound(f"{path} lacks {name}: download it again")
-    return read_bytes(found, WEIGHTS)
+    return read_bytes(target, WEIGHTS)
 
 
-def _input(path: Path, said: Mapping[str, Any]) -> tuple[int, int, Shape | None]:
-    """Return spatial axes, channels and an accepted size of an input."""
-    axes = said.get("axes")
+def _input(path: Path, entry: Mapping[str, Any]) -> tuple[int, int, Shape | None]:
+    """Return the number of spatial axes, the number of channels and an accepted size of an input."""
+    axes = entry.get("axes")
     lengths: Sequence[Any]
     if isinstance(axes, str):  # format 0.4
-        letters, shape = axes, said.get("shape")
+        letters, shape = axes, entry.get("shape")
         lengths = shape.get("min", ()) if isinstance(shape, dict) else shape or ()
     else:
         axes = [axis if isinstance(axis, dict) else {} for axis in axes or ()]
@@ -185,14 +185,14 @@ def _input(path: Path, said: Mapping[str, Any]) -> tuple[int, int, Shape | None]
 
 
 def _names(steps: Any) -> str:
-    """Return what a description calls its steps, `name` in format 0.4, `id` in 0.5."""
+    """Return the names of processing steps in a description: `name` in format 0.4, `id` in 0.5."""
     known = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     return ", ".join(str(step.get("id") or step.get("name")) for step in known) or "of another form"
 
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's own warnings back, where what they say becomes an error."""
+    """Suppress the warnings of a library that repeat what the raised error says."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""`model.yaml`: what the description of a trained model must hold, and how it is read without trusting it."""
+"""Read and check `model.yaml`, the description of a trained model, without trusting it."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class _Provenance(BaseModel):
 
     patch: Count | None = None
     packages: dict[Literal["networks", "tasks", "losses"], dict[str, _Package]] = {}
-    """Where things of other packages come from that this model was made with, by their names."""
+    """Other packages that this model was made with: by kind and name, their package and version."""
 
 
 class _Model(BaseModel):
-    """What a `model.yaml` must hold."""
+    """The required content of `model.yaml`."""
 
     translations: dict[Name, _Translation] = Field(min_length=1)
     domains: dict[Name, _Domain] = Field(min_length=1)
@@ -75,10 +75,10 @@ class _Model(BaseModel):
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """Return what the `model.yaml` of a folder says.
+    """Return the content of the `model.yaml` of a folder.
 
-    Raises `NotFound` where there is none, `Unreadable` where it is no YAML or grows without bound, `BadInput` where it
-    belongs to another program or a newer version, or lacks something; every message names the file.
+    Raises `NotFound` where there is none, `Unreadable` where it is not YAML or expands without bound, `BadInput` where
+    it belongs to another program or another version, or is incomplete; every message names the file.
     """
     file = folder / MODEL
     if not file.is_file():
@@ -91,8 +91,8 @@ def read_model(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{file} was not written by vol2vol: it has no schema")
     schema = meta["schema"]
     if not isinstance(schema, int) or schema > SCHEMA:
-        said = repr(schema)[:80]
-        raise BadInput(f"{file} has schema {said}, this vol2vol reads {SCHEMA}: update vol2vol")
+        stated = repr(schema)[:80]
+        raise BadInput(f"{file} has schema {stated}, this vol2vol reads {SCHEMA}: update vol2vol")
     if schema < SCHEMA:
         raise BadInput(
             f"{file} has schema {schema} of an older vol2vol, this one reads {SCHEMA}: train the model again"
@@ -107,7 +107,7 @@ def read_model(folder: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return data as YAML's safe dumper and JSON understand it: tuples become lists, paths strings."""
+    """Return data that YAML's safe dumper and JSON accept: tuples become lists, paths strings."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -116,7 +116,7 @@ def plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions that make a model, and the commit of this checkout."""
+    """Return the versions of vol2vol, torch and Python, and the commit of this checkout."""
     installed = {"vol2vol": version("vol2vol"), "torch": version("torch"), "python": platform.python_version()}
     return {"versions": installed, "git": _git_hash(Path(__file__).parents[2] / ".git")}
 

@@ -1,4 +1,4 @@
-"""Come over from the public reference code of the stitching paper."""
+"""Import models of the public reference code of the stitching paper."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vol2vol.volumes.addresses import local_path
 
 
 def import_reference(file: str | Path, out: str | Path, *, dims: Literal[2, 3], overwrite: bool = False) -> Path:
-    """Make a model bundle of one generator's state dictionary (`.pth`) and return its folder.
+    """Write a model bundle from the state dictionary of a generator (`.pth`) and return its folder.
 
-    A model that the same import has made is left as it is. Loads tensors only. Wrong shapes, missing and unexpected
-    entries raise `BadInput`. The reference code reads value/255 and stores 255 times the raw tanh, clipped here where
-    it wrapped around there.
+    A model that the same import has written is kept. Loads tensors only. Wrong shapes, missing and unexpected entries
+    raise `BadInput`. The reference code reads value/255 and stores 255 times the raw tanh, which overflows there and is
+    clipped here.
     """
     network = nets.load_reference(local_path(file, "a model"), dims)
     with writing(out):
         request = request_of(file=hashlib.sha256(local_path(file, "a model").read_bytes()).hexdigest(), dims=dims)
-        if (there := already_made(out, request, overwrite=overwrite)) is not None:
-            return there
+        if (existing := already_made(out, request, overwrite=overwrite)) is not None:
+            return existing
         arguments = network.describe()["arguments"]
         values = fixed(0, 255, network=(0.0, 1.0))
         return save_bundle(
