@@ -23,7 +23,7 @@ from vol2vol.protocol import Translation
 from vol2vol.volumes import open_volume
 
 SHAPE = (20, 70, 90)
-SMALL = {"tile": "30", "memory": "900MB"}
+SMALL = {"tile": "30", "memory": "8GB"}
 
 
 @pytest.fixture(scope="module")

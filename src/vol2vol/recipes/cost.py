@@ -79,7 +79,9 @@ def step_operations(task: Task, patch: tuple[int, ...], batch: int = 1) -> int:
         if isinstance(module, ImagePool):
             module.size = 0
     with FakeTensorMode() as fake, FlopCounterMode(display=False) as counter:
-        played._apply(fake.from_tensor)
+        for module in played.modules():  # not by _apply, which in older releases of torch leaves parameters as they are
+            for held in (module._parameters, module._buffers):
+                held.update({name: fake.from_tensor(tensor) for name, tensor in held.items() if tensor is not None})
         shown = {name: torch.empty(batch, count, *patch) for name, count in task.channels().items()}
         for turn in played.turns(shown):
             turn.loss.backward()
