@@ -31,9 +31,9 @@ def test_ssim_agrees_with_scikit_image(shape, low, high):
         x, y, data_range=high - low, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
     expected = expected[(slice(5, -5),) * len(shape)]
-    found = losses.ssim_map(*tensors(x, y), data_range=high - low)[0, 0].numpy()
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-5
+    similarity = losses.ssim_map(*tensors(x, y), data_range=high - low)[0, 0].numpy()
+    assert similarity.shape == expected.shape
+    assert np.abs(similarity - expected).max() < 1e-5
     assert abs(losses.ssim(*tensors(x, y), data_range=high - low).item() - expected.mean()) < 1e-5
 
 
@@ -100,10 +100,10 @@ SCORES = torch.tensor([[-2.0, 0.0, 0.5, 3.0]])
     ],
 )
 def test_adversarial_losses_are_their_equations(kind, real, expected):
-    found = losses.adversarial(SCORES, real=real, kind=kind)
-    assert found.item() == pytest.approx(np.mean(expected), rel=1e-6)
+    loss = losses.adversarial(SCORES, real=real, kind=kind)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-6)
     if kind != "hinge":
-        assert losses.adversarial(SCORES, real=real, kind=kind, for_generator=True) == found
+        assert losses.adversarial(SCORES, real=real, kind=kind, for_generator=True) == loss
 
 
 def test_the_hinge_generator_raises_the_score():

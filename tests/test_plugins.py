@@ -112,16 +112,16 @@ def test_what_is_not_what_it_should_be_names_its_package(install):
     install("shop", "vol2vol.toys", "Doll = 1\nBear = 2", doll="Doll", bear="Bear")
     toys = catalogue(check=lambda name, thing: f"{name} is {thing}" if thing == 1 else "")
     assert toys["bear"] == 2
-    wanted = "the toy 'doll' of the package shop 1.2 cannot be used (doll is 1): update or uninstall shop"
-    assert message(lambda: toys["doll"]) == wanted
+    expected = "the toy 'doll' of the package shop 1.2 cannot be used (doll is 1): update or uninstall shop"
+    assert message(lambda: toys["doll"]) == expected
 
 
 def test_a_name_that_two_packages_offer_is_refused_naming_both(install):
     install("shop", "vol2vol.toys", "Doll = 1", doll="Doll", ball="Doll", car="Doll")
     install("attic", "vol2vol.toys", "Doll = 1", doll="Doll")
     toys = catalogue(["ball"])
-    wanted = "the toy 'doll' is offered by attic 1.2 and by shop 1.2: uninstall one of them"
-    assert message(lambda: toys["doll"]) == wanted
+    expected = "the toy 'doll' is offered by attic 1.2 and by shop 1.2: uninstall one of them"
+    assert message(lambda: toys["doll"]) == expected
     assert message(lambda: toys["ball"]) == "the toy 'ball' is offered by vol2vol and by shop 1.2: uninstall shop"
     assert toys["car"] == 1
 

@@ -43,13 +43,13 @@ class Peak(TorchDispatchMode):
 
     def __init__(self, x):
         super().__init__()
-        self.made = [weakref.ref(x)]
+        self.tensors = [weakref.ref(x)]
         self.bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.made += [weakref.ref(tensor) for tensor in tree_leaves(out)]
-        held = [tensor.untyped_storage() for ref in self.made if (tensor := ref()) is not None]
+        self.tensors += [weakref.ref(tensor) for tensor in tree_leaves(out)]
+        held = [tensor.untyped_storage() for ref in self.tensors if (tensor := ref()) is not None]
         self.bytes = max(self.bytes, sum({s.data_ptr(): s.nbytes() for s in held}.values()))
         return out
 

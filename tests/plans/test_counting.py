@@ -96,9 +96,9 @@ def test_huge_declared_volumes_are_counted_at_once(tmp_path, capsys):
     values = {domain: Intensity(low=(0.0,), high=(255.0,)) for domain in ("source", "target")}
     save_bundle(tmp_path / "m", between({"forward": network.eval()}), values, channels={"source": 1, "target": 1})
     path = tmp_path / "a.zarr"
-    made = create_volume(path, shape=(1, 8, 16, 16), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(8, 16, 16))
-    made.write(Box.of((8, 16, 16)), np.zeros((1, 8, 16, 16), np.uint8))
-    made.close()
+    volume = create_volume(path, shape=(1, 8, 16, 16), dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(8, 16, 16))
+    volume.write(Box.of((8, 16, 16)), np.zeros((1, 8, 16, 16), np.uint8))
+    volume.close()
     file = path / "0" / "zarr.json"
     meta = json.loads(file.read_text())
     for shape in ([10**6, 100, 100], [10**6] * 3, [10**18, 1, 1], [1, 10**9, 10**9]):
@@ -115,7 +115,7 @@ def test_huge_declared_volumes_are_counted_at_once(tmp_path, capsys):
 
 def test_a_list_of_too_many_blocks_is_refused():
     net = nets.build("unet", dims=2, levels=2, width=2, norm="none").eval()
-    made = make_layout(
+    layout = make_layout(
         predicting(net, PredictSettings()),
         (10**6, 10**6, 10**6),
         PredictSettings(),
@@ -125,4 +125,4 @@ def test_a_list_of_too_many_blocks_is_refused():
         channels=1,
     )
     with pytest.raises(BadInput, match="predict parts of it, with --roi"):
-        made.blocks()
+        layout.blocks()

@@ -48,12 +48,12 @@ def test_borders_are_those_of_all_tiles_that_lie_inside(data):
     step, origin = data.draw(st.integers(1, 20)), data.draw(st.integers(-30, 30))
     plan = Plan(tile=(step,) * 3, margin=((0,) * 3,) * 2, step=(step,) * 3, origin=(origin,) * 3)
     planes = data.draw(st.integers(1, 90))
-    found = layout([plan], spatial, region=region, planes=planes).borders()
+    borders = layout([plan], spatial, region=region, planes=planes).borders()
     for axis in range(3):
         seen = planes if axis == 0 else spatial[axis]
         starts = [origin + k * step for k in range(-60, 130)]
         expected = {round(p * spatial[axis] / seen) - region.start[axis] for p in starts if 0 < p < seen}
-        assert found[axis] == sorted(p for p in expected if 0 < p < region.shape[axis])
+        assert borders[axis] == sorted(p for p in expected if 0 < p < region.shape[axis])
 
 
 class Stated:
