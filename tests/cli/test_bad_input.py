@@ -752,7 +752,7 @@ def test_a_full_disk_below_python(refuse, world, monkeypatch):
     refuse(train(world, world / "new"), "recipe.yaml cannot be written", unchanged=False)
     shutil.rmtree(world / "new", ignore_errors=True)
     _importable(world)
-    refuse(["import", "good.pth", "new", "--dims", "2"], "the model cannot be written", "free space")
+    refuse(["import", "good.pth", "new", "--dims", "2"], "new cannot be written", "free space")
     monkeypatch.undo()
     monkeypatch.chdir(world)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
