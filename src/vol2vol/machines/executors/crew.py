@@ -1,6 +1,6 @@
-"""Processes of this machine that share items, alone or with the one that started them; a thread of that one feeds them.
+"""Run worker processes of this machine that share items, with or without the calling process, which feeds them.
 
-Each has a pipe of its own, so that one which is killed can take none of the others along.
+Each has a pipe of its own, so that killing one does not affect the others.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 FATAL = (BadInput, NotFound, AlreadyExists)
-"""Mistakes that another try does not mend."""
+"""Errors that a retry cannot fix."""
 PAUSE = 0.5
-"""Seconds before the first repetition of an item; doubled each time."""
+"""Seconds before the first retry of an item; doubled each time."""
 TICK = 0.05
-"""Seconds between two looks at what nobody reports."""
+"""Polling interval in seconds."""
 
 
 def always(item: object) -> bool:
-    """Say that an item need not wait for others."""
+    """Return True: no item waits for others."""
     return True
 
 
 def given_up(item: object, error: WorkerLost) -> NoReturn:
-    """Raise what is said of an item whose workers died, or failed, too often."""
+    """Raise the error for an item whose workers failed or died too often."""
     raise error
 
 
 def single(item: object) -> int:
-    """Say that an item has one result."""
+    """Return 1, the number of results of an item."""
     return 1
 
 
@@ -52,14 +52,14 @@ def single(item: object) -> int:
 class _Task(Generic[Item]):
     item: Item
     tries: int = 0
-    """How many processes have failed on it, or died: it is left to those that may die, as long as there are any."""
+    """Failed attempts. An item that failed is retried in worker processes, not in the calling process, if possible."""
     not_before: float = 0.0
 
 
 class Crew(Generic[Item, Result]):
-    """Items that are left, and the processes that work on them; most of the rest are parameters of `local`.
+    """The remaining items and the processes that work on them; see `local` for the parameters.
 
-    With `alone` they are all of the `workers`, started at once; otherwise all but the one that they help.
+    With `alone` all `workers` are started at once; otherwise the calling process is one of them.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Crew(Generic[Item, Result]):
             self._thread.start()
 
     def taken_here(self) -> Iterator[Item] | None:
-        """Return an iterator of items for the process that is helped, which ends when none is ready; None for none."""
+        """Return an iterator of items for the calling process, which ends when no item is ready; None if none is."""
         if (first := self._take()) is None:
             return None
         return (task.item for task in chain([first], iter(lambda: self._take(), None)) if task is not None)
 
     def results(self, *, wait: bool = False) -> Iterator[Result]:
-        """Yield what the crew has made, after `wait`ing for it for a moment; raise what no other try mends."""
+        """Yield the available results; `wait` briefly for the first. Raise errors that a retry cannot fix."""
         while True:
             try:
                 kind, value = self._results.get(wait, TICK)
@@ -108,10 +108,10 @@ class Crew(Generic[Item, Result]):
         """Say whether every item is done and every result was handed out."""
         with self._lock:
             busy = any(worker.task for worker in self._workers)
-            if busy or not self._results.empty():  # results are handed in before their item is done
+            if busy or not self._results.empty():  # results arrive before their item counts as done
                 return False
             possible = any(self._ready(task.item) for task in self._waiting)
-        assert possible or not self._waiting, "items wait for what nobody makes"
+        assert possible or not self._waiting, "deadlock: no waiting item can become ready"
         return not self._waiting
 
     def dismiss(self) -> None:
@@ -126,7 +126,7 @@ class Crew(Generic[Item, Result]):
             worker.process.join()
 
     def _take(self, worker: Process | None = None) -> _Task[Item] | None:
-        """Return the next task that is ready, for a worker or, without one, for the process that is helped."""
+        """Return the next task that is ready, for a worker or, without one, for the calling process."""
         with self._lock:
             now, spared = time.monotonic(), worker is None and bool(self._workers)
             for task in self._waiting:
@@ -141,7 +141,7 @@ class Crew(Generic[Item, Result]):
 
     def _tend(self) -> None:
         try:
-            if hasattr(signal, "pthread_sigmask"):  # inherited: it is the process that is helped who ends the others
+            if hasattr(signal, "pthread_sigmask"):  # inherited by workers: the calling process ends them
                 resource_tracker.ensure_running()  # which unblocks signals
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             while not self._dismissed.is_set():
@@ -154,11 +154,11 @@ class Crew(Generic[Item, Result]):
                 speaking = wait([worker.pipe for worker in self._workers], TICK)
                 for worker in [worker for worker in self._workers if worker.pipe in speaking]:
                     self._listen(worker)
-        except Exception as error:  # noqa: BLE001  raised where the results are asked for
+        except Exception as error:  # noqa: BLE001  raised by `results`
             self._results.put(("failed", error))
 
     def _pays(self) -> bool:
-        """Say whether one more is to be started."""
+        """Say whether another process is worth its start."""
         if len(self._workers) >= self._most:
             return False
         free = sum(worker.task is None for worker in self._workers)
@@ -172,11 +172,11 @@ class Crew(Generic[Item, Result]):
             task = self._take(worker)
             if task is None:
                 return
-            with contextlib.suppress(OSError):  # a dead worker's pipe says so at the next look
+            with contextlib.suppress(OSError):  # a dead worker is noticed at the next poll
                 worker.pipe.send(task.item)
 
     def _listen(self, worker: Process) -> None:
-        kind, value = worker.heard()
+        kind, value = worker.receive()
         if kind == "ready":
             worker.ready, self._start = True, time.monotonic() - worker.begun
         elif kind == "made":
@@ -189,20 +189,20 @@ class Crew(Generic[Item, Result]):
             if kind == "dead":
                 self._replace(worker, value)
 
-    def _replace(self, worker: Process, why: str) -> None:
-        """Start another process in place of one that died; not where they die again and again before they work."""
-        at = self._workers.index(worker)
+    def _replace(self, worker: Process, cause: str) -> None:
+        """Start another process in place of one that died, unless processes repeatedly die before they are ready."""
+        index = self._workers.index(worker)
         self._stillborn += not worker.ready
         if self._stillborn > self._retries and self._alone:
-            raise WorkerLost(f"no process can be started ({why})")
+            raise WorkerLost(f"no process can be started ({cause})")
         if self._stillborn > self._retries:
-            log.warning("no other process can be started (%s): this one goes on alone", why)
+            log.warning("no other process can be started (%s): this one continues alone", cause)
             self._workers, self._most = [other for other in self._workers if other is not worker], 0
         else:
-            self._workers[at] = process.hire(self._fn, worker.place)
+            self._workers[index] = process.hire(self._fn, worker.place)
 
     def _again(self, task: _Task[Item], kind: str, value: Any) -> None:
-        """Let a task wait for another try; where it has had too many raise, or take what is made of its loss."""
+        """Queue a task for a retry; after too many, raise its error or yield the result of `lost`."""
         task.tries += 1
         task.not_before = time.monotonic() + PAUSE * 2 ** (task.tries - 1)
         if kind == "failed" and (isinstance(value, FATAL) or task.tries > self._retries):

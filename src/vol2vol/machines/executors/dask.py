@@ -1,4 +1,4 @@
-"""Dask workers: of a cluster on this machine, of a scheduler that is running, or of one that SLURM gives."""
+"""Map over items on Dask workers: a cluster on this machine, a running scheduler, or a cluster on SLURM."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def dask(
     ready: Callable[[Item], bool] = always,
     lost: Callable[[Item, WorkerLost], Result] = given_up,
 ) -> Iterator[Result]:
-    """Apply `fn` to every item on Dask workers and yield the results, at most two items per worker under way.
+    """Apply `fn` to every item on Dask workers and yield the results, with at most two items per worker in progress.
 
-    An item is not begun before it is `ready`, which is asked again after every result. `scheduler` is
+    An item is started only when it is `ready`, which is evaluated again after every result. `scheduler` is
     the address of a running scheduler (`tcp://host:8786`), a YAML file with the arguments of
-    `dask_jobqueue.SLURMCluster`, or None for `workers` processes here. Of an item that failed, or whose worker died,
-    more than `retries` times, what `lost` makes of it is yielded; by default `WorkerLost` is raised, naming it.
+    `dask_jobqueue.SLURMCluster`, or None for `workers` processes here. For an item that failed, or whose worker
+    died, more than `retries` times, the result of `lost` is yielded; by default `WorkerLost` is raised, naming it.
     """
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
@@ -65,7 +65,7 @@ def dask(
 
 
 def _run(fn: Callable[[Any, int], Iterable[Any]], item: Any) -> list[Any] | UserError:
-    """Do one item on a worker; mistakes that another try does not mend are returned, so that Dask does not try."""
+    """Apply `fn` to an item on a worker; errors that a retry cannot fix are returned, so that Dask does not retry."""
     from distributed import get_worker
 
     place = get_worker().name
@@ -76,7 +76,7 @@ def _run(fn: Callable[[Any, int], Iterable[Any]], item: Any) -> list[Any] | User
 
 
 def _result(future: Any, name: str, retries: int, lost: Callable[[WorkerLost], Any]) -> list[Any]:
-    """Return what an item gave, or what is made of its loss; raise the mistake of a user."""
+    """Return the results of an item, or the result of `lost`; raise a `UserError`."""
     from distributed import KilledWorker
 
     error = future.exception()
@@ -93,7 +93,7 @@ def _result(future: Any, name: str, retries: int, lost: Callable[[WorkerLost], A
 
 
 def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
-    """Return a client whose cluster, if it is ours, is closed with the stack."""
+    """Return a client; a cluster started here is closed with the stack."""
     try:
         from distributed import Client, LocalCluster
     except ImportError:

@@ -1,4 +1,4 @@
-"""This process and others of this machine, which it starts where that pays."""
+"""Map over items in this process and in others of this machine, which are started when they are worth it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def local(
     lost: Callable[[Item, WorkerLost], Result] = given_up,
     size: Callable[[Item], int] = single,
 ) -> Iterator[Result]:
-    """Apply `fn` to every item in `workers` spawned processes, or in one less and this one; yield results as they come.
+    """Apply `fn` to every item in `workers` processes and yield the results as they arrive.
 
-    With `here` this process begins at once: `here` works through an iterator of items, of which it takes one whenever
-    it has room for the next; its errors end the map. Another process is then started as soon as the items left, at the
-    pace of this process, take longer than a start; `size` is the number of an item's results. An item is not begun
-    before it is `ready`, which is asked again after every result. A process that dies is replaced, and its item
-    repeated by others, at most `retries` times; then what `lost` makes of it is yielded, by default `WorkerLost`
-    raised. A `UserError` of `fn` is repeated as often (after a pause: networks recover) unless another try cannot mend
-    it. The processes end with this one, however it ends.
+    Without `here` all are spawned. With it, this process is one of them and starts at once: `here` maps an iterator of
+    items to results and takes the next item when it can; its errors end the map. Another process is started as soon as
+    the remaining items, at the pace of this process, take longer than a start; `size` is the number of results of an
+    item. An item is started only when it is `ready`, which is evaluated again after every result. A process that dies
+    is replaced, and others retry its item, at most `retries` times; then the result of `lost` is yielded, by default
+    `WorkerLost` is raised. A `UserError` of `fn` is retried as often (after a pause, since networks recover) unless a
+    retry cannot fix it. The processes end with this one, however it ends.
     """
     crew = Crew(fn, items, workers, alone=here is None, retries=retries, name=name, ready=ready, lost=lost, size=size)
     try:

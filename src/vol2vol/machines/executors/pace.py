@@ -1,33 +1,33 @@
-"""Whether another process is worth its start, by the pace that one has shown."""
+"""Decide whether another process is worth its start, from the measured time per result."""
 
 from __future__ import annotations
 
 import time
 
 START = 1.5
-"""Seconds in which a process starts (it imports torch), until the first one has shown how long that takes here."""
+"""Assumed seconds to start a process (it imports torch), until the first start is measured."""
 WORTH = 1.5
-"""How many times longer than a start the items left must take for another process to be started."""
+"""Another process is started if the remaining items take this many times longer than a start."""
 
 
 class Pace:
-    """How long the process that is helped takes for a result."""
+    """Time per result of the calling process."""
 
     def __init__(self) -> None:
         self._results, self._since = 0, time.monotonic()
         self._last = self._since
 
     def count(self) -> None:
-        """Count a result; time runs from the first one, since much is done before that is never done again."""
+        """Count a result; time is measured from the first one, which includes one-time work."""
         self._last = time.monotonic()
         self._results += 1
         if self._results == 1:
             self._since = self._last
 
     def seconds(self, start: float) -> float:
-        """Return the seconds for a result, at least those spent on one that is not finished.
+        """Return the seconds per result; before the second result, the time spent since the first, or since the start.
 
-        A first result within the seconds of a `start` says nothing.
+        0 while there is no result and less time has passed than a `start` takes.
         """
         if self._results > 1:
             return (self._last - self._since) / (self._results - 1)
@@ -36,5 +36,5 @@ class Pace:
 
 
 def pays(left: float, start: float, processes: int) -> bool:
-    """Say whether another process is worth its `start`, where these take `left` seconds of one for the rest."""
+    """Say whether another process is worth its `start` (s), where the rest takes one process `left` seconds."""
     return left > WORTH * start * processes

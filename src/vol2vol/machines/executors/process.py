@@ -1,4 +1,4 @@
-"""A process that works on items which it is sent through a pipe of its own."""
+"""Start and run a worker process, which receives its items through a pipe of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vol2vol.errors import UserError
 
 @dataclass(eq=False)
 class Process:
-    """A worker, as the one that feeds it sees it."""
+    """A worker, as the calling process knows it."""
 
     place: int
     process: Any
@@ -27,41 +27,41 @@ class Process:
     ready: bool = False
     """Whether it has imported what it needs."""
     task: Any = None
-    """What it is working on."""
+    """The task in progress."""
 
-    def heard(self) -> tuple[str, Any]:
-        """Return what it says: `ready`, `made` with a result, `done`, `failed` with an error, `dead` with the cause."""
+    def receive(self) -> tuple[str, Any]:
+        """Return a message: `ready`, `made` with a result, `done`, `failed` with an error or `dead` with a cause."""
         try:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode
-            how = f"signal {-code}" if code < 0 else f"code {code}"
-            return "dead", f"its process ended with {how}"
+            cause = f"signal {-code}" if code < 0 else f"code {code}"
+            return "dead", f"its process ended with {cause}"
         return kind, value
 
 
 def hire(fn: Callable[[Any, int], Iterable[Any]], place: int) -> Process:
-    """Start a process that applies `fn` to what it is sent."""
+    """Start a process that applies `fn` to the items it receives."""
     context, begun = get_context("spawn"), time.monotonic()
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(fn, place, there), name=f"worker {place}", daemon=True)
+    own_end, worker_end = context.Pipe()
+    process = context.Process(target=serve, args=(fn, place, worker_end), name=f"worker {place}", daemon=True)
     process.start()
-    there.close()
-    return Process(place, process, here, begun)
+    worker_end.close()
+    return Process(place, process, own_end, begun)
 
 
 def serve(fn: Callable[[Any, int], Iterable[Any]], place: int, pipe: Connection) -> None:
-    """Work on items until the pipe is closed: the life of a worker."""
+    """Work on items until the pipe is closed; the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, ConnectionError):  # nobody listens any more
+    with contextlib.suppress(EOFError, ConnectionError):  # the calling process has closed the pipe
         pipe.send(("ready", None))
         while True:
             item = pipe.recv()
             try:
-                for made in fn(item, place):
-                    pipe.send(("made", made))
+                for result in fn(item, place):
+                    pipe.send(("made", result))
             except UserError as error:
                 pipe.send(("failed", error))
             else:

@@ -1,4 +1,4 @@
-"""A SLURM job array: write its script, submit it. The tasks find their work themselves."""
+"""Write and submit the script of a SLURM job array, whose tasks find their work themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from vol2vol.errors import BadInput, WorkerLost, one_line
 
 GRACE = 120
-"""Seconds before the time limit at which a task is told to finish what it is doing."""
+"""Seconds before the time limit at which a task is signalled to finish."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ class Array:
     command: Sequence[str]
     tasks: int
     options: str = ""
-    """Further options of sbatch, as on its command line; they win over the defaults here."""
+    """Further options of sbatch, as on its command line; they override the defaults here."""
     name: str = "vol2vol"
     notes: Sequence[str] = ()
     """Lines of comment for whoever reads the script."""
 
     def script(self) -> str:
-        """Return the batch script; the command replaces the shell, so that signals reach it."""
+        """Return the batch script, in which `exec` replaces the shell, so that signals reach the command."""
         try:
             own = shlex.split(self.options)
         except ValueError as error:
@@ -54,16 +54,16 @@ def submit(script: Path) -> str | None:
     sbatch = shutil.which("sbatch")
     if sbatch is None:
         return None
-    said = subprocess.run([sbatch, "--parsable", str(script)], capture_output=True, text=True, check=False)
-    found = re.match(r"\d+", said.stdout)
-    if said.returncode or found is None:
-        line = " ".join((said.stderr or said.stdout).split())
+    reply = subprocess.run([sbatch, "--parsable", str(script)], capture_output=True, text=True, check=False)
+    number = re.match(r"\d+", reply.stdout)
+    if reply.returncode or number is None:
+        line = " ".join((reply.stderr or reply.stdout).split())
         raise WorkerLost(f"sbatch refused {script} ({line}): correct --sbatch, or submit the script yourself")
-    return found.group()
+    return number.group()
 
 
 def requeue() -> bool:
-    """Give the job this process runs in back to the queue; return whether that could be asked for."""
+    """Requeue the job of this process; return whether SLURM accepted the request."""
     number, scontrol = this_job(), shutil.which("scontrol")
     if number is None or scontrol is None:
         return False
@@ -72,6 +72,6 @@ def requeue() -> bool:
 
 
 def this_job() -> str | None:
-    """Return the job this process runs in, a task of an array as ARRAY_TASK: the number of its last task means all."""
+    """Return the job of this process, ARRAY_TASK for a task of an array, whose last job id names the whole array."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID") or None
