@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vol2vol.report.figures import style
-from vol2vol.report.figures.charts import Difference, Point, courses, forest, scatter, scatters
+from vol2vol.report.figures.charts import WIDE, Difference, Point, courses, forest, scatter, scatters
 from vol2vol.report.figures.panels import Shown, svg
 from vol2vol.report.rows.conditions import IDENTITY, condition, conditions, fid_name, overlap, with_role
 from vol2vol.report.rows.logs import read_curves
@@ -53,7 +53,7 @@ def loss_curves(folder: Path, rows: Sequence[Row]) -> list[Shown]:
         curves = read_curves(folder / run)
         lines = {name: (curves.at, values) for name, values in curves.totals.items()}
         ends = ", ".join(f"{name} from {ys[0]:.3g} to {ys[-1]:.3g}" for name, (_, ys) in lines.items() if ys.size)
-        data = style.plot(lines, x=curves.counter, y="loss (no unit)")
+        data = style.plot(lines, x=curves.counter, y="loss (no unit)", size=(WIDE, 2.6))
         found.append(Shown(source=svg(data), title=run, alt=f"Losses of the training {run}: {ends}", caption=ends))
     return found
 
