@@ -1,4 +1,4 @@
-"""Studies train recipes of any task that makes the target from the source; what learns from pairs is given truths."""
+"""Studies train recipes of any task that translates source to target; tasks that need pairs get truths."""
 
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ def test_directions_follow_from_what_a_task_leaves(recipe, there, back, pairs):
         ),
         (
             {"overrides": [*SMALL, "task.sources=[source, dapi]", f"task.network.arguments={UNET}"]},
-            "translators.paired: task regress needs the domain dapi, but a study has a source and a target alone",
+            "translators.paired: task regress needs domain dapi, but a study has only source and target",
         ),
     ],
 )
@@ -141,8 +141,11 @@ def test_recipes_that_make_no_target_are_refused(changes, said, tmp_path, capsys
 @pytest.mark.parametrize(
     ("truths", "said"),
     [
-        ({}, "task regress learns from pairs: give domains.a.truths.b, a volume that shows what a does, as b would"),
-        ({"b": "b.tif"}, r"domains.a.truths.b has \(4, 60, 60\) voxels, the part train \(4, 50, 50\): crop one"),
+        (
+            {},
+            "task regress is trained on pairs: give domains.a.truths.b, a volume of the tissue of a",
+        ),
+        ({"b": "b.tif"}, r"domains.a.truths.b has \(4, 60, 60\) voxels, the part train has \(4, 50, 50\): crop one"),
     ],
 )
 def test_files_need_truths_of_the_same_shape(truths, said, tmp_path):

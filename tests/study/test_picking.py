@@ -14,18 +14,18 @@ def pick_by(name, *more):
 @pytest.mark.parametrize("name", ["segmentation/unet/0/iou", "segmentation/unet/0/f1", "near_seam", "fidelity/psnr"])
 def test_a_pick_by_masks_or_truths_of_the_test_part_is_refused(name):
     for first in ("first=[distance]", "first=[segmentation, fidelity, near_seam]"):
-        with pytest.raises(BadInput, match=rf"^study phantom: picks\.0\.by: {name} .*picks by the answer: pick by"):
+        with pytest.raises(BadInput, match=rf"^study phantom: picks\.0\.by: {name} .*would pick by the answer: pick by"):
             pick_by(name, first)
 
 
 @pytest.mark.parametrize(
     ("name", "cure"),
     [
-        ("nonsense", "there are checkpoint, distance/encoder/fid/xy, .*label_free/confidence"),
+        ("nonsense", "use one such as checkpoint, distance/encoder/fid/xy, .*label_free/confidence"),
         ("label_free/confidenc", "did you mean label_free/confidence"),
         ("distance/encoder/fid", "did you mean distance/encoder/fid/x[yz]"),
         ("distance/inception/fid/xy", "did you mean distance/encoder/fid/x[yz]"),
-        ("seams/sgr/z", "is not measured at a first look, which takes distance, .*: add it to first"),
+        ("seams/sgr/z", "is not measured in the first round, which takes distance, .*: add it to first"),
     ],
 )
 def test_an_unknown_value_is_noticed_when_the_study_is_loaded(name, cure):
@@ -33,7 +33,7 @@ def test_an_unknown_value_is_noticed_when_the_study_is_loaded(name, cure):
         pick_by(name)
 
 
-def test_a_pick_without_labels_needs_those_who_see_without_them():
+def test_a_label_free_pick_needs_segmenters():
     one = "segmenters={unet: {recipe: small-segment-2d}}"
     with pytest.raises(BadInput, match="needs 1 or more segmenters, there are 0"):
         pick_by("label_free/confidence", "segmenters={}")
@@ -42,7 +42,7 @@ def test_a_pick_without_labels_needs_those_who_see_without_them():
     assert pick_by("label_free/confidence", one).picks[0].by == "label_free/confidence"
 
 
-def test_what_is_measured_at_the_first_look_can_be_picked_by():
+def test_values_of_the_first_round_can_be_picked_by():
     study = load_study("phantom")
     every = [name for names in values_of(study).values() for name in names]
     assert len(pick_by("seams/sgr/z", "first=[seams]").picks) == 1

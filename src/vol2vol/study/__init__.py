@@ -1,4 +1,4 @@
-"""Studies: from a file that says what is compared to one row per trial; see `docs/study.md`."""
+"""Run studies: a file names what is compared, and every trial gives one row of results; see `docs/study.md`."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ __all__ = ["Outcome", "Study", "list_studies", "load_study", "plan_study", "run_
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    rooms = {"Outcome": "runner", "Study": "settings", "plan_study": "planning", "run_study": "runner"}
-    return getattr(import_module(f"{__name__}.{rooms.get(name, 'loading')}"), name)
+    modules = {"Outcome": "runner", "Study": "settings", "plan_study": "planning", "run_study": "runner"}
+    return getattr(import_module(f"{__name__}.{modules.get(name, 'loading')}"), name)

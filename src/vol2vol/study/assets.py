@@ -1,7 +1,7 @@
-"""What trials need and share, made when first asked for: trainings, baselines, thresholds, encoders, features.
+"""Make what the trials of a study share, on first use: trainings, baselines, thresholds, encoders and features.
 
-Everything lies in the study's folder and is found again by the next start; a making that failed is not tried again
-before that. Trainings continue where they were killed.
+Everything is stored in the study's folder and used again by the next start. What failed is not tried again before
+the next start. Trainings continue where they were killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vol2vol.metrics.measures.segmentation import BINS
 from vol2vol.metrics.objects.overlap import curve
 from vol2vol.metrics.similarity.volume_pairs import blocks_of, extremes
 from vol2vol.models.checkpoints import find_bundle
-from vol2vol.prediction import predict
+from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes.adapt import adapt_statistics
 from vol2vol.recipes.baselines import fit_baseline
 from vol2vol.recipes.training import train
@@ -42,12 +42,12 @@ FAILURES = (
     *(UserError, OSError, RuntimeError, MemoryError, ValueError, TypeError),
     *(ArithmeticError, LookupError, AssertionError),
 )
-"""What a trial may fail of; the other trials go on."""
+"""Exceptions that fail one trial; the other trials continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model and how it is applied."""
+    """A model and the names of its translations."""
 
     path: Path
     direction: str = "forward"
@@ -65,73 +65,71 @@ class Judge:
     which: str
     threshold: float
     foreground: float
-    """Share of the mask in its own domain, where the threshold was chosen."""
+    """Fraction of foreground voxels in the mask of its own domain, where the threshold was chosen."""
     predict: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Assets:
-    """Makes what trials need in the folder of a study."""
+    """Makes what trials share, in the folder of a study."""
 
     study: Study
     folder: Path
-    _made: dict[Any, Any] = field(default_factory=dict)
+    _cache: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def parts(self) -> Parts:
         """The volumes of the domains."""
         return Parts(self.study, self.folder)
 
-    def _once(self, what: Any, make: Callable[[], Any]) -> Any:
-        """Return what was made before, or make it; a failure is remembered and raised again."""
-        if what not in self._made:
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return the cached value of a key, or make it; a failure is cached and raised again."""
+        if key not in self._cache:
             try:
-                self._made[what] = make()
+                self._cache[key] = make()
             except FAILURES as error:
-                self._made[what] = error
-        if isinstance(self._made[what], Exception):
-            raise self._made[what]
-        return self._made[what]
+                self._cache[key] = error
+        if isinstance(self._cache[key], Exception):
+            raise self._cache[key]
+        return self._cache[key]
 
     def turned(self, source: str, target: str) -> bool:
-        """Say whether a pair comes after its reverse, with which it shares what is trained in both directions."""
+        """Return whether the reverse of a pair comes first in the study: both share trainings with two directions."""
         pairs = list(self.study.pairs)
         return (target, source) in pairs and pairs.index((target, source)) < pairs.index((source, target))
 
     def translator(self, name: str, seed: int, pair: tuple[str, str]) -> Model:
         """Return the finished run of a translator."""
-        about = self.study.translators[name]
-        recipe = about.resolved(seed)
-        ways = direction(recipe), direction(recipe, "target", "source")
-        turned = about.both_ways and self.turned(*pair)
+        translator = self.study.translators[name]
+        recipe = translator.resolved(seed)
+        directions = direction(recipe), direction(recipe, "target", "source")
+        turned = translator.both_ways and self.turned(*pair)
         first, second = pair[::-1] if turned else pair
         out = self.folder / "runs" / f"{first}-{second}" / f"{name}-seed{seed}"
 
         def make() -> Path:
-            changes = [*about.overrides, f"train.seed={seed}", *self._preserving(about.preserves, second)]
+            changes = [*translator.overrides, f"train.seed={seed}", *self._preserving(translator.preserves, second)]
             log.info("training %s, seed %d, between %s and %s", name, seed, first, second)
-            apart = not learns_pairs(recipe)
-            volumes = (
-                [self.parts.translator_images(one) for one in (first, second)]
-                if apart
-                else self.parts.translator_pairs(first, second)
-            )
-            train(about.recipe, volumes[0], volumes[1], out, overrides=changes)
+            if learns_pairs(recipe):
+                images, targets = self.parts.translator_pairs(first, second)
+            else:
+                images, targets = (self.parts.translator_images(domain) for domain in (first, second))
+            train(translator.recipe, images, targets, out, overrides=changes)
             return out
 
-        there, back = ways[::-1] if turned else ways
-        assert there is not None, f"{name} makes no target"
-        return Model(path=self._once(out, make), direction=there, back=back)
+        forward, back = directions[::-1] if turned else directions
+        assert forward is not None, f"{name} has no translation to the target"
+        return Model(path=self._once(out, make), direction=forward, back=back)
 
     def _preserving(self, name: str, target: str) -> list[str]:
-        """Return the changes to a recipe that make it heed the target's segmenter of this name, if there is a name."""
+        """Return the overrides that preserve what the target's segmenter of this name sees; [] without a name."""
         if not name:
             return []
         judge = self._judge(name, self.study.segmenters[name].seeds[0], target)
         return [f"task.segmenters.target={json.dumps(str(find_bundle(judge.model, judge.which).absolute()))}"]
 
     def baseline(self, kind: Any, pair: tuple[str, str]) -> Model:
-        """Return a translation without training."""
+        """Return a fitted baseline, a translation that needs no training."""
         turned = self.turned(*pair)
         first, second = pair[::-1] if turned else pair
         out: Path = self.folder / "baselines" / f"{first}-{second}" / kind
@@ -139,53 +137,53 @@ class Assets:
         def make() -> Path:
             if out.exists():
                 return out
-            volumes = [self.parts.translator_images(one) for one in (first, second)]
+            volumes = [self.parts.translator_images(domain) for domain in (first, second)]
             return fit_baseline(kind, volumes[0], volumes[1], out)
 
-        ways = ("forward", "backward")
-        there, back = ways[::-1] if turned else ways
-        return Model(path=self._once(out, make), direction=there, back=back)
+        forward, back = ("backward", "forward") if turned else ("forward", "backward")
+        return Model(path=self._once(out, make), direction=forward, back=back)
 
     def judges(self, domain: str, *, adapted_to: str | None = None) -> list[Judge]:
-        """Return every trained segmenter of a domain, or the same with statistics of another domain (AdaBN)."""
-        found = []
-        for name, about in self.study.segmenters.items():
-            for seed in about.seeds:
+        """Return all trained segmenters of a domain, or those with the statistics of another domain (AdaBN)."""
+        judges = []
+        for name, segmenter in self.study.segmenters.items():
+            for seed in segmenter.seeds:
                 judge = self._judge(name, seed, domain)
-                found.append(judge if adapted_to is None else self._adapted(judge, domain, adapted_to))
-        return found
+                judges.append(judge if adapted_to is None else self._adapted(judge, domain, adapted_to))
+        return judges
 
     def _judge(self, name: str, seed: int, domain: str) -> Judge:
-        about = self.study.segmenters[name]
+        segmenter = self.study.segmenters[name]
         out = self.folder / "runs" / domain / f"{name}-seed{seed}"
-        how = self.study.settings(about.predict, {"dtype": "uint8"})
+        settings = self.study.settings(segmenter.predict, {"dtype": "uint8"})
 
         def make() -> Judge:
             image, mask = self.parts.image(domain, "train"), self.parts.mask(domain, "train")
             log.info("training %s, seed %d, on %s", name, seed, domain)
-            train(about.recipe, image, mask, out, overrides=about.changes(seed, domain))
-            chosen = self._threshold(out, about.which, domain, how)
-            return Judge(name=f"{name}/{seed}", model=out, which=about.which, predict=how.model_dump(), **chosen)
+            train(segmenter.recipe, image, mask, out, overrides=segmenter.changes(seed, domain))
+            chosen = self._threshold(out, segmenter.which, domain, settings)
+            predict_settings = settings.model_dump()
+            return Judge(name=f"{name}/{seed}", model=out, which=segmenter.which, predict=predict_settings, **chosen)
 
         judge: Judge = self._once(out, make)
         return judge
 
-    def _threshold(self, run: Path, which: str, domain: str, how: Any) -> dict[str, float]:
-        """Return the threshold of highest IoU on the domain's validation part, chosen once."""
-        kept = run / "threshold.json"
-        if kept.is_file():
+    def _threshold(self, run: Path, which: str, domain: str, settings: PredictSettings) -> dict[str, float]:
+        """Return the threshold with the highest IoU on the domain's validation part; it is chosen once and stored."""
+        path = run / "threshold.json"
+        if path.is_file():
             try:
-                return dict(parse_json(read_text(kept)))
+                return dict(parse_json(read_text(path)))
             except ValueError:
-                raise Unreadable(f"{kept} is damaged: remove it and run the study again") from None
+                raise Unreadable(f"{path} is damaged: remove it and run the study again") from None
         image, mask = self.parts.image(domain, "validate"), open_volume(self.parts.mask(domain, "validate"))
         probability = self.folder / "segmentations" / "validation" / f"{domain}.{run.name}.zarr"
         probability.parent.mkdir(parents=True, exist_ok=True)
-        predict(run, image, probability, how, which=which)
-        counted = curve(open_volume(probability), mask, bins=BINS)
-        share = counted.foreground / int(counted.counts.sum())
-        chosen = {"threshold": counted.best_threshold(), "foreground": share}
-        write_text(kept, json.dumps(chosen))
+        predict(run, image, probability, settings, which=which)
+        overlap = curve(open_volume(probability), mask, bins=BINS)
+        share = overlap.foreground / int(overlap.counts.sum())
+        chosen = {"threshold": overlap.best_threshold(), "foreground": share}
+        write_text(path, json.dumps(chosen))
         return chosen
 
     def _adapted(self, judge: Judge, domain: str, to: str) -> Judge:
@@ -201,61 +199,63 @@ class Assets:
         return replace(judge, model=self._once(out, make), which="last")
 
     def check_foreground(self, domain: str) -> None:
-        """Raise `BadInput` where the mask of a domain's test part is empty."""
+        """Raise `BadInput` if the mask of a domain's test part is empty."""
 
         def count() -> int:
             mask = open_volume(self.parts.mask(domain, "test"))
             return sum(int(foreground(mask.read(box), mask.path).sum()) for box in blocks_of(mask))
 
         if not self._once(("foreground", domain), count):
-            raise BadInput(f"domains.{domain}.parts.test holds no foreground: choose a part with some")
+            raise BadInput(f"domains.{domain}.parts.test has an empty mask: choose a part with foreground")
 
     def check_weights(self) -> None:
-        """Raise `NotFound` where the Inception weights are wanted and missing, before anything is done."""
+        """Raise `NotFound`, before anything is done, if a measure needs the Inception weights and they are missing."""
         if "inception" in self.study.distance.features and "features" in self.study.needs:
             self._once("inception", partial(load_inception, self.study.distance.weights or None))
 
     def rulers(self, domain: str) -> list[Ruler]:
-        """Return the feature networks that see a target domain."""
+        """Return the feature networks for a target domain."""
         return [self._once((name, domain), partial(self._ruler, name, domain)) for name in self.study.distance.features]
 
     def _ruler(self, features: str, domain: str) -> Ruler:
         target = open_volume(self.parts.image(domain, "train"))
-        about = self.study.distance
+        distance = self.study.distance
         if features == "inception":
-            return ruler("inception", target, weights=about.weights or None)
-        kept = self.folder / "runs" / domain / "encoder"
-        if not kept.exists():
+            return ruler("inception", target, weights=distance.weights or None)
+        path = self.folder / "runs" / domain / "encoder"
+        if not path.exists():
             log.info("training an encoder on %s", domain)
-            lesson = Lesson(planes=about.planes, steps=about.steps, crop=min(64, about.size))
-            save_encoder(kept, train_encoder(target, lesson))
-        trained = load_encoder(kept)
+            lesson = Lesson(planes=distance.planes, steps=distance.steps, crop=min(64, distance.size))
+            save_encoder(path, train_encoder(target, lesson))
+        trained = load_encoder(path)
         return Ruler(name="encoder", network=trained.network, grey=trained.grey)
 
     def span(self, domain: str) -> tuple[float, float]:
         """Return the smallest and the largest grey value of a domain's training part."""
-        found: tuple[float, float] = self._once(
+        limits: tuple[float, float] = self._once(
             ("span", domain), lambda: extremes(open_volume(self.parts.image(domain, "train")))
         )
-        return found
+        return limits
 
     def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
-        """Return what a ruler sees in a volume, remembered: for those that many trials are compared with."""
-        seen: Features = self._once((path, by, axis, times), lambda: self.seen(path, by, axis, times=times, like=like))
-        return seen
+        """Return the features of a volume, cached: for volumes that many trials are compared with."""
+        cached: Features = self._once(
+            (path, by, axis, times), lambda: self.extracted(path, by, axis, times=times, like=like)
+        )
+        return cached
 
     def features_of_first(self, path: Path, by: Ruler, axis: Axis, like: Features) -> Features:
-        """Return what a ruler sees in the first of several strategies' volumes, remembered until another one's turn."""
-        kept = self._made.get(("first", by, axis))
-        if kept is None or kept[0] != path:
-            kept = self._made["first", by, axis] = path, self.seen(path, by, axis, like=like)
-        seen: Features = kept[1]
-        return seen
+        """Return the features of the reference strategy's volume, cached until another volume is asked for."""
+        cached = self._cache.get(("first", by, axis))
+        if cached is None or cached[0] != path:
+            cached = self._cache["first", by, axis] = path, self.extracted(path, by, axis, like=like)
+        features: Features = cached[1]
+        return features
 
-    def seen(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
-        """Return what a ruler sees in a volume, at the places of another one where `like` is given."""
-        about = self.study.distance
-        cutting = Cutting(count=times * about.patches, size=about.size, axis=axis)
+    def extracted(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
+        """Return the features of patches of a volume, at the places of the patches of `like` where it is given."""
+        distance = self.study.distance
+        cutting = Cutting(count=times * distance.patches, size=distance.size, axis=axis)
         places = None if like is None else like.places
         return extract(open_volume(path), by.network, by.grey, cutting, name=by.name, places=places)
 

@@ -1,4 +1,4 @@
-"""What a trial cost: its share of a training, and its prediction."""
+"""Measure the cost of a trial: its training up to the checkpoint, and its prediction."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Spent = dict[str, float | None]
 
 
 def training_cost(model: Model, epoch: int) -> Spent:
-    """Return what the training up to a checkpoint took, and how large the network is."""
+    """Return the cost of the training up to a checkpoint (seconds, bytes), and the parameters of the network."""
     rows = [row for row in read_log(model.path / "log.csv") if row["epoch"] <= epoch]
     seconds = sum(row["seconds"] for row in rows)
     memory = [row["memory"] for row in rows if isfinite(row.get("memory", nan))]
-    about = describe_bundle(find_bundle(model.path, epoch))
+    bundle = describe_bundle(find_bundle(model.path, epoch))
     return {
         "train_seconds": seconds,
         "train_seconds_per_step": seconds / rows[-1]["step"] if rows and rows[-1]["step"] else None,
         "train_peak_memory": max(memory) if memory else None,
-        "parameters": about["weights"][model.direction],
+        "parameters": bundle["weights"][model.direction],
     }
 
 
 def prediction_cost(predicted: Predicted) -> Spent:
-    """Return what a prediction took; of one that was continued, what is true of all of it."""
-    bundle, done = load_bundle(find_bundle(predicted.model.path, predicted.which)), predicted.prediction
-    cost = cost_of(done.layout, predicting(bundle.network(predicted.model.direction), predicted.settings))
+    """Return the cost of a prediction (seconds, bytes); of a continued one, only what holds for all of it."""
+    bundle, prediction = load_bundle(find_bundle(predicted.model.path, predicted.which)), predicted.prediction
+    cost = cost_of(prediction.layout, predicting(bundle.network(predicted.model.direction), predicted.settings))
     spent: Spent = {"redundancy": cost.redundancy, "flops_per_voxel": cost.flops_per_voxel}
-    if done.voxels:
-        spent |= {"voxels_per_second": done.voxels / done.seconds, "peak_memory": predicted.peak}
-    if done.voxels and not done.blocks_before:
-        spent["seconds"] = done.seconds
+    if prediction.voxels:
+        spent |= {"voxels_per_second": prediction.voxels / prediction.seconds, "peak_memory": predicted.peak}
+    if prediction.voxels and not prediction.blocks_before:
+        spent["seconds"] = prediction.seconds
     return spent

@@ -1,8 +1,8 @@
-"""The parts of a study's domains as volumes of its own folder, so that it can be moved and looked at elsewhere.
+"""Write the parts of a study's domains as volumes in its folder, so that the folder is complete and can be moved.
 
     domains/DOMAIN/train.zarr  train-mask.zarr  validate...  test...  test-as-OTHER.zarr  more-0.zarr
 
-Crops of files are read and written block by block; phantoms are made; truths are the same tissue in another look.
+Files are cropped block by block; phantoms are generated; a truth is the same tissue with another domain's appearance.
 """
 
 from __future__ import annotations
@@ -32,70 +32,70 @@ from vol2vol.volumes.opening import open_member
 
 FOLDER = "domains"
 JUDGED: tuple[PartName, ...] = ("train", "validate", "test")
-"""Parts that segmenters look at; translators, which learn from the part `translator_train`, need no mask."""
+"""Parts that segmenters use, which need masks; the part `translator_train` needs none."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the parts of a study's domains lie, below the folder of the study; they are written when asked for."""
+    """Paths of the parts of a study's domains, in the folder of the study; each part is written on first use."""
 
     study: Study
     folder: Path
 
     def image(self, domain: str, part: PartName) -> Path:
-        """Return the image of a part."""
+        """Return the path of a part's image."""
         return self._written(domain, part, f"{part}.zarr", partial(image_of, self.study, domain, part))
 
     def mask(self, domain: str, part: PartName) -> Path:
-        """Return the mask of a part; there must be one."""
+        """Return the path of a part's mask, which must exist."""
         return self._written(domain, part, f"{part}-mask.zarr", partial(_mask, self.study, domain, part))
 
     def truth(self, domain: str, target: str, part: PartName = "test") -> Path | None:
-        """Return a part's tissue in the look of another domain; None where it is not known."""
+        """Return the path of a part's truth, its tissue with the target's appearance; None if it is not known."""
         make = truth_of(self.study, domain, target)
         return None if make is None else self._written(domain, part, f"{part}-as-{target}.zarr", make)
 
     def more(self, domain: str) -> list[Path]:
-        """Return what else translators learn from."""
-        about = self.study.domains[domain]
+        """Return the paths of a domain's further images, on which translators are trained too."""
+        settings = self.study.domains[domain]
         return [
-            self._written(domain, None, f"more-{n}.zarr", partial(_file, self.study, about, path))
-            for n, path in enumerate(about.more)
+            self._written(domain, None, f"more-{n}.zarr", partial(_file, self.study, settings, path))
+            for n, path in enumerate(settings.more)
         ]
 
     def translator_images(self, domain: str) -> list[Path]:
-        """Return all that translators learn from."""
+        """Return the paths of all images on which translators are trained without pairs."""
         return [self.image(domain, training_part("translators", self.study.domains[domain])), *self.more(domain)]
 
     def translator_pairs(self, source: str, target: str) -> list[list[Path]]:
-        """Return what translators learn from that need pairs: an image, and the same tissue in the target's look."""
+        """Return the paths of training pairs: the source's image and its truth, as `[[image], [truth]]`."""
         part = training_part("translators", self.study.domains[source])
         truth = self.truth(source, target, part)
-        assert truth is not None, f"the look of {source} as {target} is not known"
+        assert truth is not None, f"the truth of {source} as {target} is not known"
         return [[self.image(source, part)], [truth]]
 
     def shape(self, domain: str, part: PartName) -> Shape:
-        """Return the voxels of a part, which need not be written."""
+        """Return the shape `(Z, Y, X)` of a part in voxels; the part need not be written."""
         spatial = image_of(self.study, domain, part).spatial
         return _box(self.study.domains[domain].part(part).box, spatial, f"domains.{domain}.parts.{part}").shape
 
     def has_mask(self, domain: str) -> bool:
-        """Say whether a domain can be segmented and judged."""
-        about = self.study.domains[domain]
-        return about.phantom is not None or all(about.part(part).mask for part in JUDGED)
+        """Return whether all parts that segmenters use have masks."""
+        settings = self.study.domains[domain]
+        return settings.phantom is not None or all(settings.part(part).mask for part in JUDGED)
 
-    def _written(self, domain: str, part: PartName | None, name: str, origin: Callable[[], Origin]) -> Path:
+    def _written(self, domain: str, part: PartName | None, name: str, make: Callable[[], Origin]) -> Path:
         path = self.folder / FOLDER / domain / name
         if not path.exists():
-            made = origin()
+            origin = make()
             text = self.study.domains[domain].part(part).box
-            write_part(path, made, _box(text, made.spatial, f"domains.{domain}.parts.{part}"))
+            write_part(path, origin, _box(text, origin.spatial, f"domains.{domain}.parts.{part}"))
         return path
 
 
-def training_part(kind: str, about: Domain) -> PartName:
-    """Return the part that networks of a kind, translators or segmenters, learn from."""
-    return "translator_train" if kind == "translators" and "translator_train" in about.parts else "train"
+def training_part(kind: str, settings: Domain) -> PartName:
+    """Return the part on which networks of a kind, translators or segmenters, are trained."""
+    return "translator_train" if kind == "translators" and "translator_train" in settings.parts else "train"
 
 
 def _box(text: str, spatial: Shape, where: str) -> Box:
@@ -107,55 +107,57 @@ def _box(text: str, spatial: Shape, where: str) -> Box:
 
 
 def image_of(study: Study, domain: str, part: PartName) -> Origin:
-    """Return what the image of a part is cut from."""
-    about = study.domains[domain]
-    if about.phantom is not None:
-        origin = _phantom(about, about.phantom.look)
+    """Return the origin that the image of a part is cut from."""
+    settings = study.domains[domain]
+    if settings.phantom is not None:
+        origin = _phantom(settings, settings.phantom.look)
     else:
-        origin = _file(study, about, about.part(part).image)
-    return origin if about.degraded is None else degraded(origin, about.degraded)
+        origin = _file(study, settings, settings.part(part).image)
+    return origin if settings.degraded is None else degraded(origin, settings.degraded)
 
 
 def _mask(study: Study, domain: str, part: PartName) -> Origin:
-    about = study.domains[domain]
-    if about.phantom is not None:
-        return _phantom(about, None)
-    return _file(study, about, about.part(part).mask, labels=True)
+    settings = study.domains[domain]
+    if settings.phantom is not None:
+        return _phantom(settings, None)
+    return _file(study, settings, settings.part(part).mask, labels=True)
 
 
 def truth_of(study: Study, domain: str, target: str) -> Callable[[], Origin] | None:
-    """Return what knows the truth, None where nothing does."""
-    about, other = study.domains[domain], study.domains[target]
-    if target in about.truths:
-        return partial(_file, study, about, about.truths[target])
-    if about.phantom is not None and other.phantom is not None and other.degraded is None:
-        return partial(_phantom, about, other.phantom.look)
+    """Return a function that opens the truth of a domain as the target; None if it is not known."""
+    settings, other = study.domains[domain], study.domains[target]
+    if target in settings.truths:
+        return partial(_file, study, settings, settings.truths[target])
+    if settings.phantom is not None and other.phantom is not None and other.degraded is None:
+        return partial(_phantom, settings, other.phantom.look)
     return None
 
 
-def _phantom(about: Domain, look: str | None) -> Origin:
-    """Return a phantom's tissue in a look, or its mitochondria."""
-    assert about.phantom is not None, about
-    scene: Scene = scene_of(DOMAINS[about.phantom.look], about.phantom.seed)
+def _phantom(settings: Domain, look: str | None) -> Origin:
+    """Return a phantom's tissue with an appearance, or the mask of its mitochondria if `look` is None."""
+    assert settings.phantom is not None, settings
+    scene: Scene = scene_of(DOMAINS[settings.phantom.look], settings.phantom.seed)
     read: Any = partial(mask, scene) if look is None else partial(render, scene, DOMAINS[look])
     return Origin(
         read=read,
-        spatial=about.phantom.shape,
+        spatial=settings.phantom.shape,
         channels=1,
         dtype=np.dtype(np.uint8),
-        voxel_size=about.voxel_size or VOXEL_SIZE,
-        unit=about.unit or "nanometer",
+        voxel_size=settings.voxel_size or VOXEL_SIZE,
+        unit=settings.unit or "nanometer",
     )
 
 
-def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Origin:
-    """Return a file after the domain's steps; of a mask, those that say where voxels are."""
-    volume = open_member(located(study, path), **_stated(about))
-    steps: tuple[Step, ...] = about.steps
+def _file(study: Study, settings: Domain, path: str, *, labels: bool = False) -> Origin:
+    """Return a file after the domain's steps; masks are binarised and take only the steps that move voxels."""
+    volume = open_member(located(study, path), **_stated(settings))
+    steps: tuple[Step, ...] = settings.steps
     if labels:
         steps = (Binarise(), *(_for_masks(step) for step in steps if isinstance(step, Crop | Resample)))
         if any(step.data_dependent for step in steps):
-            raise BadInput(f"{path}: a mask cannot be cropped to its image's content: give the box that prepare found")
+            raise BadInput(
+                f"{path}: a mask cannot be cropped to its image's content: give the box that prepare reported"
+            )
     chain = resolved(Chain.of(volume, steps, labels=labels))
     return replace(
         origin_of(volume),
@@ -168,8 +170,8 @@ def _file(study: Study, about: Domain, path: str, *, labels: bool = False) -> Or
     )
 
 
-def _stated(about: Domain) -> Stated:
-    return {"axes": about.axes, "voxel_size": about.voxel_size, "unit": about.unit, "time": about.time}
+def _stated(settings: Domain) -> Stated:
+    return {"axes": settings.axes, "voxel_size": settings.voxel_size, "unit": settings.unit, "time": settings.time}
 
 
 def _for_masks(step: Crop | Resample) -> Crop | Resample:
@@ -177,30 +179,31 @@ def _for_masks(step: Crop | Resample) -> Crop | Resample:
 
 
 def located(study: Study, path: str) -> str:
-    """Return where a domain's file lies; raise `NotFound`, naming the cure, where a local one is not there."""
+    """Return the path or address of a domain's file; raise `NotFound` if a local file does not exist."""
     path = address(path)
     if is_remote(path):
         return path
-    there = Path(study.data) / path
-    if not Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", str(there))).exists():
-        raise NotFound(f"{there} is not there: give --data, the folder with the volumes of study {study.name}")
-    return str(there)
+    file = Path(study.data) / path
+    if not Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", str(file))).exists():
+        raise NotFound(f"{file} does not exist: give --data, the folder with the volumes of study {study.name}")
+    return str(file)
 
 
 def check_data(study: Study) -> None:
-    """Raise `NotFound` unless every local file of the domains that are used is there, `BadInput` on impossible parts.
+    """Check the files of the domains that are used; files are opened, but no voxels are read.
 
-    Files are opened, not read.
+    Raises `NotFound` if a local file is missing, and `BadInput` if a part is empty, outside its file, or has a mask or
+    truth of another shape.
     """
     for name in dict.fromkeys(name for pair in study.pairs for name in pair):
-        about = study.domains[name]
-        files = [*about.more, *about.truths.values()]
+        settings = study.domains[name]
+        files = [*settings.more, *settings.truths.values()]
         for part in get_args(PartName):
-            own = about.part(part)
+            own = settings.part(part)
             files += [path for path in (own.image, own.mask) if path]
-        there = [located(study, path) for path in dict.fromkeys(files)]
-        if there and about.time:
-            for volume in open_together(there, **_stated(about)):
+        paths = [located(study, path) for path in dict.fromkeys(files)]
+        if paths and settings.time:
+            for volume in open_together(paths, **_stated(settings)):
                 volume.close()
         for part in get_args(PartName):
             Parts(study, Path()).shape(name, part)
@@ -208,30 +211,30 @@ def check_data(study: Study) -> None:
 
 
 def check_patches(study: Study) -> None:
-    """Raise `BadInput` where a part that distances look at is smaller than their patches."""
+    """Raise `BadInput` if a part that distances are measured on is smaller than their patches."""
     if "features" not in study.needs:
         return
-    about, parts = study.distance, Parts(study, Path())
-    looked: list[tuple[str, PartName]] = [(target, "train") for _, target in study.pairs]
-    for domain, part in [*looked, *((source, "test") for source, _ in study.pairs)]:
+    distance, parts = study.distance, Parts(study, Path())
+    measured: list[tuple[str, PartName]] = [(target, "train") for _, target in study.pairs]
+    for domain, part in [*measured, *((source, "test") for source, _ in study.pairs)]:
         shape = parts.shape(domain, part)
-        for plane in about.planes:
-            if any(n < s for n, s in zip(shape, Cutting(axis=plane, size=about.size).shape, strict=True)):
+        for plane in distance.planes:
+            if any(n < s for n, s in zip(shape, Cutting(axis=plane, size=distance.size).shape, strict=True)):
                 raise BadInput(
-                    f"domains.{domain}.parts.{part} of {shape} voxels holds no {plane} patch of {about.size}: "
-                    "make distance.size smaller, or leave that plane out of distance.planes"
+                    f"domains.{domain}.parts.{part} of {shape} voxels holds no {plane} patch of {distance.size}: "
+                    "lower distance.size, or leave that plane out of distance.planes"
                 )
 
 
 def _check_shapes(study: Study, domain: str, part: PartName) -> None:
-    """Raise `BadInput` where a part's mask, or a truth of the test part, has another shape than its image."""
-    about = study.domains[domain]
-    if about.phantom is not None:
+    """Raise `BadInput` if a part's mask, or a truth of the test part, differs in shape from its image."""
+    settings = study.domains[domain]
+    if settings.phantom is not None:
         return
-    image, own = image_of(study, domain, part), about.part(part)
+    image, own = image_of(study, domain, part), settings.part(part)
     others = [(own.mask, _mask(study, domain, part))] if own.mask else []
     if part == "test":
-        others += [(path, _file(study, about, path)) for path in about.truths.values()]
+        others += [(path, _file(study, settings, path)) for path in settings.truths.values()]
     for path, other in others:
         if other.spatial != image.spatial:
-            raise BadInput(f"{path} has {other.spatial} voxels, its image {own.image} {image.spatial}: crop one")
+            raise BadInput(f"{path} has {other.spatial} voxels, its image {own.image} has {image.spatial}: crop one")

@@ -1,4 +1,4 @@
-"""Studies shipped with the package, or a file of one's own.
+"""Load studies: those shipped with the package, or a YAML file.
 
 vol2vol study phantom --out DIR translators.flat.seeds=[0,1] distance.patches=2000
 """
@@ -25,27 +25,27 @@ SHELF = Shelf(
 
 
 def list_studies() -> dict[str, str]:
-    """Return the shipped studies: name to one line about it."""
+    """Return the shipped studies as `{name: description}`, each described in one line."""
     return {name: str(SHELF.load(name).get("about", "")) for name in SHELF.names()}
 
 
 def load_study(name: str | Path | Study, overrides: tuple[str, ...] = (), data: str | Path | None = None) -> Study:
     """Return a shipped study by name or one from a YAML file, with `key.sub=value` overrides applied.
 
-    `data` is the folder that its volumes lie in. Raises `NotFound`, and `BadInput` naming the key.
+    `data` is the folder of its volumes. Raises `NotFound` for an unknown name, and `BadInput`, naming the key.
     """
-    told = name.model_dump(mode="json") if isinstance(name, Study) else SHELF.load(str(name))
+    settings = name.model_dump(mode="json") if isinstance(name, Study) else SHELF.load(str(name))
     if data is not None:
-        told["data"] = str(local_path(data, "the folder of volumes").absolute())
+        settings["data"] = str(local_path(data, "the folder of volumes").absolute())
     for override in overrides:
-        SHELF.change(told, override)
-    called = name.name if isinstance(name, Study) else name
+        SHELF.change(settings, override)
+    title = name.name if isinstance(name, Study) else name
     try:
-        study = Study.model_validate(told)
+        study = Study.model_validate(settings)
     except ValidationError as error:
-        raise BadInput(f"study {called}: {explain(error, Study)}") from None
+        raise BadInput(f"study {title}: {explain(error, Study)}") from None
     try:
         check_picks(study)
     except BadInput as error:
-        raise BadInput(f"study {called}: {error}") from None
+        raise BadInput(f"study {title}: {error}") from None
     return study

@@ -1,4 +1,4 @@
-"""The schema of how a study measures, and of which checkpoints it picks."""
+"""The schema of a study's distances and picks of checkpoints."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from vol2vol.metrics.measures.settings import Settings
 
 
 class Distance(Settings):
-    """How distances between distributions are measured."""
+    """Settings of distances between distributions of patches."""
 
     features: tuple[Literal["inception", "encoder"], ...] = ("encoder",)
-    """Networks that see the patches: the published Inception, or an encoder that is trained on the target."""
+    """Feature networks: the published Inception, or an encoder that is trained on the target."""
     weights: str = ""
-    """File of the Inception weights, where they cannot be downloaded."""
+    """File of the Inception weights, if they cannot be downloaded."""
     patches: int = Field(default=2000, ge=32)
-    """Patches per volume, at most; the target gives twice as many, for its two halves."""
+    """Maximum number of patches per volume; the target, which is split in two halves, gives twice as many."""
     size: int = Field(default=128, ge=8)
-    """Voxels along the side of a patch."""
+    """Side of a square patch in voxels."""
     planes: tuple[Literal["xy", "xz", "yz"], ...] = ("xy",)
     resamples: int = Field(default=100, ge=0)
-    """Draws of the intervals; 0 leaves them out."""
+    """Bootstrap resamples for confidence intervals; 0 for no intervals."""
     steps: int = Field(default=400, ge=2)
-    """Of the training of an encoder."""
+    """Training steps of the encoder."""
 
 
 class Pick(Settings):
-    """Which checkpoints are looked at in full."""
+    """A rule that picks the checkpoints that get all measures."""
 
     by: str
-    """Name of a value, such as distance/encoder/fid/xy or label_free/confidence; or checkpoint, the epoch."""
+    """Value to rank by, such as distance/encoder/fid/xy or label_free/confidence; or checkpoint, the epoch."""
     lowest: bool | None = None
-    """Whether small values are good; unless given, as the measure of the value says, and for checkpoint yes."""
+    """Whether low values are good; by default as the measure defines it, and true for checkpoint."""
     roles: tuple[Literal["best", "middle", "worst"], ...] = ("best", "middle", "worst")
     count: int = Field(default=1, ge=1)
-    """Checkpoints of each role."""
+    """Number of checkpoints per role."""

@@ -1,4 +1,4 @@
-"""What a part of a domain is cut from: anything that can be read by boxes, as it is or degraded."""
+"""Cut parts of a domain from anything that can be read by boxes, unchanged or degraded, and write them as volumes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vol2vol.volumes import Volume, create_volume
 from vol2vol.volumes.axes import tidy
 
 BLOCK = (64, 256, 256)
-"""Voxels that are read and written in one go."""
+"""Block `(Z, Y, X)` of voxels that is read and written at once."""
 Read = Callable[[Box], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Something that can be read by boxes of a whole domain."""
+    """A whole domain that can be read by boxes; `read` returns `(C, Z, Y, X)`."""
 
     read: Read
     spatial: Shape
@@ -32,10 +32,10 @@ class Origin:
     voxel_size: Sequence[float]
     unit: str
     offset: Sequence[float] | None = None
-    """Place of the centre of the first voxel; None where it is not known."""
+    """Position `(Z, Y, X)` of the centre of the first voxel in `unit`; None if it is not known."""
 
     def place_of(self, box: Box) -> tuple[float, ...] | None:
-        """Return the place of a part's first voxel; None where nothing says where the whole lies."""
+        """Return the position of a box's first voxel in `unit`; None if nothing states the domain's position."""
         if self.offset is None and not any(box.start):
             return None
         whole = zip(self.offset or (0.0,) * 3, box.start, self.voxel_size, strict=True)
@@ -43,7 +43,7 @@ class Origin:
 
 
 def origin_of(volume: Volume) -> Origin:
-    """Return an open volume as something to write parts of."""
+    """Return the origin that reads from an open volume."""
     return Origin(
         read=volume.read,
         spatial=volume.spatial,
@@ -56,14 +56,14 @@ def origin_of(volume: Volume) -> Origin:
 
 
 def degraded(origin: Origin, how: Degraded) -> Origin:
-    """Return an origin blurred, scaled and noisy; a voxel's noise depends on its place alone."""
+    """Return an origin with blur, gain, offset and noise; the noise of a voxel depends only on its position."""
     reach = tuple(0 if n == 1 else int(4 * how.blur + 0.5) for n in origin.spatial)
     sigma = tuple(how.blur * (n > 1) for n in origin.spatial)
 
     def read(box: Box) -> np.ndarray:
         around = box.grow(reach, reach) & Box.of(origin.spatial)
         wide = origin.read(around).astype(np.float32)
-        channels = [ndimage.gaussian_filter(one, sigma, mode="mirror") for one in wide]
+        channels = [ndimage.gaussian_filter(channel, sigma, mode="mirror") for channel in wide]
         grey = np.stack(channels)[(slice(None), *box.relative_to(around.start).slices)] * how.gain + how.offset
         grey += how.noise * white(key("degraded"), box)
         if origin.dtype.kind == "f":
@@ -75,7 +75,7 @@ def degraded(origin: Origin, how: Degraded) -> Origin:
 
 
 def write_part(path: Path, origin: Origin, box: Box) -> None:
-    """Write a box of something as a volume, whole or not at all."""
+    """Write a box of an origin as a volume, completely or not at all; raise `CannotWrite` if that fails."""
     with (
         written_whole(path) as partial,
         create_volume(
@@ -88,5 +88,5 @@ def write_part(path: Path, origin: Origin, box: Box) -> None:
         ) as volume,
     ):
         block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], BLOCK, box.shape, strict=True))
-        for one in grid(Box.of(box.shape), block):
-            volume.write(one, np.ascontiguousarray(origin.read(one.shift(box.start)), origin.dtype))
+        for target in grid(Box.of(box.shape), block):
+            volume.write(target, np.ascontiguousarray(origin.read(target.shift(box.start)), origin.dtype))

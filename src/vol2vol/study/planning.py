@@ -1,8 +1,9 @@
-"""What a study would do, and about what it would cost, before anything is done."""
+"""List the trainings and trials of a study with an estimate of their cost, without running anything."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,12 +32,12 @@ from vol2vol.volumes.addresses import local_path
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a training would take, and its network on a voxel."""
+    """Estimated cost of a training, and of its network per voxel."""
 
     steps: int
     seconds: float
     per_voxel: float
-    """Seconds."""
+    """Seconds per voxel that the network translates."""
 
 
 def plan_study(
@@ -46,10 +47,10 @@ def plan_study(
     data: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what a study would train and try, and about how long it would take here; nothing is written.
+    """Return the trainings and trials of a study and about how long they take on this machine; nothing is written.
 
-    Times follow from the operations of the networks, at the speed they are measured to have on this machine; the
-    redundancy of tiles and the measures themselves come on top. Raises what `run_study` raises before it begins.
+    Times are the operations of the networks divided by their measured speed; overlapping tiles and measures need more
+    time. Raises what `run_study` raises before it begins.
     """
     settings = load_study(study, tuple(overrides), data)
     check_data(settings)
@@ -60,22 +61,22 @@ def plan_study(
     prices = dict(_prices(settings))
     first = checkpoint_trials(settings)
     later = picked_trials(settings, rows) if rows or not first else []
-    trials = list(dict.fromkeys(one.name for one in (*baseline_trials(settings), *first, *later)))
-    todo = [one for one in (*first, *later) if one.name not in done]
+    trials = list(dict.fromkeys(trial.name for trial in (*baseline_trials(settings), *first, *later)))
+    missing = [trial for trial in (*first, *later) if trial.name not in done]
     training = sum(price.seconds for price in prices.values())
-    trying = sum(_seconds(settings, one, prices) for one in todo)
+    predicting = sum(_seconds(settings, trial, prices) for trial in missing)
     return {
         "study": settings.name,
         "trainings": {name: f"{price.steps} steps, about {hours(price.seconds)}" for name, price in prices.items()},
         "trials": {name: "done" if name in done else "to do" for name in trials},
         "then": "" if later else f"{picked_count(settings)} trials of picked checkpoints",
-        "about": f"{hours(training)} of training and {hours(trying)} of networks at work on volumes, on this machine",
+        "about": f"{hours(training)} of training and {hours(predicting)} of prediction, on this machine",
     }
 
 
 def check_trainings(study: Study) -> None:
-    """Raise `BadInput`, naming the key, where a network cannot work on its patches or a train part holds none."""
-    domains = [*dict.fromkeys(one for pair in study.pairs for one in pair)]
+    """Raise `BadInput`, naming the key, if a network does not fit its patches or a training part is too small."""
+    domains = [*dict.fromkeys(domain for pair in study.pairs for domain in pair)]
     for name, translator in study.translators.items():
         _check_translator(study, f"translators.{name}", translator.resolved(0))
         for domain in domains:
@@ -90,7 +91,7 @@ def check_trainings(study: Study) -> None:
 
 
 def _check_translator(study: Study, key: str, recipe: Recipe) -> None:
-    """Raise `BadInput` where a recipe does not make the target, or needs pairs of a tissue in both looks that lack."""
+    """Raise `BadInput` if a recipe does not translate to the target, or is trained on pairs that are missing."""
     try:
         check_translator(recipe)
     except BadInput as error:
@@ -101,13 +102,13 @@ def _check_translator(study: Study, key: str, recipe: Recipe) -> None:
         truth, part = truth_of(study, source, target), training_part("translators", study.domains[source])
         if truth is None:
             raise BadInput(
-                f"{key}: task {recipe.task.name} learns from pairs: give domains.{source}.truths.{target}, a volume "
-                f"that shows what {source} does, as {target} would show it"
+                f"{key}: task {recipe.task.name} is trained on pairs: give domains.{source}.truths.{target}, a volume "
+                f"of the tissue of {source} with the appearance of {target}"
             )
         spatial = image_of(study, source, part).spatial
         if (other := truth().spatial) != spatial:
             raise BadInput(
-                f"{key}: domains.{source}.truths.{target} has {other} voxels, the part {part} {spatial}: crop one"
+                f"{key}: domains.{source}.truths.{target} has {other} voxels, the part {part} has {spatial}: crop one"
             )
 
 
@@ -121,35 +122,33 @@ def _check_training(study: Study, key: str, recipe: Recipe, domain: str) -> None
     if any(n < p for sizes in sections_of(shape, recipe) for n, p in zip(sizes, recipe.patch, strict=True)):
         raise BadInput(
             f"{key}: domains.{domain}.parts.{part} of {shape} voxels holds no patch of {recipe.patch}: "
-            "give it a smaller data.patch, or the part more voxels"
+            "lower data.patch, or enlarge the part"
         )
 
 
 def picked_count(study: Study) -> int:
-    """Return how many trials are measured in full, at most."""
+    """Return the maximum number of trials that are measured in full."""
     every = picked_trials(study.model_copy(update={"picks": ()}), [])
-    each = sum(len(how.roles) for how in study.picks)
-    conditions: dict[tuple[object, ...], int] = {}
-    for one in every:
-        conditions[one.condition] = conditions.get(one.condition, 0) + 1
-    return sum(min(each, count) if study.picks else count for count in conditions.values())
+    per_condition = sum(len(pick.roles) for pick in study.picks)
+    conditions = Counter(trial.condition for trial in every)
+    return sum(min(per_condition, count) if study.picks else count for count in conditions.values())
 
 
 def hours(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a time with its unit, such as `12 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _prices(study: Study) -> Iterator[tuple[str, Price]]:
-    """Yield every training with what it would take."""
+    """Yield the name of every training with its estimated cost."""
     domains = [*dict.fromkeys(name for pair in study.pairs for name in pair)]
     pairs = [pair for n, pair in enumerate(study.pairs) if (pair[1], pair[0]) not in study.pairs[:n]]
-    for name, about in study.translators.items():
-        for pair in pairs if about.both_ways else study.pairs:
-            for seed in about.seeds:
-                yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, about.resolved(seed), pair)
+    for name, translator in study.translators.items():
+        for pair in pairs if translator.both_ways else study.pairs:
+            for seed in translator.seeds:
+                yield f"{pair[0]}-{pair[1]}/{name}-seed{seed}", _price(study, translator.resolved(seed), pair)
     for name, segmenter in study.segmenters.items():
         for domain in domains:
             for seed in segmenter.seeds:
@@ -162,7 +161,7 @@ def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
     train = recipe.train
     kind = "segmenters" if recipe.task.learns_masks else "translators"
     parts = [(name, training_part(kind, study.domains[name])) for name in domains]
-    patches = min(_voxels(study, *one) for one in parts) / prod(recipe.patch)
+    patches = min(_voxels(study, *part) for part in parts) / prod(recipe.patch)
     steps = train.epochs * (train.steps_per_epoch or max(1, round(patches / train.batch_size)))
     return Price(
         steps=steps,
@@ -172,14 +171,14 @@ def _price(study: Study, recipe: Recipe, domains: Sequence[str]) -> Price:
 
 
 def _seconds(study: Study, trial: Trial, prices: dict[str, Price]) -> float:
-    """Return how long the networks of a trial would be at work."""
+    """Return the estimated seconds of prediction of a trial: its translation and all segmentations."""
     voxels = _voxels(study, trial.source, "test")
     runs = {name.partition("/")[2]: price for name, price in prices.items()}
     own = runs[f"{trial.translator}-seed{trial.seed}"].per_voxel * (3 if trial.assembly == "ortho" else 1)
-    judged = sum(
-        runs[f"{name}-seed{seed}"].per_voxel for name, about in study.segmenters.items() for seed in about.seeds
+    segmenting = sum(
+        runs[f"{name}-seed{seed}"].per_voxel for name, segmenter in study.segmenters.items() for seed in segmenter.seeds
     )
-    return voxels * (own + judged)
+    return voxels * (own + segmenting)
 
 
 def _voxels(study: Study, domain: str, part: Any) -> int:
@@ -187,9 +186,9 @@ def _voxels(study: Study, domain: str, part: Any) -> int:
 
 
 def speed(recipe: Recipe) -> float:
-    """Return the operations per second that a recipe's network does on this machine, measured on one small tile."""
-    about = recipe.task.predicts
-    return _speed(about.name, yaml.safe_dump(dict(about.arguments)), recipe.dims)
+    """Return the speed of a recipe's network on this machine in operations per second, measured on a small tile."""
+    network = recipe.task.predicts
+    return _speed(network.name, yaml.safe_dump(dict(network.arguments)), recipe.dims)
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""What a row says of a trial, collected while it is measured: values with intervals, sums per block, words."""
+"""Collect the row of a trial while it is measured: values with intervals, notes and sums per block."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vol2vol.metrics.measures import Bounded, Measure, Number, Taken
 from vol2vol.report.rows.rows import Row, Value
 
 WIDEST = 4096
-"""Numbers per block up to which sums are kept."""
+"""Sums per block are kept up to this many terms."""
 
 
 @dataclass
 class RowBuilder:
-    """Collects what a row will say."""
+    """Collects the values, notes, sums and segmentations of a row."""
 
     values: dict[str, Value] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -28,13 +28,13 @@ class RowBuilder:
 
     @classmethod
     def of(cls, row: Row | None, sums: dict[str, np.ndarray]) -> RowBuilder:
-        """Begin with what an earlier look at the same volume found."""
+        """Begin with the values of an earlier row of the same trial, or with none."""
         if row is None or row.status != "done":
             return cls()
         return cls(dict(row.values), dict(row.notes), dict(sums), dict(row.segmentations))
 
     def add(self, measure: Measure, taken: Taken) -> None:
-        """Keep what a measure found, under the names of its values."""
+        """Add the results of a measure under the names of its values."""
         for key, number in taken.values.items():
             name = measure.name_of(key)
             quantity = measure.quantity(name)
@@ -44,7 +44,7 @@ class RowBuilder:
         self.notes |= {measure.name_of(key): note for key, note in taken.notes.items()}
 
     def _keep(self, name: str, number: Number) -> None:
-        """Keep a number; of sums per block with the interval that they give it; nothing where there is none."""
+        """Add a number; sums per block give it an interval. A missing number is left out."""
         if isinstance(number, Blockwise):
             if number.sums.shape[1] <= WIDEST:
                 self.sums[name] = number.sums
@@ -55,7 +55,7 @@ class RowBuilder:
 
     @contextmanager
     def unless_impossible(self, measure: Measure) -> Iterator[None]:
-        """Note why a measure cannot be taken of this volume, and go on with the others."""
+        """Catch `BadInput` of a measure, and note why it cannot be taken of this volume."""
         try:
             yield
         except BadInput as error:

@@ -1,4 +1,4 @@
-"""Run a study: every trial once, one row each, whatever fails or is killed; the same call goes on where it stopped."""
+"""Run a study: every trial once, with one row each. After a failure or a kill the same call continues."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ GROWS = (
     *("translators.*.seeds", "translators.*.checkpoints", "translators.*.assemblies"),
     *("segmenters.*.seeds", "segmenters.*.predict"),
 )
-"""Keys that may differ on a second start, `*` being any name: what is done stays true, more may be done."""
+"""Keys that may differ on a second start (`*` is any name): existing rows stay valid, and more may be added."""
 WHOLE = ("domains.*.parts", "domains.*.truths", "translators.*.strategies.*", "segmenters.*.domains")
-"""Keys below which nothing may be added either: what is not named there means something too."""
+"""Keys below which nothing may be added either, because a missing entry has a meaning there too."""
 Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What running a study came to."""
+    """Result of running a study."""
 
     folder: Path
     report: Path | None
-    """None where it could not be written; the reason is logged."""
+    """Path of the report; None if it could not be written (the reason is logged)."""
     done: int
-    """Trials with a whole row, of this start and earlier ones."""
+    """Number of trials that are done, in this start or an earlier one."""
     failed: tuple[str, ...]
-    """Names of those that failed."""
+    """Names of the trials that failed."""
 
 
 def run_study(
@@ -62,11 +62,12 @@ def run_study(
     every: float = 900,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Run a study into a folder, and write its report at the end and about every so many seconds.
+    """Run a study in the folder `out`; write its report at the end and about every `every` seconds.
 
-    `study` is a shipped one by name or a YAML file, `data` the folder that its volumes lie in, `overrides` are
-    `key.sub=value` changes. Trials that are done are not done again, failed ones are; what fails, fails alone. Raises
-    `NotFound` for missing volumes, `Mismatch` where the folder holds another study, `BadInput` for what does not fit.
+    `study` is the name of a shipped study, a YAML file or a `Study`; `data` is the folder of its volumes; `overrides`
+    are `key.sub=value` changes. Finished trials are not repeated, failed ones are; a failed trial does not stop the
+    others. Raises `NotFound` for missing volumes, `Mismatch` if the folder holds another study, `AlreadyExists` if it
+    holds something else, and `BadInput` for impossible settings.
     """
     settings, out, say = load_study(study, tuple(overrides), data), local_path(out, "a study"), progress or log.info
     check_data(settings)
@@ -89,38 +90,38 @@ def run_study(
 
 
 def _later(study: Study, *, checkpoints: bool = True) -> int:
-    """Return about how many trials come after the baselines, or after the first look at checkpoints."""
+    """Return about how many trials come after the baselines, or after the first round of checkpoints."""
     first = len(checkpoint_trials(study)) if checkpoints else 0
     return first + picked_count(study)
 
 
 class _Runner:
-    """Does trials and keeps count."""
+    """Runs trials, counts them and reports progress."""
 
     def __init__(self, assets: Assets, every: float, say: Progress) -> None:
         self.assets, self.every, self.say = assets, every, say
         self.rows = {row.trial: row for row in read_rows(assets.folder)} if (assets.folder / ROWS).is_file() else {}
         self.began = self.reported = time.monotonic()
-        self.made = 0
+        self.finished = 0
 
     def run(self, trials: Sequence[Trial], *, ahead: int = 0) -> None:
-        """Do all trials that are not done; `ahead` are those that come after them."""
+        """Run all trials that are not done; `ahead` is the number of trials that come after these."""
         for number, trial in enumerate(trials):
             row = self.rows.get(trial.name)
             if row is not None and whole(self.assets.study, row, trial):
-                self._note(trial, row)
+                self._note_pick(trial, row)
             else:
-                self._do(trial, left=len(trials) - number - 1 + ahead)
+                self._run_trial(trial, left=len(trials) - number - 1 + ahead)
                 if time.monotonic() - self.reported > self.every:
                     self.report()
 
-    def _note(self, trial: Trial, row: Row) -> None:
-        """Say anew why a checkpoint was picked, where picks were changed since its row was made."""
+    def _note_pick(self, trial: Trial, row: Row) -> None:
+        """Update why a checkpoint was picked, if the picks have changed since its row was written."""
         if trial.picked and row.notes.get(PICKED) != trial.picked:
             self.rows[trial.name] = replace(row, notes={**row.notes, PICKED: trial.picked})
             append_row(self.assets.folder, self.rows[trial.name])
 
-    def _do(self, trial: Trial, *, left: int) -> None:
+    def _run_trial(self, trial: Trial, *, left: int) -> None:
         began = time.monotonic()
         before = self.rows.get(trial.name)
         folder = self.assets.folder
@@ -131,14 +132,14 @@ class _Runner:
             row, sums = replace(trial.row(), status="failed", reason=_line(error)), {}
         append_row(folder, row, sums)
         self.rows[trial.name] = row
-        self.made += 1
+        self.finished += 1
         seconds = time.monotonic() - began
         state = "done" if row.status == "done" else f"failed: {row.reason}"
-        eta = (time.monotonic() - self.began) / self.made * left
+        eta = (time.monotonic() - self.began) / self.finished * left
         self.say(f"{trial.name}: {state} ({hours(seconds)}; {left} trials left, about {hours(eta)})")
 
     def report(self) -> Path | None:
-        """Write the report; a mistake in it stops no trial."""
+        """Write the report; an error in it does not stop the study."""
         if not self.rows:
             return None
         from vol2vol.report import write_study_report
@@ -153,7 +154,7 @@ class _Runner:
 
 
 def whole(study: Study, row: Row | None, trial: Trial) -> bool:
-    """Say whether a row tells all that is to be measured of a trial."""
+    """Return whether a row has all measures of a trial."""
     return row is not None and row.status == "done" and not left(study, row, trial)
 
 
@@ -163,10 +164,10 @@ def _line(error: BaseException) -> str:
 
 @contextmanager
 def _begun(out: Path, study: Study) -> Iterator[None]:
-    """Make a study's folder, or make sure that it is this study's and that nobody else is at work in it."""
-    kept = out / STUDY
+    """Create a study's folder, or check that it belongs to this study; lock it against other processes."""
+    path = out / STUDY
     try:
-        if out.exists() and not kept.is_file() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
+        if out.exists() and not path.is_file() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
             raise AlreadyExists(f"{out} exists and is not a study: choose another folder")
         out.mkdir(parents=True, exist_ok=True)
     except UserError:
@@ -174,53 +175,53 @@ def _begun(out: Path, study: Study) -> Iterator[None]:
     except OSError as error:
         raise CannotWrite(f"{out} cannot be written: {error.strerror or error}") from error
     with writing(out):
-        told = study.model_dump(mode="json")
-        if kept.is_file():
-            _compare(kept, told)
-        write_text(kept, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+        settings = study.model_dump(mode="json")
+        if path.is_file():
+            _compare(path, settings)
+        write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         yield
 
 
-def _compare(kept: Path, told: dict[str, Any]) -> None:
-    """Raise `Mismatch`, naming the key, where a setting changed that rows already there depend on."""
+def _compare(path: Path, settings: dict[str, Any]) -> None:
+    """Raise `Mismatch`, naming the key, if a setting has changed on which existing rows depend."""
     try:
-        begun = plainyaml.load(read_text(kept))
+        begun = plainyaml.load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError):
         begun = None
     if not isinstance(begun, dict):
-        raise Unreadable(f"{kept} is damaged: choose another folder")
-    for key, old, new in (*_both(begun, told, ""), *_references(begun, told)):
+        raise Unreadable(f"{path} is damaged: choose another folder")
+    for key, old, new in (*_fixed(begun, settings, ""), *_references(begun, settings)):
         if old != new:
             raise Mismatch(
-                f"{kept.parent} was begun with {key} {old!r}, now it is {new!r}: set it back or choose another folder"
+                f"{path.parent} was begun with {key} {old!r}, now it is {new!r}: set it back or choose another folder"
             )
 
 
-def _both(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings that may not change, by dotted key: those that both have, but all of what rows rest on."""
+def _fixed(old: Any, new: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, old and new value of the settings that must not change: shared keys, and all keys below `WHOLE`."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         yield key, old, new
         return
-    whole = _among(key, WHOLE)
+    whole = _matches(key, WHOLE)
     for name in {**old, **new} if whole else old:
         below = f"{key}.{name}" if key else str(name)
-        if whole or (name in new and not _among(below, GROWS)):
-            yield from _both(old.get(name), new.get(name), below)
+        if whole or (name in new and not _matches(below, GROWS)):
+            yield from _fixed(old.get(name), new.get(name), below)
 
 
-def _references(begun: dict[str, Any], told: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the strategies that all others were compared with: one that is added may not take their place."""
-    old, new = (data.get("translators", {}) for data in (begun, told))
+def _references(begun: dict[str, Any], settings: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the old and new reference strategy of each translator: an added strategy must not become the reference."""
+    old, new = (data.get("translators", {}) for data in (begun, settings))
     for name in old:
         if name in new:
             before, now = (reference(translators[name].get("strategies", ())) for translators in (old, new))
             yield f"translators.{name}.strategies compared with", before, now
 
 
-def _among(key: str, patterns: Sequence[str]) -> bool:
-    """Say whether a dotted key is one of those meant; names of domains and networks hold no dots."""
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    """Return whether a dotted key matches a pattern; names of domains and networks contain no dots."""
     steps = key.split(".")
     return any(
-        len(steps) == len(meant) and all(m in ("*", step) for m, step in zip(meant, steps, strict=True))
-        for meant in (pattern.split(".") for pattern in patterns)
+        len(steps) == len(parts) and all(part in ("*", step) for part, step in zip(parts, steps, strict=True))
+        for parts in (pattern.split(".") for pattern in patterns)
     )

@@ -1,4 +1,4 @@
-"""What measures may ask about a trial's volume: each provided by the study when it is first asked for."""
+"""Provide what measures need to know about a trial's volume, each item on first use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from vol2vol.volumes import Volume, open_volume
 
 
 def subject_of(assets: Assets, translated: TrialVolume, asked: Iterable[str]) -> Subject:
-    """Return what measures of these names are taken of: a trial's volume and all that can be provided beside it."""
+    """Return the subject of the named measures: a trial's volume and everything that the study can provide for it."""
     trial, parts = translated.trial, assets.parts
     volume, truth = open_volume(translated.volume), parts.truth(trial.source, trial.target)
     provide: dict[Need, Callable[[], Any]] = {
@@ -59,17 +59,17 @@ def subject_of(assets: Assets, translated: TrialVolume, asked: Iterable[str]) ->
     return Subject(volume=volume, block=block, judging=assets.study.judging, provide=provide)
 
 
-def blocks_for(spatial: Shape, least: int) -> Shape:
-    """Return the largest blocks, halved along their longest axis, of which a volume holds at least so many."""
+def blocks_for(spatial: Shape, count: int) -> Shape:
+    """Return the shape `(Z, Y, X)` of the largest blocks that give at least `count`, by halving the longest axis."""
     block = list(spatial)
-    while np.prod([-(-n // b) for n, b in zip(spatial, block, strict=True)]) < least and max(block) > 1:
+    while np.prod([-(-n // b) for n, b in zip(spatial, block, strict=True)]) < count and max(block) > 1:
         axis = int(np.argmax(block))
         block[axis] = -(-block[axis] // 2)
     return tuple(block)
 
 
 def probabilities(folder: Path, trial: Trial, judge: str) -> Path:
-    """Return where the probabilities lie that a segmenter gave a trial's volume."""
+    """Return the path of the probabilities that a segmenter predicted from a trial's volume."""
     return folder / "segmentations" / trial.name / f"{judge.replace('/', '-seed')}.zarr"
 
 
@@ -79,16 +79,16 @@ def _spent(trial: Trial, predicted: Predicted) -> Spent:
 
 
 def _segmentations(assets: Assets, translated: TrialVolume, asked: Iterable[str]) -> list[Segmentation]:
-    """Let the segmenters that measures ask predict their probabilities; finished ones are not asked again."""
+    """Predict the probabilities of all segmenters that the named measures need; finished predictions are kept."""
     trial, first = translated.trial, first_of(assets, translated.trial)
     assets.check_foreground(trial.source)
-    seen = []
+    segmentations = []
     for judge in _judges(assets, trial)[: len(judges_of(assets.study, asked))]:
         path = probabilities(assets.folder, trial, judge.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         predict(judge.model, translated.volume, path, PredictSettings(**judge.predict), which=judge.which)
         other = None if first is None or translated.first is None else probabilities(assets.folder, first, judge.name)
-        seen.append(
+        segmentations.append(
             Segmentation(
                 name=judge.name,
                 probability=open_volume(path),
@@ -97,7 +97,7 @@ def _segmentations(assets: Assets, translated: TrialVolume, asked: Iterable[str]
                 first=open_volume(other) if other is not None and finished(str(other)) else None,
             )
         )
-    return seen
+    return segmentations
 
 
 def _judges(assets: Assets, trial: Trial) -> list[Judge]:
@@ -108,7 +108,7 @@ def _judges(assets: Assets, trial: Trial) -> list[Judge]:
 
 @dataclass(frozen=True)
 class _Sets:
-    """What feature networks see in a trial's volume, its source, the target and the first strategy's volume."""
+    """Features of a trial's volume, its source, its target and the volume of the reference strategy."""
 
     assets: Assets
     translated: TrialVolume
@@ -116,7 +116,7 @@ class _Sets:
 
     @property
     def networks(self) -> Sequence[str]:
-        return [by.name.split()[0] for by in self.rulers]
+        return [ruler.name.split()[0] for ruler in self.rulers]
 
     @property
     def planes(self) -> Sequence[str]:
@@ -131,15 +131,17 @@ class _Sets:
         return self.translated.first is not None
 
     def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: Any) -> Features:
-        by, translated = self.rulers[self.networks.index(network)], self.translated
+        ruler, translated = self.rulers[self.networks.index(network)], self.translated
         if which == "target":
-            return self.assets.features(self.assets.parts.image(translated.trial.target, "train"), by, plane, times=2)
-        before = self.assets.features(translated.source, by, plane)
+            return self.assets.features(
+                self.assets.parts.image(translated.trial.target, "train"), ruler, plane, times=2
+            )
+        source = self.assets.features(translated.source, ruler, plane)
         if which == "first":
             assert translated.first is not None, translated
-            return self.assets.features_of_first(translated.first, by, plane, before)
+            return self.assets.features_of_first(translated.first, ruler, plane, source)
         same = which == "source" or translated.volume == translated.source
-        return before if same else self.assets.seen(translated.volume, by, plane, like=before)
+        return source if same else self.assets.extracted(translated.volume, ruler, plane, like=source)
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ class _Network:
 
     @contextmanager
     def returned(self, change: Change | None = None) -> Iterator[Volume]:
-        if (way := self.predicted.model.back) is None:
+        if (direction := self.predicted.model.back) is None:
             raise BadInput("the model has no translation back to the source")
-        how = self.assets.study.settings({"strategy": "exact", "direction": way, "dtype": "float32"})
+        settings = self.assets.study.settings({"strategy": "exact", "direction": direction, "dtype": "float32"})
         stored, words = self.translated.volume, ("plain", "plain-back") if change is None else ("coarse", "back")
         start, back = paths = [stored.with_name(f".{stored.stem}.{word}.zarr") for word in words]
         try:
@@ -175,7 +177,7 @@ class _Network:
             if change is not None:
                 _write_changed(start, open_volume(stored), change)
             bundle = find_bundle(self.predicted.model.path, self.predicted.which)
-            predict(bundle, stored if change is None else start, back, how)
+            predict(bundle, stored if change is None else start, back, settings)
             yield open_volume(back)
         finally:
             for path in paths:

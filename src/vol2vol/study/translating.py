@@ -1,4 +1,4 @@
-"""Make the volume of a trial: translate the source's test part, or take it as it is."""
+"""Make the volume of a trial: translate the source's test part, or use it untranslated."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from vol2vol.study.assets import Assets, Model
 from vol2vol.study.trials import IN_DOMAIN, Trial
 
 UNTRANSLATED = (IN_DOMAIN, "identity", "adabn")
-"""Translators that leave the source as it is."""
+"""Translators that leave the source unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """How a volume was predicted."""
+    """The prediction of a volume with its model and settings."""
 
     model: Model
     which: str
-    """Which of the saved models."""
+    """Checkpoint of the model, such as last or epoch-0005."""
     settings: PredictSettings
     prediction: Prediction
     peak: float
-    """Bytes that it took beyond what the process held before."""
+    """Peak memory in bytes beyond what the process held before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialVolume:
-    """A trial with its volume."""
+    """A trial with the paths of its volumes."""
 
     trial: Trial
     source: Path
     volume: Path
-    """The source itself, where the trial leaves it as it is."""
+    """Path of the translation, or of the source if the trial leaves it unchanged."""
     predicted: Predicted | None
-    """None where nothing was predicted."""
+    """None if the source is unchanged."""
     first: Path | None
-    """The finished volume of the same checkpoint and assembly in the study's first strategy, where that is another."""
+    """Finished volume of the same checkpoint and assembly in the reference strategy; None if this is the reference."""
 
 
 def translate(assets: Assets, trial: Trial) -> TrialVolume:
-    """Translate the source's test part as a trial says; what is finished is not done again."""
+    """Translate the source's test part for a trial; a finished translation is kept."""
     source = assets.parts.image(trial.source, "test")
     model = _model(assets, trial)
     if model is None:
         return TrialVolume(trial=trial, source=source, volume=source, predicted=None, first=None)
     volume = volume_of(assets, trial)
     volume.parent.mkdir(exist_ok=True)
-    settings, which = _how(assets, trial, model)
+    settings, which = _settings(assets, trial, model)
     trim()
     with peak_memory(find_device(settings.device), beyond=True) as peak:
         prediction = predict(model.path, source, volume, settings, which=which)
@@ -60,12 +60,12 @@ def translate(assets: Assets, trial: Trial) -> TrialVolume:
 
 
 def volume_of(assets: Assets, trial: Trial) -> Path:
-    """Return where the volume of a trial lies that is translated."""
+    """Return the path of the translated volume of a trial."""
     return assets.folder / "volumes" / f"{trial.name}.zarr"
 
 
 def first_of(assets: Assets, trial: Trial) -> Trial | None:
-    """Return the trial that this one is compared with: in the first strategy, all else alike; None for that itself."""
+    """Return the same trial in the reference strategy; None if this trial uses it or has no network."""
     if trial.kind != "network":
         return None
     first = assets.study.translators[trial.translator].reference
@@ -78,8 +78,8 @@ def _first(assets: Assets, trial: Trial) -> Path | None:
     return path if path is not None and finished(str(path)) else None
 
 
-def _how(assets: Assets, trial: Trial, model: Model) -> tuple[PredictSettings, str]:
-    """Return how a trial's volume is predicted, and by which of the saved models."""
+def _settings(assets: Assets, trial: Trial, model: Model) -> tuple[PredictSettings, str]:
+    """Return the settings of a trial's prediction, and the checkpoint."""
     if trial.kind != "network":
         return assets.study.settings({"direction": model.direction}), "last"
     chosen = assets.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]

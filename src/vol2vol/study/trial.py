@@ -20,9 +20,10 @@ from vol2vol.study.trials import JUDGES, MEASURED, PICKED, Trial, compared, judg
 def run_trial(
     assets: Assets, trial: Trial, before: Row | None, sums: dict[str, np.ndarray]
 ) -> tuple[Row, dict[str, np.ndarray]]:
-    """Return the finished row of a trial and its sums per block; `before` is what an earlier look found.
+    """Return the finished row of a trial and its sums per block, `{value: (blocks, terms)}`.
 
-    What was measured before is kept. What measures need is made first: where that fails, the trial fails.
+    `before` is the trial's earlier row, whose values are kept. Everything that measures need is made first: if that
+    fails, the trial fails.
     """
     row, asked = RowBuilder.of(before, sums), left(assets.study, before, trial)
     translated = translate(assets, trial)
@@ -44,7 +45,7 @@ def run_trial(
 
 
 def _measured(assets: Assets, translated: TrialVolume, before: Row | None) -> list[str]:
-    """Return what the row tells; where the first volume failed, the next start may compare with it."""
+    """Return the measures that the row has, without comparisons with a reference volume that is still missing."""
     names = dict.fromkeys([*sorted(measured(before)), *translated.trial.measures])
     lacks_first = translated.first is None and first_of(assets, translated.trial) is not None
     return [name for name in names if not (lacks_first and name in MEASURES and MEASURES[name].against_first)]

@@ -1,4 +1,4 @@
-"""The trials of a study as values: what is translated and judged, in the order in which it is done."""
+"""List the trials of a study in the order in which they run, and what is still to be measured of each."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vol2vol.study.settings import Study
 
 log = logging.getLogger(__name__)
 IN_DOMAIN = "in-domain"
-"""The translator of the upper bound: none, and segmenters of the source's own domain."""
+"""Name of the upper bound: the untranslated source, segmented by networks of its own domain."""
 MEASURED = "measured"
-"""The note of a row that says what was measured."""
+"""Key of the note that lists what was measured."""
 PICKED = "picked"
-"""The note of a row that says what its checkpoint was picked as."""
+"""Key of the note that says why the checkpoint was picked."""
 JUDGES = "judges"
-"""The note of a row that names the segmenters by which it was compared with a mask."""
+"""Key of the note that lists the segmenters whose predictions were compared with a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One translated volume and what is to be measured on it."""
+    """One translated volume and the measures to take of it."""
 
     source: str
     target: str
@@ -39,7 +39,7 @@ class Trial:
     assembly: str = ""
     measures: tuple[str, ...] = ()
     picked: str = ""
-    """Why its checkpoint is looked at, in words."""
+    """Why its checkpoint was picked, in words."""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Name, unique in a study and fit for a file."""
+        """Name of the trial, unique in a study and usable in file names."""
         parts = [f"{self.source}-to-{self.target}", self.translator]
         if self.kind == "network":
             parts += [f"seed{self.seed}", f"epoch{self.checkpoint:04d}", self.strategy, self.assembly]
@@ -56,16 +56,16 @@ class Trial:
 
     @property
     def training(self) -> tuple[str, str, str, int | None]:
-        """What distinguishes trainings: trials of one training differ in checkpoint, strategy and assembly."""
+        """Key of the training: trials of one training differ in checkpoint, strategy and assembly."""
         return self.source, self.target, self.translator, self.seed
 
     @property
     def condition(self) -> tuple[object, ...]:
-        """What distinguishes conditions: trials of one condition differ in the checkpoint alone."""
+        """Key of the condition: trials of one condition differ in the checkpoint alone."""
         return *self.training, self.strategy, self.assembly
 
     def row(self) -> Row:
-        """Return the row of this trial before anything is known."""
+        """Return the row of this trial, still without values."""
         return Row(
             trial=self.name,
             source=self.source,
@@ -81,29 +81,29 @@ class Trial:
 
 
 def baseline_trials(study: Study) -> list[Trial]:
-    """Return the upper bound and the translations without training, of every pair."""
+    """Return the trials of the upper bound and of the translations without training, for every pair."""
     tiled = {name for need in ("grids", "network") for name in needing(need, study.measures)}
     every = tuple(name for name in study.measures if name not in tiled)
     judged = tuple(name for name in every if name in compared(every)) if study.segmenters else ()
     trials = []
     for source, target in study.pairs:
-        rungs: list[tuple[str, Kind, tuple[str, ...]]] = []
+        levels: list[tuple[str, Kind, tuple[str, ...]]] = []
         if study.in_domain:
-            rungs.append((IN_DOMAIN, "bound", judged))
-        rungs += [(one, "baseline", judged if one == "adabn" else every) for one in study.baselines]
-        for name, kind, measures in rungs:
+            levels.append((IN_DOMAIN, "bound", judged))
+        levels += [(name, "baseline", judged if name == "adabn" else every) for name in study.baselines]
+        for name, kind, measures in levels:
             if measures:
                 trials.append(Trial(source=source, target=target, translator=name, kind=kind, measures=measures))
     return trials
 
 
 def _conditions(study: Study, *, first: bool) -> Iterator[Trial]:
-    """Yield every training, with each of its strategies and assemblies, or the first alone."""
+    """Yield every training with each of its strategies and assemblies, or with the first alone."""
     for source, target in study.pairs:
         for name, translator in study.translators.items():
-            ways = [(s, a) for a in translator.ways() for s in translator.ordered()]
+            variants = [(s, a) for a in translator.ways() for s in translator.ordered()]
             for seed in translator.seeds:
-                for strategy, assembly in ways[: 1 if first else None]:
+                for strategy, assembly in variants[: 1 if first else None]:
                     yield Trial(
                         source=source,
                         target=target,
@@ -116,99 +116,102 @@ def _conditions(study: Study, *, first: bool) -> Iterator[Trial]:
 
 
 def checkpoint_trials(study: Study) -> list[Trial]:
-    """Return the first look at every checkpoint; none where all are measured in full anyway."""
+    """Return the first round, one trial per checkpoint; [] if all checkpoints are measured in full anyway."""
     if not study.picks:
         return []
     conditions = _conditions(study, first=study.per == "network")
     return [
-        replace(one, checkpoint=epoch, measures=study.first)
-        for one in conditions
-        for epoch in study.translators[one.translator].epochs()
+        replace(trial, checkpoint=epoch, measures=study.first)
+        for trial in conditions
+        for epoch in study.translators[trial.translator].epochs()
     ]
 
 
 def picked_trials(study: Study, rows: Sequence[Row]) -> list[Trial]:
-    """Return what is measured in full, given the rows of the first look.
+    """Return the trials that are measured in full, given the rows of the first round.
 
-    A training (or condition) of which no checkpoint has the values asked for is left out.
+    A training (or condition) is left out if none of its checkpoints has the value to pick by.
     """
     done = {row.trial: row for row in rows if row.status == "done"}
     trials = []
-    for one in _conditions(study, first=False):
-        translator = study.translators[one.translator]
+    for condition in _conditions(study, first=False):
+        translator = study.translators[condition.translator]
         if study.picks:
-            seen = one if study.per == "condition" else next(_first_of(study, one))
-            looked = [row for epoch in translator.epochs() if (row := done.get(replace(seen, checkpoint=epoch).name))]
-            chosen = picked(study.picks, looked)
+            ranked = condition if study.per == "condition" else next(_first_of(study, condition))
+            names = [replace(ranked, checkpoint=epoch).name for epoch in translator.epochs()]
+            reasons = picked(study.picks, [done[name] for name in names if name in done])
         else:
-            chosen = dict.fromkeys(translator.epochs(), "")
-        trials += [replace(one, checkpoint=e, measures=study.measures, picked=why) for e, why in chosen.items()]
-    order = list(dict.fromkeys((one.training, one.checkpoint) for one in trials))
-    return sorted(trials, key=lambda one: order.index((one.training, one.checkpoint)))
+            reasons = dict.fromkeys(translator.epochs(), "")
+        trials += [
+            replace(condition, checkpoint=epoch, measures=study.measures, picked=reason)
+            for epoch, reason in reasons.items()
+        ]
+    order = list(dict.fromkeys((trial.training, trial.checkpoint) for trial in trials))
+    return sorted(trials, key=lambda trial: order.index((trial.training, trial.checkpoint)))
 
 
-def _first_of(study: Study, one: Trial) -> Iterator[Trial]:
-    return (first for first in _conditions(study, first=True) if first.training == one.training)
+def _first_of(study: Study, condition: Trial) -> Iterator[Trial]:
+    return (first for first in _conditions(study, first=True) if first.training == condition.training)
 
 
 def needing(need: str, names: Iterable[str]) -> set[str]:
-    """Return the measures among these names that need something of their subject."""
+    """Return those of the named measures that have a certain need."""
     return {name for name in names if need in MEASURES[name].needs}
 
 
 def compared(names: Iterable[str]) -> set[str]:
-    """Return the measures among these names that compare what segmenters see with a mask."""
+    """Return those of the named measures that compare segmentations with a mask."""
     return needing("segmentations", needing("mask", names))
 
 
 def judges_of(study: Study, names: Iterable[str]) -> list[str]:
-    """Return the segmenters, as `name/seed`, that measures ask of a study: all, or the first where few are enough."""
+    """Return the segmenters, as `name/seed`, that measures need: all, or the first ones where fewer are enough."""
     counts = [MEASURES[name].segmenters for name in needing("segmentations", names)]
-    every = [f"{name}/{seed}" for name, about in study.segmenters.items() for seed in about.seeds]
+    every = [f"{name}/{seed}" for name, segmenter in study.segmenters.items() for seed in segmenter.seeds]
     return every[: max((len(every) if count is None else count for count in counts), default=0)]
 
 
 def measured(row: Row | None) -> set[str]:
-    """Return what a row tells already."""
+    """Return the names of the measures that a row has."""
     return set() if row is None or row.status != "done" else set(row.notes.get(MEASURED, "").split())
 
 
 def left(study: Study, row: Row | None, trial: Trial) -> list[str]:
-    """Return what is still to be measured of a trial: also what segmenters that came later were not asked."""
-    had = measured(row)
+    """Return the measures that a trial still lacks, including those that lack segmenters added later."""
+    present = measured(row)
     if row is not None:
         judged = row.notes.get(JUDGES, " ".join(row.segmentations)).split()
         for name in needing("segmentations", trial.measures):
             known = judged if compared([name]) else row.segmentations
-            had -= {name} if {*judges_of(study, [name])} - {*known} else set()
-    return [measure for measure in trial.measures if measure not in had]
+            present -= {name} if {*judges_of(study, [name])} - {*known} else set()
+    return [measure for measure in trial.measures if measure not in present]
 
 
 def picked(picks: Sequence[Pick], rows: Sequence[Row]) -> dict[int, str]:
-    """Return the epochs that are picked, each with why, such as `best by label_free/confidence`."""
+    """Return the picked epochs, each with its reason, such as `best by label_free/confidence`."""
     chosen: dict[int, list[str]] = {}
-    for how in picks:
+    for pick in picks:
         try:
-            found = _by_epoch(rows, how) if how.by == "checkpoint" else _by_value(rows, how)
+            by_role = _by_epoch(rows, pick) if pick.by == "checkpoint" else _by_value(rows, pick)
         except BadInput as error:
             log.warning("%s", error)
             continue
-        for role in how.roles:
-            for place, row in enumerate(found[role], start=1):
+        for role in pick.roles:
+            for rank, row in enumerate(by_role[role], start=1):
                 if row.checkpoint is not None:
-                    called = role if place == 1 else f"{role} {place}"  # reports look at the first of each role
-                    chosen.setdefault(row.checkpoint, []).append(f"{called} by {how.by}")
-    return {epoch: "; ".join(why) for epoch, why in sorted(chosen.items())}
+                    title = role if rank == 1 else f"{role} {rank}"  # reports show the first of each role
+                    chosen.setdefault(row.checkpoint, []).append(f"{title} by {pick.by}")
+    return {epoch: "; ".join(reasons) for epoch, reasons in sorted(chosen.items())}
 
 
-def _by_value(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
-    return pick_several(rows, how.by, each=how.count, lowest=how.lowest)
+def _by_value(rows: Sequence[Row], pick: Pick) -> dict[str, list[Row]]:
+    return pick_several(rows, pick.by, each=pick.count, lowest=pick.lowest)
 
 
-def _by_epoch(rows: Sequence[Row], how: Pick) -> dict[str, list[Row]]:
-    ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=how.lowest is False)
+def _by_epoch(rows: Sequence[Row], pick: Pick) -> dict[str, list[Row]]:
+    ranked = sorted(rows, key=lambda row: row.checkpoint or 0, reverse=pick.lowest is False)
     if not ranked:
         raise BadInput("there is no checkpoint to pick")
-    first = max(0, len(ranked) // 2 - how.count // 2)
-    middle = ranked[first : first + how.count]
-    return {"best": ranked[: how.count], "middle": middle, "worst": ranked[::-1][: how.count]}
+    first = max(0, len(ranked) // 2 - pick.count // 2)
+    middle = ranked[first : first + pick.count]
+    return {"best": ranked[: pick.count], "middle": middle, "worst": ranked[::-1][: pick.count]}
