@@ -10,7 +10,7 @@ from vol2vol.report.rows.conditions import overlap, roles
 from vol2vol.report.rows.rows import Row, Value, read_rows
 from vol2vol.report.statistics.estimates import Judged
 from vol2vol.report.tables.agreement import agreement, better, metrics, oriented, picks_table
-from vol2vol.report.tables.baselines_and_bound import ladder
+from vol2vol.report.tables.baselines_and_bound import baselines_and_bound
 from vol2vol.report.tables.cells import (
     Column,
     Missing,
@@ -46,30 +46,30 @@ def lookup(table, key, name):
     return dict(zip(column(table, key), column(table, name), strict=True))
 
 
-def test_ladder_says_what_was_put_in(made):
-    table = ladder(*made)
-    iou = {name: number(cell) for name, cell in lookup(table, "rung", "iou").items()}
+def test_the_table_of_baselines_and_bound_has_the_known_numbers(made):
+    table = baselines_and_bound(*made)
+    iou = {name: number(cell) for name, cell in lookup(table, "condition", "iou").items()}
     assert iou["untranslated"] == pytest.approx(BASELINES["identity"], abs=0.01)
     assert iou["in-domain"] == pytest.approx(0.8, abs=0.01)
     assert iou["flat (exact, slices)"] == pytest.approx(BEST + 0.005, abs=0.01)
-    gap = lookup(table, "rung", "gap_closed")
+    gap = lookup(table, "condition", "gap_closed")
     assert gap["untranslated"] == 0
     assert gap["in-domain"] == 1
     wanted = (iou["histogram"] - iou["untranslated"]) / (iou["in-domain"] - iou["untranslated"])
     assert gap["histogram"].value == pytest.approx(wanted, abs=0.01)
     assert gap["histogram"].low < gap["histogram"].value < gap["histogram"].high
-    assert column(table, "rung")[0] == "in-domain"
+    assert column(table, "condition")[0] == "in-domain"
     assert table.findings[0].startswith("rat → human: in-domain 0.7")
 
 
-def test_ladder_without_its_ends_has_no_gap(made):
+def test_without_untranslated_or_in_domain_there_is_no_gap(made):
     rows, judged, found = made
     some = [row for row in rows if row.kind == "network"]
     assert all(
         cell == Missing("no untranslated or in-domain volume was segmented")
-        for cell in column(ladder(some, judged, found), "gap_closed")
+        for cell in column(baselines_and_bound(some, judged, found), "gap_closed")
     )
-    assert not ladder([row for row in rows if row.kind == "nothing"], judged, found)
+    assert not baselines_and_bound([row for row in rows if row.kind == "nothing"], judged, found)
 
 
 def test_contrasts_compare_the_same_checkpoint(made):

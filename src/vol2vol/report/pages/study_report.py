@@ -22,7 +22,7 @@ from vol2vol.report.rows.declared import Declared, read_declared
 from vol2vol.report.rows.rows import REPORT, ROWS, Row, read_rows
 from vol2vol.report.statistics.estimates import Judged
 from vol2vol.report.tables.agreement import agreement, picks_table
-from vol2vol.report.tables.baselines_and_bound import ladder
+from vol2vol.report.tables.baselines_and_bound import baselines_and_bound
 from vol2vol.report.tables.cells import TABLES, Table, write_tables
 from vol2vol.report.tables.claims import claims
 from vol2vol.report.tables.contrasts import Contrast, contrast_table, contrasts
@@ -119,7 +119,7 @@ def _gain(m: Material) -> Section:
         title="Does translating help?",
         text="A segmenter that was trained on the target sees the source: as it is, made alike by simple means, and "
         "translated. The segmenter of the source's own domain is the upper bound.",
-        tables=[ladder(m.rows, m.judged, m.roles)],
+        tables=[baselines_and_bound(m.rows, m.judged, m.roles)],
     )
 
 

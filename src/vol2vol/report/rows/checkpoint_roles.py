@@ -1,4 +1,4 @@
-"""Which checkpoints to look at: the best, the middle and the worst by a value (stitching paper, section 4, Fig. 1)."""
+"""Pick the best, the middle and the worst checkpoint by a value (stitching paper, section 4, Fig. 1)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vol2vol.report.rows.rows import Row
 
 ROLES = ("best", "middle", "worst")
 WORST = 1e300
-"""Badness of what is no ratio, where ratios near 1 are good; finite, so that distances to it are numbers."""
+"""Badness of a value that is not a ratio, where ratios near 1 are good; finite, so that differences are defined."""
 
 
 def smallest_best(by: str, lowest: bool | None) -> bool | None:
-    """Say whether small values are good: as asked, else as the value's measure says, else yes; None: those near 1."""
+    """Return whether low values are good: `lowest` if given, else as the measure defines, else True; None: near 1."""
     if lowest is not None:
         return lowest
     quantity = quantity_of(by)
@@ -26,17 +26,17 @@ def smallest_best(by: str, lowest: bool | None) -> bool | None:
 def pick(rows: Sequence[Row], by: str, lowest: bool | None = None) -> dict[str, Row]:
     """Return the best, the middle and the worst row by a value; `lowest` as `smallest_best` takes it.
 
-    The middle one is nearest to the median of all values. Rows without the value are left out; of fewer than three,
-    one stands for several. Raises `BadInput` where no row has the value.
+    The middle row is nearest to the median of all values. Rows without the value are left out; with fewer than three
+    rows, one has several roles. Raises `BadInput` if no row has the value.
     """
     return {role: chosen[0] for role, chosen in pick_several(rows, by, each=1, lowest=lowest).items()}
 
 
 def pick_several(rows: Sequence[Row], by: str, *, each: int = 3, lowest: bool | None = None) -> dict[str, list[Row]]:
-    """Return several rows of each kind, the most typical of it first; the paper takes three of each of 20.
+    """Return `each` rows per role, the most typical first; the paper takes three of 20 checkpoints.
 
-    No row is taken twice while there are enough: the middle ones are nearest to the median among those that are
-    neither best nor worst. Equal values keep the order of the rows. Raises `BadInput` as `pick` does.
+    With enough rows, none is taken twice: the middle ones are nearest to the median among those that are neither best
+    nor worst. Equal values keep the order of the rows. Raises `BadInput` if no row has the value.
     """
     known = [(_badness(by, value, lowest), row) for row in rows if (value := row.number(by)) is not None]
     if not known:

@@ -1,4 +1,4 @@
-"""Rows sorted by what was done: conditions, their seeds and checkpoints, and which checkpoint stands for them."""
+"""Group rows by condition and by training, and choose the checkpoint that represents each training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BASELINE_NAMES = {
     SPECTRUM: "histogram + spectrum",
     "adabn": "untranslated, AdaBN",
 }
-"""From the simplest on; AdaBN adapts the segmenter instead."""
+"""Titles of the baselines, the simplest first; AdaBN adapts the segmenter instead of translating."""
 BASELINES = tuple(BASELINE_NAMES)
 REFERENCES = ("exact", "printed", "average", "blend")
-"""Strategies from the least seamed on: what others are compared with is the first that there is."""
+"""Strategies by increasing seams: the first of them in a study is its reference."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """All that a row says was done, without seed and checkpoint."""
+    """How a volume was made, without seed and checkpoint."""
 
     source: str
     target: str
@@ -36,17 +36,17 @@ class Condition:
 
     @property
     def direction(self) -> str:
-        """Source and target in words."""
+        """Title of source and target."""
         return f"{self.source} → {self.target}"
 
     @property
     def way(self) -> str:
-        """Strategy and assembly in words, empty for what has none."""
+        """Title of strategy and assembly; empty for baselines and bounds."""
         return ", ".join(part for part in (self.strategy, self.assembly) if part)
 
     @property
     def name(self) -> str:
-        """Everything but the direction in words."""
+        """Title of the condition without its direction."""
         if self.kind == "bound":
             return "in-domain"
         if self.kind == "baseline":
@@ -55,72 +55,71 @@ class Condition:
 
 
 def condition(row: Row) -> Condition:
-    """Return the condition of a row; how a baseline was tiled is no part of it, for it has no seams."""
+    """Return the condition of a row; the tiling of a baseline is not part of it, because baselines have no seams."""
     way = (row.strategy, row.assembly) if row.kind == "network" else ("", "")
     dims = row.dims if row.kind == "network" else None
     return Condition(row.source, row.target, row.translator, row.kind, dims, *way)
 
 
 def conditions(rows: Iterable[Row]) -> dict[Condition, list[Row]]:
-    """Sort rows by condition, in order of appearance: of a direction first the bound, baselines, then networks."""
-    found: dict[Condition, list[Row]] = {}
+    """Group rows by condition; within a direction the bound comes first, then baselines, then networks."""
+    groups: dict[Condition, list[Row]] = {}
     for row in rows:
-        found.setdefault(condition(row), []).append(row)
-    directions = list(dict.fromkeys(one.direction for one in found))
-    names = list(dict.fromkeys((*BASELINES, *(one.translator for one in found))))
-    ways = list(dict.fromkeys((*REFERENCES, *(one.strategy for one in found))))
+        groups.setdefault(condition(row), []).append(row)
+    directions = list(dict.fromkeys(key.direction for key in groups))
+    names = list(dict.fromkeys((*BASELINES, *(key.translator for key in groups))))
+    strategies = list(dict.fromkeys((*REFERENCES, *(key.strategy for key in groups))))
 
-    def place(one: Condition) -> tuple[object, ...]:
-        kind = ("bound", "baseline", "network").index(one.kind)
+    def place(key: Condition) -> tuple[object, ...]:
         return (
-            directions.index(one.direction),
-            kind,
-            names.index(one.translator),
-            one.assembly,
-            ways.index(one.strategy),
+            directions.index(key.direction),
+            ("bound", "baseline", "network").index(key.kind),
+            names.index(key.translator),
+            key.assembly,
+            strategies.index(key.strategy),
         )
 
-    return {one: found[one] for one in sorted(found, key=place)}
+    return {key: groups[key] for key in sorted(groups, key=place)}
 
 
 def training(row: Row) -> tuple[object, ...]:
-    """Return what tells one training from another: rows of one are no independent observations."""
+    """Return the key of a row's training; rows of one training are not independent observations."""
     return row.source, row.target, row.translator, row.dims, row.seed
 
 
 def by_training(rows: Iterable[Row]) -> dict[tuple[object, ...], list[Row]]:
-    """Sort rows by the training whose network made them."""
-    found: dict[tuple[object, ...], list[Row]] = {}
+    """Group rows by training."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        found.setdefault(training(row), []).append(row)
-    return found
+        groups.setdefault(training(row), []).append(row)
+    return groups
 
 
 def reference(names: Iterable[str]) -> str:
-    """Return the least seamed of some strategies; the first where none is known."""
+    """Return the strategy with the fewest seams, the first one if none is known, and "" of no strategies."""
     names = list(names)
     return next((name for name in REFERENCES if name in names), names[0] if names else "")
 
 
 def roles(rows: Sequence[Row], by: str, *, lowest: bool | None = None) -> dict[str, str]:
-    """Return which trials show the best, the middle or the worst checkpoint of their training, by trial.
+    """Return the role of each trial whose checkpoint is the best, middle or worst of its training, by trial name.
 
-    As each row's own note says, where a training has notes on `by`: checkpoints may have been picked in each
-    condition by itself. Else the checkpoints of a training are ranked once, by the
-    volumes of its least seamed strategy, for all its strategies and assemblies: so they are compared on the same
-    checkpoint. Where no volume has the value the last checkpoint is the best. Baselines and bounds are their own best.
+    If rows of a training have notes on `by`, the notes count: checkpoints may have been picked in each condition
+    separately. Otherwise the checkpoints of a training are ranked once, by the volumes of its reference strategy, and
+    all its strategies and assemblies are compared on the same checkpoints. If no volume has the value, the last
+    checkpoint is the best. Baselines and bounds are always the best.
     """
-    found: dict[str, str] = {}
+    by_trial: dict[str, str] = {}
     for group in by_training(rows).values():
         noted = {row.trial: role for row in group for role in reversed(ROLES) if f"{role} by {by}" in _picked(row)}
         if group[0].kind != "network":
-            found.update({row.trial: "best" for row in group})
+            by_trial.update({row.trial: "best" for row in group})
         elif noted:
-            found.update(noted)
+            by_trial.update(noted)
         else:
             chosen = _chosen(group, by, lowest)
-            found.update({row.trial: chosen[row.checkpoint] for row in group if row.checkpoint in chosen})
-    return found
+            by_trial.update({row.trial: chosen[row.checkpoint] for row in group if row.checkpoint in chosen})
+    return by_trial
 
 
 def _picked(row: Row) -> list[str]:
@@ -139,36 +138,36 @@ def _chosen(group: Sequence[Row], by: str, lowest: bool | None) -> dict[int | No
     return {picked[role].checkpoint: role for role in reversed(ROLES)}
 
 
-def with_role(rows: Iterable[Row], found: dict[str, str], role: str = "best") -> list[Row]:
-    """Return the rows of one role."""
-    return [row for row in rows if found.get(row.trial) == role]
+def with_role(rows: Iterable[Row], by_trial: dict[str, str], role: str = "best") -> list[Row]:
+    """Return the rows with one role; `by_trial` is what `roles` returns."""
+    return [row for row in rows if by_trial.get(row.trial) == role]
 
 
-def first_name(rows: Iterable[Row], fits: Callable[[str], bool], wishes: Sequence[str] = ()) -> str:
-    """Return the first of some wished-for names of values that a row has, else any that fits, else nothing."""
+def first_name(rows: Iterable[Row], fits: Callable[[str], bool], preferred: Sequence[str] = ()) -> str:
+    """Return the first of the preferred value names that a row has, else the first that fits, else ""."""
     known = dict.fromkeys(name for row in rows for name, value in row.values.items() if value.value is not None)
-    return next((name for name in wishes if name in known), next(filter(fits, known), ""))
+    return next((name for name in preferred if name in known), next(filter(fits, known), ""))
 
 
 def fid_name(rows: Iterable[Row]) -> str:
-    """Return the FID to show: that of Inception in the xy plane, as in the paper, else whatever was measured."""
-    wishes = [f"distance/{ruler}/fid/xy" for ruler in ("inception", "encoder")]
-    return first_name(rows, lambda name: name.startswith("distance/") and name.split("/")[2] == "fid", wishes)
+    """Return the name of the FID to show: Inception in the xy plane, as in the paper, else another measured FID."""
+    preferred = [f"distance/{network}/fid/xy" for network in ("inception", "encoder")]
+    return first_name(rows, lambda name: name.startswith("distance/") and name.split("/")[2] == "fid", preferred)
 
 
 def judges(rows: Iterable[Row], metric: str) -> list[tuple[str, str]]:
-    """Return the segmenters and their seeds that gave any row a value of a metric."""
-    found: dict[tuple[str, str], None] = {}
+    """Return the segmenters, as `(name, seed)`, by which any row has a value of a metric."""
+    pairs: dict[tuple[str, str], None] = {}
     for row in rows:
         for name in row.values:
             parts = name.split("/")
             if len(parts) == 4 and parts[0] == "segmentation" and parts[3] == metric:
-                found[parts[1], parts[2]] = None
-    return list(found)
+                pairs[parts[1], parts[2]] = None
+    return list(pairs)
 
 
 def overlap(row: Row, metric: str = "iou") -> float | None:
-    """Return the mean of a downstream metric over segmenters and their seeds."""
+    """Return the mean of a segmentation metric over segmenters and their seeds; None if there is none."""
     known = [
         value
         for name, seed in judges([row], metric)

@@ -1,4 +1,4 @@
-"""What a study's own file says of it, as far as its report needs to know; see `design/0005`."""
+"""Read from a study's `study.yaml` what its report needs: name, purpose, picks and participants; see `design/0005`."""
 
 from __future__ import annotations
 
@@ -20,58 +20,59 @@ STUDY = "study.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """A study in words."""
+    """Description of a study, for its report."""
 
     name: str
     about: str = ""
     picks: Sequence[tuple[str, bool | None]] = ()
-    """Values that checkpoints are picked by, and whether small ones are good (None: those near 1).
+    """Values that checkpoints are picked by, and whether low values are good (None: values near 1).
 
-    The first one chooses what is shown."""
+    The first pick decides which checkpoints the report shows."""
     lines: Sequence[str] = field(default=())
-    """What takes part."""
+    """Sentences about pairs, translators, segmenters and baselines."""
 
 
 def read_declared(folder: Path) -> Declared:
-    """Read `study.yaml`; without one, a study is called as its folder. Raises `Unreadable`."""
+    """Read `study.yaml`; without one, the study has the name of its folder. Raises `Unreadable` if it is damaged."""
     path = folder / STUDY
     if not path.is_file():
         return Declared(name=real_path(folder).name)
     try:
-        told = plainyaml.load(read_text(path))
+        settings = plainyaml.load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{path} is damaged ({str(error).splitlines()[0]}): restore it, or start anew") from None
-    told = told if isinstance(told, dict) else {}
-    picks = [one for one in told.get("picks") or [] if isinstance(one, dict) and one.get("by")]
+        raise Unreadable(
+            f"{path} is damaged ({str(error).splitlines()[0]}): restore it, or start the study in another folder"
+        ) from None
+    settings = settings if isinstance(settings, dict) else {}
+    picks = [pick for pick in settings.get("picks") or [] if isinstance(pick, dict) and pick.get("by")]
     return Declared(
-        name=str(told.get("name") or real_path(folder).name),
-        about=str(told.get("about") or ""),
-        picks=[(str(one["by"]), smallest_best(str(one["by"]), one.get("lowest"))) for one in picks],
-        lines=_lines(told),
+        name=str(settings.get("name") or real_path(folder).name),
+        about=str(settings.get("about") or ""),
+        picks=[(str(pick["by"]), smallest_best(str(pick["by"]), pick.get("lowest"))) for pick in picks],
+        lines=_lines(settings),
     )
 
 
-def _lines(told: Mapping[str, Any]) -> list[str]:
-    pairs = [" → ".join(map(str, pair)) for pair in told.get("pairs") or []]
+def _lines(settings: Mapping[str, Any]) -> list[str]:
+    pairs = [" → ".join(map(str, pair)) for pair in settings.get("pairs") or []]
     lines = [f"Translated: {', '.join(pairs)}."] if pairs else []
-    for name, one in _named(told, "translators"):
-        seeds = len(one.get("seeds") or [0])
-        ways = ", ".join(one.get("strategies") or ["exact"])
-        lines.append(
-            f"Translator {name}: recipe {one.get('recipe', '')}, {_count(seeds, 'training')}; stitched {ways}."
-        )
-    for name, one in _named(told, "segmenters"):
-        lines.append(
-            f"Segmenter {name}: recipe {one.get('recipe', '')}, {_count(len(one.get('seeds') or [0]), 'seed')}."
-        )
-    simple = ", ".join(BASELINE_NAMES.get(str(name), str(name)) for name in told.get("baselines") or [])
-    return [*lines, f"Simple translations beside: {simple}."] if simple else lines
+    for name, translator in _named(settings, "translators"):
+        trainings = _count(len(translator.get("seeds") or [0]), "training")
+        strategies = ", ".join(translator.get("strategies") or ["exact"])
+        lines.append(f"Translator {name}: recipe {translator.get('recipe', '')}, {trainings}; stitched {strategies}.")
+    for name, segmenter in _named(settings, "segmenters"):
+        seeds = _count(len(segmenter.get("seeds") or [0]), "seed")
+        lines.append(f"Segmenter {name}: recipe {segmenter.get('recipe', '')}, {seeds}.")
+    baselines = ", ".join(BASELINE_NAMES.get(str(name), str(name)) for name in settings.get("baselines") or [])
+    return [*lines, f"Simple translations for comparison: {baselines}."] if baselines else lines
 
 
-def _named(told: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
-    found = told.get(key)
-    return [(str(name), one) for name, one in found.items() if isinstance(one, dict)] if isinstance(found, dict) else []
+def _named(settings: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    entries = settings.get(key)
+    if not isinstance(entries, dict):
+        return []
+    return [(str(name), entry) for name, entry in entries.items() if isinstance(entry, dict)]
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Loss curves from a run's `log.csv`, whatever columns the task wrote."""
+"""Read loss curves from a run's `log.csv`, with any columns that the task wrote."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ class Curves:
     """The columns of a log against steps or epochs."""
 
     counter: str
-    """What the x axis counts."""
+    """Quantity of the x axis: step, epoch or row."""
     at: np.ndarray
     columns: Mapping[str, np.ndarray]
 
     @property
     def totals(self) -> dict[str, np.ndarray]:
-        """The players' whole losses; all columns where the log has none of the usual names."""
-        found = {name: values for name, values in self.columns.items() if name in TOTALS}
-        return found or dict(self.columns)
+        """The total losses of the players; all columns if the log has none of the usual names."""
+        totals = {name: values for name, values in self.columns.items() if name in TOTALS}
+        return totals or dict(self.columns)
 
     @property
     def terms(self) -> dict[str, np.ndarray]:
-        """Whatever the totals are made of."""
+        """The terms that the totals are sums of."""
         return {name: values for name, values in self.columns.items() if name not in self.totals}
 
 
 def read_curves(run: Path) -> Curves:
-    """Read the losses of a run, thinned to a few hundred means where the log is long.
+    """Read the losses of a run; a long log is averaged down to 400 points.
 
-    Raises `NotFound` where there is no log and `BadInput` where it holds no numbers.
+    Raises `NotFound` if there is no log, and `BadInput` if it does not hold numbers.
     """
     path = Path(run) / "log.csv"
     if not path.is_file():
-        raise NotFound(f"{path} is not there: name the folder of a training run")
+        raise NotFound(f"{path} does not exist: name the folder of a training run")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in (rows[0] if rows else {}) if name]

@@ -1,7 +1,7 @@
-"""Numbers with what their blocks and seeds say of their uncertainty; differences of numbers keep what they share.
+"""Estimate numbers and their differences with uncertainty, by resampling blocks of volumes and seeds.
 
-Blocks of a volume are drawn alike for all trials, seeds of a training or a segmenter alike for all its trials. So any
-two estimates of a study can be subtracted draw by draw, and what both find hard cancels.
+The same blocks are drawn for all trials of a study, and the same seeds for all trials of a training or a segmenter. Two
+estimates are therefore subtracted draw by draw, and the variation that they share cancels.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ HOW = Resampling(resamples=1000, method="percentile")
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number and its resampled draws; without draws it has no interval."""
+    """A number and its resampled draws `(resamples,)`; without draws it has no interval."""
 
     value: float | None
     draws: np.ndarray | None = None
     blocks: int = 0
-    """That were drawn: few of them widen the interval."""
+    """Number of resampled blocks; few blocks widen the interval."""
 
     def __sub__(self, other: Estimate) -> Estimate:
         return self._with(other, np.subtract)
@@ -39,12 +39,12 @@ class Estimate:
     def __truediv__(self, other: Estimate) -> Estimate:
         return self._with(other, np.divide)
 
-    def _with(self, other: Estimate, do: Callable[..., np.ndarray]) -> Estimate:
+    def _with(self, other: Estimate, operation: Callable[..., np.ndarray]) -> Estimate:
         if self.value is None or other.value is None:
             return Estimate(None)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = float(do(np.float64(self.value), np.float64(other.value)))
-            draws = None if self.draws is None or other.draws is None else do(self.draws, other.draws)
+            value = float(operation(np.float64(self.value), np.float64(other.value)))
+            draws = None if self.draws is None or other.draws is None else operation(self.draws, other.draws)
         return Estimate(value if np.isfinite(value) else None, draws, min(self.blocks, other.blocks))
 
     @property
@@ -56,15 +56,15 @@ class Estimate:
         """Return the number with its percentile interval of 95 %."""
         if self.value is None or not self.known.size:
             return Value(value=self.value)
-        found = interval_of(self.value, self.known, HOW, blocks=self.blocks)
-        return Value(value=found.value, low=found.low, high=found.high)
+        interval = interval_of(self.value, self.known, HOW, blocks=self.blocks)
+        return Value(value=interval.value, low=interval.low, high=interval.high)
 
     @property
     def p(self) -> float | None:
-        """Two-sided p that the number is 0. None without draws.
+        """Two-sided p of the hypothesis that the number is 0; None without draws.
 
-        From the draws beyond 0; where fewer than ten are, their share is too coarse and a Student tail with the draws'
-        spread takes its place, down to a tenth of what one draw is: further no draws can tell.
+        It is the fraction of draws beyond 0. If they are fewer than ten, that fraction is too coarse: the tail of a
+        Student distribution with the draws' spread is used instead, but never below a tenth of one draw's weight.
         """
         draws = self.known
         if self.value is None or not draws.size:
@@ -85,29 +85,29 @@ class Judged:
         self._read = lru_cache(maxsize=None)(self._draw_all)
 
     def one(self, row: Row, name: str) -> Estimate:
-        """Return a value of a row; without draws where no sums of it were kept, or of one block only."""
+        """Return a value of a row; it has no draws if its sums were not kept or have only one block."""
         draws, blocks = self._read(row.trial).get(name, (None, 0))
         return Estimate(row.number(name), draws, blocks)
 
     def pooled(self, rows: Iterable[Row], metric: str, only: Sequence[tuple[str, str]] | None = None) -> Estimate:
-        """Return the mean of a downstream metric over rows that differ in seed, segmenters and their seeds.
+        """Return the mean of a segmentation metric over rows that differ in seed, segmenters and their seeds.
 
-        Draws resample blocks, and seeds where there are two or more, trainings' and each segmenter's apart; segmenters
-        are not resampled. `only` names the segmenters and seeds that count.
+        Draws resample blocks, and, if there are two or more, seeds of trainings and of each segmenter separately;
+        segmenters are not resampled. `only` limits the segmenters to these names and seeds.
         """
         values, draws, weights, blocks = [], [], [], []
         for row in rows:
             for segmenter, seed in judges([row], metric):
-                found = self.one(row, f"segmentation/{segmenter}/{seed}/{metric}")
-                if found.value is None or (only is not None and (segmenter, seed) not in only):
+                estimate = self.one(row, f"segmentation/{segmenter}/{seed}/{metric}")
+                if estimate.value is None or (only is not None and (segmenter, seed) not in only):
                     continue
-                values.append(found.value)
-                draws.append(found.draws)
-                blocks.append(found.blocks)
+                values.append(estimate.value)
+                draws.append(estimate.draws)
+                blocks.append(estimate.blocks)
                 weights.append((training(row), (row.target if row.kind != "bound" else row.source, segmenter), seed))
         if not values:
             return Estimate(None)
-        kept = [one for one in draws if one is not None]
+        kept = [array for array in draws if array is not None]
         if len(kept) < len(values):
             return Estimate(float(np.mean(values)))
         share = self._seeds(weights)
@@ -118,7 +118,7 @@ class Judged:
     def _seeds(self, members: Sequence[tuple[tuple[object, ...], tuple[str, str], str]]) -> np.ndarray:
         """Return how often each value is drawn, `(values, resamples)`: seeds of trainings times seeds of segmenters."""
         share = np.ones((len(members), self.how.resamples))
-        trainings = [(made[:-1], made[-1]) for made, _, _ in members]
+        trainings = [(key[:-1], key[-1]) for key, _, _ in members]
         for keys in (trainings, [(judge, seed) for _, judge, seed in members]):
             for family in dict.fromkeys(key for key, _ in keys):
                 seeds = sorted({str(seed) for key, seed in keys if key == family})
@@ -132,12 +132,12 @@ class Judged:
         return share
 
     def _draw_all(self, trial: str) -> dict[str, tuple[np.ndarray, int]]:
-        found = {}
+        draws = {}
         for name, sums in read_sums(self.folder, trial).items():
             quantity = quantity_of(name)
             if quantity is not None and quantity.combine is not None and len(sums) > 1:
-                found[name] = self.draw(quantity, sums), len(sums)
-        return found
+                draws[name] = self.draw(quantity, sums), len(sums)
+        return draws
 
     def draw(self, quantity: Quantity, sums: np.ndarray) -> np.ndarray:
         """Return the values of resampled blocks, from the sums per block `(blocks, k)` of a quantity."""
@@ -150,10 +150,10 @@ class Judged:
 
 
 def holm_known(p: Sequence[float | None]) -> list[float | None]:
-    """Return p corrected by Holm for as many tests as have one, in their order."""
+    """Return p values, in their order, corrected (Holm 1979) for the number of those that are known."""
     known = [index for index, value in enumerate(p) if value is not None]
-    found: list[float | None] = [None] * len(p)
+    corrected: list[float | None] = [None] * len(p)
     values = holm(np.array([p[index] for index in known], np.float64))
     for index, value in zip(known, values, strict=True):
-        found[index] = float(value)
-    return found
+        corrected[index] = float(value)
+    return corrected

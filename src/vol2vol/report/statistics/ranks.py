@@ -1,4 +1,4 @@
-"""Rank correlation with an interval from resampling whole groups of rows, such as all volumes of one training."""
+"""Compute rank correlations, with intervals from resampling whole groups of rows, such as volumes of one training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vol2vol.metrics.bootstrap import Resampling, resampled_interval
 
 FEWEST_ROWS = 4
 FEWEST_GROUPS = 5
-"""Fewer resampled groups say nothing of the spread."""
+"""Fewer groups give no usable interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Correlation:
     """Spearman's rank correlation of two columns."""
 
     rho: float | None
-    """None with fewer than four rows, or where a column is constant."""
+    """None with fewer than four rows, or if a column is constant."""
     low: float | None
     """None with fewer than five groups."""
     high: float | None
@@ -29,7 +29,7 @@ class Correlation:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the correlation of the ranks of two columns, ties at their mean rank; NaN where one is constant."""
+    """Return the correlation of the ranks of two columns, ties at their mean rank; NaN if one is constant."""
     a, b = (rankdata(column) for column in (first, second))
     a, b = a - a.mean(), b - b.mean()
     spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
@@ -42,7 +42,7 @@ def rank_correlation(
     groups: Sequence[Hashable],
     how: Resampling | None = None,
 ) -> Correlation:
-    """Return the rank correlation of rows that have both values, with the interval that resampled groups give."""
+    """Return the rank correlation of rows that have both values, with an interval from resampled groups."""
     known = [
         (a, b, group) for a, b, group in zip(first, second, groups, strict=True) if a is not None and b is not None
     ]
@@ -57,8 +57,8 @@ def rank_correlation(
             index = np.repeat(np.arange(len(known)), weights[member].astype(int))
             return spearman(a[index], b[index]) if index.size else float("nan")
 
-        found = resampled_interval(resampled, len(names), how or Resampling(resamples=1000))
-        low, high = found.low, found.high
+        interval = resampled_interval(resampled, len(names), how or Resampling(resamples=1000))
+        low, high = interval.low, interval.high
     return Correlation(
         rho=float(rho) if np.isfinite(rho) else None, low=low, high=high, rows=len(known), groups=len(names)
     )

@@ -1,4 +1,4 @@
-"""Does any metric that needs no labels rank volumes as segmentation does? Rank correlations with IoU, and picks."""
+"""Tabulate how well metrics rank volumes as IoU does, and which checkpoints label-free rules pick."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, sai
 
 
 def metrics(rows: Sequence[Row]) -> list[str]:
-    """Return the names of values that say something of a volume and are neither downstream nor cost.
+    """Return the names of values that may rank volumes: all but values of segmentation and cost.
 
-    A value that no known measure gives is among them: its sense is not known.
+    They include values of unknown measures, whose sense is not known.
     """
     unranked = {measure.family for measure in measures() if not measure.ranked}
     names = dict.fromkeys(name for row in rows for name in row.values)
@@ -24,13 +24,13 @@ def metrics(rows: Sequence[Row]) -> list[str]:
 
 
 def better(name: str) -> str:
-    """Say when a metric is good: `higher`, `lower`, `nearer 1`, or nothing where that is not known."""
+    """Return the sense of a metric: `higher`, `lower`, `nearer 1`, or "" if it is not known."""
     quantity = quantity_of(name)
     return (quantity.sense or "") if quantity else ""
 
 
 def oriented(name: str, value: float | None) -> float | None:
-    """Return a metric turned so that higher is better; as it is where its sense is not known."""
+    """Return a metric with its sign such that higher is better; unchanged if its sense is not known."""
     quantity = quantity_of(name)
     return value if value is None or quantity is None else quantity.goodness(value)
 
@@ -38,8 +38,8 @@ def oriented(name: str, value: float | None) -> float | None:
 def agreement(rows: Sequence[Row]) -> Table:
     """Return the rank correlation of every metric with IoU, per direction, highest first.
 
-    Over all volumes that were segmented but the bounds, and over networks' alone: simple translations and failed
-    checkpoints are easily told from good ones and lift any correlation.
+    One column uses all segmented volumes except the bounds, another only those of networks: simple translations and
+    failed checkpoints are easy to distinguish from good ones and raise any correlation.
     """
     lines: list[list[Cell]] = []
     findings = []
@@ -50,12 +50,12 @@ def agreement(rows: Sequence[Row]) -> Table:
             if condition(row).direction == direction and row.kind != "bound" and overlap(row) is not None
         ]
         networks = [row for row in judged if row.kind == "network"]
-        found = {name: (_correlation(name, judged), _correlation(name, networks)) for name in metrics(judged)}
-        for name, (every, trained) in sorted(found.items(), key=lambda one: -(one[1][0].rho or -2)):
+        correlations = {name: (_correlation(name, judged), _correlation(name, networks)) for name in metrics(judged)}
+        for name, (every, trained) in sorted(correlations.items(), key=lambda item: -(item[1][0].rho or -2)):
             if every.rows > 1:
                 cells = [_cell(every), every.rows, every.groups, _cell(trained), trained.rows]
                 lines.append([direction, name, better(name) or "unknown", *cells])
-        findings += _read(direction, {name: every for name, (every, _) in found.items()})
+        findings += _read(direction, {name: every for name, (every, _) in correlations.items()})
     return Table(
         name="agreement",
         title="Does a metric rank volumes as IoU does?",
@@ -71,17 +71,17 @@ def agreement(rows: Sequence[Row]) -> Table:
         ],
         rows=lines,
         findings=findings,
-        note="Spearman's rank correlation with the mean IoU of a volume, turned so that +1 is full agreement "
-        "whichever way a metric counts. Volumes of one training are not independent: intervals resample trainings, "
-        "and need five.",
+        note="Spearman's rank correlation with the mean IoU of a volume; its sign is such that +1 is full agreement, "
+        "whether a metric is better high or low. Volumes of one training are not independent: intervals resample "
+        "trainings, and need at least five.",
     )
 
 
 def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -> Table:
-    """Return which checkpoint each rule picks, and the IoU it comes to; rules are names of values and their `lowest`.
+    """Return the checkpoints that each rule picks, with their IoU; a rule is the name of a value and its `lowest`.
 
-    What a rule costs is the highest IoU among the segmented checkpoints of that training and condition, minus the IoU
-    of its best one.
+    The cost of a rule is the highest IoU among the segmented checkpoints of a training and condition, minus the IoU of
+    the checkpoint that the rule ranks best.
     """
     lines: list[list[Cell]] = []
     missed: dict[str, list[float]] = {}
@@ -93,7 +93,7 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -
                 missed.setdefault(by, []).append(highest - iou)
     return Table(
         name="picks",
-        title="Which checkpoint a rule picks, and what that costs",
+        title="Checkpoints that rules pick, and the cost of each rule",
         columns=[
             label("direction"),
             label("condition"),
@@ -103,7 +103,7 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -
             Column(name="checkpoint", title="Epoch", digits=6),
             Column(name="value", title="Value of the rule"),
             Column(name="iou", title="IoU", places=True),
-            Column(name="iou_highest", title="Highest IoU looked at", places=True),
+            Column(name="iou_highest", title="Highest IoU", places=True),
         ],
         rows=lines,
         findings=[
@@ -116,16 +116,16 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -
 
 
 def _picked(rows: Sequence[Row], by: str, lowest: bool | None) -> Iterator[tuple[list[Cell], float]]:
-    """Yield a line per picked checkpoint of several, and the highest IoU of its training and condition."""
+    """Yield a line per picked checkpoint, and the highest IoU of its training and condition, if there are several."""
     networks = [row for row in rows if row.kind == "network"]
-    found = roles(networks, by, lowest=lowest)
-    for one, group in conditions(networks).items():
+    by_trial = roles(networks, by, lowest=lowest)
+    for key, group in conditions(networks).items():
         for seed in dict.fromkeys(row.seed for row in group):
             known = {row.trial: iou for row in group if row.seed == seed and (iou := overlap(row)) is not None}
             for row in group if len(known) > 1 else ():
-                if row.trial in known and row.trial in found:
-                    cells: list[Cell] = [by, found[row.trial], row.checkpoint, row.number(by), known[row.trial]]
-                    yield [one.direction, one.name, seed, *cells], max(known.values())
+                if row.trial in known and row.trial in by_trial:
+                    cells: list[Cell] = [by, by_trial[row.trial], row.checkpoint, row.number(by), known[row.trial]]
+                    yield [key.direction, key.name, seed, *cells], max(known.values())
 
 
 def _correlation(name: str, rows: Sequence[Row]) -> Correlation:
@@ -133,23 +133,23 @@ def _correlation(name: str, rows: Sequence[Row]) -> Correlation:
     return rank_correlation(values, [overlap(row) for row in rows], [training(row) for row in rows])
 
 
-def _cell(one: Correlation) -> Cell:
-    if one.rho is None:
-        return Missing("fewer than four volumes" if one.rows < 4 else "all the same")
-    return Value(value=one.rho, low=one.low, high=one.high)
+def _cell(correlation: Correlation) -> Cell:
+    if correlation.rho is None:
+        return Missing("fewer than four volumes" if correlation.rows < 4 else "all values are equal")
+    return Value(value=correlation.rho, low=correlation.low, high=correlation.high)
 
 
-def _read(direction: str, found: dict[str, Correlation]) -> list[str]:
-    known = {name: one for name, one in found.items() if one.rho is not None and better(name)}
+def _read(direction: str, correlations: dict[str, Correlation]) -> list[str]:
+    known = {name: entry for name, entry in correlations.items() if entry.rho is not None and better(name)}
     if not known:
         return []
     best = max(known, key=lambda name: known[name].rho or -2)
     fids = [name for name in known if "/fid/" in name and name.endswith("/xy")]
-    words = [f"{name} {_said(known[name])}" for name in fids]
+    parts = [f"{name} {_text(known[name])}" for name in fids]
     if best not in fids:
-        words.append(f"the highest of {len(known)} metrics is {best} {_said(known[best])}")
-    return [f"{direction}: agreement with the ranks of IoU over {known[best].rows} volumes: {', '.join(words)}."]
+        parts.append(f"the highest of {len(known)} metrics is {best} {_text(known[best])}")
+    return [f"{direction}: agreement with the ranks of IoU over {known[best].rows} volumes: {', '.join(parts)}."]
 
 
-def _said(one: Correlation) -> str:
-    return said(Value(value=one.rho, low=one.low, high=one.high), digits=2)
+def _text(correlation: Correlation) -> str:
+    return said(Value(value=correlation.rho, low=correlation.low, high=correlation.high), digits=2)

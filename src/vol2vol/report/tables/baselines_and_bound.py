@@ -1,4 +1,4 @@
-"""The ladder: what a segmenter of the target makes of the source untranslated, by simple means, and translated."""
+"""Compare how well the target's segmenters segment untranslated, simply translated and translated volumes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, mea
 SHARES = {"iou": "IoU", "auprc": "AUPRC"}
 
 
-def ladder(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
-    """Return overlap of every rung, with intervals, and the gap that each closes between untranslated and in-domain.
+def baselines_and_bound(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
+    """Return the overlap of every condition with its interval, and how much of the gap to in-domain it closes.
 
-    Gap closed is (IoU - untranslated) / (in-domain - untranslated), draw by draw: below 0 the translation does harm,
-    above 1 it does better than a segmenter of the source's own domain. None where there is no gap.
+    Gap closed is (IoU - untranslated) / (in-domain - untranslated), draw by draw: below 0 the translation is worse than
+    none, above 1 it is better than a segmenter of the source's own domain. It is missing if there is no gap.
     """
     fid = fid_name(rows)
-    found, findings = [], []
-    sorted_rows = conditions(with_role(rows, roles))
-    for direction in dict.fromkeys(one.direction for one in sorted_rows):
-        rungs = {one: group for one, group in sorted_rows.items() if one.direction == direction}
-        ends = _ends(rungs, judged)
-        shown = {one: _rung(group, judged, ends) for one, group in rungs.items()}
+    lines, findings = [], []
+    every = conditions(with_role(rows, roles))
+    for direction in dict.fromkeys(key.direction for key in every):
+        groups = {key: group for key, group in every.items() if key.direction == direction}
+        ends = _ends(groups, judged)
+        shown = {key: _overlaps(group, judged, ends) for key, group in groups.items()}
         if all(number(cells["iou"]) is None for cells in shown.values()):
             continue
-        for one, group in rungs.items():
+        for key, group in groups.items():
             best = [row_iou for row in group if (row_iou := overlap(row, "iou_at_best")) is not None]
             cells: list[Cell] = [sum(best) / len(best) if best else Missing(), mean_cell(group, fid)]
-            found.append([direction, one.name, one.kind, *_seeds(group), *shown[one].values(), *cells])
+            lines.append([direction, key.name, key.kind, *_seeds(group), *shown[key].values(), *cells])
         findings += _read(direction, shown)
     return Table(
-        name="ladder",
-        title="The ladder: overlap with the truth, from nothing to the segmenter's own domain",
+        name="baselines-and-bound",
+        title="Overlap with the truth: untranslated, simple translations, trained ones, and the upper bound",
         columns=[
             label("direction"),
-            label("rung"),
+            label("condition"),
             Column(name="kind", words=True, shown=False),
             label("seeds", "Seeds (trained, segmenters)"),
             *(Column(name=name, title=title, places=True) for name, title in SHARES.items()),
@@ -46,27 +46,27 @@ def ladder(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
             Column(name="iou_at_best_threshold", title="IoU, best threshold", places=True),
             Column(name="fid", title="FID"),
         ],
-        rows=found,
+        rows=lines,
         findings=findings,
-        note="Of trained networks the best checkpoint by the study's first rule, which is named above. Intervals of "
-        "95 % resample blocks of the volume, and seeds where there are two or more; two or three seeds give intervals "
-        "that are too narrow. Gap closed: 0 is untranslated, 1 in-domain. The best threshold is chosen by the truth: "
-        "it shows how much of a loss is one of calibration.",
+        note="Trained networks are shown at their best checkpoint by the study's first rule, which is named above. "
+        "95 % intervals resample blocks of the volume, and seeds if there are two or more; two or three seeds give "
+        "intervals that are too narrow. Gap closed: 0 is untranslated, 1 is in-domain. The best threshold is chosen "
+        "with the truth: it shows how much of a loss is due to calibration.",
     )
 
 
-def _ends(rungs: dict[Condition, list[Row]], judged: Judged) -> tuple[Estimate, Estimate]:
-    """Return IoU untranslated and in-domain."""
-    lowest = [row for one, group in rungs.items() if one.translator == IDENTITY for row in group]
-    highest = [row for one, group in rungs.items() if one.kind == "bound" for row in group]
+def _ends(groups: dict[Condition, list[Row]], judged: Judged) -> tuple[Estimate, Estimate]:
+    """Return the IoU of the untranslated source and of the in-domain bound."""
+    lowest = [row for key, group in groups.items() if key.translator == IDENTITY for row in group]
+    highest = [row for key, group in groups.items() if key.kind == "bound" for row in group]
     return judged.pooled(lowest, "iou"), judged.pooled(highest, "iou")
 
 
-def _rung(group: list[Row], judged: Judged, ends: tuple[Estimate, Estimate]) -> dict[str, Cell]:
+def _overlaps(group: list[Row], judged: Judged, ends: tuple[Estimate, Estimate]) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
     for metric in SHARES:
-        found = judged.pooled(group, metric)
-        cells[metric] = found.interval() if found.value is not None else Missing(_why(group, metric))
+        estimate = judged.pooled(group, metric)
+        cells[metric] = estimate.interval() if estimate.value is not None else Missing(_why(group, metric))
     low, high = ends
     own = judged.pooled(group, "iou")
     if own.value is None or low.value is None or high.value is None:
@@ -77,7 +77,7 @@ def _rung(group: list[Row], judged: Judged, ends: tuple[Estimate, Estimate]) -> 
         cells["gap_closed"] = float(own.value == high.value)
     else:
         share = ((own - low) / (high - low)).interval()
-        sure = ((high - low).interval().low or 0.0) > 0  # else the ratio's draws go through infinity
+        sure = ((high - low).interval().low or 0.0) > 0  # otherwise draws of the ratio pass through infinity
         cells["gap_closed"] = share if sure else share.value
     return cells
 
@@ -96,24 +96,25 @@ def _seeds(group: list[Row]) -> list[Cell]:
 
 
 def _read(direction: str, shown: dict[Condition, dict[str, Cell]]) -> list[str]:
-    """Say which translation closes most of the gap, and what the best baseline does."""
-    found = []
-    for kind, what in (("network", "the best trained translation"), ("baseline", "the best simple one")):
+    """Return a sentence on the best trained translation and the best baseline of a direction."""
+    findings = []
+    for kind, title in (("network", "the best trained translation"), ("baseline", "the best simple one")):
         known = {
-            one: value
-            for one, cells in shown.items()
-            if one.kind == kind and one.translator != IDENTITY and (value := number(cells["iou"])) is not None
+            key: value
+            for key, cells in shown.items()
+            if key.kind == kind and key.translator != IDENTITY and (value := number(cells["iou"])) is not None
         }
         if known:
-            best = max(known, key=lambda one: known[one])
+            best = max(known, key=lambda key: known[key])
             share = number(shown[best]["gap_closed"])
             closed = f", which closes {percent(share)} of the gap to in-domain" if share is not None else ""
             cell = shown[best]["iou"]
-            found.append(f"{what}, {best.name}, comes to IoU {said(cell, signed=False)}{closed}")  # type: ignore[arg-type]
-    ends = {one.name: said(cells["iou"], signed=False) for one, cells in shown.items() if _is_end(one, cells)}  # type: ignore[arg-type]
-    started = ", ".join(f"{name} {value}" for name, value in ends.items())
-    return [f"{direction}: {'; '.join([started, *found] if started else found)}."] if found or started else []
+            findings.append(f"{title}, {best.name}, reaches IoU {said(cell, signed=False)}{closed}")  # type: ignore[arg-type]
+    ends = {key.name: said(cells["iou"], signed=False) for key, cells in shown.items() if _is_end(key, cells)}  # type: ignore[arg-type]
+    known_ends = ", ".join(f"{name} {value}" for name, value in ends.items())
+    parts = [known_ends, *findings] if known_ends else findings
+    return [f"{direction}: {'; '.join(parts)}."] if parts else []
 
 
-def _is_end(one: Condition, cells: dict[str, Cell]) -> bool:
-    return number(cells["iou"]) is not None and (one.kind == "bound" or one.translator == IDENTITY)
+def _is_end(key: Condition, cells: dict[str, Cell]) -> bool:
+    return number(cells["iou"]) is not None and (key.kind == "bound" or key.translator == IDENTITY)

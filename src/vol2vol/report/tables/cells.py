@@ -1,4 +1,4 @@
-"""Tables as data: cells with intervals or the reason why there is none, written as CSV and shown in the report."""
+"""Represent tables as data and write them as CSV; a cell holds a value with its interval, or why it is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLES = "tables"
 
 @dataclass(frozen=True)
 class Missing:
-    """A number that there is not, and why."""
+    """A missing number, and the reason."""
 
     reason: str = "not measured"
 
@@ -28,35 +28,35 @@ Cell = str | int | float | Value | Missing | None
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column; `name` heads it in the CSV, `title` on the page."""
+    """One column; `name` is its heading in the CSV, `title` on the page."""
 
     name: str
     title: str = ""
     digits: int = 3
-    """Significant digits on the page, or, with `places`, digits after the point."""
+    """Significant digits on the page or, with `places`, decimal places."""
     places: bool = False
     signed: bool = False
     least: float = 0.0
-    """Smaller numbers are written as smaller than it."""
+    """Smaller numbers are written as `< least`."""
     amount: bool = False
-    """Written with k, M, G."""
+    """Whether numbers are written with k, M or G."""
     words: bool = False
     shown: bool = True
-    """Not only in the CSV."""
+    """Whether the page shows the column; the CSV always has it."""
 
     @property
     def heading(self) -> str:
-        """What heads it on the page."""
+        """The heading on the page."""
         return self.title or self.name.replace("_", " ").capitalize()
 
 
 def label(name: str, title: str = "") -> Column:
-    """Return a column of words."""
+    """Return a column of text."""
     return Column(name=name, title=title, words=True)
 
 
 def probability(name: str, title: str) -> Column:
-    """Return a column of p."""
+    """Return a column of p values."""
     return Column(name=name, title=title, digits=2, least=0.001)
 
 
@@ -66,21 +66,21 @@ def signed(name: str, title: str = "", digits: int = 3) -> Column:
 
 
 class Written(NamedTuple):
-    """A cell of the page."""
+    """The text of a cell on the page."""
 
     text: str
     interval: str
     reason: str
-    """Of a dash."""
+    """Why the cell is a dash; else empty."""
     words: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One table of a study, with the sentences that read it."""
+    """One table of a study, with its findings in sentences."""
 
     name: str
-    """Of its CSV file, without suffix."""
+    """Name of its CSV file without suffix."""
     title: str
     columns: Sequence[Column]
     rows: list[list[Cell]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Table:
 
     @property
     def shown(self) -> list[Column]:
-        """The columns of the page: those that have something to show."""
+        """The columns of the page: those that have a value."""
         return [
             column
             for index, column in enumerate(self.columns)
@@ -102,35 +102,35 @@ class Table:
 
     @property
     def lines(self) -> list[list[Written]]:
-        """Every cell of the page."""
+        """The text of every cell of the page, by line."""
         kept = [(self.columns.index(column), column) for column in self.shown]
         return [[_written(row[i], column) for i, column in kept] for row in self.rows]
 
     @property
     def grouped(self) -> bool:
-        """Whether lines stand under the direction that they share."""
+        """Whether the page groups lines by direction."""
         return bool(self.rows) and self.columns[0].name == "direction"
 
     @property
     def reasons(self) -> list[str]:
-        """Why there are dashes, each reason once."""
+        """The reasons for all dashes, each once."""
         kept = [self.columns.index(column) for column in self.shown]
         return list(dict.fromkeys(_reason(row[i]) for row in self.rows for i in kept if _reason(row[i])))
 
 
 def of_row(row: Row, name: str) -> Cell:
-    """Return the cell of a row's value; where it is missing, the row's note on it or its family says why."""
-    found = row.values.get(name)
-    if found is not None and found.value is not None:
-        return found
+    """Return the cell of a row's value; if it is missing, the reason is the row's note on it or its family."""
+    value = row.values.get(name)
+    if value is not None and value.value is not None:
+        return value
     parts = name.split("/")
     notes = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
-    told = next((row.notes[note] for note in notes if note in row.notes), "")
-    return Missing(told or ("not defined" if found is not None else "not measured"))
+    reason = next((row.notes[note] for note in notes if note in row.notes), "")
+    return Missing(reason or ("not defined" if value is not None else "not measured"))
 
 
 def mean_cell(rows: Sequence[Row], name: str) -> Cell:
-    """Return the mean of a value over rows; of one row with its interval."""
+    """Return the mean of a value over rows; for a single row the value with its interval."""
     if len(rows) == 1:
         return of_row(rows[0], name)
     known = [value for row in rows if (value := row.number(name)) is not None]
@@ -138,14 +138,14 @@ def mean_cell(rows: Sequence[Row], name: str) -> Cell:
 
 
 def number(cell: Cell) -> float | None:
-    """Return the number of a cell, None where it has none."""
+    """Return the number of a cell; None if it has none."""
     if isinstance(cell, Value):
         return cell.value
     return float(cell) if isinstance(cell, int | float) else None
 
 
 def text(cell: Cell, column: Column) -> str:
-    """Write a cell: a number, with its interval in brackets; a dash where there is none."""
+    """Format a cell: a number with its interval in brackets, or a dash."""
     if isinstance(cell, str):
         return cell or wording.MISSING
     if isinstance(cell, int):
@@ -163,7 +163,10 @@ def _written(cell: Cell, column: Column) -> Written:
 
 
 def write_tables(folder: str | Path, tables: Iterable[Table]) -> list[Path]:
-    """Write each table that has rows as `tables/NAME.csv`; a column with intervals becomes three. Returns the paths."""
+    """Write each table that has rows as `tables/NAME.csv`, and return the paths. A column with intervals becomes three.
+
+    Raises `CannotWrite`.
+    """
     folder = Path(folder) / TABLES
     paths = []
     try:
@@ -180,7 +183,7 @@ def write_tables(folder: str | Path, tables: Iterable[Table]) -> list[Path]:
 
 
 def said(value: Value, *, digits: int = 3, signed: bool = True) -> str:
-    """Write a number with its interval as in a sentence: `+0.012 [0.004, 0.020]`."""
+    """Format a number with its interval for a sentence: `+0.012 [0.004, 0.020]`."""
     return text(value, Column(name="", digits=digits, places=True, signed=signed))
 
 
@@ -216,7 +219,7 @@ def _csv(table: Table) -> list[list[object]]:
         for cell, wide in zip(row, ranged, strict=True):
             if wide:
                 ends = (cell.low, cell.high) if isinstance(cell, Value) else (None, None)
-                line += [_plain(one) for one in (cell, *ends)]
+                line += [_plain(number) for number in (cell, *ends)]
             else:
                 line.append(_plain(cell))
         lines.append(line)
@@ -229,7 +232,7 @@ def _plain(cell: Cell) -> object:
 
 
 def percent(value: float | None) -> str:
-    """Write a share in per cent."""
+    """Format a fraction as per cent."""
     if value is None:
         return wording.MISSING
     digits = 0 if abs(value) >= 0.1 else 1

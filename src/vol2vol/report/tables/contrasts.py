@@ -1,4 +1,4 @@
-"""Paired contrasts: strategies on the same checkpoint, translators against simple means, assemblies."""
+"""Compare strategies on the same checkpoint, translators with simple translations, and assemblies, in pairs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vol2vol.report.tables.cells import Cell, Missing, Table, label, probability
 METRICS = {"iou": "IoU", "auprc": "AUPRC"}
 ALPHA = 0.05
 RICHEST = {"volume": 0, "ortho": 1}
-"""Assemblies that come first in a difference."""
+"""Order of assemblies in a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +32,19 @@ class Contrast:
     """One difference, first minus second."""
 
     family: str
-    """strategy, translator or assembly."""
+    """Kind of the comparison: strategy, translator or assembly."""
     direction: str
     first: Condition
     second: Condition
     role: str
     metric: str
     seeds: tuple[int, int]
-    """Trainings and segmenters that both have."""
-    found: Estimate
+    """Number of trainings and of segmenters that both sides share."""
+    estimate: Estimate
 
     @property
     def name(self) -> str:
-        """The difference in words."""
+        """Title of the difference."""
         a, b = self.first, self.second
         if self.family == "strategy":
             return f"{a.translator} ({a.assembly}) {a.strategy} \N{MINUS SIGN} {b.strategy}"
@@ -53,28 +53,27 @@ class Contrast:
     @property
     def value(self) -> Value:
         """The difference with its interval."""
-        return self.found.interval()
+        return self.estimate.interval()
 
 
 def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Contrast]:
-    """Return every contrast that the rows allow, with draws that pair blocks, and seeds where both sides have them.
+    """Return all contrasts that the rows allow; draws pair blocks, and also seeds that both sides have.
 
-    Strategies are compared with the least seamed one of the same training, checkpoint and assembly, and assemblies of
-    the same training with each other, for best, middle and worst checkpoints; of best checkpoints also different
-    trainings, and each with simple translations.
-    Both sides are judged by the same segmenters and seeds.
+    For best, middle and worst checkpoints, strategies are compared with the reference strategy of the same training,
+    checkpoint and assembly, and assemblies of the same training with each other. For best checkpoints, different
+    trainings are compared too, and each training with simple translations. Both sides have the same segmenters.
     """
-    found = []
+    differences = []
     for role in ROLES:
-        there = conditions(with_role(rows, roles, role))
+        groups = conditions(with_role(rows, roles, role))
         baselines = conditions(with_role([row for row in rows if row.kind == "baseline"], roles))
-        for family, first, second, groups in _pairs(there, baselines, role):
+        for family, first, second, sides in _pairs(groups, baselines, role):
             for metric in METRICS:
-                a, b = _matched(*groups)
-                both = [judge for judge in judges(a, metric) if judge in judges(b, metric)]
-                if not both:
+                a, b = _matched(*sides)
+                shared = [judge for judge in judges(a, metric) if judge in judges(b, metric)]
+                if not shared:
                     continue
-                found.append(
+                differences.append(
                     Contrast(
                         family=family,
                         direction=first.direction,
@@ -82,63 +81,62 @@ def contrasts(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> lis
                         second=second,
                         role=role,
                         metric=metric,
-                        seeds=(len({row.seed for row in a}), len(both)),
-                        found=judged.pooled(a, metric, both) - judged.pooled(b, metric, both),
+                        seeds=(len({row.seed for row in a}), len(shared)),
+                        estimate=judged.pooled(a, metric, shared) - judged.pooled(b, metric, shared),
                     )
                 )
-    return [one for one in found if one.found.value is not None]
+    return [difference for difference in differences if difference.estimate.value is not None]
 
 
 Pair = tuple[str, Condition, Condition, tuple[list[Row], list[Row]]]
 
 
-def _pairs(there: dict[Condition, list[Row]], baselines: dict[Condition, list[Row]], role: str) -> Iterator[Pair]:
-    """Yield what to compare: the reference strategy with the others, and, of best checkpoints, with everything else."""
-    networks = {one: group for one, group in there.items() if one.kind == "network"}
-    seamless: dict[tuple[str, str, str], Condition] = {}
-    for one in networks:
-        key = (one.direction, one.translator, one.assembly)
-        siblings = [two for two in networks if (two.direction, two.translator, two.assembly) == key]
-        first = reference(two.strategy for two in siblings)
-        if one.strategy == first:
-            seamless[key] = one
-            for two in siblings:
-                if two != one:
-                    yield "strategy", one, two, (networks[one], networks[two])
-    for one, two in combinations(sorted(seamless.values(), key=lambda one: RICHEST.get(one.assembly, 2)), 2):
-        if one.direction == two.direction and (role == "best" or one.translator == two.translator):
-            yield "assembly", one, two, (networks[one], networks[two])
-    for one in seamless.values() if role == "best" else ():
-        for two, group in baselines.items():
-            if two.direction == one.direction and two.translator in (IDENTITY, HISTOGRAM, SPECTRUM):
-                yield "translator", one, two, (networks[one], group)
+def _pairs(groups: dict[Condition, list[Row]], baselines: dict[Condition, list[Row]], role: str) -> Iterator[Pair]:
+    """Yield the pairs to compare: the reference strategy with the others and, for best checkpoints, with everything."""
+    networks = {key: group for key, group in groups.items() if key.kind == "network"}
+    references: dict[tuple[str, str, str], Condition] = {}
+    for a in networks:
+        family = (a.direction, a.translator, a.assembly)
+        siblings = [b for b in networks if (b.direction, b.translator, b.assembly) == family]
+        if a.strategy == reference(b.strategy for b in siblings):
+            references[family] = a
+            for b in siblings:
+                if b != a:
+                    yield "strategy", a, b, (networks[a], networks[b])
+    for a, b in combinations(sorted(references.values(), key=lambda key: RICHEST.get(key.assembly, 2)), 2):
+        if a.direction == b.direction and (role == "best" or a.translator == b.translator):
+            yield "assembly", a, b, (networks[a], networks[b])
+    for a in references.values() if role == "best" else ():
+        for b, group in baselines.items():
+            if b.direction == a.direction and b.translator in (IDENTITY, HISTOGRAM, SPECTRUM):
+                yield "translator", a, b, (networks[a], group)
 
 
 def _matched(first: list[Row], second: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Keep the trainings and checkpoints that both have, where both are of one translator; else all."""
+    """Return the rows of seeds and checkpoints that both sides have; all rows if the translators differ."""
     if first[0].translator != second[0].translator:
         return first, second
-    both = {(row.seed, row.checkpoint) for row in first} & {(row.seed, row.checkpoint) for row in second}
-    a, b = ([row for row in side if (row.seed, row.checkpoint) in both] for side in (first, second))
+    shared = {(row.seed, row.checkpoint) for row in first} & {(row.seed, row.checkpoint) for row in second}
+    a, b = ([row for row in side if (row.seed, row.checkpoint) in shared] for side in (first, second))
     return a, b
 
 
-def contrast_table(found: Sequence[Contrast]) -> Table:
-    """Return the contrasts with p corrected over all contrasts of a kind and metric (Holm)."""
-    corrected = corrected_p(found)
+def contrast_table(differences: Sequence[Contrast]) -> Table:
+    """Return the contrasts, with p corrected for all contrasts of a kind and metric (Holm)."""
+    corrected = corrected_p(differences)
     lines: list[list[Cell]] = []
-    for index, one in enumerate(found):
-        p = corrected[index]
+    for difference, p in zip(differences, corrected, strict=True):
+        own = difference.estimate.p
         lines.append(
             [
-                one.direction,
-                one.family,
-                one.name,
-                one.role,
-                METRICS[one.metric],
-                f"{one.seeds[0]}, {one.seeds[1]}",
-                one.value,
-                one.found.p if one.found.p is not None else Missing("no sums per block were kept"),
+                difference.direction,
+                difference.family,
+                difference.name,
+                difference.role,
+                METRICS[difference.metric],
+                f"{difference.seeds[0]}, {difference.seeds[1]}",
+                difference.value,
+                own if own is not None else Missing("no sums per block were kept"),
                 p if p is not None else Missing("no sums per block were kept"),
             ]
         )
@@ -157,30 +155,32 @@ def contrast_table(found: Sequence[Contrast]) -> Table:
             probability("p_holm", "p, corrected"),
         ],
         rows=lines,
-        findings=_read(found, corrected),
-        note="Above 0: the first is better. Paired block bootstrap: both sides are drawn with the same blocks; where "
-        "there are two or more seeds of a training or a segmenter these are drawn too, and paired where both sides "
-        "have them. Intervals of 95 % stand for one contrast alone, the corrected p (Holm) for all of its kind.",
+        findings=_read(differences, corrected),
+        note="Above 0: the first is better. Paired block bootstrap: the same blocks are drawn for both sides; if a "
+        "training or a segmenter has two or more seeds, seeds are drawn too, and paired if both sides have them. The "
+        "95 % intervals hold for one contrast alone, the corrected p (Holm) for all contrasts of its kind.",
     )
 
 
-def corrected_p(found: Sequence[Contrast]) -> list[float | None]:
+def corrected_p(differences: Sequence[Contrast]) -> list[float | None]:
     """Return p of each contrast, corrected for all contrasts of its kind and metric (Holm 1979)."""
-    corrected: list[float | None] = [None] * len(found)
-    for key in dict.fromkeys((one.metric, one.family) for one in found):
-        family = [index for index, one in enumerate(found) if (one.metric, one.family) == key]
-        for index, p in zip(family, holm_known([found[i].found.p for i in family]), strict=True):
+    corrected: list[float | None] = [None] * len(differences)
+    kinds = [(difference.metric, difference.family) for difference in differences]
+    for kind in dict.fromkeys(kinds):
+        family = [index for index, own in enumerate(kinds) if own == kind]
+        for index, p in zip(family, holm_known([differences[i].estimate.p for i in family]), strict=True):
             corrected[index] = p
     return corrected
 
 
-def _read(found: Sequence[Contrast], corrected: Sequence[float | None]) -> list[str]:
-    """Say in a sentence each what one translation gains over simple ones, and one strategy over others."""
-    told: dict[tuple[str, str, str], list[str]] = {}
-    for one, p in zip(found, corrected, strict=True):
-        if one.metric == "iou" and one.role == "best" and one.family != "assembly":
-            first, _, second = one.name.partition(" \N{MINUS SIGN} ")
+def _read(differences: Sequence[Contrast], corrected: Sequence[float | None]) -> list[str]:
+    """Return a sentence per translation, compared with simple ones, and per strategy, compared with others."""
+    parts: dict[tuple[str, str, str], list[str]] = {}
+    for difference, p in zip(differences, corrected, strict=True):
+        if difference.metric == "iou" and difference.role == "best" and difference.family != "assembly":
+            first, _, second = difference.name.partition(" \N{MINUS SIGN} ")
             chance = " (may be chance)" if p is not None and p >= ALPHA else ""
-            told.setdefault((one.family, one.direction, first), []).append(f"minus {second} {said(one.value)}{chance}")
-    order = sorted(told, key=lambda key: key[0] != "translator")
-    return [f"{key[1]}: IoU of {key[2]} {', '.join(told[key])}." for key in order]
+            key = (difference.family, difference.direction, first)
+            parts.setdefault(key, []).append(f"minus {second} {said(difference.value)}{chance}")
+    order = sorted(parts, key=lambda key: key[0] != "translator")
+    return [f"{key[1]}: IoU of {key[2]} {', '.join(parts[key])}." for key in order]

@@ -1,4 +1,4 @@
-"""Tables 1, 2 and 3 to 11 of the stitching paper, from one's own rows, with the printed ones beside."""
+"""Compute Tables 1, 2 and 3 to 11 of the stitching paper from a study's rows, next to the printed numbers."""
 
 from __future__ import annotations
 
@@ -20,75 +20,76 @@ from vol2vol.report.tables.printed import (
 
 
 def paper_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return Tables 1, 2 and 3 to 11 of done rows, and the printed ones beside where there are any of these."""
+    """Return Tables 1, 2 and 3 to 11 of rows that are done, and the printed Tables 3 to 11; [] without networks."""
     tables = [by_fid(rows), by_iou(rows), by_checkpoint(rows)]
     return [*tables, printed_beside()] if any(map(bool, tables)) else []
 
 
 def by_fid(rows: Sequence[Row]) -> Table:
-    """Return Table 1: of every condition the best volume by FID, its IoU beside.
+    """Return Table 1: the best volume of every condition by FID, with its IoU.
 
-    Of all checkpoints and seeds of a condition, as in section 5.1 of the paper, whether segmented or not.
+    It is chosen from all checkpoints and seeds of a condition, segmented or not, as in section 5.1 of the paper.
     """
     fid = fid_name(rows)
-    found = []
-    for one, group in _networks(rows):
+    lines = []
+    for key, group in _networks(rows):
         known = [row for row in group if row.number(fid) is not None]
         if known:
-            found.append(_headline(1, one, pick(known, fid)["best"], fid))
+            lines.append(_headline(1, key, pick(known, fid)["best"], fid))
     return Table(
         name="table-1",
         title="Table 1. The best volume of every condition by FID",
         columns=_headline_columns(fid),
-        rows=found,
-        findings=_best(found, 4, lowest=True, what="FID", places=2),
-        note="IoU is the mean over segmenters and their seeds; beside it is the highest of the segmenters, over whose "
-        "seeds it is the mean, which is what the paper prints of five. "
-        f"Printed numbers are of other data (MitoEM, rat to human; {UNTRANSLATED:.2f} untranslated) and no yardstick.",
+        rows=lines,
+        findings=_best(lines, 4, lowest=True, title="FID", places=2),
+        note="IoU is the mean over segmenters and their seeds. The highest IoU is that of the best segmenter, a mean "
+        "over its seeds; the paper prints it of five segmenters. Printed numbers are of other data (MitoEM, rat to "
+        f"human; {UNTRANSLATED:.2f} untranslated) and cannot be compared directly.",
     )
 
 
 def by_iou(rows: Sequence[Row]) -> Table:
-    """Return Table 2: of every condition the best volume by IoU, its FID beside.
+    """Return Table 2: the best volume of every condition by IoU, with its FID.
 
-    The volume is chosen, as in the paper, by the highest IoU of its segmenters; the mean over them stands beside.
+    The volume is chosen, as in the paper, by the highest IoU of its segmenters; the table also has their mean.
     """
     fid = fid_name(rows)
-    found = []
-    for one, group in _networks(rows):
+    lines = []
+    for key, group in _networks(rows):
         known = [(value, row) for row in group if (value := _highest(row)) is not None]
         if known:
-            found.append(_headline(2, one, max(known, key=lambda pair: pair[0])[1], fid))
+            lines.append(_headline(2, key, max(known, key=lambda pair: pair[0])[1], fid))
     return Table(
         name="table-2",
         title="Table 2. The best volume of every condition by IoU",
         columns=_headline_columns(fid),
-        rows=found,
-        findings=_best(found, 6, lowest=False, what="IoU", places=4),
-        note="Chosen by the truth, which nobody has who needs a translation: an upper bound of what choosing "
-        "checkpoints can give, and not a result.",
+        rows=lines,
+        findings=_best(lines, 6, lowest=False, title="IoU", places=4),
+        note="The volume is chosen with the truth, which is not available when a translation is needed: this is an "
+        "upper bound of what the choice of checkpoints can give, not a result.",
     )
 
 
 def by_checkpoint(rows: Sequence[Row]) -> Table:
-    """Return Tables 3 to 11: best, middle and worst volume of every condition by FID, IoU by each segmenter.
+    """Return Tables 3 to 11: best, middle and worst volume of every condition by FID, with the IoU of each segmenter.
 
-    Among segmented volumes of all seeds. One volume stands once, for the best that it is. Columns that end in
-    `printed` are the paper's, of the table with the same assembly and stitching.
+    They are chosen from the segmented volumes of all seeds; a volume with several roles appears once, with the best
+    role. Columns that end in `printed` are the paper's, of the table with the same assembly and stitching.
     """
-    fid, printed = fid_name(rows), {(one.condition, one.checkpoint): one for one in printed_volumes()}
+    fid, printed = fid_name(rows), {(volume.condition, volume.checkpoint): volume for volume in printed_volumes()}
     names = list(dict.fromkeys(name for name, _ in judges(rows, "iou")))
-    found: list[list[Cell]] = []
+    lines: list[list[Cell]] = []
     gains = []
-    for one, group in _networks(rows):
+    for key, group in _networks(rows):
         known = [row for row in group if row.number(fid) is not None and overlap(row) is not None]
         picked = pick(known, fid) if known else {}
         shown = dict.fromkeys(row.trial for row in picked.values())
         for role in ROLES:
             if role in picked and picked[role].trial in shown:
                 del shown[picked[role].trial]
-                beside = printed.get((_words(one), role))
-                found.append([*_named(one), role, *_trained(picked[role]), *_numbers(picked[role], names, fid, beside)])
+                row = picked[role]
+                numbers = _numbers(row, names, fid, printed.get((_printed_terms(key), role)))
+                lines.append([*_name_cells(key), role, *_training_cells(row), *numbers])
         if len(known) > 2:
             gains.append((overlap(picked["middle"]) or 0) - (overlap(picked["best"]) or 0))
     return Table(
@@ -105,15 +106,15 @@ def by_checkpoint(rows: Sequence[Row]) -> Table:
             Column(name="fid_printed", title="FID, printed", digits=4),
             *(_iou(f"iou_printed_{name}", f"IoU, {name}, printed", shown=False) for name in SEGMENTERS),
         ],
-        rows=found,
+        rows=lines,
         findings=_middles(gains),
-        note="Checkpoints are ranked by FID for every condition by itself, as in the paper: rows of different "
+        note="Checkpoints are ranked by FID separately for every condition, as in the paper: rows of different "
         "stitching may be different checkpoints. The contrasts below compare the same checkpoint.",
     )
 
 
 def printed_beside() -> Table:
-    """Return the printed Tables 3 to 11, for the page that shows one's own."""
+    """Return the printed Tables 3 to 11."""
     return Table(
         name="tables-3-11-printed",
         title="As printed in the paper (MitoEM, rat to human)",
@@ -126,42 +127,43 @@ def printed_beside() -> Table:
             Column(name="fid", title="FID", digits=2, places=True),
         ],
         rows=[
-            [one.table, one.assembly, one.stitching, one.checkpoint, *one.iou.values(), one.fid]
-            for one in printed_volumes()
+            [volume.table, volume.assembly, volume.stitching, volume.checkpoint, *volume.iou.values(), volume.fid]
+            for volume in printed_volumes()
         ],
-        note="Columns are segmenters: loss / what their checkpoint was chosen by.",
+        note="Columns are segmenters: loss / metric by which their checkpoint was chosen.",
     )
 
 
 def _networks(rows: Sequence[Row]) -> list[tuple[Condition, list[Row]]]:
-    return [(one, group) for one, group in conditions(rows).items() if one.kind == "network"]
+    return [(key, group) for key, group in conditions(rows).items() if key.kind == "network"]
 
 
 def _iou(name: str, title: str, *, shown: bool = True) -> Column:
     return Column(name=name, title=title, digits=4, places=True, shown=shown)
 
 
-def _words(one: Condition) -> tuple[str, str]:
-    return ASSEMBLIES.get(one.assembly, ""), STITCHING.get(one.strategy, "")
+def _printed_terms(key: Condition) -> tuple[str, str]:
+    """Return assembly and stitching in the terms of the paper."""
+    return ASSEMBLIES.get(key.assembly, ""), STITCHING.get(key.strategy, "")
 
 
-def _named(one: Condition) -> list[Cell]:
-    return [one.direction, one.translator, one.assembly, one.strategy]
+def _name_cells(key: Condition) -> list[Cell]:
+    return [key.direction, key.translator, key.assembly, key.strategy]
 
 
 def _name_columns() -> list[Column]:
     return [label(name) for name in ("direction", "translator", "assembly", "strategy")]
 
 
-def _trained(row: Row) -> list[Cell]:
+def _training_cells(row: Row) -> list[Cell]:
     return [row.seed, row.checkpoint]
 
 
-def _headline(table: int, one: Condition, row: Row, fid: str) -> list[Cell]:
-    printed = {(h.assembly, h.stitching): h for h in printed_headlines(table)}.get(_words(one))
-    beside: list[Cell] = [printed.fid, printed.iou] if printed else [None, None]
+def _headline(table: int, key: Condition, row: Row, fid: str) -> list[Cell]:
+    printed = {(h.assembly, h.stitching): h for h in printed_headlines(table)}.get(_printed_terms(key))
+    printed_cells: list[Cell] = [printed.fid, printed.iou] if printed else [None, None]
     ious = [value if value is not None else Missing() for value in (overlap(row), _highest(row))]
-    return [*_named(one), of_row(row, fid), *ious, *_trained(row), *beside]
+    return [*_name_cells(key), of_row(row, fid), *ious, *_training_cells(row), *printed_cells]
 
 
 def _headline_columns(fid: str) -> list[Column]:
@@ -177,35 +179,36 @@ def _headline_columns(fid: str) -> list[Column]:
     ]
 
 
-def _numbers(row: Row, names: Sequence[str], fid: str, beside: Printed | None) -> list[Cell]:
+def _numbers(row: Row, names: Sequence[str], fid: str, printed: Printed | None) -> list[Cell]:
     by_name = _by_segmenter(row)
     cells: list[Cell] = [by_name.get(name, Missing()) for name in names]
-    printed: list[Cell] = [beside.table, beside.fid, *beside.iou.values()] if beside else [None] * (2 + len(SEGMENTERS))
-    return [*cells, of_row(row, fid), *printed]
+    if printed is None:
+        return [*cells, of_row(row, fid), *[None] * (2 + len(SEGMENTERS))]
+    return [*cells, of_row(row, fid), printed.table, printed.fid, *printed.iou.values()]
 
 
 def _by_segmenter(row: Row) -> dict[str, float]:
-    """Return the IoU of a row by segmenter, mean over its seeds."""
-    found: dict[str, list[float]] = {}
+    """Return the IoU of a row by segmenter, as a mean over the segmenter's seeds."""
+    by_name: dict[str, list[float]] = {}
     for name, seed in judges([row], "iou"):
         if (value := row.number(f"segmentation/{name}/{seed}/iou")) is not None:
-            found.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            by_name.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in by_name.items()}
 
 
 def _highest(row: Row) -> float | None:
-    """Return the IoU of the segmenter that finds most, None where none was asked."""
+    """Return the highest IoU of a row's segmenters; None without segmenters."""
     return max(_by_segmenter(row).values(), default=None)
 
 
-def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, what: str, places: int) -> list[str]:
-    found = []
+def _best(rows: Sequence[Sequence[Cell]], column: int, *, lowest: bool, title: str, places: int) -> list[str]:
+    findings = []
     for direction in dict.fromkeys(row[0] for row in rows):
         known = [(value, row) for row in rows if row[0] == direction and (value := number(row[column])) is not None]
         if len(known) > 1:
             value, row = (min if lowest else max)(known, key=lambda pair: pair[0])
-            found.append(f"{direction}: the best {what} is {value:.{places}f}, of {row[1]} ({row[3]}, {row[2]}).")
-    return found
+            findings.append(f"{direction}: the best {title} is {value:.{places}f}, of {row[1]} ({row[3]}, {row[2]}).")
+    return findings
 
 
 def _middles(gains: Sequence[float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables whose columns are those of the measures: nearness to a known answer and to the source, objects, and others."""
+"""Tabulate values of measures: fidelity to the known answer, structure, objects, and measures of other packages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LNCC = "fidelity/lncc"
 
 
 def columns_of(table: str) -> dict[str, Column]:
-    """Return the columns of a table by the names of their values, as the measures that it shows say."""
+    """Return the columns of a table, as its measures define them, by the names of their values."""
     shown = [(measure, quantity) for measure in measures() if measure.table == table for quantity in measure.quantities]
     return {measure.name_of(quantity.key): column for measure, quantity in shown if (column := _column(quantity))}
 
 
 def _column(quantity: Quantity) -> Column | None:
-    """Return the column of a quantity, None where no table shows it."""
+    """Return the column of a quantity; None if no table shows it."""
     if not quantity.title and not quantity.column:
         return None
     return Column(
@@ -34,52 +34,52 @@ def _column(quantity: Quantity) -> Column | None:
 
 
 def cell_of(rows: Sequence[Row], name: str) -> Cell:
-    """Return the mean of a value over rows, of one row with its interval, in the unit of its column."""
+    """Return the mean of a value over rows, in the unit of its column; a single row keeps its interval."""
     cell, quantity = mean_cell(rows, name), quantity_of(name)
-    by, value = quantity.divisor if quantity else 1, number(cell)
-    return cell if by == 1 or value is None else value / by
+    divisor, value = quantity.divisor if quantity else 1, number(cell)
+    return cell if divisor == 1 or value is None else value / divisor
 
 
 def fidelity_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
-    """Return how near translations come to the known answer, keep the source's structure, and lead back to it.
+    """Return the fidelity of translations to the known answer, to the source's structure, and after translation back.
 
     PSNR in decibels; SSIM, correlation and LNCC (local normalised cross-correlation) from -1 to 1. The CSV also has
-    the correlation of gradients with the source's, and how much less comes back after quantisation (grey values).
+    the correlation of gradients with the source's, and the error that quantisation adds after translation back.
     """
     columns = columns_of("fidelity")
     lines: list[list[Cell]] = []
-    for one, group in conditions(with_role(rows, roles)).items():
+    for key, group in conditions(with_role(rows, roles)).items():
         cells = [cell_of(group, name) for name in columns]
-        if one.kind != "bound" and any(number(cell) is not None for cell in cells):
-            lines.append([one.direction, one.name, *cells])
+        if key.kind != "bound" and any(number(cell) is not None for cell in cells):
+            lines.append([key.direction, key.name, *cells])
     return Table(
         name="fidelity",
-        title="Nearness to the known answer, and to the source",
+        title="Fidelity to the known answer, and to the source",
         columns=[label("direction"), label("condition"), *columns.values()],
         rows=lines,
         findings=_nearest(lines, 2 + [*columns].index(LNCC)),
-        note="The known answer is the source's tissue in the look of the target, where there is one; a translation "
-        "should come nearer to it than the untranslated source. PSNR is in decibels; LNCC is the local normalised "
-        "cross-correlation, 1 at most, which depends on structure more than on grey values. PSNR and correlation "
-        "punish invented noise as hard as invented structure. Back again: the volume, rounded to 256 levels of the "
-        "target with noise of one level, translated back, against the source.",
+        note="The known answer, if there is one, is the source's tissue with the appearance of the target; a "
+        "translation should be closer to it than the untranslated source. PSNR is in decibels; LNCC is the local "
+        "normalised cross-correlation, at most 1, which depends on structure more than on grey values. PSNR and "
+        "correlation penalise invented noise as much as invented structure. Back again: the volume, rounded to 256 "
+        "levels of the target with noise of one level, is translated back and compared with the source.",
     )
 
 
 def object_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
-    """Return scores of objects, means over segmenters and seeds."""
+    """Return object scores as means over segmenters and seeds."""
     columns = {name.rpartition("/")[2]: column for name, column in columns_of("objects").items()}
     lines: list[list[Cell]] = []
-    for one, group in conditions(with_role(rows, roles)).items():
+    for key, group in conditions(with_role(rows, roles)).items():
         cells = [_mean(group, metric) for metric in columns]
         if any(number(cell) is not None for cell in cells):
-            lines.append([one.direction, one.name, *cells])
+            lines.append([key.direction, key.name, *cells])
     return Table(
         name="objects",
-        title="Objects: found, missed and counted",
+        title="Objects: detection and counts",
         columns=[label("direction"), label("condition"), *columns.values()],
         rows=lines,
-        note="Means over segmenters and seeds; with one of each, intervals over blocks. Errors are better when low.",
+        note="Means over segmenters and seeds; with one of each, intervals over blocks. Lower errors are better.",
     )
 
 
@@ -87,34 +87,34 @@ def further_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
     """Return the values of measures that have no table of their own, such as those of other packages."""
     columns = _further(rows)
     lines: list[list[Cell]] = []
-    for one, group in conditions(with_role(rows, roles)).items():
+    for key, group in conditions(with_role(rows, roles)).items():
         cells = [cell_of(group, name) for name in columns]
         if any(number(cell) is not None for cell in cells):
-            lines.append([one.direction, one.name, *cells])
-    taken = [measure for measure in measures() if any(name.startswith(f"{measure.family}/") for name in columns)]
+            lines.append([key.direction, key.name, *cells])
+    present = [measure for measure in measures() if any(name.startswith(f"{measure.family}/") for name in columns)]
     return Table(
         name="further",
         title="Further measures",
         columns=[label("direction"), label("condition"), *columns.values()],
         rows=lines,
-        note=" ".join(_explained(measure) for measure in taken),
+        note=" ".join(_explained(measure) for measure in present),
     )
 
 
 def _further(rows: Sequence[Row]) -> dict[str, Column]:
-    """Return a column for every value of a further measure that rows have, by its name."""
+    """Return the columns of the further measures by the names of the values that rows have."""
     known = [measure for measure in measures() if measure.table == "further"]
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row.values):
         for measure in known:
             quantity = measure.quantity(name)
             if quantity is not None and (column := _column(quantity)):
-                columns[name] = _told_apart(column, quantity, name.partition("/")[2])
+                columns[name] = _specific(column, quantity, name.partition("/")[2])
     return columns
 
 
-def _told_apart(column: Column, quantity: Quantity, key: str) -> Column:
-    """Return a column that is named after the words that its key has in place of parts in braces, if any."""
+def _specific(column: Column, quantity: Quantity, key: str) -> Column:
+    """Return the column with the words that fill the braces of its quantity's key, if any, in its name and title."""
     words = quantity.words(key)
     if not words:
         return column
@@ -122,7 +122,7 @@ def _told_apart(column: Column, quantity: Quantity, key: str) -> Column:
 
 
 def _explained(measure: Measure) -> str:
-    """Say what a measure's columns are, and when they are good."""
+    """Return a sentence that explains a measure's columns and their sense."""
     parts = [
         f"{quantity.title or quantity.metric}: {quantity.about or quantity.metric}{_good(quantity)}"
         for quantity in measure.quantities
@@ -149,7 +149,7 @@ def _mean(group: Sequence[Row], metric: str) -> Cell:
 
 
 def _nearest(lines: Sequence[Sequence[Cell]], column: int) -> list[str]:
-    found = []
+    findings = []
     for direction in dict.fromkeys(str(line[0]) for line in lines):
         known = {
             str(line[1]): value
@@ -159,5 +159,5 @@ def _nearest(lines: Sequence[Sequence[Cell]], column: int) -> list[str]:
         if len(known) > 1:
             best = max(known, key=lambda name: known[name])
             start = f"; untranslated {known['untranslated']:.3f}" if "untranslated" in known else ""
-            found.append(f"{direction}: nearest to the known answer by LNCC is {best}, {known[best]:.3f}{start}.")
-    return found
+            findings.append(f"{direction}: nearest to the known answer by LNCC is {best}, {known[best]:.3f}{start}.")
+    return findings

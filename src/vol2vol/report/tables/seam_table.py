@@ -1,9 +1,9 @@
-"""Seams of every strategy by four tests, what they cost near them, and whether FID sees any of it."""
+"""Tabulate the seams of every strategy by four tests, the loss of overlap near seams, and the change of FID."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from vol2vol.report.rows.conditions import Condition, condition, conditions, fid_name, reference, with_role
@@ -29,19 +29,19 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the tests say of one volume."""
+class SeamResult:
+    """Results of the seam tests of one volume."""
 
     row: Row
 
     def worst(self, test: str) -> tuple[float, str] | None:
-        """Return the value furthest from 1, by ratio, and its axis."""
+        """Return the value of a test that is furthest from 1, by ratio, and its axis; None if it was not measured."""
         known = [(value, axis) for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}")) is not None]
-        return max(known, key=lambda one: abs(log(one[0])) if one[0] > 0 else float("inf")) if known else None
+        return max(known, key=lambda pair: abs(log(pair[0])) if pair[0] > 0 else float("inf")) if known else None
 
     @property
     def p(self) -> float | None:
-        """Smallest p of all tests, axes and passes, which are corrected for their number already."""
+        """Smallest p of all tests, axes and passes, each corrected for their number; None if nothing was tested."""
         known = [
             value for test in TESTS for axis in AXES if (value := self.row.number(f"seams/{test}/{axis}/p")) is not None
         ]
@@ -49,35 +49,35 @@ class Found:
 
     @property
     def seam(self) -> bool | None:
-        """Whether there is one; None where nothing was tested or the tests cannot tell."""
-        told = self.row.notes.get("seams/verdict", "")
-        if told in ("undecided", "not tested"):
+        """Whether there is a seam; None if nothing was tested or the tests are undecided."""
+        verdict = self.row.notes.get("seams/verdict", "")
+        if verdict in ("undecided", "not tested"):
             return None
-        return told == "seams" if told else None if self.p is None else self.p < ALPHA
+        return verdict == "seams" if verdict else None if self.p is None else self.p < ALPHA
 
 
 def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
-    """Return the seam statistics of every strategy's best checkpoint, one line per training, FID beside.
+    """Return the seam statistics and the FID of every strategy's best checkpoint, one line per training.
 
-    Values are ratios to what the same planes would be without seams, 1 where there are none; p is two-sided.
+    Values are ratios to the same statistic of planes without seams, so that 1 means no seams; p is two-sided.
     """
     fid, moved = fid_name(rows), columns_of("seams")
     shown = [row for row in with_role(rows, roles) if row.kind == "network" and _tested(row)]
     lines: list[list[Cell]] = []
     for row in shown:
-        one, found = condition(row), Found(row)
-        lines.append([one.direction, one.name, row.seed, row.checkpoint])
+        group, result = condition(row), SeamResult(row)
+        lines.append([group.direction, group.name, row.seed, row.checkpoint])
         for test in TESTS:
-            worst = found.worst(test)
+            worst = result.worst(test)
             lines[-1] += [f"{worst[0]:.3f} ({worst[1]})" if worst else Missing("not tested")]
             lines[-1] += [of_row(row, f"seams/{test}/{axis}") for axis in AXES]
-        lines[-1] += [found.p if found.p is not None else Missing("no p without enough planes")]
+        lines[-1] += [result.p if result.p is not None else Missing("no p without enough planes")]
         lines[-1] += [of_row(row, name) for name in moved]
         lines[-1] += [of_row(row, fid)]
         lines[-1] += [row.notes.get("seams/verdict", ""), row.notes.get("seams", "")]
     return Table(
         name="seams",
-        title="Seams by strategy, and FID beside" if fid else "Seams by strategy",
+        title="Seams and FID by strategy" if fid else "Seams by strategy",
         columns=_columns(moved),
         rows=lines,
         findings=_read(shown, fid),
@@ -86,16 +86,16 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
 
 
 def _note(moved: bool) -> str:
-    """Say what the columns mean; those of S4 only where tiles were moved."""
+    """Return the explanation of the columns, with that of S4 only if tiles were shifted."""
     s4 = (
-        "S4: how much the volume changes, on average and at most, in standard deviations, when its tiles are moved by "
-        "one period of the network; 0 where they do not matter. The network's border and disparity, in the CSV, are of "
-        "tiles of the training patch's size, means over several places. "
+        "S4: mean and largest change of the volume, in standard deviations, when its tiles are shifted by one period "
+        "of the network; 0 if tiles do not matter. The network's border and disparity, in the CSV, are measured on "
+        "tiles of the training patch's size, as means over several places. "
     )
     return (
-        "S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; shown is the axis furthest "
-        f"from 1, all are in the CSV. {s4 if moved else ''}p is the smallest of all tests, axes and passes, corrected "
-        "for their number; where it is small without seams, the source has the same."
+        "S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; the table shows the axis "
+        f"furthest from 1, the CSV shows all axes. {s4 if moved else ''}p is the smallest of all tests, axes and "
+        "passes, corrected for their number; if it is small without seams, the source has the same pattern."
     )
 
 
@@ -107,9 +107,9 @@ def _columns(moved: Mapping[str, Column]) -> list[Column]:
         Column(name="checkpoint", title="Epoch", digits=6),
         *(
             column
-            for test, called in TESTS.items()
+            for test, title in TESTS.items()
             for column in (
-                Column(name=f"{test}_worst", title=f"{called} ({test.upper()})"),
+                Column(name=f"{test}_worst", title=f"{title} ({test.upper()})"),
                 *(Column(name=f"{test}_{axis}", shown=False) for axis in AXES),
             )
         ),
@@ -122,16 +122,19 @@ def _columns(moved: Mapping[str, Column]) -> list[Column]:
 
 
 def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
-    """Return what overlap loses near seams, per condition, over seeds."""
+    """Return the loss of IoU near seams, per condition, over seeds."""
     lines: list[list[Cell]] = []
-    told: dict[str, list[str]] = {}
-    for one, group in conditions(with_role(rows, roles)).items():
-        found = judged.pooled(group, "near_seam")
-        if one.kind == "network" and found.value is not None:
-            lines.append([one.direction, one.name, len({row.seed for row in group}), found.interval(), *_beyond(group)])
-            where = f"{one.direction}, {one.translator} ({one.assembly})"
-            told.setdefault(where, []).append(f"{one.strategy} {said(found.interval())}")
-    findings = [f"{where}: IoU near seams minus elsewhere: {', '.join(parts)}." for where, parts in told.items()]
+    by_translator: dict[str, list[str]] = {}
+    for key, group in conditions(with_role(rows, roles)).items():
+        loss = judged.pooled(group, "near_seam")
+        if key.kind == "network" and loss.value is not None:
+            seeds = len({row.seed for row in group})
+            lines.append([key.direction, key.name, seeds, loss.interval(), *_beyond(group)])
+            where = f"{key.direction}, {key.translator} ({key.assembly})"
+            by_translator.setdefault(where, []).append(f"{key.strategy} {said(loss.interval())}")
+    findings = [
+        f"{where}: IoU near seams minus elsewhere: {', '.join(parts)}." for where, parts in by_translator.items()
+    ]
     return Table(
         name="near-seams",
         title="IoU within a few voxels of the seams, minus elsewhere",
@@ -145,15 +148,14 @@ def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Ta
         ],
         rows=lines,
         findings=findings,
-        note="The same difference for grids that lie where no seams are is subtracted: 0 means that seams cost "
-        "nothing. Blocks are drawn for the interval, and seeds where there are two or more. Beyond the first "
-        "strategy: minus what its volume does at the same places, mean of all seeds, and how many of their intervals "
-        "are below 0.",
+        note="The same difference for shifted grids, where no seams are, is subtracted: 0 means that seams cost "
+        "nothing. Intervals resample blocks, and seeds if there are two or more. Beyond the first strategy: minus the "
+        "same value of its volume at the same places, as a mean over seeds, with the number of intervals below 0.",
     )
 
 
 def _beyond(group: Sequence[Row]) -> list[Cell]:
-    """Return overlap near seams beyond that of the first strategy, and how many intervals are below 0."""
+    """Return the loss near seams minus that of the first strategy, and the number of intervals below 0."""
     known = [
         value
         for row in group
@@ -161,7 +163,7 @@ def _beyond(group: Sequence[Row]) -> list[Cell]:
         if name.endswith("/near_seam/against_first") and value.value is not None
     ]
     if not known:
-        return [Missing("is the first strategy, or not measured"), ""]
+        return [Missing("this is the first strategy, or it was not measured"), ""]
     if len(known) == 1:
         return [known[0], ""]
     below = sum(value.high is not None and value.high < 0 for value in known)
@@ -173,40 +175,40 @@ def _tested(row: Row) -> bool:
 
 
 def _read(rows: Sequence[Row], fid: str) -> list[str]:
-    """Say, per translator and assembly, in which strategies there are seams and what FID makes of them."""
+    """Return a sentence per translator and assembly: which strategies have seams, and how FID changes."""
     groups: dict[Condition, list[Row]] = {}
     for row in rows:
-        one = condition(row)
-        groups.setdefault(Condition(**{**vars(one), "strategy": ""}), []).append(row)
-    found = []
-    for one, group in groups.items():
-        seen = {row.strategy: Found(row) for row in group if row.seed == group[0].seed}
-        verdicts = {name: f.seam for name, f in seen.items() if f.seam is not None}
+        groups.setdefault(replace(condition(row), strategy=""), []).append(row)
+    findings = []
+    for key, group in groups.items():
+        results = {row.strategy: SeamResult(row) for row in group if row.seed == group[0].seed}
+        verdicts = {name: result.seam for name, result in results.items() if result.seam is not None}
         if not verdicts:
             continue
         seamed = [name for name, seam in verdicts.items() if seam]
         clean = [name for name, seam in verdicts.items() if not seam]
-        told = [f"seams are found in {', '.join(seamed)}"] if seamed else ["no seams are found"]
-        told += [f"none in {', '.join(clean)}"] if seamed and clean else []
-        open_ = [name for name, f in seen.items() if f.seam is None]
-        told += [f"too little data to tell in {', '.join(open_)}"] if open_ else []
-        told += _moves(seen)
-        first = reference(seen)
-        moved = [text for name in seen if name != first and (text := _moved(seen[first].row, seen[name].row, fid))]
-        told += [f"FID minus that of {first}: {', '.join(moved)}"] if moved else []
-        found.append(f"{one.direction}, {one.name}: {'; '.join(told)}.")
-    return found
+        parts = [f"seams are found in {', '.join(seamed)}"] if seamed else ["no seams are found"]
+        parts += [f"none in {', '.join(clean)}"] if seamed and clean else []
+        undecided = [name for name, result in results.items() if result.seam is None]
+        parts += [f"too little data to decide in {', '.join(undecided)}"] if undecided else []
+        parts += _tile_dependence(results)
+        first = reference(results)
+        changes = [_fid_change(results[first].row, results[name].row, fid) for name in results if name != first]
+        known = [change for change in changes if change]
+        parts += [f"FID minus that of {first}: {', '.join(known)}"] if known else []
+        findings.append(f"{key.direction}, {key.name}: {'; '.join(parts)}.")
+    return findings
 
 
-def _moves(seen: dict[str, Found]) -> list[str]:
-    """Say how far each strategy's volume depends on where its tiles lie."""
-    known = {name: value for name, found in seen.items() if (value := found.row.number("mismatch/tile")) is not None}
-    told = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
-    return [f"moving the tiles changes it by so many standard deviations: {told}"] if known else []
+def _tile_dependence(results: dict[str, SeamResult]) -> list[str]:
+    """Return how much each strategy's volume depends on the position of its tiles, in words."""
+    numbers = {name: result.row.number("mismatch/tile") for name, result in results.items()}
+    known = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items() if value is not None)
+    return [f"moving the tiles changes it by so many standard deviations: {known}"] if known else []
 
 
-def _moved(exact: Row, other: Row, fid: str) -> str:
-    """Say how far FID moves from one strategy to another, and whether that is more than chance."""
+def _fid_change(exact: Row, other: Row, fid: str) -> str:
+    """Return the change of FID from one strategy to another, and whether it is more than chance, in words."""
     a, b = exact.number(fid), other.number(fid)
     if a is None or b is None:
         return ""

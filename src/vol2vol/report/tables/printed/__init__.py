@@ -1,4 +1,4 @@
-"""The tables that the stitching paper prints, as it prints them (arXiv:2606.20095v1, CC BY 4.0)."""
+"""Read the tables of the stitching paper as it prints them (arXiv:2606.20095v1, CC BY 4.0)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 SEGMENTERS = ("Dice/IoU", "MSE/IoU", "BCE/IoU", "Dice/MSE", "MSE/Dice")
-"""Loss / what the checkpoint was chosen by: the columns of Tables 3 to 11."""
+"""Loss / metric by which the checkpoint was chosen: the columns of Tables 3 to 11."""
 UNTRANSLATED = 56.60
-"""FID of rat against human without translation (section 5.1)."""
+"""FID between rat and human without translation (section 5.1)."""
 STITCHING = {"exact": "T&S", "printed": "T&S", "disjoint": "Valid", "average": "Same"}
-"""Our strategies in the words of the paper; what it calls T&S is `printed` here, and `exact` in the right phase."""
+"""Strategies in the terms of the paper; its T&S is `printed` here, and `exact` in the right phase."""
 ASSEMBLIES = {"volume": "3D", "slices": "2D", "ortho": "2D (orthoslice)"}
 
 
@@ -23,19 +23,19 @@ class Printed:
     assembly: str
     stitching: str
     checkpoint: str
-    """best, middle or worst by FID."""
+    """Rank by FID: best, middle or worst."""
     iou: dict[str, float]
-    """By segmenter."""
+    """IoU by segmenter."""
     fid: float
 
     @property
     def condition(self) -> tuple[str, str]:
-        """Assembly and stitching: one of nine, and one table."""
+        """Assembly and stitching: one of nine conditions, each with its own table."""
         return self.assembly, self.stitching
 
     @property
     def name(self) -> str:
-        """Say which volume this is."""
+        """Title of the volume."""
         return f"{self.assembly}, {self.stitching}, {self.checkpoint}"
 
 
