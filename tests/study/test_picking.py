@@ -14,7 +14,9 @@ def pick_by(name, *more):
 @pytest.mark.parametrize("name", ["segmentation/unet/0/iou", "segmentation/unet/0/f1", "near_seam", "fidelity/psnr"])
 def test_a_pick_by_masks_or_truths_of_the_test_part_is_refused(name):
     for first in ("first=[distance]", "first=[segmentation, fidelity, near_seam]"):
-        with pytest.raises(BadInput, match=rf"^study phantom: picks\.0\.by: {name} .*would pick by the answer: pick by"):
+        with pytest.raises(
+            BadInput, match=rf"^study phantom: picks\.0\.by: {name} .*would pick by the answer: pick by"
+        ):
             pick_by(name, first)
 
 
