@@ -83,11 +83,9 @@ def by_checkpoint(rows: Sequence[Row]) -> Table:
     for key, group in _networks(rows):
         known = [row for row in group if row.number(fid) is not None and overlap(row) is not None]
         picked = pick(known, fid) if known else {}
-        shown = dict.fromkeys(row.trial for row in picked.values())
+        left = {row.trial: row for row in picked.values()}
         for role in ROLES:
-            if role in picked and picked[role].trial in shown:
-                del shown[picked[role].trial]
-                row = picked[role]
+            if role in picked and (row := left.pop(picked[role].trial, None)) is not None:
                 numbers = _numbers(row, names, fid, printed.get((_printed_terms(key), role)))
                 lines.append([*_name_cells(key), role, *_training_cells(row), *numbers])
         if len(known) > 2:
