@@ -98,8 +98,8 @@ def _select(file: Any, path: Path, dataset: str, level: int) -> tuple[int, Any, 
 
 def _numbers(group: Any, part: str) -> list[int]:
     """Return the numbers of the levels, time points or channels in a group, in order."""
-    found = (re.fullmatch(rf"{_PARTS[part]} (\d+)", name) for name in group)
-    return sorted(int(name[1]) for name in found if name)
+    matches = (re.fullmatch(rf"{_PARTS[part]} (\d+)", name) for name in group)
+    return sorted(int(name[1]) for name in matches if name)
 
 
 def _chosen(numbers: Sequence[int], choice: str, kind: str, path: Path) -> int:

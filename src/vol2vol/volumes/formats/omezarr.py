@@ -129,7 +129,7 @@ def create_group(
 ) -> None:
     """Create an OME-Zarr image with an empty level "0"; the location must be free.
 
-    The attribute that names vol2vol is written first: an array without it belongs to somebody else.
+    The attribute that names vol2vol is written first: an array without it was written by another program.
     """
     omero = make_omero(channel_names, layout.dtype, [full_window(layout.dtype)] * layout.shape[0])
     write_group(

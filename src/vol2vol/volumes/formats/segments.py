@@ -65,9 +65,9 @@ class SegmentReader:
             segment = self._segment(number, place)
             ends = [a + n for a, n in zip(start, segment.shape, strict=True)]
             inside = [(max(s.start, a), min(s.stop, b)) for s, a, b in zip(region, start, ends, strict=True)]
-            here = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(inside, region, strict=True))
-            there = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, start, strict=True))
-            out[here] = segment[there]
+            target = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(inside, region, strict=True))
+            source = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, start, strict=True))
+            out[target] = segment[source]
         return out
 
     def _segment(self, number: int, place: tuple[int, ...]) -> np.ndarray:
