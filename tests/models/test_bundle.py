@@ -320,6 +320,10 @@ def test_find_bundle_says_what_there_is_not(tmp_path):
 def test_describe_bundle_counts_weights_without_building(tmp_path, monkeypatch):
     path = save(tmp_path / "m", {"forward": unet()})
     monkeypatch.setattr(nets, "build", None)
-    said = describe_bundle(path)
-    assert said["weights"]["forward"] >= nets.count_parameters(unet()) if nets.build else said["weights"]["forward"] > 0
-    assert said["translations"]["forward"]["network"]["name"] == "unet"
+    description = describe_bundle(path)
+    assert (
+        description["weights"]["forward"] >= nets.count_parameters(unet())
+        if nets.build
+        else description["weights"]["forward"] > 0
+    )
+    assert description["translations"]["forward"]["network"]["name"] == "unet"

@@ -1,4 +1,4 @@
-"""Networks in files of other programs: read on trust only, never beyond their own folder, and told what they lack."""
+"""Networks of other programs: read only if trusted and only from their own folder; errors name what is missing."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What typed paths mean, and what a file may name: nothing outside its own folder."""
+"""Typed paths, and the files that a file may name: none outside its own folder."""
 
 from __future__ import annotations
 

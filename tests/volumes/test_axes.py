@@ -106,10 +106,10 @@ def test_lengths_convert_without_rounding_noise():
 
 
 def test_voxel_size_from_metadata_user_or_both():
-    found = {"z": 40.0, "y": 4.0, "x": 4.0}
-    assert settle_voxel_size("a", "zyx", found, None) == (40, 4, 4)
+    stored_sizes = {"z": 40.0, "y": 4.0, "x": 4.0}
+    assert settle_voxel_size("a", "zyx", stored_sizes, None) == (40, 4, 4)
     assert settle_voxel_size("a", "zyx", {}, [40, 4, 4]) == (40, 4, 4)
-    assert settle_voxel_size("a", "zyx", found, [40.1, 4, 4]) == (40.1, 4, 4)
+    assert settle_voxel_size("a", "zyx", stored_sizes, [40.1, 4, 4]) == (40.1, 4, 4)
     assert settle_voxel_size("a", "yx", {"y": 4.0, "x": 4.0}, None) == (1, 4, 4)
     assert settle_voxel_size("a", "yx", {}, [4, 5]) == (1, 4, 5)
     assert settle_voxel_size("a", "yx", {}, [2, 4, 5]) == (2, 4, 5)
@@ -122,9 +122,9 @@ def test_missing_and_contradictory_voxel_sizes_name_the_flag():
         settle_voxel_size("a", "zyx", {"y": 4.0, "x": 4.0}, None)
     with pytest.raises(BadInput, match=r"is 40,4,4, not 50,4,4: give --voxel-size 40,4,4 or correct"):
         settle_voxel_size("a", "zyx", {"z": 40.0, "y": 4.0, "x": 4.0}, [50, 4, 4])
-    found = {"z": 0.0, "y": -4.0, "x": float("nan")}
-    assert settle_voxel_size("a", "zyx", found, [50, 4, 4]) == (50, 4, 4)
-    assert settle_voxel_size("a", "zyx", found, None) is None
+    stored_sizes = {"z": 0.0, "y": -4.0, "x": float("nan")}
+    assert settle_voxel_size("a", "zyx", stored_sizes, [50, 4, 4]) == (50, 4, 4)
+    assert settle_voxel_size("a", "zyx", stored_sizes, None) is None
     with pytest.raises(BadInput, match=r"a has no voxel size: give --voxel-size Z,Y,X \(and --unit\)"):
         settle_voxel_size("a", "zyx", {"z": 40.0}, None)
     with pytest.raises(BadInput, match=r"size along y, x is 4,4, not 50,8,8: give --voxel-size 50,4,4 or"):

@@ -1,4 +1,4 @@
-"""Colour images out: RGB TIFFs, and how an OME-Zarr says to be shown."""
+"""Written colour images: RGB TIFFs, and the display settings of an OME-Zarr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we write, read back by others."""
+"""Volumes written by vol2vol, read by other programs."""
 
 from __future__ import annotations
 

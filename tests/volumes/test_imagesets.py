@@ -1,4 +1,4 @@
-"""Many images under one path: which folders are a stack, which a set of images, and which are asked about."""
+"""Many images under one path: which folders are a stack, which a set of images, and which are ambiguous."""
 
 from __future__ import annotations
 

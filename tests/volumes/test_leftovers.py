@@ -1,4 +1,4 @@
-"""What killed writers leave behind never becomes part of what is written next."""
+"""Partial files of killed writers never become part of the next file."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Marks of blocks: appended, followed, in any order of writers, whatever a killed one left behind."""
+"""Marks of blocks: appended and followed in any order of writers, also after one is killed."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""One rule says what a mask is: training, preparation and evaluation find the same voxels, or refuse alike."""
+"""Training, preparation and evaluation read the same foreground voxels of a mask, or refuse it alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a volume lies: what `create_volume` writes is what opening it reads, on every level."""
+"""The place of a volume: `open_volume` reads what `create_volume` wrote, on every level."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A format of another package: found by suffix, read lazily like any other, and named with its package if broken."""
+"""Readers of other packages: found by suffix, read lazily like any other, and named with their package if broken."""
 
 import numpy as np
 import pytest

@@ -26,9 +26,9 @@ def files():
     """Return the images of installed packages and of the shared folder."""
     packages = Path(sysconfig.get_paths()["purelib"])
     shared = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    found = [p for name in ("skimage", "sklearn") for p in (packages / name).rglob("*")]
-    found += list(shared.rglob("*")) if shared.is_dir() else []
-    return sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.stat().st_size <= MOST)
+    candidates = [p for name in ("skimage", "sklearn") for p in (packages / name).rglob("*")]
+    candidates += list(shared.rglob("*")) if shared.is_dir() else []
+    return sorted(p for p in candidates if p.suffix.lower() in SUFFIXES and p.stat().st_size <= MOST)
 
 
 def other(path):

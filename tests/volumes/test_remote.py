@@ -1,4 +1,4 @@
-"""S3 and HTTP on this machine."""
+"""Volumes on S3 and HTTP servers of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is replaced that vol2vol did not write, with `--overwrite` or without it; what it began itself is."""
+"""Files that vol2vol did not write are never replaced, even with `--overwrite`; its own unfinished outputs are."""
 
 import os
 import shutil

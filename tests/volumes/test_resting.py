@@ -1,4 +1,4 @@
-"""Volumes at rest hold no file: they read the same voxels, travel between processes, and notice a changed file."""
+"""Resting volumes keep no file open: they read the same voxels, can be pickled, and notice a changed file."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""One of several time points."""
+"""Choosing one of several time points."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Outputs of a verb that has not ended: no other verb takes them for whole volumes."""
+"""Unfinished outputs: no other verb accepts them as complete volumes."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,12 @@ from vol2vol.volumes import create_volume, open_finished, open_volume
 from vol2vol.volumes.marks import Marks
 
 
-def begun(path, how, **said):
-    made = create_volume(path, shape=(1, 8, 16, 16), dtype="u1", voxel_size=(8, 8, 8), unit="nm", attrs={how: said})
-    made.write(Box.of(made.spatial), np.full((1, 8, 16, 16), 7, np.uint8))
-    made.close()
+def begun(path, how, **message):
+    created = create_volume(
+        path, shape=(1, 8, 16, 16), dtype="u1", voxel_size=(8, 8, 8), unit="nm", attrs={how: message}
+    )
+    created.write(Box.of(created.spatial), np.full((1, 8, 16, 16), 7, np.uint8))
+    created.close()
     return path
 
 
@@ -44,8 +46,8 @@ def test_every_verb_refuses_it_and_names_the_one_that_began_it(half, tmp_path, c
     path, verb = half
     for words in commands(path, tmp_path):
         assert main(list(map(str, words))) == 2, words
-        said = capsys.readouterr().err
-        assert f"{path} is not finished: run the same vol2vol {verb} again" in " ".join(said.split()), words
+        message = capsys.readouterr().err
+        assert f"{path} is not finished: run the same vol2vol {verb} again" in " ".join(message.split()), words
     assert not (tmp_path / "x.zarr").exists()
     assert not (tmp_path / "run").exists()
 
@@ -57,8 +59,8 @@ def test_info_describes_it_and_says_so(half):
 
 
 def test_what_is_whole_or_was_made_by_others_is_taken(tmp_path):
-    for n, said in enumerate(({"complete": True}, {}, {"complete": None})):
-        assert open_finished(begun(tmp_path / f"{n}.zarr", "preparation", **said)).dtype == np.uint8
+    for n, message in enumerate(({"complete": True}, {}, {"complete": None})):
+        assert open_finished(begun(tmp_path / f"{n}.zarr", "preparation", **message)).dtype == np.uint8
 
 
 def test_the_same_command_mends_it(tmp_path, monkeypatch):

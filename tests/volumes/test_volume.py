@@ -1,4 +1,4 @@
-"""The lazy face: reading, mirroring, fingerprints, pickling."""
+"""Volumes: reading, mirroring, fingerprints, pickling."""
 
 from __future__ import annotations
 

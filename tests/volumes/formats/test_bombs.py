@@ -1,4 +1,4 @@
-"""Chunks and segments that inflate to far more than they should: refused in one line, within the memory of one chunk.
+"""Chunks and segments that decompress to far more than their size: refused in one line, within the memory of one chunk.
 
 Each holds 64 MiB where some kilobytes belong, and is read in a process that can have 48 MiB more than it has.
 """
@@ -49,7 +49,7 @@ def read_all(small, *paths):
     command = [sys.executable, "-c", READ, *map(str, (small, *paths))]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     pairs = [line.split(" ", 1) for line in lines]
-    return {path: (int(grown) / 1024, said) for path, (grown, said) in zip(paths, pairs, strict=True)}
+    return {path: (int(grown) / 1024, outcome) for path, (grown, outcome) in zip(paths, pairs, strict=True)}
 
 
 COMPRESSORS = {
@@ -96,9 +96,9 @@ def test_chunks_of_zarr_and_n5(name, small, tmp_path):
     about = {"dimensions": SIDE, "blockSize": SIDE, "dataType": "uint8", "compression": compression}
     (n5 / "attributes.json").write_text(json.dumps(about))
     (n5 / "0" / "0" / "0").write_bytes(struct.pack(">HHIII", 0, 3, *SIDE) + bomb)
-    for path, (grown, said) in read_all(small, two, three, shards, n5).items():
-        assert f"{path}: box 0:16, 0:16, 0:16 cannot be read" in said
-        assert grown < 48, said
+    for path, (grown, outcome) in read_all(small, two, three, shards, n5).items():
+        assert f"{path}: box 0:16, 0:16, 0:16 cannot be read" in outcome
+        assert grown < 48, outcome
 
 
 def test_chunks_of_hdf5(small, tmp_path):
@@ -113,8 +113,10 @@ def test_chunks_of_hdf5(small, tmp_path):
         data = file.create_dataset("noise", SIDE, "u1", chunks=SIDE, compression="gzip", fletcher32=True)
         data[:] = noise
         assert data.id.get_chunk_info(0).size > noise.size
-    for found, (grown, said) in read_all(small, *paths.values()).items():
-        assert said.startswith(f"{found}: box 0:16, 0:16, 0:16 cannot be read (the chunk at (0, 0, 0) inflates to more")
+    for found, (grown, outcome) in read_all(small, *paths.values()).items():
+        assert outcome.startswith(
+            f"{found}: box 0:16, 0:16, 0:16 cannot be read (the chunk at (0, 0, 0) inflates to more"
+        )
         assert grown < 48
     with open_volume(f"{path}:/noise") as volume:
         np.testing.assert_array_equal(volume.read(Box.of(SIDE))[0], noise)
@@ -172,8 +174,8 @@ def test_pixels_of_png_and_segments_of_tiff(small, tmp_path):
     paths += [tiff(tmp_path / f"{number}.tif", number, data) for number, data in coded.items()]
     results = read_all(small, *paths)
     assert max(grown for grown, _ in results.values()) < 48
-    for path, (_, said) in results.items():
-        assert said == "0" or f"{path}: box 0:1, 0:16, 0:16 cannot be read" in said
+    for path, (_, outcome) in results.items():
+        assert outcome == "0" or f"{path}: box 0:1, 0:16, 0:16 cannot be read" in outcome
     assert "is an image of 67108864 pixels" in results[tmp_path / "7.tif"][1]
     assert "is an image of 67108864 pixels" in results[tmp_path / "34712.tif"][1]
 

@@ -1,4 +1,4 @@
-"""Zarr, OME-Zarr and N5 as others write them."""
+"""Zarr, OME-Zarr and N5 of other programs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WHOLE = Box.of(ARRAY.shape)
 
 def put(path, array=ARRAY, **options):
     options = {"chunks": (4, 5, 6)[-array.ndim :] if array.ndim <= 3 else (1, *(4, 5, 6)), **options}
-    made = zarr.create_array(path, shape=array.shape, dtype=array.dtype, overwrite=True, **options)
-    made[...] = array
-    return made
+    stored = zarr.create_array(path, shape=array.shape, dtype=array.dtype, overwrite=True, **options)
+    stored[...] = array
+    return stored
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_a_group_with_one_array_is_that_array(tmp_path, zarr_format):
 
 
 def test_damage_is_named(tmp_path):
-    made = put(tmp_path / "a.zarr")
+    stored = put(tmp_path / "a.zarr")
     chunk = tmp_path / "a.zarr" / "c" / "0" / "0" / "0"
     chunk.write_bytes(chunk.read_bytes()[:20])
     volume = open_volume(tmp_path / "a.zarr", voxel_size=(1, 1, 1))
     with pytest.raises(Unreadable, match=r"a\.zarr: box 0:4, 0:5, 0:6 cannot be read .*restore"):
         volume.read(Box((0, 0, 0), (4, 5, 6)))
-    np.testing.assert_array_equal(volume.read(Box((4, 5, 6), (11, 13, 17)))[0], made[4:, 5:, 6:])
+    np.testing.assert_array_equal(volume.read(Box((4, 5, 6), (11, 13, 17)))[0], stored[4:, 5:, 6:])
     (tmp_path / "a.zarr" / "zarr.json").write_text("{")
     with pytest.raises(Unreadable, match="not valid JSON"):
         open_volume(tmp_path / "a.zarr", voxel_size=(1, 1, 1))

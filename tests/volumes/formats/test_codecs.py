@@ -1,4 +1,4 @@
-"""Zarr and N5 as other programs encode them: read where the meaning is plain, else codec and cure are named."""
+"""Codec metadata of other programs in Zarr and N5: read if unambiguous, else refused with codec and cure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def read(path):
 
 
 def write(path, version, array=ARRAY, **options):
-    made = zarr.create_array(path, shape=array.shape, chunks=CHUNKS, dtype=array.dtype, zarr_format=version, **options)
-    made[...] = array
+    encoded = zarr.create_array(
+        path, shape=array.shape, chunks=CHUNKS, dtype=array.dtype, zarr_format=version, **options
+    )
+    encoded[...] = array
     return path
 
 
@@ -127,8 +129,8 @@ def test_codecs_that_are_not_read_are_named_with_the_cure(tmp_path, version, cap
 def n5(path, compression):
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(path)}, "create": True}
     size = {"dimensions": ARRAY.shape[::-1], "blockSize": CHUNKS[::-1], "dataType": "uint16"}
-    made = ts.open({**spec, "metadata": {**size, "compression": compression}}).result()
-    made.write(ARRAY.transpose(2, 1, 0)).result()
+    encoded = ts.open({**spec, "metadata": {**size, "compression": compression}}).result()
+    encoded.write(ARRAY.transpose(2, 1, 0)).result()
     return path
 
 

@@ -1,4 +1,4 @@
-"""Imaris and BigDataViewer: one image kept in several arrays of a container, with what stands beside them."""
+"""Imaris and BigDataViewer: one image in several arrays of a container, and its metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of images: what their names say, what `--pattern` says, and that nothing is stacked that is not one stack."""
+"""Folders of images: names, `--pattern`, and that only the planes of one stack are stacked."""
 
 from __future__ import annotations
 

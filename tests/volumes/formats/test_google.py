@@ -1,4 +1,4 @@
-"""Google's storage, as its JSON interface answers on this machine."""
+"""Google Cloud Storage, through a server with its JSON interface on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 whose voxels lie in other files, or behind filters: right where they can be read, else named with the cure."""
+"""HDF5 with voxels in other files or compressed by filters: read correctly, or refused with the cure."""
 
 from __future__ import annotations
 

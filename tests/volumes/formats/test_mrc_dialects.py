@@ -1,4 +1,4 @@
-"""MRC as IMOD, SerialEM and others write it: what bytes mean, odd headers, suffixes."""
+"""MRC of IMOD, SerialEM and other programs: signed bytes, odd headers, suffixes."""
 
 from __future__ import annotations
 
@@ -78,22 +78,22 @@ ABSENT = statistics(0, -1)
     ],
 )
 def test_what_bytes_mean(tmp_path, caplog, at, meant):
-    found = read(write(tmp_path / "a.mrc", BYTES, at=at))
-    assert found.dtype == meant.dtype
-    np.testing.assert_array_equal(found, meant)
+    opened = read(write(tmp_path / "a.mrc", BYTES, at=at))
+    assert opened.dtype == meant.dtype
+    np.testing.assert_array_equal(opened, meant)
     assert not caplog.text
 
 
 def test_bytes_of_which_nothing_tells_the_sign_are_signed_and_said_to_be(tmp_path, caplog):
-    found = read(write(tmp_path / "a.mrc", BYTES, at=[OLD, ABSENT]))
-    np.testing.assert_array_equal(found, BYTES.view(np.int8))
+    opened = read(write(tmp_path / "a.mrc", BYTES, at=[OLD, ABSENT]))
+    np.testing.assert_array_equal(opened, BYTES.view(np.int8))
     assert "a.mrc does not say whether its bytes are signed" in caplog.text
 
 
 def test_a_mask_of_imod_is_0_and_1(tmp_path):
     mask = (STACK > 0).astype(np.uint8)
-    found = read(write(tmp_path / "a.mrc", mask ^ np.uint8(128), at=[stamped(1)]))
-    np.testing.assert_array_equal(found, mask)
+    opened = read(write(tmp_path / "a.mrc", mask ^ np.uint8(128), at=[stamped(1)]))
+    np.testing.assert_array_equal(opened, mask)
 
 
 @pytest.mark.parametrize("suffix", [".mrc", ".map", ".rec", ".mrcs", ".st", ".ali", ".preali", ".ccp4", ".MRC"])
@@ -117,8 +117,8 @@ def test_suffixes(tmp_path, suffix):
 )
 def test_odd_headers_are_read_with_a_warning(tmp_path, caplog, recwarn, kind, at, said):
     array = STACK.astype(kind) if kind != "u2" else STACK.view(np.uint16)
-    found = read(write(tmp_path / "a.mrc", array, at=at))
-    np.testing.assert_array_equal(found, array)
+    opened = read(write(tmp_path / "a.mrc", array, at=at))
+    np.testing.assert_array_equal(opened, array)
     if said is not None:
         assert (said in caplog.text) if said else not caplog.text
     assert not recwarn.list

@@ -1,4 +1,4 @@
-"""What N5 arrays of Fiji, OpenOrganelle, BigDataViewer and Paintera state of themselves, with right values."""
+"""Metadata in N5 of Fiji, OpenOrganelle, BigDataViewer and Paintera, with known values."""
 
 from __future__ import annotations
 

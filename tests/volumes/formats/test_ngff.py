@@ -1,4 +1,4 @@
-"""OME-Zarr of every version: what a level's transformations say, what lies below a container, what contradicts."""
+"""OME-Zarr of every version: transformations of levels, images in containers, contradictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG and JPEG as cameras, scanners and scripts write them; Pillow's and imagecodecs' own readings are right."""
+"""PNG and JPEG of cameras, scanners and scripts, compared with Pillow and imagecodecs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF as microscopes, ImageJ and scripts write it."""
+"""TIFF of microscopes, ImageJ and scripts."""
 
 from __future__ import annotations
 
@@ -346,5 +346,5 @@ def test_an_image_to_be_shown_turned_is_read_as_stored_and_says_so(tmp_path, cap
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", extratags=tag, metadata=None)
     with open_volume(tmp_path / "a.tif") as volume:
         np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[0, 0], image)
-    said = f"turned or mirrored (orientation {orientation}): it is read as stored"
-    assert (said in caplog.text) == (orientation > 1)
+    warning = f"turned or mirrored (orientation {orientation}): it is read as stored"
+    assert (warning in caplog.text) == (orientation > 1)
