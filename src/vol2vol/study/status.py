@@ -1,4 +1,4 @@
-"""How far a study in a folder has come."""
+"""Report the progress of a study in a folder: trials done, failed and to do."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def study_status(folder: str | Path) -> dict[str, Any]:
     study = _kept(folder / STUDY)
     rows = {row.trial: row for row in read_rows(folder)} if (folder / ROWS).is_file() else {}
     first = checkpoint_trials(study)
-    looking = any(one.name not in rows for one in first)  # until all are looked at, nothing is picked
+    looking = any(trial.name not in rows for trial in first)  # picks need the rows of all checkpoints
     later = [] if looking else picked_trials(study, list(rows.values()))
-    trials = {one.name: one for one in (*baseline_trials(study), *first, *later)}
+    trials = {trial.name: trial for trial in (*baseline_trials(study), *first, *later)}
     failed = {name: rows[name].reason for name in trials if name in rows and rows[name].status == "failed"}
     done = [name for name, trial in trials.items() if whole(study, rows.get(name), trial)]
     to_do = [name for name in trials if name not in done and name not in failed]
-    found: dict[str, Any] = {"kind": "study", "path": str(folder), "name": study.name, "about": study.about}
-    found |= {"done": len(done), "failed": failed, "to do": to_do}
+    status: dict[str, Any] = {"kind": "study", "path": str(folder), "name": study.name, "about": study.about}
+    status |= {"done": len(done), "failed": failed, "to do": to_do}
     if looking:
-        found["then"] = f"up to {picked_count(study)} trials of picked checkpoints"
+        status["then"] = f"up to {picked_count(study)} trials of picked checkpoints"
     report = folder / REPORT
-    found["report"] = str(report) if report.is_file() else "not written yet"
-    found["go on with"] = f"vol2vol study {folder / STUDY} --out {folder}" if to_do or failed else "nothing left to do"
-    return found
+    status["report"] = str(report) if report.is_file() else "not written yet"
+    status["go on with"] = f"vol2vol study {folder / STUDY} --out {folder}" if to_do or failed else "nothing left to do"
+    return status
 
 
 def _kept(path: Path) -> Study:
