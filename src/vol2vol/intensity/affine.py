@@ -137,11 +137,6 @@ class SideBySide:
         ranges = [part.network for _, part in self.parts]
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 
-    @property
-    def high(self) -> tuple[float, ...]:
-        """Stored values that become the upper end of the network's range, one per value of the domains' maps."""
-        return tuple(value for _, part in self.parts for value in part.high)
-
     def _split(self, array: np.ndarray) -> list[tuple[Intensity, np.ndarray]]:
         ends = np.cumsum([count for count, _ in self.parts])[:-1]
         return [(part, values) for (_, part), values in zip(self.parts, np.split(array, ends), strict=True)]

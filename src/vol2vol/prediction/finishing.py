@@ -11,7 +11,7 @@ import numpy as np
 from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.lazy import Translated
-from vol2vol.prediction.parts import parts_of
+from vol2vol.prediction.parts import parts_of, trained_types
 from vol2vol.prediction.work_items import coarser
 from vol2vol.volumes import Volume, create_volume, open_volume
 from vol2vol.volumes.formats.imagegroups import create_group, set_attributes
@@ -22,6 +22,9 @@ from vol2vol.volumes.pyramid import coarser_levels, list_levels
 from vol2vol.volumes.windows import store_windows
 
 log = logging.getLogger(__name__)
+
+COARSE = 16
+"""A range of floats narrower than this loses its grey values where it is rounded to whole numbers."""
 
 
 def create(job: Job, output: str, *, overwrite: bool) -> list[tuple[Volume, Job]]:
@@ -95,9 +98,29 @@ def finished(output: str) -> bool:
 
 
 def _warn_range(job: Job) -> None:
+    """Warn of domains whose stored values the type of the output cannot hold, or would round to a few."""
     if job.settings.raw or job.dtype.kind == "f":
         return
-    top = max(job.bundle.maps(job.makes).high)
-    if top > np.iinfo(job.dtype).max:
-        what = " and ".join(job.makes)
-        log.warning("the %s domain reaches %g, more than %s holds: give --dtype uint16", what, top, job.dtype)
+    held = np.iinfo(job.dtype)
+    for name in job.makes:
+        intensity, trained = job.bundle.intensity[name], trained_types(job.bundle, name)
+        if not intensity.clip:
+            continue  # its low and high are no range
+        low, high = min(intensity.low), max(intensity.high)
+        floats = bool(trained) and all(np.dtype(dtype).kind == "f" for dtype in trained)
+        beyond = round(low) < held.min or round(high) > held.max
+        if not beyond and not (floats and high - low < COARSE):
+            continue
+        loss = "does not hold" if beyond else "rounds to a few"
+        log.warning(
+            "the %s domain takes values from %g to %g, which %s %s: give --dtype %s",
+            *(name, low, high, job.dtype, loss, _holding(low, high, floats=floats)),
+        )
+
+
+def _holding(low: float, high: float, *, floats: bool) -> str:
+    """Return the narrowest type that an output may have which holds all of a range; float32 for floats."""
+    for name in () if floats else ("uint8", "uint16", "int16"):
+        if np.iinfo(name).min <= round(low) and round(high) <= np.iinfo(name).max:
+            return name
+    return "float32"

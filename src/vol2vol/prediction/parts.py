@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import get_args
 
 from vol2vol.errors import BadInput
+from vol2vol.models.bundle import Bundle
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.settings import PredictSettings, StoredType
 from vol2vol.volumes.addresses import join
@@ -39,6 +40,12 @@ def refuse_split(settings: PredictSettings, output: str) -> None:
         )
 
 
+def trained_types(bundle: Bundle, domain: str) -> set[str]:
+    """Return the types of the volumes of a domain on which a model was trained; none where it does not say."""
+    facts = (bundle.meta["provenance"].get("volumes") or {}).get(domain) or []
+    return {str(fact["dtype"]) for fact in facts if fact.get("dtype")}
+
+
 def _alone(job: Job, name: str) -> Job:
     changes = {"outputs": (name,), "split_outputs": False, "dtype": _dtype(job, name)}
     settings = job.settings.model_copy(update=changes)
@@ -47,8 +54,7 @@ def _alone(job: Job, name: str) -> Job:
 
 def _dtype(job: Job, name: str) -> str:
     """Return the type that a domain is stored in: as asked, or as in the volumes trained on where they are of one."""
-    facts = (job.bundle.meta["provenance"].get("volumes") or {}).get(name) or []
-    trained = {str(fact.get("dtype")) for fact in facts}
+    trained = trained_types(job.bundle, name)
     if (
         job.settings.dtype != "source"
         or job.settings.raw
