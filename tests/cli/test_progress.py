@@ -115,3 +115,10 @@ def test_a_reader_that_has_seen_enough_ends_the_output_quietly(tmp_path):
     assert program.stderr.read() == b""
     program.stderr.close()
     assert program.wait() in (0, 141)
+
+
+def test_a_line_without_a_speed_ends_with_the_count(capsys, monkeypatch):
+    monkeypatch.setattr(show, "PATIENCE", -1.0)
+    with show.block_progress() as progress:
+        progress(0, 3, 0)
+    assert capsys.readouterr().err == "vol2vol: block 0/3\n"

@@ -85,7 +85,7 @@ class BlockProgress:
         self._bar.update(self._task, completed=done, total=total, description=f"{self._unit} {done}/{total} {text}")
         if not self._bar.console.is_terminal and now - self._said > (EVERY if self._said > self._began else PATIENCE):
             self._said = now
-            print(f"vol2vol: {self._unit} {done}/{total}, {text}", file=sys.stderr)
+            print(", ".join(filter(None, (f"vol2vol: {self._unit} {done}/{total}", text))), file=sys.stderr)
 
 
 class StepProgress:
