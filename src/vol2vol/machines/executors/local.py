@@ -33,11 +33,12 @@ def local(
     crew = Crew(fn, items, workers, alone=here is None, retries=retries, name=name, ready=ready, lost=lost, size=size)
     try:
         while not crew.is_done():
-            if here is not None and (taken := crew.taken_here()) is not None:
-                for result in here(taken):
-                    crew.pace.count()
-                    yield result
-                    yield from crew.results()
-            yield from crew.results(wait=True)
+            if here is None or (taken := crew.taken_here()) is None:
+                yield from crew.results(wait=True)
+                continue
+            for result in here(taken):
+                crew.pace.count()
+                yield result
+                yield from crew.results()
     finally:
         crew.dismiss()
