@@ -78,7 +78,7 @@ def test_a_result_is_printed_clean_and_cut(capsys):
     out = capsys.readouterr().out
     assert out.count("\n") == 5
     assert all(map(clean, out.splitlines()))
-    assert max(map(len, out.splitlines())) < 500
+    assert max(map(len, out.splitlines())) < 1200
     result({HOSTILE: HOSTILE}, as_json=True)
     out = capsys.readouterr().out
     assert all(map(clean, out.split("\n")))
@@ -168,3 +168,9 @@ def test_no_message_of_the_house_holds_an_exception_without_cleaning():
     house = Path(vol2vol.cli.__file__).parents[1]
     raw = [p.name for p in house.rglob("*.py") if "({error})" in p.read_text(encoding="utf-8")]
     assert not raw
+
+
+def test_the_reason_why_a_file_failed_is_shown_with_its_cure(capsys):
+    reason = "in/" + "x" * 200 + ".tif is broken: vol2vol prepare in/" + "x" * 200 + ".tif mends it, if it is whole"
+    result({"failed": {"in/a.tif": reason}}, as_json=False)
+    assert capsys.readouterr().out == f"failed:\n  in/a.tif: {reason}\n"

@@ -19,8 +19,8 @@ MEASURED = {"value", "low", "high", "blocks"}
 """Keys of a value with its interval."""
 WORDS = {None: "-", True: "yes", False: "no"}
 """What people write for these values."""
-VALUE = 300
-"""Letters of a text among results; what is longer is cut."""
+VALUE = 1000
+"""Letters of a text among results, enough for the reason why a file failed; what is longer is cut."""
 
 
 def result(data: Mapping[str, Any], *, as_json: bool) -> None:
