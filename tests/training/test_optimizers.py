@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.training.test_fit import Stops, same, state, timeless
+from tests.training.runs import Stops, same, state, timeless
 from tests.training.tiny_run import train
 
 from vol2vol.errors import BadInput

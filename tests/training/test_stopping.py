@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_fit import same, state, timeless
+from tests.training.runs import same, state, timeless
 from tests.training.tiny_run import Noise, train
 
 from vol2vol.errors import Mismatch, NotFound, Stopped

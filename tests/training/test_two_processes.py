@@ -8,7 +8,7 @@ import time
 
 import pytest
 from tests.cli.test_verbs import TINY, tiff
-from tests.training.test_fit import same, state, timeless
+from tests.training.runs import same, state, timeless
 
 from vol2vol.models.bundle import load_bundle
 from vol2vol.models.checkpoints import find_bundle

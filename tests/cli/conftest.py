@@ -1,0 +1,1 @@
+from tests.cli.world import refuse, world  # noqa: F401

@@ -1,0 +1,1 @@
+from tests.training.runs import whole  # noqa: F401
