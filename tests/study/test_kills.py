@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.study.test_trials import TINY
+from tests.study.conftest import TINY
 
 from vol2vol.report.rows.rows import read_rows, read_sums
 from vol2vol.volumes import open_volume
