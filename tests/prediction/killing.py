@@ -29,7 +29,7 @@ def help_is_waited_for(put=setattr):
         others.append(hire(*what))
         return others[-1]
 
-    def late(job, output, marks, threads, portions):
+    def late(job, output, marks, threads, items):
         logs, began = Path(compute.Ledger.of(output).folder, "done"), time.monotonic()
         before = sorted(logs.glob("*"))
         while not waited and sorted(logs.glob("*")) == before:
@@ -38,7 +38,7 @@ def help_is_waited_for(put=setattr):
             if spent > 60 or (spent > 1 and not any(psutil.pid_exists(other.process.pid) for other in others)):
                 break
         waited.append(True)
-        yield from share(job, output, marks, threads, portions)
+        yield from share(job, output, marks, threads, items)
 
     put(pace, "START", 0.0)
     put(process, "hire", hired)

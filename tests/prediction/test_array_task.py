@@ -16,11 +16,11 @@ from vol2vol.cli import main
 from vol2vol.errors import CannotWrite, Mismatch, WorkerLost
 from vol2vol.machines.executors.slurm import Array
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import array_task as worker_module
-from vol2vol.prediction import compute as work_module
-from vol2vol.prediction import leases as claims_module
+from vol2vol.prediction import array_task as task_module
+from vol2vol.prediction import compute as compute_module
+from vol2vol.prediction import leases as leases_module
 from vol2vol.prediction.array_task import work
-from vol2vol.prediction.leases import Claims
+from vol2vol.prediction.leases import Leases
 from vol2vol.prediction.verification import verify
 from vol2vol.volumes.formats.store import read_key
 from vol2vol.volumes.ledger import Ledger
@@ -44,8 +44,8 @@ def whole(models, long, tmp_path_factory):
 
 @pytest.fixture
 def begun(models, long, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_module, "POLL", 0.05)
-    monkeypatch.setattr(work_module, "PAUSE", 0.01)
+    monkeypatch.setattr(task_module, "POLL", 0.05)
+    monkeypatch.setattr(compute_module, "PAUSE", 0.01)
     return str(begin(models[3], long, tmp_path / "out.zarr", blocks=0, settings=SHARED))
 
 
@@ -82,8 +82,8 @@ def test_a_worker_that_is_told_to_stop_finishes_its_block_and_leaves_the_rest(be
 
 
 def test_rows_of_the_dead_are_taken_over(begun, whole, monkeypatch):
-    monkeypatch.setattr(worker_module, "POLL", 0.05)
-    dead = Claims(Ledger.of(begun), "dead")
+    monkeypatch.setattr(task_module, "POLL", 0.05)
+    dead = Leases(Ledger.of(begun), "dead")
     for row in ("0.0.0", "64.0.0", "128.0.0"):
         dead.take(row)
     voxels, complete = work(begun, stale=0.3)
@@ -94,12 +94,12 @@ def test_rows_of_the_dead_are_taken_over(begun, whole, monkeypatch):
 def test_the_living_show_signs_of_life(begun):
     """However slow the machine: what others make of the signs is tested below, on a clock of its own."""
     ledger = Ledger.of(begun)
-    alive, other = Claims(ledger, "alive", stale=0.2), Claims(ledger, "other", stale=0.0)
+    alive, other = Leases(ledger, "alive", stale=0.2), Leases(ledger, "other", stale=0.0)
     assert alive.take("a")
     seen = set()
-    with alive.beating():
+    with alive.renewing():
         while len(seen) < 4:
-            seen.add(read_key(ledger.folder, "claims/a"))
+            seen.add(read_key(ledger.folder, "leases/a"))
     assert not other.take("a")
     time.sleep(0.05)
     assert other.take("a")
@@ -107,7 +107,7 @@ def test_the_living_show_signs_of_life(begun):
 
 
 class Clock:
-    """Time that passes when it is told to: the claims of one machine, whose clock may be hours off."""
+    """Time that passes when it is told to: the leases of one machine, whose clock may be hours off."""
 
     def __init__(self, now):
         self.now = now
@@ -119,28 +119,28 @@ class Clock:
 def test_the_dead_are_taken_over_after_a_while_of_the_observers_own_clock(begun, monkeypatch):
     """With beats and limits as they are: a living claim is never taken, a dead one after `STALE` seconds."""
     clock = Clock(12345.0)
-    monkeypatch.setattr(claims_module, "time", clock)
+    monkeypatch.setattr(leases_module, "time", clock)
     ledger = Ledger.of(begun)
-    alive, observer = Claims(ledger, "alive"), Claims(ledger, "observer")
+    alive, observer = Leases(ledger, "alive"), Leases(ledger, "observer")
     assert alive.take("a")
     for _ in range(200):  # ten beats and more between two looks, and looks that come late
-        clock.now += claims_module.BEAT
+        clock.now += leases_module.BEAT
         alive._renew("a", alive._mine["a"])
         assert not observer.take("a")
     died = clock.now
     while not observer.take("a"):
         clock.now += 2.0  # as often as a worker looks
-        assert clock.now - died < claims_module.STALE + 5
-    assert clock.now - died > claims_module.STALE
+        assert clock.now - died < leases_module.STALE + 5
+    assert clock.now - died > leases_module.STALE
     assert not alive.take("a")
-    assert not Claims(ledger, "late").take("a")  # who has just come has not seen it stand still
+    assert not Leases(ledger, "late").take("a")  # who has just come has not seen it stand still
 
 
 @pytest.mark.parametrize("written", [False, True])
 def test_signs_of_life_go_on_after_one_that_failed(begun, monkeypatch, written):
     """Whether what was said to have failed was written or not, the next ones follow on it."""
     ledger = Ledger.of(begun)
-    alive, exchange, seen = Claims(ledger, "alive"), claims_module.exchange_key, set()
+    alive, exchange, seen = Leases(ledger, "alive"), leases_module.exchange_key, set()
     assert alive.take("a")
 
     def fails(*what, **expected):
@@ -149,75 +149,75 @@ def test_signs_of_life_go_on_after_one_that_failed(begun, monkeypatch, written):
         raise CannotWrite("the network is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(claims_module, "exchange_key", fails)
+        patch.setattr(leases_module, "exchange_key", fails)
         alive._renew("a", alive._mine["a"])
     for _ in range(4):
         alive._renew("a", alive._mine["a"])
-        seen.add(read_key(ledger.folder, "claims/a"))
+        seen.add(read_key(ledger.folder, "leases/a"))
     assert len(seen) >= 3
-    assert not Claims(ledger, "other").take("a")
+    assert not Leases(ledger, "other").take("a")
 
 
 def test_an_observer_that_slept_takes_nothing_that_lives(begun, monkeypatch):
     """A look after an hour is the first since: what has changed meanwhile is alive."""
     clock = Clock(0.0)
-    monkeypatch.setattr(claims_module, "time", clock)
+    monkeypatch.setattr(leases_module, "time", clock)
     ledger = Ledger.of(begun)
-    alive, observer = Claims(ledger, "alive"), Claims(ledger, "observer")
+    alive, observer = Leases(ledger, "alive"), Leases(ledger, "observer")
     assert alive.take("a")
     assert not observer.take("a")
     clock.now += 3600
     alive._renew("a", alive._mine["a"])
     assert not observer.take("a")
-    clock.now += claims_module.STALE - 1
+    clock.now += leases_module.STALE - 1
     assert not observer.take("a")
     clock.now += 2
     assert observer.take("a")
 
 
-def test_an_owner_that_starts_again_has_its_claim_back(begun):
+def test_an_owner_that_starts_again_gets_its_lease_back(begun):
     ledger = Ledger.of(begun)
-    assert Claims(ledger, "slurm.1_2").take("a")
-    assert Claims(ledger, "slurm.1_2").take("a")
-    assert not Claims(ledger, "slurm.1_3").take("a")
+    assert Leases(ledger, "slurm.1_2").take("a")
+    assert Leases(ledger, "slurm.1_2").take("a")
+    assert not Leases(ledger, "slurm.1_3").take("a")
 
 
-def test_who_was_taken_for_dead_leaves_the_claim_of_another_alone(begun, monkeypatch):
+def test_a_worker_considered_dead_leaves_the_lease_of_another_alone(begun, monkeypatch):
     clock = Clock(5.0)
-    monkeypatch.setattr(claims_module, "time", clock)
+    monkeypatch.setattr(leases_module, "time", clock)
     ledger = Ledger.of(begun)
     for row, give_back in (("a", lambda c: c.release("a")), ("b", lambda c: c.fail("b", CannotWrite("too late")))):
-        slept, heir = Claims(ledger, "slept"), Claims(ledger, "heir")
+        slept, heir = Leases(ledger, "slept"), Leases(ledger, "heir")
         assert slept.take(row)
         assert not heir.take(row)
-        clock.now += claims_module.STALE + 1
+        clock.now += leases_module.STALE + 1
         assert heir.take(row)
         give_back(slept)
-        assert not Claims(ledger, "third").take(row), "the heir still computes it"
+        assert not Leases(ledger, "third").take(row), "the heir still computes it"
         heir.release(row)
-        assert Claims(ledger, "third").take(row)
+        assert Leases(ledger, "third").take(row)
 
 
 def test_a_row_on_which_workers_die_is_given_up_and_named(begun):
     ledger = Ledger.of(begun)
-    for _ in range(claims_module.TRIES):
-        assert Claims(ledger, "me").take("64.0.0")
+    for _ in range(leases_module.TRIES):
+        assert Leases(ledger, "me").take("64.0.0")
     with pytest.raises(WorkerLost, match=r"block 64\.0\.0: 3 workers failed on it \(they died\)"):
-        Claims(ledger, "me").take("64.0.0")
-    claims = Claims(ledger, "me")
-    claims.take("0.0.0")
-    claims.fail("0.0.0", CannotWrite("the moon is full"))
-    claims.take("0.0.0")
-    assert Claims(ledger, "me").take("0.0.0", done=1)  # it got on: it is another block that they failed on
-    for done in range(2, 3 * claims_module.TRIES):
-        assert Claims(ledger, "me").take("0.0.0", done=done)
+        Leases(ledger, "me").take("64.0.0")
+    leases = Leases(ledger, "me")
+    leases.take("0.0.0")
+    leases.fail("0.0.0", CannotWrite("the moon is full"))
+    leases.take("0.0.0")
+    assert Leases(ledger, "me").take("0.0.0", done=1)  # it got on: it is another block that they failed on
+    for done in range(2, 3 * leases_module.TRIES):
+        assert Leases(ledger, "me").take("0.0.0", done=done)
 
 
 def test_failures_are_repeated_by_others_and_then_named(begun, whole, models, long, monkeypatch, tmp_path):
     def refuses(*_):
         raise CannotWrite("the moon is full")
 
-    monkeypatch.setattr(work_module, "checksum", refuses)
+    monkeypatch.setattr(compute_module, "checksum", refuses)
     for _ in range(2):
         with pytest.raises(WorkerLost, match="the moon is full"):
             work(begun)
@@ -248,13 +248,13 @@ def test_whoever_comes_as_another_finishes_finds_it_complete(begun, whole, monke
     """Complete by the time its plan is read, though it was not a moment before."""
     assert work(begun)[1]
     looks = iter([False])
-    monkeypatch.setattr(worker_module, "finished", lambda output: next(looks, True))
+    monkeypatch.setattr(task_module, "finished", lambda output: next(looks, True))
     assert work(begun) == (0, True)
     same_folder(begun, whole)
 
 
 def test_an_output_that_was_not_begun_is_named(tmp_path):
-    with pytest.raises(Mismatch, match="not begun, or it is complete"):
+    with pytest.raises(Mismatch, match="nothing to do: no prediction"):
         work(str(tmp_path / "none.zarr"))
 
 

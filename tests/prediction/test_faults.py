@@ -15,7 +15,7 @@ from vol2vol.errors import AlreadyExists, CannotWrite, Mismatch, Unreadable
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import compute as work_module
+from vol2vol.prediction import compute as compute_module
 from vol2vol.prediction.verification import verify
 from vol2vol.protocol import between
 from vol2vol.volumes.marks import Marks
@@ -330,7 +330,7 @@ def test_a_full_disk_is_named_and_the_rest_follows_when_there_is_room(models, lo
 
 def test_another_try_may_fail_before_it_reads_a_voxel(models, long, undisturbed, tmp_path, monkeypatch):
     """The ledger is behind the same network: that it cannot be listed is one failure among others."""
-    compute, refresh, failures = work_module.compute_portions, Marks.refresh, iter([1, 2])
+    compute, refresh, failures = compute_module.compute_items, Marks.refresh, iter([1, 2])
 
     def fails(*what):
         for number, block in enumerate(compute(*what)):
@@ -343,8 +343,8 @@ def test_another_try_may_fail_before_it_reads_a_voxel(models, long, undisturbed,
         monkeypatch.setattr(Marks, "refresh", refresh)
         raise Unreadable("the network is still away")
 
-    monkeypatch.setattr(work_module, "compute_portions", fails)
-    monkeypatch.setattr(work_module, "PAUSE", 0.0)
+    monkeypatch.setattr(compute_module, "compute_items", fails)
+    monkeypatch.setattr(compute_module, "PAUSE", 0.0)
     predict(models[3], long, tmp_path / "out.zarr")
     same(tmp_path / "out.zarr", undisturbed / "swept" / "out.zarr")
 

@@ -12,7 +12,7 @@ from vol2vol.errors import CannotWrite, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.prediction import compute as work_module
-from vol2vol.prediction import work_items as portions_module
+from vol2vol.prediction import work_items as work_items_module
 from vol2vol.prediction.array_task import work
 from vol2vol.prediction.job import Job
 from vol2vol.volumes import build_pyramid, open_volume
@@ -55,22 +55,22 @@ def test_every_block_waits_for_what_it_is_made_of(models, large, tmp_path):
     out = begin(models[3], large, tmp_path / "out.zarr", blocks=0, settings=PredictSettings(**WAYS["small blocks"]))
     job = Job.attach(str(out))
     names, above = {}, {}
-    for portion in portions_module.coarser(job, str(out)):
-        [block] = portion.blocks
-        above.setdefault(block.level, []).append((block, portion))
+    for item in work_items_module.coarser(job, str(out)):
+        [block] = item.blocks
+        above.setdefault(block.level, []).append((block, item))
     boxes = {0: [(box.relative_to(job.layout.region.start), n) for box, n in _named(job)]}
     for level in sorted(above):
         boxes[level] = [(block.box, block.name) for block, _ in above[level]]
-        for block, portion in above[level]:
-            fine = portion.level.finer(block.box)
+        for block, item in above[level]:
+            fine = item.level.finer(block.box)
             names[block.name] = {name for box, name in boxes[level - 1] if (box & fine).size}
-            assert portion.needs == names[block.name] != set()
+            assert item.needs == names[block.name] != set()
         assert sum(block.box.size for block, _ in above[level]) == Box.of(above[level][0][1].level.spatial).size
     assert len(above) >= 2
 
 
 def _named(job):
-    return [(block.box, block.name) for block in map(portions_module.Block, job.layout.blocks())]
+    return [(block.box, block.name) for block in map(work_items_module.Block, job.layout.blocks())]
 
 
 @pytest.mark.parametrize("settings", [{}, {"workers": 2}])

@@ -67,7 +67,7 @@ def states(number):
 
 def at_work(ledger, owner):
     """Say whether a task has claimed a row: from then on, or earlier, it listens to signals."""
-    return any(owner in path.read_text() for path in Path(ledger.folder, "claims").glob("*"))
+    return any(owner in path.read_text() for path in Path(ledger.folder, "leases").glob("*"))
 
 
 def hurry(number):

@@ -12,7 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.machines.devices import find_device
 from vol2vol.machines.memory import peak_memory
 from vol2vol.prediction import Prediction, PredictSettings, dry_run, dry_run_files, predict, predict_files
-from vol2vol.prediction.pairs import Suffix, is_folder, is_volume
+from vol2vol.prediction.many.pairs import Suffix, is_folder, is_volume
 
 
 def run(words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Apply a model to a volume of any size: plan it, compute it block by block, continue after a kill."""
+"""Apply a model to a volume of any size: plan the tiling, compute block by block, and continue after a kill."""
 
 import os
 
@@ -10,8 +10,8 @@ from vol2vol.prediction.estimate import dry_run
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout_cost import Cost
 from vol2vol.prediction.lazy import Translated, translate, translated
-from vol2vol.prediction.many import FilesPrediction, predict_files
-from vol2vol.prediction.many_estimate import dry_run_files
+from vol2vol.prediction.many.dry_run_files import dry_run_files
+from vol2vol.prediction.many.predict_files import FilesPrediction, predict_files
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.run import Prediction, predict

@@ -1,4 +1,4 @@
-"""Compute blocks: read ahead, compute, write behind; the same in one process and in many."""
+"""Compute blocks in one process or many; reading, computing and writing of neighbouring blocks overlap."""
 
 from __future__ import annotations
 
@@ -22,87 +22,87 @@ from vol2vol.machines import executors
 from vol2vol.machines.devices import device_of, trim
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.parts import parts_of
-from vol2vol.prediction.work_items import Block, Portion, Waiting, average, coarser, intact, rows
+from vol2vol.prediction.work_items import Block, Waiting, WorkItem, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.marks import Marks
 
 log = logging.getLogger(__name__)
 RETRIES = 2
-"""How often a row is repeated after a failure, or after its worker's death."""
+"""How often a work item is retried after a failure or the death of its worker."""
 PAUSE = 1.0
-"""Seconds before the first repetition in this process; doubled each time."""
+"""Seconds before the first retry in this process; doubled for each further retry."""
 CHECK = 30.0
-"""Seconds between two looks at whether the input is still the same."""
+"""Seconds between two checks that the input has not changed."""
 TRIM = 8
-"""Blocks after which freed memory is given back to the system."""
+"""Number of blocks after which freed memory is returned to the system."""
 
 ALONE = threading.Lock()
-"""One row at a time in a process: a Dask worker of several threads would trace networks in all of them at once."""
+"""One work item at a time per process: a Dask worker of several threads would trace networks in all of them at once."""
 
 
 def compute(job: Job, output: str, todo: Sequence[Box], marks: Marks) -> Iterator[Box]:
-    """Compute blocks with the executor of the job's settings and yield each when it is written and marked."""
+    """Compute blocks with the executor of the job's settings; yield each when it is written and marked as done."""
     coarse = coarser(job, output, job.settings.workers)
     intact(output, coarse, marks)
     done = set(marks.done)
-    lacking = [portion for portion in coarse if any(block.name not in done for block in portion.blocks)]
-    for block in _computed(job, output, todo, lacking, marks=marks, done=done):
-        new = block.name not in done  # of a portion that is repeated, those come again that were done the first time
+    unfinished = [item for item in coarse if any(block.name not in done for block in item.blocks)]
+    for block in _run_executor(job, output, todo, unfinished, marks=marks, done=done):
+        new = block.name not in done  # a retried work item yields its finished blocks again
         done.add(block.name)
         if new and not block.level:
             yield block.box
 
 
-def _computed(
-    job: Job, output: str, todo: Sequence[Box], coarse: Sequence[Portion], *, marks: Marks, done: set[str]
+def _run_executor(
+    job: Job, output: str, todo: Sequence[Box], coarse: Sequence[WorkItem], *, marks: Marks, done: set[str]
 ) -> Iterator[Block]:
-    """Yield blocks, those of coarser levels too, as they are done; `done` is kept up to date by the caller."""
+    """Yield blocks, including those of coarser levels, as they are done; the caller keeps `done` up to date."""
     settings = job.settings
     if settings.executor == "local" and settings.workers == 1:
-        return _here(job, output, iter(rows(job, todo, 1)), marks, coarse)
+        return _compute_here(job, output, iter(rows(job, todo, 1)), marks, coarse)
     remote = settings.scheduler is not None
-    work = PortionWork(output, job.begun, settings.device, None if remote else threads_of(settings.workers))
-    portions = [*coarse, *rows(job, todo, settings.workers)]
+    work = ItemWork(output, job.begun, settings.device, None if remote else threads_of(settings.workers))
+    items = [*coarse, *rows(job, todo, settings.workers)]
 
-    def ready(portion: Portion) -> bool:
-        return portion.needs <= done
+    def ready(item: WorkItem) -> bool:
+        return item.needs <= done
 
     if settings.executor == "dask":
         scheduler = settings.scheduler
         return executors.dask(
-            work, portions, workers=settings.workers, scheduler=scheduler, retries=RETRIES, name=_words, ready=ready
+            work, items, workers=settings.workers, scheduler=scheduler, retries=RETRIES, name=_describe, ready=ready
         )
-    here = functools.partial(_share, job, output, marks, work.threads)
+    own_share = functools.partial(_share, job, output, marks, work.threads)
     return executors.local(
-        work, portions, here=here, workers=settings.workers, retries=RETRIES, name=_words, ready=ready, size=len
+        work, items, here=own_share, workers=settings.workers, retries=RETRIES, name=_describe, ready=ready, size=len
     )
 
 
-def compute_portions(
-    job: Job, output: str, portions: Iterable[Portion], marks: Marks, coarse: Sequence[Portion] = ()
+def compute_items(
+    job: Job, output: str, items: Iterable[WorkItem], marks: Marks, coarse: Sequence[WorkItem] = ()
 ) -> Iterator[Block]:
-    """Compute portions in this process and yield each block when it is written and marked as done.
+    """Compute work items in this process and yield each block when it is written and marked as done.
 
-    While one block is computed the one before is converted and written; at most one waits. Blocks of coarser levels
-    are made in the writer's thread; those of `coarse` follow there as soon as what they need is there. A caller that
-    stops early loses nothing: the block under way is written first. Raises `Mismatch` where input or output have
-    become another's meanwhile.
+    While one block is computed, the previous one is converted and written; at most one waits. Blocks of coarser levels
+    are averaged in the writer's thread; those of `coarse` follow as soon as the blocks they average are done. A caller
+    that stops early loses nothing: the current block is written first. Raises `Mismatch` if the input has changed or
+    another process has started the output again.
     """
     ledger = Ledger.of(output)
-    looked = time.monotonic()
+    last_check = time.monotonic()
     with ExitStack() as opened, ThreadPoolExecutor(1) as thread:
         destinations = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         writer = _Writer(job, output, thread, marks, coarse)
-        for portion in portions:
-            if portion.level is not None:
-                writer.average(portion)
+        for item in items:
+            if item.level is not None:
+                writer.average(item)
                 yield from writer.written(waiting=1, following=1)
                 continue
-            for row in job.layout.rows([block.box for block in portion.blocks if block.name not in marks.done]):
-                if time.monotonic() - looked > CHECK:
+            for row in job.layout.rows([block.box for block in item.blocks if block.name not in marks.done]):
+                if time.monotonic() - last_check > CHECK:
                     check_input(job, ledger)
-                    looked = time.monotonic()
+                    last_check = time.monotonic()
                 for box, raw in job.predict_row(row):
                     writer.submit(box, raw, destinations, ledger)
                     yield from writer.written(waiting=1)
@@ -110,10 +110,10 @@ def compute_portions(
 
 
 class _Writer:
-    """Blocks that wait in the writer's thread, and coarser ones that follow them there."""
+    """Write blocks in a thread, and average the coarser blocks that follow from them."""
 
     def __init__(
-        self, job: Job, output: str, thread: ThreadPoolExecutor, marks: Marks, coarse: Sequence[Portion]
+        self, job: Job, output: str, thread: ThreadPoolExecutor, marks: Marks, coarse: Sequence[WorkItem]
     ) -> None:
         self.job, self.output, self.thread, self.marks = job, output, thread, marks
         self.coarse, self.submitted = Waiting(coarse, marks.done), 0
@@ -127,15 +127,15 @@ class _Writer:
         if self.submitted % TRIM == 0:
             self.thread.submit(trim)
 
-    def average(self, portion: Portion) -> None:
-        """Make a portion of a coarser level, of which all is there that it needs."""
-        self.following.append(self.thread.submit(self._average, portion))
+    def average(self, item: WorkItem) -> None:
+        """Average a work item of a coarser level whose finer blocks are all done."""
+        self.following.append(self.thread.submit(self._average, item))
 
     def written(self, waiting: int, following: float = inf) -> Iterator[Block]:
-        """Yield blocks that are done, until no more than so many wait; at the end, those of coarser levels too."""
+        """Yield finished blocks until at most `waiting` blocks and `following` coarser work items are pending."""
         while len(self.waiting) > waiting or len(self.following) > following or self._is_due(waiting):
-            late = self.waiting if len(self.waiting) > waiting else self.following
-            blocks = late.popleft().result()
+            queue = self.waiting if len(self.waiting) > waiting else self.following
+            blocks = queue.popleft().result()
             yield from blocks
             self._follow(*(block.name for block in blocks))
 
@@ -143,11 +143,11 @@ class _Writer:
         return bool(self.following) and (waiting == 0 or self.following[0].done())
 
     def _follow(self, *done: str) -> None:
-        for portion in self.coarse.ready(*done):
-            self.average(portion)
+        for item in self.coarse.ready(*done):
+            self.average(item)
 
-    def _average(self, portion: Portion) -> list[Block]:
-        return list(average(self.job, self.output, portion, self.marks))
+    def _average(self, item: WorkItem) -> list[Block]:
+        return list(average(self.job, self.output, item, self.marks))
 
     def _write(
         self, box: Box, raw: np.ndarray, destinations: Sequence[tuple[Volume, Job]], ledger: Ledger
@@ -163,7 +163,7 @@ class _Writer:
 
 
 def check_input(job: Job, ledger: Ledger) -> None:
-    """Raise `Mismatch`, and spoil the output, if the input is not what it was when the prediction was begun."""
+    """Raise `Mismatch` and mark the output as spoiled if the input has changed since the prediction was started."""
     if job.source_changed():
         ledger.spoil(
             f"{job.source.path} was changed while it was read, so parts of {ledger.output} belong to the old and "
@@ -172,8 +172,8 @@ def check_input(job: Job, ledger: Ledger) -> None:
 
 
 @dataclass(frozen=True)
-class PortionWork:
-    """Make a portion in any process that sees the output: attach to its ledger once, skip what is done."""
+class ItemWork:
+    """Compute a work item in any process that can reach the output; skips finished blocks."""
 
     output: str
     begun: str
@@ -181,25 +181,25 @@ class PortionWork:
     threads: int | None
     """Threads of this process; None leaves them as they are."""
 
-    def __call__(self, portion: Portion, place: int) -> Iterator[Block]:
-        """Yield the blocks of a portion when they are on disk, those first that are already."""
+    def __call__(self, item: WorkItem, place: int) -> Iterator[Block]:
+        """Yield the blocks of a work item when they are on disk; finished blocks come first."""
         with ALONE:
             job, marks = _attached(self, place)
             marks.refresh()
-            yield from [block for block in portion.blocks if block.name in marks.done]
-            yield from make(job, self.output, portion, marks)
+            yield from [block for block in item.blocks if block.name in marks.done]
+            yield from compute_item(job, self.output, item, marks)
 
 
-def make(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
-    """Make what is not done of a portion in this process."""
-    if portion.level is not None:
-        yield from average(job, output, portion, marks)
-    elif any(block.name not in marks.done for block in portion.blocks):
-        yield from compute_portions(job, output, [portion], marks)
+def compute_item(job: Job, output: str, item: WorkItem, marks: Marks) -> Iterator[Block]:
+    """Compute the blocks of a work item that are not done, in this process."""
+    if item.level is not None:
+        yield from average(job, output, item, marks)
+    elif any(block.name not in marks.done for block in item.blocks):
+        yield from compute_items(job, output, [item], marks)
 
 
 @functools.lru_cache(maxsize=1)
-def _attached(work: PortionWork, place: int) -> tuple[Job, Marks]:
+def _attached(work: ItemWork, place: int) -> tuple[Job, Marks]:
     import torch
 
     if work.threads is not None:
@@ -208,40 +208,41 @@ def _attached(work: PortionWork, place: int) -> tuple[Job, Marks]:
     return job, Ledger.of(work.output).marks(job.begun)
 
 
-def _share(job: Job, output: str, marks: Marks, threads: int | None, portions: Iterator[Portion]) -> Iterator[Block]:
-    """Compute portions in this process with as many threads as the others: what rounding does depends on them."""
+def _share(job: Job, output: str, marks: Marks, threads: int | None, items: Iterator[WorkItem]) -> Iterator[Block]:
+    """Compute work items in this process with as many threads as the workers: rounding depends on their number."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         marks.refresh()
-        yield from _here(job, output, portions, marks)
+        yield from _compute_here(job, output, items, marks)
     finally:
         torch.set_num_threads(before)
 
 
-def _here(
-    job: Job, output: str, portions: Iterator[Portion], marks: Marks, coarse: Sequence[Portion] = ()
+def _compute_here(
+    job: Job, output: str, items: Iterator[WorkItem], marks: Marks, coarse: Sequence[WorkItem] = ()
 ) -> Iterator[Block]:
-    """Compute in this process; after a failed read or write try the rest again, a bounded number of times."""
-    left, above, tries = dict[str, Portion](), list(coarse), 0
+    """Compute in this process; after a failed read or write, retry the remaining items a bounded number of times."""
+    pending, pending_coarse, tries = dict[str, WorkItem](), list(coarse), 0
 
-    def lacking(some: Iterable[Portion]) -> list[Portion]:
-        return [portion for portion in some if any(block.name not in marks.done for block in portion.blocks)]
+    def unfinished(candidates: Iterable[WorkItem]) -> list[WorkItem]:
+        return [item for item in candidates if any(block.name not in marks.done for block in item.blocks)]
 
-    def taken() -> Iterator[Portion]:
-        yield from list(left.values())
-        for portion in portions:
-            left[portion.name] = portion
-            yield portion
+    def queue() -> Iterator[WorkItem]:
+        yield from list(pending.values())
+        for item in items:
+            pending[item.name] = item
+            yield item
 
     while True:
         try:
             if tries:
                 marks.refresh()
-                left, above = {portion.name: portion for portion in lacking(left.values())}, lacking(above)
-            for block in compute_portions(job, output, taken(), marks, above):
+                pending = {item.name: item for item in unfinished(pending.values())}
+                pending_coarse = unfinished(pending_coarse)
+            for block in compute_items(job, output, queue(), marks, pending_coarse):
                 tries = 0
                 yield block
             return
@@ -254,12 +255,12 @@ def _here(
 
 
 def threads_of(workers: int) -> int:
-    """Return how many threads each of so many processes takes."""
+    """Return the number of threads for each of `workers` processes."""
     import torch
 
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1) // workers)
 
 
-def _words(portion: Portion) -> str:
-    name = f"block {portion.name}"
-    return name if len(portion.blocks) == 1 else f"{name} to {portion.blocks[-1].name}"
+def _describe(item: WorkItem) -> str:
+    name = f"block {item.name}"
+    return name if len(item.blocks) == 1 else f"{name} to {item.blocks[-1].name}"

@@ -1,4 +1,4 @@
-"""The predicting network at work: whole tiles, or a sweep plane by plane, in the precision asked for."""
+"""Run a network on whole tiles, or plane by plane as a sweep, in the requested precision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Engine:
-    """A network for prediction with the device and the arithmetic it runs in."""
+    """A network for prediction with its device and its arithmetic."""
 
     network: nn.Module
     footprint: Footprint
@@ -43,21 +43,21 @@ class Engine:
 
     @cached_property
     def stitchable(self) -> bool:
-        """Say whether the network's output is independent of the tile, so that it can be swept."""
+        """Whether the network's output is independent of the tile, so that it can be swept."""
         return not nets.tile_dependent(self.network)
 
     def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None, begin: int = 0) -> Stream:
-        """Return the network as a stream along an axis, of whose output nothing is wanted before plane `begin`."""
+        """Return the network as a stream along an axis whose output starts at plane `begin`."""
         return Stream(self._streamable, axis, window=window, begin=begin)
 
     @cached_property
     def _streamable(self) -> Streamable:
-        """What all streams share: the network is traced once."""
+        """The traced network, which all streams share."""
         return Streamable(self.network, self._arithmetic)
 
     @cached_property
     def _whole(self) -> Stream:
-        """A stream for whole tiles."""
+        """The stream for whole tiles."""
         return self.stream()
 
     @property
@@ -78,10 +78,10 @@ class Engine:
         return to_numpy(output)
 
     def tested(self, size: Shape) -> Engine:
-        """Return this engine, or one in float32 where half precision goes wrong on tiles of this size.
+        """Return this engine, or one in float32 if half precision gives wrong results on tiles of this size.
 
-        Known-bad half precision kernels exist for large 3D shapes; the test runs the actual shape on a GPU and a small
-        one on a CPU, on noise.
+        Some half-precision kernels are known to be wrong for large 3D shapes. The test runs noise of the actual shape
+        on a GPU and of a small shape on a CPU.
         """
         if self.dtype == torch.float32:
             return self
@@ -103,14 +103,14 @@ def to_numpy(output: Tensor) -> np.ndarray:
 
 
 def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
-    """Construct the network that a strategy runs: frozen, then cropped, padded or full; the trained one stays."""
-    way, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
-    if dependent and way.seamless:
+    """Return the network that a strategy runs: frozen, then cropped, padded or full; `trained` is not modified."""
+    strategy, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
+    if dependent and strategy.seamless:
         raise BadInput(
-            f"layer {dependent[0]!r} normalises every tile by its own statistics, so no stitching is exact: "
+            f"layer {dependent[0]!r} normalises every tile by its own statistics, so no tiling is exact: "
             "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
         )
-    fixed = trained if dependent else nets.frozen(trained)
-    if way.network == "padded":
-        return nets.padded(fixed) if nets.croppable(fixed) else fixed
-    return nets.cropped(fixed) if way.network == "cropped" else fixed
+    frozen = trained if dependent else nets.frozen(trained)
+    if strategy.network == "padded":
+        return nets.padded(frozen) if nets.croppable(frozen) else frozen
+    return nets.cropped(frozen) if strategy.network == "cropped" else frozen

@@ -1,4 +1,4 @@
-"""What a prediction would cost, without making it."""
+"""Estimate the cost of a prediction without computing it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import address
 
 TRIAL = 2.0e9
-"""Operations of the tile that is timed: some tenths of a second on one core."""
-MOST = 2**22
-"""Voxels of the tile that is timed, at most: a look-up table has no operations at all."""
+"""Operations of the timed tile: some tenths of a second on one core."""
+MAX_VOXELS = 2**22
+"""Maximum voxels of the timed tile, for networks without operations such as look-up tables."""
 
 
 def dry_run(
@@ -40,22 +40,22 @@ def dry_run(
 ) -> dict[str, Any]:
     """Return blocks, redundancy, operations, memory and expected time of a prediction; writes nothing.
 
-    The time is that of the network at the rate measured on one small tile now, here; reading and writing come on top.
-    A network without convolutions (a look-up table) has no operations, and is timed by its voxels. For a job array
-    there is also its script.
+    The time is the network's only, at the rate measured on one small tile on this machine; reading and writing are not
+    included. A network without convolutions (a look-up table) has no operations and is timed by its voxels. For a job
+    array, the result also contains its batch script.
     """
     settings = settings or PredictSettings()
     refuse_split(settings, address(output))
     job = Job.open(Request.of(model, input, settings, which, **stated))
     check_fit(job)
-    said = _expected(job)
+    estimate = _expected(job)
     if settings.executor == "slurm":
-        said["script"] = submission(job, address(output), said["blocks"]).text
-    return said
+        estimate["script"] = submission(job, address(output), estimate["blocks"]).text
+    return estimate
 
 
 def _expected(job: Job) -> dict[str, Any]:
-    """Return how a job would be computed, and what that takes."""
+    """Return how a job would be computed and its cost."""
     layout, cost = job.layout, cost_of(job.layout, job.engine.network)
     plan = layout.passes[0].plan
     written = sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
@@ -64,7 +64,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "checkpoint": checkpoint_name(job.request.model),
         "voxels": cost.voxels,
         "strategy": job.settings.strategy,
-        "swept": plan_words(layout),
+        "swept": describe_sweeps(layout),
         "passes": len(layout.passes),
         "tile": plan.tile,
         "margin": plan.margin,
@@ -88,18 +88,18 @@ def _expected(job: Job) -> dict[str, Any]:
     }
 
 
-def plan_words(layout: Layout) -> str:
-    """Say in words how a layout is computed."""
-    sweeps = [one.sweep for one in layout.passes if one.sweep is not None]
+def describe_sweeps(layout: Layout) -> str:
+    """Describe the sweeps of a layout in words."""
+    sweeps = [pass_.sweep for pass_ in layout.passes if pass_.sweep is not None]
     if not sweeps:
         return "no, tile by tile"
     return "; ".join(f"along {'zyx'[sweep.axis]}, {sweep.push} planes at a time" for sweep in sweeps)
 
 
 def expected_seconds(job: Job, cost: Cost, timed: tuple[Shape, float]) -> float:
-    """Return the seconds that the network takes, by its operations, or by its voxels where it has none.
+    """Return the network's seconds for a job, from its operations, or from its voxels if it has no operations.
 
-    `timed` is a small tile and its seconds, see `time_tile`.
+    `timed` is the size of a small tile and its seconds, see `time_tile`.
     """
     size, seconds = timed
     if not cost.flops:
@@ -108,10 +108,10 @@ def expected_seconds(job: Job, cost: Cost, timed: tuple[Shape, float]) -> float:
 
 
 def time_tile(job: Job) -> tuple[Shape, float]:
-    """Return the size of a small tile, and the seconds that the job's network takes for it, here and now."""
+    """Return the size of a small tile and the seconds that the job's network takes for it on this machine."""
     network, foot = job.engine.network, job.engine.footprint
     size = tuple(n for n, _ in zip(foot.minimum, range(foot.dims), strict=False))
-    while flops(network, size) < TRIAL / 2 and prod(size) < MOST:
+    while flops(network, size) < TRIAL / 2 and prod(size) < MAX_VOXELS:
         size = tuple(n + max(p, n // 4 // p * p) for n, p in zip(size, foot.period, strict=True))
     tile = np.zeros((1, job.bundle.width(job.translation.reads), *size), np.float32)
     job.engine.run(tile)

@@ -1,4 +1,4 @@
-"""The two ends of an output: how it comes into being, and what follows its last block."""
+"""Create an output before its first block and finish it after its last one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ COARSE = 16
 
 
 def create(job: Job, output: str, *, overwrite: bool) -> list[tuple[Volume, Job]]:
-    """Create the empty volumes that the blocks go into; with `overwrite` in place of what is there.
+    """Create the empty volumes of an output; with `overwrite`, replace an existing output.
 
-    Returns them open, each with the job that would write it alone.
+    Returns the open volumes, each with the job that would write it alone.
     """
     parts = parts_of(job, output)
     for _, part in parts:
@@ -44,34 +44,34 @@ def create(job: Job, output: str, *, overwrite: bool) -> list[tuple[Volume, Job]
 
 
 def _create(job: Job, output: str) -> Volume:
-    made = Translated(job)
+    translation = Translated(job)
     return create_volume(
         output,
-        shape=made.shape,
-        dtype=made.dtype,
-        voxel_size=made.voxel_size,
-        unit=made.unit,
-        offset=made.offset if made.placed else None,
+        shape=translation.shape,
+        dtype=translation.dtype,
+        voxel_size=translation.voxel_size,
+        unit=translation.unit,
+        offset=translation.offset if translation.placed else None,
         chunks=job.layout.chunks,
         shards=job.layout.block if job.settings.ome_version == "0.5" else None,
         version=job.settings.ome_version,
         attrs=job.record(complete=False).attributes(),
-        channel_names=made.channel_names,
+        channel_names=translation.channel_names,
         flat=job.source.is_2d,
     )
 
 
 def finish(job: Job, output: str, marks: Marks) -> None:
-    """Write what follows the last block: which levels there are, the attributes; then remove the ledger.
+    """List the coarser levels, write the attributes, then remove the ledger.
 
-    Raises `Mismatch` if the input has changed since the prediction was begun; the output never becomes complete then.
+    Raises `Mismatch` if the input has changed since the prediction was started; the output then never becomes complete.
     """
     ledger = Ledger.of(output)
     ledger.check(job.begun)
     check_input(job, ledger)
     coarse, parts = coarser(job, output), parts_of(job, output)
     marks.refresh()
-    needed = {block_name(box) for box in job.layout.blocks()} | {b.name for portion in coarse for b in portion.blocks}
+    needed = {block_name(box) for box in job.layout.blocks()} | {b.name for item in coarse for b in item.blocks}
     missing = needed - marks.done
     assert not missing, f"{output} lacks blocks {sorted(missing)[:4]}"
     with ExitStack() as opened:
@@ -84,7 +84,7 @@ def finish(job: Job, output: str, marks: Marks) -> None:
 
 
 def complete(job: Job, output: str, volumes: Iterable[tuple[Volume, Job]]) -> None:
-    """Let an output whose voxels are all on disk say so, and how its volumes are shown."""
+    """Record in the attributes that an output is complete, and the display windows of its volumes."""
     for volume, part in volumes:
         store_windows(volume.path)
         volume.set_attrs(part.record(complete=True).attributes())
@@ -93,7 +93,7 @@ def complete(job: Job, output: str, volumes: Iterable[tuple[Volume, Job]]) -> No
 
 
 def finished(output: str) -> bool:
-    """Say whether an output is complete: no plan is left, and it says so itself."""
+    """Return whether an output is complete: it has no plan any more, and its attributes state that it is complete."""
     return Ledger.of(output).plan() is None and bool(read_record(output).get("complete"))
 
 

@@ -1,7 +1,7 @@
-"""Tiles in, one box of the prediction out: the loop behind every plan.
+"""Compute one box of a prediction from the tiles that touch it; the loop behind every plan.
 
-`gather` is a pure function of the box it is asked for: whichever blocks a volume is cut into, every voxel is the same
-sum in the same order. Arrays are float32 `(C, Z, Y, X)` in the network's range.
+`gather` is a pure function of the box: however a volume is divided into blocks, every voxel is the same sum in the same
+order. Arrays are float32 `(C, Z, Y, X)` in the network's range.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Read = Callable[[Box], np.ndarray]
 def gather(
     read: Read, plan: Plan, engine: Engine, box: Box, *, batch_size: int = 1, planar: int | None = None
 ) -> np.ndarray:
-    """Return one box of the prediction by pulling every tile that touches it.
+    """Return one box of the prediction, float32 `(C, *box.shape)`, computed from every tile that touches it.
 
-    Peak memory beyond the network's own: the box with its margins once, the box twice where tiles overlap, one batch.
+    Peak memory besides the network's: the box with its margins once, the box twice where tiles overlap, and one batch.
     """
     kept = list(plan.kept_boxes(box))
     region = plan.read_box(kept[0]) | plan.read_box(kept[-1])
@@ -53,7 +53,7 @@ def gather(
 
 
 def gather_by_tile(read: Read, plan: Plan, engine: Engine, box: Box, *, planar: int | None = None) -> np.ndarray:
-    """Return what `gather` returns for a plan whose kept parts do not overlap, reading each tile by itself."""
+    """Do what `gather` does for a plan whose kept parts do not overlap, but read each tile by itself to save memory."""
     total: np.ndarray | None = None
     for kept in plan.kept_boxes(box):
         part = gather(read, plan, engine, kept & box, planar=planar)
@@ -84,7 +84,7 @@ def _trimmed(output: np.ndarray, plan: Plan, engine: Engine, planar: int | None)
 def resampled(read: Read, axis: int, sizes: tuple[int, int]) -> Read:
     """View a volume of `sizes[0]` planes along an axis as one of `sizes[1]` planes, by linear interpolation.
 
-    Plane centres keep their physical place. Used to bring the z of an anisotropic volume to the in-plane voxel size
+    Plane centres keep their physical positions. Used to bring the z of an anisotropic volume to the in-plane voxel size
     before re-slicing it, and the prediction back.
     """
     source, target = sizes
@@ -100,10 +100,10 @@ def resampled(read: Read, axis: int, sizes: tuple[int, int]) -> Read:
                 (*box.stop[:axis], last, *box.stop[axis + 1 :]),
             )
         )
-        share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(len(box.start))])
+        fraction = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(len(box.start))])
         lower = planes.take(low - first, axis=axis + 1)
         upper = planes.take(np.minimum(low + 1, source - 1) - first, axis=axis + 1)
-        result: np.ndarray = lower + share * (upper - lower)
+        result: np.ndarray = lower + fraction * (upper - lower)
         return result
 
     return read_resampled

@@ -1,4 +1,4 @@
-"""Everything one worker needs to compute any block of a prediction, and how to get it from the ledger alone."""
+"""A prediction job: all that a worker needs to compute any block, which it can open from the ledger alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, res
 from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.out_of_memory import ran_out, smaller
-from vol2vol.prediction.reading import check_channels, check_outputs, check_types, chosen, reader
+from vol2vol.prediction.reading import check_channels, check_outputs, check_types, reader, select_domains
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -47,11 +47,11 @@ class Job:
     engine: Engine
     layout: Layout
     fingerprint: str
-    """Of the input, when it was opened."""
+    """The input's fingerprint when it was opened."""
     begun: str = ""
-    """Name of the beginning in the output's ledger; its worker may write only while that is in force."""
+    """Identifier of this start in the output's ledger; a worker may write only while the ledger holds it."""
     shrunk: list[Layout] = field(default_factory=list)
-    """The layout of smaller tiles that did fit, once the memory has run out."""
+    """After the memory has run out: the layout of smaller tiles that fitted."""
 
     @classmethod
     def open(
@@ -63,10 +63,10 @@ class Job:
         before: Mapping[str, Any] | None = None,
         model: LoadedModel | None = None,
     ) -> Job:
-        """Open the input, load the model unless it is given, and, unless given, choose a layout.
+        """Open the input, load `model` if it is None, and choose `layout` if it is None.
 
-        `before` is the record of an earlier start, whose measured intensities are taken over where they still hold.
-        `model` was loaded for the same request but for its input.
+        `before` is the record of an earlier start, whose measured intensities are reused where they still apply.
+        `model` must have been loaded for the same request, except for its input.
         """
         source = open_finished(request.input, **request.stated)
         model = model or LoadedModel(request.model, request.settings, device)
@@ -82,7 +82,7 @@ class Job:
         layout: Layout | None = None,
         before: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Do what `open` does, with a volume that is open and a model that is loaded."""
+        """Do what `open` does with an open volume and a loaded model."""
         settings, bundle = request.settings, model.bundle
         check_types(source, settings)
         fingerprint = source.fingerprint()
@@ -98,10 +98,10 @@ class Job:
 
     @classmethod
     def attach(cls, output: str, *, device: str | None = None) -> Job:
-        """Open the job that an output's ledger describes; raise `Mismatch` where input or model are not the same."""
+        """Open the job in an output's ledger; raise `Mismatch` if there is none or its input or model has changed."""
         plan = read_plan(output)
         if plan is None:
-            raise Mismatch(f"{output} has nothing left to do: it was not begun, or it is complete")
+            raise Mismatch(f"{output}: nothing to do: no prediction was started here, or it is already complete")
         return cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
 
     @classmethod
@@ -114,17 +114,17 @@ class Job:
         device: str | None = None,
         model: LoadedModel | None = None,
     ) -> Job:
-        """Open the job of a ledger's plan; raise `Mismatch` unless the request means the same prediction."""
+        """Open the job of a ledger's plan; raise `Mismatch` if the request asks for a different prediction."""
         Ledger.of(output).refuse_spoiled()
         layout = Layout.from_dict(plan["layout"])
         job = cls.open(request.choosing(plan), layout, device=device, before=plan, model=model)
         refuse_other(plan, job.decisive(), output)
         if job.layout.spatial != job.source.spatial:
-            raise Mismatch(f"{output} is planned for another shape than {job.source.path} has: give --overwrite")
+            raise Mismatch(f"{output} is planned for another shape than that of {job.source.path}: give --overwrite")
         return replace(job, begun=plan["begun"])
 
     def source_changed(self) -> bool:
-        """Say whether the input is no longer what it was when it was opened."""
+        """Return whether the input has changed since it was opened."""
         try:
             return self.source.fingerprint() != self.fingerprint
         except FileNotFoundError:
@@ -137,45 +137,45 @@ class Job:
 
     @property
     def translation(self) -> Translation:
-        """What is applied: its network, the domains it reads and makes."""
+        """The translation that is applied: its network, and the domains it reads and makes."""
         return self.bundle.translation(self.settings.direction)
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the output's voxels."""
+        """The output's dtype."""
         if self.settings.raw:
             return np.dtype(np.float32)
         return np.dtype(self.source.dtype if self.settings.dtype == "source" else self.settings.dtype)
 
     @property
     def makes(self) -> tuple[str, ...]:
-        """Domains that are written, side by side along channels or each in a volume of its own."""
+        """Domains that are written, along channels or each in its own volume."""
         return self.settings.outputs or self.translation.makes
 
     @property
     def channels(self) -> int:
-        """Channels of the output."""
+        """Number of output channels."""
         return self.bundle.width(self.makes)
 
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
 
-        Where the memory runs out, what is left of the row is computed in smaller tiles, of which exact results do not
-        depend (but for rounding), down to the smallest. Raises `BadInput` where not even that fits.
+        If the memory runs out, the rest of the row is computed in smaller tiles, down to the smallest: exact results
+        do not depend on the tile, except for rounding. Raises `BadInput` if not even the smallest tile fits.
         """
-        left = list(row)
+        remaining = list(row)
         try:
-            for box, raw in self._row(left) if not self.shrunk else ():
+            for box, raw in self._row(remaining) if not self.shrunk else ():
                 yield box, raw
-                left = left[1:]
+                remaining = remaining[1:]
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error):
                 raise
-            log.warning("the memory ran out: smaller tiles from here on (%s)", str(error).partition("\n")[0][:120])
-        if left:
+            log.warning("the memory ran out: continuing with smaller tiles (%s)", str(error).partition("\n")[0][:120])
+        if remaining:
             release(self.engine.device)
-        for box in left:
-            yield box, self._shrinking(box)
+        for box in remaining:
+            yield box, self._predict_smaller(box)
 
     def _row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         if self.layout.sweep is not None:
@@ -183,10 +183,10 @@ class Job:
             return
         for box in row:
             read = self._read if len(self.layout.passes) == 1 else self._around(box)
-            yield box, mean_of(self._one(one, box, read) for one in self.layout.passes)
+            yield box, mean_of(self._run_pass(pass_, box, read) for pass_ in self.layout.passes)
 
     def _around(self, block: Box) -> Read:
-        """Read what several passes need for a block once, and serve them from it."""
+        """Read the surroundings of a block once and return a reader that serves all passes from them."""
         around = self.layout.surroundings(block, self.engine.footprint)
         values = self._read(around)
 
@@ -195,57 +195,57 @@ class Job:
 
         return read
 
-    def _shrinking(self, box: Box) -> np.ndarray:
+    def _predict_smaller(self, box: Box) -> np.ndarray:
         """Compute a block in the largest exact tiles that the memory holds."""
         if self.settings.strategy != "exact" or not self.engine.stitchable:
             raise BadInput(
-                f"a tile of {self.layout.passes[0].seen} does not fit the memory, and with strategy "
+                f"a tile of {self.layout.passes[0].seen} does not fit in memory, and with strategy "
                 f"{self.settings.strategy} the result depends on it: give a smaller --tile and --overwrite"
             )
         for layout in [*self.shrunk] or smaller(self.layout, self.engine.footprint):
             job = replace(self, layout=layout, engine=replace(self.engine))
             try:
-                made = mean_of(job._one(one, box, self._read) for one in layout.passes)
+                prediction = mean_of(job._run_pass(pass_, box, self._read) for pass_ in layout.passes)
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error):
                     raise
-                log.warning("tiles of %s do not fit the memory", layout.passes[0].seen)
+                log.warning("tiles of %s do not fit in memory", layout.passes[0].seen)
             else:
                 self.shrunk[:] = [layout]
-                return made
+                return prediction
             release(self.engine.device)
         if self.shrunk:
             self.shrunk.clear()
-            return self._shrinking(box)
-        raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits the memory: free some of it")
+            return self._predict_smaller(box)
+        raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits in memory: free some memory")
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
-        """Return the domains that are written of the network's output, in stored values unless they are wanted raw."""
-        wanted = chosen(raw, self.translation.makes, self.makes, self.bundle.channels)
-        return wanted if self.settings.raw else self.bundle.maps(self.makes).from_network(wanted, self.dtype)
+        """Return the written domains of the network's output, in stored values unless `raw` is set."""
+        selection = select_domains(raw, self.translation.makes, self.makes, self.bundle.channels)
+        return selection if self.settings.raw else self.bundle.maps(self.makes).from_network(selection, self.dtype)
 
     @functools.cached_property
     def _read(self) -> Read:
         return reader(self.source, self.bundle.maps(self.translation.reads))
 
-    def _one(self, one: Pass, box: Box, read: Read) -> np.ndarray:
-        """Return what one pass makes of a block."""
+    def _run_pass(self, pass_: Pass, box: Box, read: Read) -> np.ndarray:
+        """Return the prediction of one pass for a block."""
         planes = self.layout.spatial[0]
-        if one.planes == planes:
-            return self._on_grid(read, one, box)
-        back = functools.partial(self._on_grid, resampled(read, 0, (planes, one.planes)), one)
-        return resampled(back, 0, (one.planes, planes))(box)
+        if pass_.planes == planes:
+            return self._on_grid(read, pass_, box)
+        back = functools.partial(self._on_grid, resampled(read, 0, (planes, pass_.planes)), pass_)
+        return resampled(back, 0, (pass_.planes, planes))(box)
 
-    def _on_grid(self, read: Read, one: Pass, box: Box) -> np.ndarray:
-        if one.sweep is not None:
-            [(_, made)] = swept(read, self.engine, one.sweep, [box])
-            return made
-        if one.frugal:
-            return gather_by_tile(read, one.plan, self.engine, box, planar=one.planar)
-        return gather(read, one.plan, self.engine, box, batch_size=self.settings.batch_size, planar=one.planar)
+    def _on_grid(self, read: Read, pass_: Pass, box: Box) -> np.ndarray:
+        if pass_.sweep is not None:
+            [(_, prediction)] = swept(read, self.engine, pass_.sweep, [box])
+            return prediction
+        if pass_.frugal:
+            return gather_by_tile(read, pass_.plan, self.engine, box, planar=pass_.planar)
+        return gather(read, pass_.plan, self.engine, box, batch_size=self.settings.batch_size, planar=pass_.planar)
 
     def decisive(self) -> dict[str, Any]:
-        """Return what decides every voxel of the output; also what a second start is compared with."""
+        """Return all facts that determine the output's voxels; a second start is compared with them."""
         return {
             "version": vol2vol.__version__,
             **({"chosen": dict(self.source.chosen)} if self.source.chosen else {}),
@@ -254,7 +254,7 @@ class Job:
         }
 
     def record(self, *, complete: bool) -> Record:
-        """Return how the output is made, for its attributes."""
+        """Return the record of how the output was made, for its attributes."""
         described = self.bundle.meta["translations"][self.settings.direction]
         return Record(
             **self.decisive(),

@@ -1,4 +1,4 @@
-"""What a layout asks of a machine: operations, voxels read, blocks, memory; counted, not listed."""
+"""Compute the cost of a layout: operations, voxels read, blocks, memory; blocks are counted, never listed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vol2vol.plans.counting import count_blocks, intervals, rows_of
 from vol2vol.plans.layout import Layout, Pass
 
 Kinds = Sequence[tuple[list[Box], int]]
-"""Rows of blocks, as their first and last block, and how many rows cost the same."""
+"""Kinds of rows of blocks: the first and last block of a row, and the number of rows of equal cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a prediction asks of a machine."""
+    """The cost of a prediction."""
 
     blocks: int
     voxels: int
@@ -32,16 +32,18 @@ class Cost:
     """Floating-point operations of all convolutions; a multiply-add counts two."""
     flops_per_voxel: float
     floor_per_voxel: float
-    """The same for an infinitely large tile."""
+    """Operations per voxel of an infinitely large tile."""
     memory: int
     """Estimated peak bytes, weights included."""
 
 
 def cost_of(layout: Layout, net: nn.Module) -> Cost:
-    """Return what this layout asks of a machine when it runs through `net`."""
+    """Return the cost of this layout when it runs through `net`."""
     total, read, rows = 0, 0, kinds_of_rows(layout, net)
-    for one in layout.passes:
-        counted, voxels = _swept(one, layout, net, rows) if one.sweep is not None else _tiled(one, layout, net, rows)
+    for pass_ in layout.passes:
+        counted, voxels = (
+            _swept(pass_, layout, net, rows) if pass_.sweep is not None else _tiled(pass_, layout, net, rows)
+        )
         total, read = total + counted, read + voxels
     voxels = layout.region.size
     return Cost(
@@ -57,23 +59,23 @@ def cost_of(layout: Layout, net: nn.Module) -> Cost:
 
 
 def kinds_of_rows(layout: Layout, net: nn.Module) -> list[tuple[list[Box], int]]:
-    """Return the kinds of rows, each as its first and last block, and how many rows cost the same as it."""
-    foot, found = footprint(net), []
+    """Return each kind of row as its first and last block, with the number of rows of equal cost."""
+    foot, axes_intervals = footprint(net), []
     for axis in range(3):
         edge, repeat, even = 1, 1, True
-        for one in layout.passes:
-            even = even and (axis > 0 or one.planes == layout.spatial[0])
-            if one.sweep is None:
-                edge, repeat = max(edge, 2 * one.plan.tile[axis]), lcm(repeat, one.plan.step[axis])
-            elif axis in (axes := one.sweep.network_axes()):
-                at, push = axes.index(axis), one.sweep.push if axis == one.sweep.axis else 1
+        for pass_ in layout.passes:
+            even = even and (axis > 0 or pass_.planes == layout.spatial[0])
+            if pass_.sweep is None:
+                edge, repeat = max(edge, 2 * pass_.plan.tile[axis]), lcm(repeat, pass_.plan.step[axis])
+            elif axis in (axes := pass_.sweep.network_axes()):
+                at, push = axes.index(axis), pass_.sweep.push if axis == pass_.sweep.axis else 1
                 far = foot.reach[0][at] + foot.reach[1][at] + 3 * (push + foot.period[at]) + foot.minimum[at]
                 edge, repeat = max(edge, far), lcm(repeat, push, foot.period[at])
         phases = repeat // gcd(repeat, layout.block[axis]) if even else None
         ends = layout.region.start[axis], layout.region.stop[axis]
-        found.append(intervals(*ends, layout.block[axis], edge=edge, phases=phases))
+        axes_intervals.append(intervals(*ends, layout.block[axis], edge=edge, phases=phases))
     along = layout.sweep.axis if layout.sweep is not None else None
-    return list(rows_of(layout.region, layout.block, found, along))
+    return list(rows_of(layout.region, layout.block, axes_intervals, along))
 
 
 def floor(net: nn.Module) -> float:
@@ -83,35 +85,35 @@ def floor(net: nn.Module) -> float:
     return flops(net, large) / prod(large)
 
 
-def stretched(block: Box, one: Pass, spatial: Shape) -> Box:
-    """Return which part of a pass's own z axis a block needs: itself, or what interpolates back to it."""
-    if one.planes == spatial[0]:
+def stretched(block: Box, pass_: Pass, spatial: Shape) -> Box:
+    """Return the box of a pass's own, possibly stretched z axis that a block is interpolated from."""
+    if pass_.planes == spatial[0]:
         return block
-    scale = one.planes / spatial[0]
+    scale = pass_.planes / spatial[0]
     low = max(0, int((block.start[0] + 0.5) * scale - 0.5))
-    high = min(one.planes, int((block.stop[0] - 0.5) * scale - 0.5) + 2)
+    high = min(pass_.planes, int((block.stop[0] - 0.5) * scale - 0.5) + 2)
     return Box((low, *block.start[1:]), (high, *block.stop[1:]))
 
 
-def _tiled(one: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
+def _tiled(pass_: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
     """Return operations and voxels read by the network, tile by tile."""
-    plan = one.plan
+    plan = pass_.plan
     tiles = 0
     for (block, *_), count in kinds:
-        seen = stretched(block, one, layout.spatial)
+        seen = stretched(block, pass_, layout.spatial)
         axes = zip(seen.start, seen.stop, plan.step, plan.origin, plan.kept, strict=True)
         tiles += count * prod(len(cover(a, b, s, o, n)) for a, b, s, o, n in axes)
-    return tiles * flops(net, one.seen), tiles * prod(plan.tile)
+    return tiles * flops(net, pass_.seen), tiles * prod(plan.tile)
 
 
-def _swept(one: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
+def _swept(pass_: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
     """Return operations and voxels read by the network, swept row by row."""
-    sweep = one.sweep
+    sweep = pass_.sweep
     assert sweep is not None
     foot, records = footprint(net), layers(net)
     total = read = 0
     for row, count in kinds:
-        boxes = [stretched(box, one, layout.spatial) for box in row]
+        boxes = [stretched(box, pass_, layout.spatial) for box in row]
         first, wanted = sweep.tile(foot, boxes[0])
         position = sweep.network_axes().index(sweep.axis)
         end = boxes[-1].stop[sweep.axis]
@@ -127,7 +129,7 @@ def _swept(one: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int
 
 
 def _stored_reads(layout: Layout, net: nn.Module, kinds: Kinds) -> int:
-    """Return the voxels of the volume that are read from storage; what lies outside it is mirrored, not read."""
+    """Return the number of voxels read from storage; voxels outside the volume are mirrored, not read."""
     foot, whole = footprint(net), Box.of(layout.spatial)
     total = 0
     for row, count in kinds:
@@ -140,10 +142,10 @@ def _stored_reads(layout: Layout, net: nn.Module, kinds: Kinds) -> int:
             total += (
                 count * (Box(box.start, tuple(end if a == axis else b for a, b in enumerate(box.stop))) & whole).size
             )
-        elif all(one.sweep is not None for one in layout.passes):
+        elif all(pass_.sweep is not None for pass_ in layout.passes):
             total += count * (layout.surroundings(first, foot) & whole).size
         else:
-            for one in layout.passes:
-                kept = list(one.plan.kept_boxes(stretched(first, one, layout.spatial)))
-                total += count * ((one.plan.read_box(kept[0]) | one.plan.read_box(kept[-1])) & whole).size
+            for pass_ in layout.passes:
+                kept = list(pass_.plan.kept_boxes(stretched(first, pass_, layout.spatial)))
+                total += count * ((pass_.plan.read_box(kept[0]) | pass_.plan.read_box(kept[-1])) & whole).size
     return total

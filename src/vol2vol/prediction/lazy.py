@@ -1,8 +1,7 @@
-"""A translated volume that is not computed yet: what is read of it is computed, block by block, as it would be written.
+"""A translated volume that is computed when it is read, block by block.
 
-Every door to a prediction shows this one value: a file is its blocks written one after the other, a viewer or a
-notebook reads what it shows. A block is computed alike whoever asks for it and in whatever order, so that any box has
-the bytes of the finished file.
+A predicted file, a viewer and a notebook all read the same blocks. A block does not depend on who reads it or in which
+order, so that any box has the bytes of the finished file.
 """
 
 from __future__ import annotations
@@ -35,29 +34,29 @@ from vol2vol.volumes.display import RGB
 from vol2vol.volumes.stored import Slices, Stored
 
 CACHE = "256MB"
-"""Computed blocks that are kept, unless it is stated; at least the last one is."""
+"""Default size of the cache of computed blocks; the last block is always kept."""
 
 
 class Translated(Volume):
     """A translated volume (C, Z, Y, X) whose voxels are computed when they are read; see `translated`.
 
-    It is a `Volume` in all it offers, but for writing. Blocks are computed one at a time, whichever threads ask; those
-    used last are kept, up to `cache` bytes. Pickled, it is opened again where it arrives.
+    It offers everything that a `Volume` offers, except writing. Blocks are computed one at a time, even for several
+    threads; the most recently used ones are kept, up to `cache` bytes. It can be pickled: unpickling opens it again.
     """
 
     def __init__(self, job: Job, cache: int = 0) -> None:
-        super().__init__(_stored(job), reopen=partial(_again, job.request, job.source, job.bundle, job.layout, cache))
+        super().__init__(_stored(job), reopen=partial(_reopen, job.request, job.source, job.bundle, job.layout, cache))
         self._job, self._lock = job, threading.Lock()
         self._blocks = _Blocks(cache)
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What the finished file states of itself."""
+        """The attributes that the finished file has."""
         return self._job.record(complete=True).attributes()
 
     @property
     def layout(self) -> Layout:
-        """How the volume is cut into tiles and blocks."""
+        """The tiles and blocks of the volume."""
         return self._job.layout
 
     @property
@@ -67,24 +66,24 @@ class Translated(Volume):
 
     @property
     def _at_once(self) -> int:
-        return max(self.spatial)  # rows of blocks are computed in one go, where they are wanted whole
+        return max(self.spatial)  # a whole row of blocks is computed by one sweep
 
     def _part(self, channels: slice, box: Box) -> np.ndarray:
         assert Box.of(self.spatial).contains(box), f"{box} is not inside {self}"
         count = len(range(*channels.indices(self.channels)))
         values = np.empty((count, *box.shape), self.dtype)
-        wanted = box.shift(self.layout.region.start)
+        target = box.shift(self.layout.region.start)
         with self._lock:
-            for block, made in self._made(wanted):
-                shared = block & wanted
-                to = shared.relative_to(wanted.start).slices
-                values[:, *to] = made[channels, *shared.relative_to(block.start).slices]
+            for block, computed in self._computed_blocks(target):
+                shared = block & target
+                destination = shared.relative_to(target.start).slices
+                values[:, *destination] = computed[channels, *shared.relative_to(block.start).slices]
         return values
 
-    def _made(self, wanted: Box) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yield the blocks that touch a box, in voxels of the source: those that are kept, then the others."""
+    def _computed_blocks(self, target: Box) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yield the blocks that touch a box, in voxels of the source: cached blocks first."""
         todo = []
-        for block in _touched(self.layout, wanted):
+        for block in _touching_blocks(self.layout, target):
             if (kept := self._blocks.get(block)) is not None:
                 yield block, kept
             else:
@@ -94,16 +93,16 @@ class Translated(Volume):
                 yield block, self._blocks.keep(block, self._job.stored(raw))
 
     def fingerprint(self) -> str:
-        """Return 64 hexadecimal digits that change with what decides its voxels; computes none of them."""
+        """Return 64 hexadecimal digits that identify the voxels, without computing any of them."""
         decisive = [self._job.decisive(), self.layout.to_dict()]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class _Blocks:
-    """The blocks that were used last, up to a number of bytes, and the last one whatever its size."""
+    """A cache of the most recently used blocks, up to a number of bytes; the last block is kept whatever its size."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.used_bytes = max_bytes, 0
         self._blocks: OrderedDict[Box, np.ndarray] = OrderedDict()
 
     def get(self, box: Box) -> np.ndarray | None:
@@ -113,9 +112,9 @@ class _Blocks:
 
     def keep(self, box: Box, values: np.ndarray) -> np.ndarray:
         self._blocks[box] = values
-        self.held += values.nbytes
-        while self.held > self.most and len(self._blocks) > 1:
-            self.held -= self._blocks.popitem(last=False)[1].nbytes
+        self.used_bytes += values.nbytes
+        while self.used_bytes > self.max_bytes and len(self._blocks) > 1:
+            self.used_bytes -= self._blocks.popitem(last=False)[1].nbytes
         return values
 
 
@@ -128,22 +127,24 @@ def translated(
     cache: str = CACHE,
     **stated: Unpack[Stated],
 ) -> Translated:
-    """Return a volume's translation, (C, Z, Y, X), of which nothing is computed before it is read.
+    """Return a volume's translation, (C, Z, Y, X), which is computed when it is read.
 
-    `model` is a bundle, its folder or a run, of which `which` picks a checkpoint (see `find_bundle`); `input` a path,
-    an open volume, or an array, whose `axes`, `voxel_size` and `unit` are stated as for `open_volume`. Indexed,
+    `model` is a bundle, its folder or a run, of which `which` picks a checkpoint (see `find_bundle`). `input` is a
+    path, an open volume, or an array, whose `axes`, `voxel_size` and `unit` are stated as for `open_volume`. Indexing,
     `np.asarray`, `dask.array.from_array` and every function that takes a volume read it; any box has the bytes that
-    `predict` with equal `settings` writes there. (`memory="auto"` fits the blocks to what is free: state it to have the
-    same on another machine.) How work is shared among processes is left to whoever reads. Computed blocks are kept up
-    to `cache`, such as 1GB. Memory: that of a prediction, and the cache.
+    `predict` with equal `settings` writes there. (`memory="auto"` fits the blocks to the free memory: state a size to
+    get the same bytes on another machine.) Everything is computed in the process that reads. Computed blocks are kept
+    up to `cache`, such as 1GB. Memory: that of a prediction, plus the cache.
 
-    Raises what `predict` raises before it begins, `BadInput` for intensities unlike those of the training too.
+    Raises what `predict` raises before it starts, including `BadInput` for intensities unlike the training data's.
     """
     source = _source(input, stated)
     bundle = model if isinstance(model, Bundle) else load_bundle(find_bundle(model, which))
     request = Request(model=bundle.path, input=source.path, settings=settings or PredictSettings(), stated=stated)
     if request.settings.split_outputs:
-        raise BadInput("a translation that is read is one volume: leave split_outputs out, or name a domain in outputs")
+        raise BadInput(
+            "a translation computed when read is one volume: leave out split_outputs, or name a domain in outputs"
+        )
     job = Job.of(request, source, LoadedModel(bundle.path, request.settings, bundle=bundle))
     check_fit(job)
     return Translated(job, parse_bytes(cache))
@@ -157,10 +158,10 @@ def translate(
     which: str = "auto",
     **stated: Unpack[Stated],
 ) -> np.ndarray:
-    """Return the translation of a whole array as an array of the same axes, in stored values.
+    """Return the translation of a whole array as an array with the same axes, in stored values.
 
-    Where the output has several channels and the input has no channel axis, channels come first. Takes and raises what
-    `translated` does, which also translates what does not fit the memory.
+    If the output has several channels and the input has no channel axis, channels come first. Takes the same arguments
+    and raises the same errors as `translated`, which also handles volumes that do not fit in memory.
     """
     lazy = translated(model, input, settings, which=which, cache="0", **stated)
     axes = lazy.source.axes.replace("t", "")
@@ -172,21 +173,21 @@ def translate(
 def _source(input: str | Path | Volume | np.ndarray, stated: Stated) -> Volume:
     if not isinstance(input, Volume):
         return open_finished(input, **stated)
-    if given := [name for name, value in stated.items() if value is not None]:
-        raise BadInput(f"{input.path} is open: state its {given[0]} where it is opened, with open_volume")
+    if stated_names := [name for name, value in stated.items() if value is not None]:
+        raise BadInput(f"{input.path} is open: state its {stated_names[0]} where it is opened, with open_volume")
     return input
 
 
-def _again(request: Request, source: Volume, bundle: Bundle, layout: Layout, cache: int) -> Translated:
-    """Return what was pickled, on a device of the machine where it arrives."""
+def _reopen(request: Request, source: Volume, bundle: Bundle, layout: Layout, cache: int) -> Translated:
+    """Open a pickled translation again, on a device of the machine where it is unpickled."""
     model = LoadedModel(bundle.path, request.settings, bundle=bundle)
     return Translated(Job.of(request, source, model, layout=layout), cache)
 
 
-def _touched(layout: Layout, wanted: Box) -> Iterator[Box]:
+def _touching_blocks(layout: Layout, target: Box) -> Iterator[Box]:
     """Yield the blocks that touch a box inside the region, last axis fastest."""
     region = layout.region
-    inside = wanted.relative_to(region.start)
+    inside = target.relative_to(region.start)
     starts = [range(a // n * n, b, n) for a, b, n in zip(inside.start, inside.stop, layout.block, strict=True)]
     for corner in product(*starts):
         block = Box(corner, tuple(a + n for a, n in zip(corner, layout.block, strict=True)))
@@ -194,7 +195,7 @@ def _touched(layout: Layout, wanted: Box) -> Iterator[Box]:
 
 
 def _stored(job: Job) -> Stored:
-    """Return a job's output as the volumes' room knows arrays; its voxels are read by `Translated` itself."""
+    """Return the description of a job's output as a stored array; `Translated` itself computes its voxels."""
     source, region = job.source, job.layout.region
     block: Shape = tuple(map(min, job.layout.block, region.shape))
     placed = source.placed or job.settings.roi
@@ -219,7 +220,7 @@ def _unread(_: Slices) -> np.ndarray:
 
 
 def _channel_names(job: Job) -> tuple[str, ...]:
-    """Return the names of the output's channels: those of the volumes trained on; colours that are unnamed stay so."""
+    """Return the output's channel names: those of the training volumes, or red, green and blue for RGB inputs."""
     trained: dict[str, Any] = job.bundle.meta["provenance"].get("volumes") or {}
     names: list[str] = []
     for domain in job.makes:

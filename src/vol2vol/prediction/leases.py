@@ -1,7 +1,7 @@
-"""Which worker of a job array computes which portion: a file per portion that its worker keeps changing while it lives.
+"""Lease work items to the workers of a job array: one file per item, which its worker keeps changing while it lives.
 
-A claim only saves work. Two workers on one portion write the same bytes. Whether a claim is alive is judged by the one
-who looks: it is dead when it has not changed for `STALE` seconds of the observer's own clock, so clocks need not agree.
+A lease only saves work: two workers on one item write the same bytes. Each observer judges by itself whether a lease is
+alive: it has expired when it has not changed for `STALE` seconds of the observer's own clock, so clocks need not agree.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from vol2vol.volumes.ledger import Ledger
 
 log = logging.getLogger(__name__)
 BEAT = 15.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 STALE = 90.0
-"""Seconds without one after which a worker is taken for dead."""
+"""Seconds without a heartbeat after which a worker is considered dead."""
 TRIES = 3
-"""How often a portion is begun before it is given up."""
+"""How often a work item is started before it is given up."""
 
 
-class Claims:
-    """The claims of one worker, `owner`, on portions of an output; an owner that starts again has its claims back."""
+class Leases:
+    """The leases of one worker, `owner`, on work items of an output; a restarted owner gets its leases back."""
 
     def __init__(self, ledger: Ledger, owner: str, *, stale: float = STALE) -> None:
         self._folder, self._owner, self._stale = ledger.folder, owner, stale
@@ -37,61 +37,61 @@ class Claims:
         self._mine: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
-    def take(self, portion: str, *, done: int = 0) -> bool:
-        """Claim a portion unless another worker has it; raise `WorkerLost` where it has failed too often.
+    def take(self, item: str, *, done: int = 0) -> bool:
+        """Lease a work item unless another worker has it; raise `WorkerLost` if it has failed too often.
 
-        `done` says how many of its blocks are done: where it is more than the last worker began with, that worker got
-        on before it died, and its death is not counted.
+        `done` is the number of its blocks that are done: if it is larger than when the last worker started, that
+        worker made progress before it died, and its death is not counted.
         """
-        current = read_key(self._folder, f"claims/{portion}")
-        claim = _parse(current)
-        if current is not None and claim.get("owner") not in (None, self._owner) and not self._dead(portion, current):
+        current = read_key(self._folder, f"leases/{item}")
+        lease = _parse(current)
+        if current is not None and lease.get("owner") not in (None, self._owner) and not self._dead(item, current):
             return False
-        tries = 1 if done > int(claim.get("done", 0)) else int(claim.get("tries", 0)) + 1
+        tries = 1 if done > int(lease.get("done", 0)) else int(lease.get("tries", 0)) + 1
         if tries > TRIES:
             raise WorkerLost(
-                f"block {portion}: {TRIES} workers failed on it ({claim.get('error', 'they died')}): see their logs; "
+                f"block {item}: {TRIES} workers failed on it ({lease.get('error', 'they died')}): see their logs; "
                 "the same vol2vol predict tries again"
             )
-        error = claim.get("error", "they died")
+        error = lease.get("error", "they died")
         mine = {"owner": self._owner, "tries": tries, "beat": 0, "done": done, "error": error}
-        if not exchange_key(self._folder, f"claims/{portion}", _bytes(mine), expected=current):
+        if not exchange_key(self._folder, f"leases/{item}", _bytes(mine), expected=current):
             return False
         if tries > 1:
-            log.info("block %s: taken over, try %d", portion, tries)
+            log.info("block %s: taken over, try %d", item, tries)
         with self._lock:
-            self._mine[portion] = mine
+            self._mine[item] = mine
         return True
 
-    def _dead(self, portion: str, current: bytes) -> bool:
+    def _dead(self, item: str, current: bytes) -> bool:
         now = time.monotonic()
-        known, since = self._seen.get(portion, (b"", now))
+        known, since = self._seen.get(item, (b"", now))
         if known != current:
-            self._seen[portion] = (current, now)
+            self._seen[item] = (current, now)
             return False
         return now - since > self._stale
 
-    def release(self, portion: str) -> None:
-        """Give a portion back: it is done, or this worker was told to stop."""
+    def release(self, item: str) -> None:
+        """Release a work item: it is done, or this worker was asked to stop."""
         with self._lock:
-            self._mine.pop(portion, None)
-        if self._is_ours(portion):
-            delete_keys(self._folder, f"claims/{portion}")
+            self._mine.pop(item, None)
+        if self._is_ours(item):
+            delete_keys(self._folder, f"leases/{item}")
 
-    def fail(self, portion: str, error: UserError) -> None:
-        """Give a portion back that could not be computed; others may try."""
+    def fail(self, item: str, error: UserError) -> None:
+        """Release a work item that could not be computed; other workers may try."""
         with self._lock:
-            mine = self._mine.pop(portion)
-        if self._is_ours(portion):
-            write_key(self._folder, f"claims/{portion}", _bytes({**mine, "owner": None, "error": str(error)}))
+            mine = self._mine.pop(item)
+        if self._is_ours(item):
+            write_key(self._folder, f"leases/{item}", _bytes({**mine, "owner": None, "error": str(error)}))
 
-    def _is_ours(self, portion: str) -> bool:
-        """Say whether a claim is still this worker's: one that was taken for dead has lost its portions to others."""
-        return _parse(read_key(self._folder, f"claims/{portion}")).get("owner") == self._owner
+    def _is_ours(self, item: str) -> bool:
+        """Return whether a lease still belongs to this worker: others take the items of a worker considered dead."""
+        return _parse(read_key(self._folder, f"leases/{item}")).get("owner") == self._owner
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Show signs of life for everything that is claimed, from a thread."""
+    def renewing(self) -> Iterator[None]:
+        """Renew all leases from a thread until the block ends."""
         stop = threading.Event()
         thread = threading.Thread(target=self._beat, args=(stop,), daemon=True)
         thread.start()
@@ -104,30 +104,30 @@ class Claims:
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(min(BEAT, self._stale / 4)):
             with self._lock:
-                for portion, mine in self._mine.items():
-                    self._renew(portion, mine)
+                for item, mine in self._mine.items():
+                    self._renew(item, mine)
 
-    def _renew(self, portion: str, mine: dict[str, Any]) -> None:
-        """Change a claim; after a write that failed, or seemed to, go on from what is stored if that is ours."""
+    def _renew(self, item: str, mine: dict[str, Any]) -> None:
+        """Change a lease; after a write that failed or seemed to fail, continue from the stored lease if it is ours."""
         changed = {**mine, "beat": mine["beat"] + 1}
         try:
-            if exchange_key(self._folder, f"claims/{portion}", _bytes(changed), expected=_bytes(mine)):
+            if exchange_key(self._folder, f"leases/{item}", _bytes(changed), expected=_bytes(mine)):
                 mine.update(changed)
-            elif (stored := _parse(read_key(self._folder, f"claims/{portion}"))).get("owner") == self._owner:
+            elif (stored := _parse(read_key(self._folder, f"leases/{item}"))).get("owner") == self._owner:
                 mine.update(stored)
         except UserError as error:
             log.warning("%s", error)
 
 
-def _bytes(claim: dict[str, Any]) -> bytes:
-    return json.dumps(claim).encode()
+def _bytes(lease: dict[str, Any]) -> bytes:
+    return json.dumps(lease).encode()
 
 
-def _parse(text: bytes | None) -> dict[str, Any]:
-    """Return a claim; a damaged one is nobody's."""
+def _parse(content: bytes | None) -> dict[str, Any]:
+    """Return a lease; a damaged one has no owner."""
     try:
-        claim = parse_json(text or b"{}")
+        lease = parse_json(content or b"{}")
     except ValueError:
         return {}
-    whole = isinstance(claim, dict) and all(isinstance(claim.get(key, 0), int) for key in ("tries", "done", "beat"))
-    return claim if whole else {}
+    valid = isinstance(lease, dict) and all(isinstance(lease.get(key, 0), int) for key in ("tries", "done", "beat"))
+    return lease if valid else {}

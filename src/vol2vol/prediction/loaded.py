@@ -1,4 +1,4 @@
-"""A model made ready to predict in this process: loaded, its predicting network built, traced and on its device."""
+"""A model that is ready to predict in this process: loaded, with its network built and on its device."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Volume
 from vol2vol.volumes.space import need_voxel_size
 
-MOST = 256
-"""Layouts and tests that are remembered: of images of so many sizes."""
+CACHE_SIZE = 256
+"""Maximum number of remembered layouts and precision tests, one per image size."""
 Value = TypeVar("Value")
 
 
 class LoadedModel:
     """A model that predicts any number of volumes with one direction, strategy and precision.
 
-    Layouts and tests of half precision, which depend on a volume's shape alone, are worked out once for each shape.
+    Layouts and tests of half precision depend only on a volume's shape and are computed once for each shape.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class LoadedModel:
         self._network = copy.deepcopy(network) if network is trained else network  # it may move to a device
         full_precision()
         self._engine = Engine.of(self._network, find_device(device or settings.device), DTYPES[settings.precision])
-        self._known: dict[Hashable, Any] = {}
+        self._cache: dict[Hashable, Any] = {}
 
     def layout(self, source: Volume) -> Layout:
-        """Return how a volume is cut; raises what `make_layout` does, `BadInput` for an assembly it does not allow."""
+        """Return the layout for a volume; raises `BadInput` for an unsuitable assembly or tile."""
         assembly = _assembly(self.settings, self._engine.footprint.dims, source)
         size = tuple(source.voxel_size)
-        return self._once(
+        return self._cached(
             (source.spatial, size, source.channels, assembly),
             lambda: make_layout(
                 self._network,
@@ -59,26 +59,26 @@ class LoadedModel:
         )
 
     def engine(self, seen: Shape) -> Engine:
-        """Return the network at work, in an arithmetic that was tested on tiles of this size."""
-        return self._once(seen, lambda: self._engine.tested(seen))
+        """Return the engine, in an arithmetic that was tested on tiles of size `seen`."""
+        return self._cached(seen, lambda: self._engine.tested(seen))
 
-    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        if key not in self._known:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[key] = make()
-        result: Value = self._known[key]
+    def _cached(self, key: Hashable, compute: Callable[[], Value]) -> Value:
+        if key not in self._cache:
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            self._cache[key] = compute()
+        result: Value = self._cache[key]
         return result
 
 
 def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:
-    wanted = settings.assembly if settings.assembly != "auto" else "volume" if dims == 3 else "slices"
-    if dims == 3 and wanted != "volume":
-        raise BadInput(f"assembly {wanted} needs a 2D model, this one is 3D: use --assembly volume")
-    if dims == 2 and wanted == "volume":
+    assembly = settings.assembly if settings.assembly != "auto" else "volume" if dims == 3 else "slices"
+    if dims == 3 and assembly != "volume":
+        raise BadInput(f"assembly {assembly} needs a 2D model, this one is 3D: use --assembly volume")
+    if dims == 2 and assembly == "volume":
         raise BadInput("assembly volume needs a 3D model, this one is 2D: use --assembly slices or ortho")
-    if source.spatial[0] == 1 and wanted != "slices":
-        raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {wanted} needs a volume")
-    if wanted == "ortho":
+    if source.spatial[0] == 1 and assembly != "slices":
+        raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {assembly} needs a volume")
+    if assembly == "ortho":
         need_voxel_size(source, "orthoslices need")
-    return wanted
+    return assembly

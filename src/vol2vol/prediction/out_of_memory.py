@@ -1,4 +1,4 @@
-"""What to do when the memory runs out: the same result from ever smaller tiles."""
+"""Recognise that the memory ran out, and lay the same blocks out in smaller tiles."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _SIGNS = (
 
 
 def ran_out(error: Exception) -> bool:
-    """Say whether an exception means that memory could not be had, on a GPU or on the host."""
+    """Return whether an exception means that memory could not be allocated, on a GPU or on the host."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def smaller(layout: Layout, footprint: Footprint) -> Iterator[Layout]:
-    """Yield layouts of the same blocks in exact tiles, each at most half as long as the last, down to the smallest."""
-    least = tuple(plans.smallest_exact_tile(footprint, axis) for axis in range(footprint.dims))
-    size = tuple(max(sides) for sides in zip(*(one.seen for one in layout.passes), strict=True))
+    """Yield layouts of the same blocks in exact tiles, each at most half as long as the previous one."""
+    smallest = tuple(plans.smallest_exact_tile(footprint, axis) for axis in range(footprint.dims))
+    size = tuple(max(sides) for sides in zip(*(pass_.seen for pass_ in layout.passes), strict=True))
     while True:
         half = (footprint.admissible(n // 2, axis, at_least=False) for axis, n in enumerate(size))
-        size = tuple(map(max, least, half))
+        size = tuple(map(max, smallest, half))
         plan = plans.exact(footprint, size)
         yield replace(
             layout,
             passes=tuple(
                 replace(
-                    one,
-                    plan=plan if one.planar is None else plans.planar(plan, one.planar),
+                    pass_,
+                    plan=plan if pass_.planar is None else plans.planar(plan, pass_.planar),
                     sweep=None,
                     frugal=True,
                 )
-                for one in layout.passes
+                for pass_ in layout.passes
             ),
         )
-        if size == least:
+        if size == smallest:
             return

@@ -1,7 +1,7 @@
-"""The volumes that an output consists of: one, or one for each domain that is made.
+"""List the volumes of an output: one, or one for each domain that the model makes.
 
-Every part is what a prediction of its domain alone would have written, so that it can be read, verified and judged like
-any output. All parts share blocks, one ledger and one computation.
+Each volume is exactly what a prediction of its domain alone would have written, so that it can be read, verified and
+judged like any output. All volumes share blocks, one ledger and one computation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vol2vol.prediction.settings import PredictSettings, StoredType
 from vol2vol.volumes.addresses import join
 
 Parts = list[tuple[str, Job]]
-"""Where each volume of an output lies, and the job that would write it alone."""
+"""The path of each volume of an output, and the job that would write it alone."""
 
 
 def parts_of(job: Job, output: str) -> Parts:
@@ -27,15 +27,15 @@ def parts_of(job: Job, output: str) -> Parts:
 
 
 def volumes_of(job: Job, output: str) -> tuple[str, ...]:
-    """Return where the volumes of an output lie."""
+    """Return the paths of the volumes of an output."""
     return tuple(path for path, _ in parts_of(job, output))
 
 
 def refuse_split(settings: PredictSettings, output: str) -> None:
-    """Raise `BadInput` where an output that is split into volumes could not hold them."""
+    """Raise `BadInput` if an output is to be split into several volumes but is not a .zarr."""
     if settings.split_outputs and not output.rstrip("/").lower().endswith(".zarr"):
         raise BadInput(
-            f"{output}: the volumes of several domains go side by side into one .zarr: name it NAME.zarr, or of many "
+            f"{output}: the volumes of several domains are written into one .zarr: name it NAME.zarr, or for many "
             "inputs give --suffix .zarr"
         )
 

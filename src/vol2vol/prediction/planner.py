@@ -1,4 +1,4 @@
-"""Choose how to cut: the largest columns or tiles that the memory holds, in blocks that can be written whole."""
+"""Choose the layout of a prediction: the largest columns or tiles that fit in memory, in blocks of whole chunks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from vol2vol.prediction.settings import PredictSettings
 CHUNK = 64
 SLAB = 16
 """Planes of a block when predicting slice by slice, and of the batch they form."""
-LONG = 256
-"""Length of a block along a sweep across slices."""
-ROWS = 64
-"""Rows that a sweep across slices takes at a time, at least."""
-FEW = 16
-"""Parts of an axis up to which each number is tried."""
+SWEEP_LENGTH = 256
+"""Length of a block along the swept axis when predicting slice by slice."""
+SWEEP_ROWS = 64
+"""Minimum rows per step of a sweep within slices."""
+MAX_TRIED_PARTS = 16
+"""Number of parts of an axis up to which every number is tried; more parts are found by bisection."""
 SAFETY = 1.4
-"""Resident over estimated memory of a stream, as measured on CPUs (`benchmarks/predict.py`, column memory)."""
+"""Ratio of resident to estimated memory of a stream, measured on CPUs (`benchmarks/predict.py`, column memory)."""
 
 
 def make_layout(
@@ -44,16 +44,16 @@ def make_layout(
 ) -> Layout:
     """Choose passes and blocks for a volume.
 
-    `net` is the predicting network of the strategy (cropped, padded or full); `patch` the size it was trained on, the
-    default tile of strategies whose result depends on the tile. Exact prediction is swept unless a tile is asked for.
-    `limit` is the memory of the device in bytes, where that is not the host's.
-    Raises `BadInput` naming the tiles that fit, or the smallest memory that would do.
+    `net` is the network that the strategy runs (cropped, padded or full). `patch` is the size it was trained on, which
+    is the default tile of strategies whose result depends on the tile. Exact prediction is swept unless `settings` name
+    a tile. `voxel_size` is (z, y, x). `limit` is the memory of the device in bytes, if it is not the host's.
+    Raises `BadInput` naming the tiles that fit, or the smallest sufficient memory.
     """
     budget = min(settings.budget(), limit or settings.budget())
     choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget)
-    asked = settings.tile_shape(footprint(net).dims)
-    if asked is not None:
-        return choice.fitting(choice.tiled, iter([asked]))
+    tile = settings.tile_shape(footprint(net).dims)
+    if tile is not None:
+        return choice.fitting(choice.tiled, iter([tile]))
     if settings.strategy == "exact" and not tile_dependent(net):
         return choice.fitting(choice.swept, choice.columns())
     if settings.strategy in ("exact", "printed"):
@@ -67,7 +67,7 @@ def make_layout(
 
 @dataclass
 class _Choice:
-    """What a layout is chosen for."""
+    """The volume, network and settings for which a layout is chosen."""
 
     net: nn.Module
     spatial: Shape
@@ -81,31 +81,31 @@ class _Choice:
         self.foot = footprint(self.net)
         self.region = self.settings.region(self.spatial)
 
-    def fitting(self, make: Callable[[Any], Layout], choices: Iterator[Any]) -> Layout:
-        """Return the first layout that fits the memory budget; raise naming what the last would need."""
+    def fitting(self, lay_out: Callable[[Any], Layout], choices: Iterator[Any]) -> Layout:
+        """Return the first layout that fits the memory budget; raise `BadInput` naming what the last one would need."""
         layout = None
         for choice in choices:
-            layout = make(choice)
+            layout = lay_out(choice)
             if layout.memory <= self.budget:
                 return layout
         assert layout is not None
         needed = ceil_div((layout.memory + self.settings.resident()) * self.settings.sharing, 10**6)
-        what = f"tile {self.settings.tile}" if self.settings.tile != "auto" else "the least this model can do"
-        raise BadInput(f"{what} does not fit {self.budget / 1e9:.3g} GB: it needs --memory {needed}MB")
+        subject = f"tile {self.settings.tile}" if self.settings.tile != "auto" else "the smallest layout of this model"
+        raise BadInput(f"{subject} does not fit {self.budget / 1e9:.3g} GB: it needs --memory {needed}MB")
 
     # Sweeps
 
     def columns(self) -> Iterator[Shape]:
-        """Yield cross-sections, largest first: numbers of voxels per axis, whole chunks."""
-        most = max(ceil_div(n, max(CHUNK, max(self.foot.period))) for n in self.region.shape)
-        yield from map(self._column, range(1, min(most, FEW) + 1))
-        if most > FEW:  # more parts are tried by bisection: there may be millions
-            smaller = range(most - FEW)
-            best = largest_that(lambda i: self.swept(self._column(most - i)).memory <= self.budget, smaller)
-            yield self._column(most - (best or 0))
+        """Yield cross-sections in voxels per axis, largest first, in whole chunks."""
+        max_parts = max(ceil_div(n, max(CHUNK, max(self.foot.period))) for n in self.region.shape)
+        yield from map(self._column, range(1, min(max_parts, MAX_TRIED_PARTS) + 1))
+        if max_parts > MAX_TRIED_PARTS:  # more parts are found by bisection: there may be millions
+            smaller = range(max_parts - MAX_TRIED_PARTS)
+            best = largest_that(lambda i: self.swept(self._column(max_parts - i)).memory <= self.budget, smaller)
+            yield self._column(max_parts - (best or 0))
 
     def _column(self, parts: int) -> Shape:
-        """Return the cross-section of a volume cut into so many parts along each axis."""
+        """Return the cross-section of a volume divided into `parts` along each axis."""
         return tuple(round_up(ceil_div(n, parts), CHUNK) if n > CHUNK else round_up(n, 8) for n in self.region.shape)
 
     def swept(self, column: Shape) -> Layout:
@@ -113,9 +113,9 @@ class _Choice:
         if self.assembly == "volume":
             long = min(CHUNK, round_up(self.region.shape[0], max(self.foot.period)))
             return self._sweeps((long, *column[1:]), [(0, max(self.foot.period), None)])
-        rows = round_up(ROWS, max(self.foot.period))
+        rows = round_up(SWEEP_ROWS, max(self.foot.period))
         if self.assembly == "slices":
-            long = min(LONG, round_up(self.region.shape[1], CHUNK))
+            long = min(SWEEP_LENGTH, round_up(self.region.shape[1], CHUNK))
             block = (min(SLAB, self.region.shape[0]), long, column[2])
             return self._sweeps(block, [(1, rows, 0)])
         return self._sweeps(column, [(1, rows, 0), (0, rows, 1), (0, rows, 2)])
@@ -131,7 +131,7 @@ class _Choice:
         return replace(layout, memory=self._sweep_memory(layout))
 
     def _nominal(self, block: Shape, planar: int | None) -> Plan:
-        """Return the plan whose kept parts are the blocks."""
+        """Return the plan whose kept parts equal the blocks."""
         sides: list[list[int]] = [[], []]
         seen = iter(range(self.foot.dims))
         for axis in range(3):
@@ -145,22 +145,22 @@ class _Choice:
     def _sweep_memory(self, layout: Layout) -> int:
         peak = 0
         item = 4 if self.settings.precision == "float32" else 2
-        for one in layout.passes:
-            assert one.sweep is not None
+        for pass_ in layout.passes:
+            assert pass_.sweep is not None
             block = Box.of(layout.block).shift(layout.region.start)
-            tile, wanted = one.sweep.tile(self.foot, block)
-            axes = one.sweep.network_axes()
-            batch = 1 if one.planar is None else layout.block[one.planar]
+            tile, target = pass_.sweep.tile(self.foot, block)
+            axes = pass_.sweep.network_axes()
+            batch = 1 if pass_.planar is None else layout.block[pass_.planar]
             size = tuple(tile.shape[axis] for axis in axes)
-            position = axes.index(one.sweep.axis)
-            window = [wanted.get(axis) for axis in axes]
+            position = axes.index(pass_.sweep.axis)
+            window = [target.get(axis) for axis in axes]
             stream = stream_memory(self.net, (batch, *size), position, window=window, bytes_per_value=item)
             peak = max(peak, int(SAFETY * stream) + 2 * 8 * self.channels * tile.size * batch // max(1, tile.shape[0]))
-        held = 3 * prod(layout.block)
+        block_voxels = 3 * prod(layout.block)
         if len(layout.passes) > 1:
             around = layout.surroundings(Box.of(layout.block), self.foot)
-            held = 4 * prod(layout.block) + around.size
-        return _weights(self.net) + peak + 4 * self.channels * held
+            block_voxels = 4 * prod(layout.block) + around.size
+        return _weights(self.net) + peak + 4 * self.channels * block_voxels
 
     # Tiles
 
@@ -172,22 +172,22 @@ class _Choice:
             lifted = plan if planar is None else plans.planar(plan, planar)
             passes.append(Pass(plan=lifted, planar=planar, planes=self._planes(planar)))
         block = []
-        overlaps = any(one.plan.overlaps for one in passes)
+        overlaps = any(pass_.plan.overlaps for pass_ in passes)
         for axis in range(3):
-            step = max((one.plan.step[axis] for one in passes if one.planar != axis), default=1)
-            wanted = SLAB if self.assembly == "slices" and axis == 0 else 4 * CHUNK if overlaps else CHUNK
-            several = step * ceil_div(wanted, step)
+            step = max((pass_.plan.step[axis] for pass_ in passes if pass_.planar != axis), default=1)
+            target = SLAB if self.assembly == "slices" and axis == 0 else 4 * CHUNK if overlaps else CHUNK
+            several = step * ceil_div(target, step)
             block.append(min(several, round_up(self.region.shape[axis], min(step, 32))))
         layout = self._layout(tuple(passes), tuple(block))
         return replace(layout, memory=self._tile_memory(layout))
 
     def balanced(self, kept: int) -> Shape:
-        """Return the exact tile whose kept parts, at most `kept` long, divide the longest axes most evenly."""
+        """Return the exact tile whose kept parts, at most `kept` long, divide each axis most evenly."""
         tile = []
         for axis, size in enumerate(self.spatial[-self.foot.dims :]):
             period = self.foot.period[axis]
-            most = max(kept // period, 1) * period
-            step = round_up(ceil_div(size, ceil_div(size, most)), period)
+            limit = max(kept // period, 1) * period
+            step = round_up(ceil_div(size, ceil_div(size, limit)), period)
             tile.append(plans.smallest_exact_tile(self.foot, axis) - period + step)
         return tuple(tile)
 
@@ -198,11 +198,11 @@ class _Choice:
 
     def _tile_memory(self, layout: Layout) -> int:
         peak = 0
-        for one in layout.passes:
-            margins = tuple(a + b for a, b in zip(*one.plan.margin, strict=True))
-            read = prod(b + m + k for b, m, k in zip(layout.block, margins, one.plan.kept, strict=True))
-            sums = (24 if one.plan.overlaps else 8) * prod(layout.block)
-            batch = self.settings.batch_size * peak_memory(self.net, one.seen)
+        for pass_ in layout.passes:
+            margins = tuple(a + b for a, b in zip(*pass_.plan.margin, strict=True))
+            read = prod(b + m + k for b, m, k in zip(layout.block, margins, pass_.plan.kept, strict=True))
+            sums = (24 if pass_.plan.overlaps else 8) * prod(layout.block)
+            batch = self.settings.batch_size * peak_memory(self.net, pass_.seen)
             peak = max(peak, batch + self.channels * (8 * read + sums))
         more = 4 * self.channels * prod(layout.block) if len(layout.passes) > 1 else 0
         return _weights(self.net) + peak + more
@@ -210,7 +210,7 @@ class _Choice:
     # Both
 
     def _planes(self, planar: int | None) -> int:
-        """Return the length of z as a pass sees it: re-slices are stretched to isotropic voxels."""
+        """Return the number of z planes in a pass: re-slices are stretched to isotropic voxels."""
         if planar in (None, 0):
             return self.spatial[0]
         return max(1, round(self.spatial[0] * self.voxel_size[0] / self.voxel_size[3 - planar]))
@@ -225,9 +225,9 @@ def _weights(net: nn.Module) -> int:
 
 
 def _chunk(block: int) -> int:
-    """Return the divisor of a block's length that is the fewest times the usual chunk, or goes into it so often.
+    """Return the divisor of a block's length whose ratio to the usual chunk is closest to 1.
 
-    A length such as 254 has none near it: chunks of 127 are better than chunks of 2.
+    Lengths such as 254 have no divisor near the usual chunk: chunks of 127 are better than chunks of 2.
     """
     divisors = [d for d in range(1, min(block, CHUNK**2) + 1) if block % d == 0]
     return min(divisors, key=lambda d: (max(d, CHUNK) / min(d, CHUNK), -d))

@@ -1,4 +1,4 @@
-"""How a prediction reads its input: in the network's range, refused where it is no number."""
+"""Read the input of a prediction in the network's range, and refuse inputs that do not fit or hold NaN."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ log = logging.getLogger(__name__)
 
 
 def check_types(source: Volume, settings: PredictSettings) -> None:
-    """Raise `BadInput` where the output would take over a type from the input that no output is written in."""
+    """Raise `BadInput` if the output would have the input's dtype and that is not supported for outputs."""
     dtype = np.dtype(source.dtype)
     if settings.dtype == "source" and not settings.raw and dtype.kind in "iu" and dtype.itemsize > 4:
-        raise BadInput(f"{source.path} holds {dtype}, in which no output is written: give --dtype uint16 or another")
+        raise BadInput(
+            f"{source.path} holds {dtype}, which is not supported for outputs: give --dtype uint16 or another"
+        )
 
 
 def check_outputs(settings: PredictSettings, translation: Translation) -> None:
-    """Raise `BadInput`, naming the domains that a translation makes, where another or one twice is to be written."""
+    """Raise `BadInput` if `outputs` names a domain twice or one that the translation does not make."""
     names, makes = settings.outputs, ", ".join(translation.makes)
-    if strangers := [name for name in names if name not in translation.makes]:
-        raise BadInput(f"{settings.direction} does not make the domain {strangers[0]}: it makes {makes}")
+    if unknown := [name for name in names if name not in translation.makes]:
+        raise BadInput(f"{settings.direction} does not make the domain {unknown[0]}: it makes {makes}")
     if len(set(names)) < len(names):
         raise BadInput(f"outputs {', '.join(names)} name a domain twice: name each once, of {makes}")
 
 
-def chosen(array: np.ndarray, domains: Sequence[str], wanted: Sequence[str], channels: Mapping[str, int]) -> np.ndarray:
-    """Return some domains of an array `(C, ...)` that holds several side by side, in the order they are wanted."""
+def select_domains(
+    array: np.ndarray, domains: Sequence[str], wanted: Sequence[str], channels: Mapping[str, int]
+) -> np.ndarray:
+    """Return the `wanted` domains, in this order, of an array `(C, ...)` with the channels of `domains`."""
     if tuple(wanted) == tuple(domains):
         return array
     ends = np.cumsum([channels[name] for name in domains])[:-1]
@@ -45,22 +49,22 @@ def chosen(array: np.ndarray, domains: Sequence[str], wanted: Sequence[str], cha
 
 
 def check_channels(source: Volume, needed: int) -> None:
-    """Raise `BadInput` unless a volume has as many channels as the model reads; name the flag where it has more."""
+    """Raise `BadInput` unless a volume has as many channels as the model reads."""
     if source.channels == needed:
         return
-    some = ",".join(str(number) for number in range(needed))
-    cure = f"pick {needed} with --channels, such as --channels {some}"
+    numbers = ",".join(str(number) for number in range(needed))
+    cure = f"pick {needed} with --channels, such as --channels {numbers}"
     if source.channels < needed:
         cure = f"give a volume of {needed} channels, or train a model on volumes like this one"
-    has = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
-    raise BadInput(f"{source.path} has {has}, the model reads {needed}: {cure}")
+    channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
+    raise BadInput(f"{source.path} has {channels}, the model reads {needed}: {cure}")
 
 
 def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
-    """Return what reads a box of a volume into the network's range, mirrored outside the volume.
+    """Return a function that reads a box of a volume in the network's range, mirrored outside the volume.
 
-    It raises `BadInput`, naming the first voxel of the box, where one is not finite, and warns once of values that
-    single precision cannot hold.
+    The function raises `BadInput`, naming the first such voxel, if a voxel is not finite, and warns once about values
+    that single precision cannot represent.
     """
     warned: list[Box] = []
 
@@ -69,10 +73,10 @@ def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
         if not warned and beyond_float32(values):
             warned.append(box)
             log.warning("%s holds values beyond 2^24, which are rounded: networks compute in float32", source.path)
-        if values.dtype.kind == "f" and not (good := np.isfinite(values)).all():
-            where = _first(~good.all(axis=0), box, source.spatial)
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+            position = _first(~finite.all(axis=0), box, source.spatial)
             raise BadInput(
-                f"{source.path} holds NaN or infinity, first at voxel {where}: replace it by a number and "
+                f"{source.path} holds NaN or infinity, first at voxel {position}: replace it by a number and "
                 "predict again, with --overwrite where an output was begun"
             )
         return intensity.to_network(values)
@@ -81,10 +85,10 @@ def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
 
 
 def _first(bad: np.ndarray, box: Box, spatial: Shape) -> Shape:
-    """Return the first voxel, in the volume's order, that a box (Z, Y, X) with mirrored surroundings shows as bad."""
-    where = []
+    """Return the index, in the volume, of the first bad voxel of a box (Z, Y, X) that may reach outside it."""
+    position = []
     for start, size in zip(box.start, spatial, strict=True):
         shown = np.array([reflect(start + i, size) for i in range(len(bad))])
-        where.append(int(shown[bad.any(axis=tuple(range(1, bad.ndim)))].min()))
-        bad = bad[shown == where[-1]].any(axis=0)
-    return tuple(where)
+        position.append(int(shown[bad.any(axis=tuple(range(1, bad.ndim)))].min()))
+        bad = bad[shown == position[-1]].any(axis=0)
+    return tuple(position)

@@ -1,4 +1,4 @@
-"""What an output and its ledger say of a prediction, checked before anything believes it."""
+"""Read and validate what an output and its ledger record about a prediction."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Stated: Any = create_model(
     __config__=ConfigDict(extra="forbid"),
     **{key: (kind, None) for key, kind in get_type_hints(Stated).items()},  # type: ignore[call-overload]
 )
-"""What the user stated of the input: whatever keywords volumes take."""
+"""The metadata of the input that the user stated: all keywords of `open_volume`."""
 
 
 class _Measured(BaseModel):
-    """Intensities that were measured for a prediction."""
+    """Intensities measured for a prediction."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class _Request(BaseModel):
 
 
 class _Typed(BaseModel):
-    """The parts of what decides an output that only prediction can check."""
+    """The parts of an output's record that only this package can check."""
 
     settings: PredictSettings
     chosen: _Stated | None = None
@@ -68,7 +68,7 @@ class _Plan(_Typed):
 def read_plan(output: str) -> dict[str, Any] | None:
     """Return the plan in an output's ledger, None where there is none.
 
-    Raises `Unreadable` where it is damaged, `Mismatch` where it makes no sense.
+    Raises `Unreadable` if it is damaged, `Mismatch` if it is not valid.
     """
     plan = Ledger.of(output).plan()
     if plan is not None:
@@ -77,7 +77,7 @@ def read_plan(output: str) -> dict[str, Any] | None:
 
 
 def check_record(data: dict[str, Any], output: str) -> Record:
-    """Return what an output states of itself; raise `Mismatch` where it makes no sense."""
+    """Return the record in an output's attributes; raise `Mismatch` if it is not valid."""
     return _check(Record, _Typed, data, output)
 
 
@@ -87,5 +87,5 @@ def _check(kind: type[Kind], typed: type[_Typed], data: dict[str, Any], output: 
         return checked(kind, data, "its record")
     except BadInput as error:
         raise Mismatch(
-            f"{output} states in no readable way how it was made ({one_line(error, 300)}): start again with --overwrite"
+            f"{output} has no valid record of how it was made ({one_line(error, 300)}): start again with --overwrite"
         ) from None

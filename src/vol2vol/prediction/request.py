@@ -1,4 +1,4 @@
-"""What is to be predicted, as plain data that any process can open."""
+"""A request for a prediction, as plain data that any process can open."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NOT_BYTES = (
     *("memory", "device", "batch_size", "pyramid", "workers", "executor", "scheduler", "sbatch"),
     *("any_intensity", "intensity_from"),
 )
-"""Settings that change how fast and where, not what is written; what was measured is recorded itself."""
+"""Settings that do not change the output's bytes; measured intensities are recorded separately."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be predicted, as plain data: with it any process can open the same job."""
+    """Model, input and settings of a prediction, as plain data: any process can open the same job from it."""
 
     model: str
     """Folder of the bundle."""
     input: str
     settings: PredictSettings
     stated: Stated = field(default_factory=Stated)
-    """What the input's file does not say."""
+    """Metadata missing from the input file."""
     measured: dict[str, Any] | None = None
     """The intensity map measured on another volume, see `intensities.measured_map`."""
 
@@ -36,18 +36,18 @@ class Request:
     def of(
         cls, model: str | Path, input: str | Path, settings: PredictSettings, which: str, **stated: Unpack[Stated]
     ) -> Request:
-        """Find the bundle, and make local paths absolute so that other processes find them."""
+        """Find the bundle, and make local paths absolute for other processes."""
         bundle = str(find_bundle(model, which).absolute())
         return cls(model=bundle, input=absolute(input), settings=settings, stated=stated)
 
     def choosing(self, record: Mapping[str, Any]) -> Request:
-        """Return the request with what an earlier start chose of the input, as far as this one leaves it open."""
-        given = {key: value for key, value in self.stated.items() if value is not None}
-        stated: Any = {**(record.get("chosen") or {}), **given}
+        """Return the request with the choices of an earlier start (such as channels) that this request leaves open."""
+        stated_here = {key: value for key, value in self.stated.items() if value is not None}
+        stated: Any = {**(record.get("chosen") or {}), **stated_here}
         return replace(self, stated=stated)
 
     def decisive(self, model: str) -> dict[str, Any]:
-        """Return what decides every voxel of an output beside its input, given the hash of the model."""
+        """Return what determines the output's voxels besides the input, given the hash of the model."""
         all_written = [name for name in ("outputs", "split_outputs") if not getattr(self.settings, name)]
         settings = self.settings.model_dump(mode="json", exclude={*_NOT_BYTES, *all_written})
         return {"model": model, "intensity_from": self.measured, "settings": settings}

@@ -1,4 +1,4 @@
-"""What a prediction can be told; one schema for Python and the command line."""
+"""The settings of a prediction; one schema for Python and the command line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class PredictSettings(BaseModel):
     strategy: Strategy = "exact"
     """exact: seamless tile-and-stitch; printed: as in the paper (63/63); average; blend; disjoint (has seams)."""
     assembly: Assembly = "auto"
-    """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: what the model is."""
+    """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: slices for a 2D model,
+    volume for a 3D one."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
     outputs: tuple[str, ...] = ()
@@ -44,10 +45,10 @@ class PredictSettings(BaseModel):
     split_outputs: bool = False
     """Write a volume for each domain into the output, OUTPUT.zarr/DOMAIN, instead of the channels of one volume."""
     tile: str = "auto"
-    """Voxels the network reads per axis: one number, or Z,Y,X; auto sweeps exact plans plane by plane, in columns as
-    wide as the memory allows, and takes the size the model was trained on for the others."""
+    """Voxels the network reads per axis: one number, or Z,Y,X; auto: exact plans are swept plane by plane, in
+    columns as wide as the memory allows; other strategies use the training patch size."""
     halo: int | None = Field(default=None, ge=0)
-    """Voxels thrown away at each side of a tile (average, blend); default 16, less for small tiles."""
+    """Voxels discarded at each side of a tile (average, blend); default 16, less for small tiles."""
     overlap: int | None = Field(default=None, ge=0)
     """Voxels shared by neighbouring kept parts (average, blend); default 32, less for small tiles."""
     window: Window = "linear"
@@ -61,27 +62,27 @@ class PredictSettings(BaseModel):
     raw: bool = False
     """Write the network's own float32 output instead of stored intensities."""
     dtype: StoredType = "source"
-    """Type of the output; values are rounded and clipped, never wrapped. source: that of the input, or with
-    one volume for each domain that of the volumes on which it was trained."""
+    """Data type of the output; values are rounded and clipped, never wrapped. source: that of the input, or, with
+    a volume for each domain, that of the domain's training volumes."""
     intensity_from: str | None = None
-    """Map the stored values of this volume, usually the input itself, to the network's range, instead of those of the
-    training; the whole of it is measured."""
+    """Measure the intensity range of this whole volume, usually the input itself, and use it instead of the training
+    data's range."""
     any_intensity: bool = False
-    """Predict even where the input's intensities do not fit those of the training."""
+    """Predict even if the input's intensities do not fit those of the training data."""
     executor: Literal["local", "dask", "slurm"] = "local"
     """local: processes of this machine; dask: workers of Dask; slurm: submit a job array and return."""
     workers: int = Field(default=1, ge=1)
-    """Processes (slurm: tasks of the array) that share the blocks, one per GPU where there are several; local: the
-    first is this one, and others are started as soon as the rest takes longer than their start."""
+    """Processes (slurm: tasks of the array) that share the blocks, one per GPU if there are several; local: the first
+    is this one, and others are started once the remaining work takes longer than their start."""
     scheduler: str | None = None
     """For dask: address of a running scheduler, or a YAML file of dask_jobqueue.SLURMCluster arguments."""
     sbatch: str = ""
     """For slurm: options of sbatch, such as "--partition=gpu --gres=gpu:1 --time=4:00:00 --mem=32G"."""
     memory: str = "auto"
-    """Memory budget of all workers of one machine together (slurm: of each task), such as 8GB; auto takes half of what
-    is free here and now."""
+    """Memory budget of all workers of one machine together (slurm: of each task), such as 8GB; auto: half of the free
+    memory."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    """cpu, cuda, cuda:1, mps; auto: a GPU if there is one."""
     ome_version: Literal["0.5", "0.4"] = "0.5"
     """OME-Zarr version of the output: 0.5 is sharded, 0.4 is read by more tools."""
     pyramid: bool = True
@@ -102,7 +103,7 @@ class PredictSettings(BaseModel):
         return self
 
     def budget(self) -> int:
-        """Return the bytes that one worker may take beyond what the program itself takes; 0 where there are none."""
+        """Return the bytes that one worker may use in addition to the program itself; 0 if none are left."""
         if self.memory == "auto":
             result: int = psutil.virtual_memory().available // 2 // self.sharing
             return result
@@ -110,15 +111,15 @@ class PredictSettings(BaseModel):
 
     @property
     def sharing(self) -> int:
-        """How many workers share the memory of a machine: tasks of a job array have theirs each."""
+        """Number of workers that share the memory budget; each task of a job array has its own."""
         return 1 if self.executor == "slurm" else self.workers
 
     def resident(self) -> int:
-        """Return the bytes of the program itself, where the budget counts them: it does if it was given."""
+        """Return the bytes of the program itself if the budget includes them, as stated budgets do."""
         return 0 if self.memory == "auto" else int(psutil.Process().memory_info().rss)
 
     def tile_shape(self, dims: int) -> Shape | None:
-        """Return the tile asked for, one number per axis, or None for auto."""
+        """Return the requested tile, one number per axis, or None for auto."""
         if self.tile == "auto":
             return None
         try:
@@ -132,14 +133,14 @@ class PredictSettings(BaseModel):
         return numbers
 
     def region(self, spatial: Shape) -> Box:
-        """Return the region of interest within a volume of this shape; the whole volume where none is given."""
+        """Return the region of interest within a volume of this shape; the whole volume if none is set."""
         if self.roi is None:
             return Box.of(spatial)
         return parse_box(self.roi, spatial, "roi")
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes a size such as `8GB`, `500M` or `1.5e9` means (decimal units); raise `BadInput` for others."""
+    """Return the bytes of a size such as `8GB`, `500M` or `1.5e9` (decimal units); raise `BadInput` for other texts."""
     compact = text.strip().upper().replace(" ", "")
     number = compact.rstrip("BKMGT")
     try:

@@ -1,4 +1,4 @@
-"""Is what is stored what was computed? By checksum for a prediction under way, by computing again for any."""
+"""Verify stored outputs: by checksums for a prediction in progress, by computing blocks again for any output."""
 
 from __future__ import annotations
 
@@ -36,35 +36,35 @@ READERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What `verify` found."""
+    """The result of `verify`."""
 
     output: str
     blocks: int
-    """Blocks that were computed again."""
+    """Number of blocks that were computed again."""
     of: int
-    """Blocks of the output."""
+    """Number of blocks of the output."""
     coarser: int
-    """Blocks of coarser levels that were averaged again."""
+    """Number of blocks of coarser levels that were averaged again."""
     voxels: int
     differing: int
-    """Voxels that are not what they are now."""
+    """Number of voxels whose stored value differs from the recomputed one."""
     largest: float
     """Largest difference, in stored values."""
     wrong: dict[str, str] = field(default_factory=dict)
-    """By block that differs: how."""
+    """For each block that differs, a description of the difference."""
 
 
 def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str]:
-    """Return the names of the blocks that are done and sound; what is not is computed again.
+    """Return the names of the blocks that are done and match their checksums; the others lose their marks.
 
-    Costs some percent of what computing them costs.
+    Costs some percent of the time to compute the blocks.
     """
-    how: dict[str, Any] = {"origin": job.layout.region.start, "readers": readers(job)}
-    return outputs.intact(output, boxes, marks, **how, volumes=volumes_of(job, output))
+    storage: dict[str, Any] = {"origin": job.layout.region.start, "readers": readers(job)}
+    return outputs.intact(output, boxes, marks, **storage, volumes=volumes_of(job, output))
 
 
 def readers(job: Job) -> int:
-    """Return how many blocks may be read at once within the memory of the settings."""
+    """Return the number of blocks that may be read at once within the memory budget."""
     held = job.channels * prod(job.layout.block) * job.dtype.itemsize
     return max(1, min(READERS, job.settings.budget() // (4 * held)))
 
@@ -81,18 +81,18 @@ def verify(
     device: str = "auto",
     **stated: Unpack[Stated],
 ) -> Verification:
-    """Compute a random sample of an output's blocks, and of those of its coarser levels, again and compare.
+    """Compute a random sample of an output's blocks, and of the blocks of its coarser levels, again and compare them.
 
-    A complete output knows model and input only by hash: both have to be given, and are refused where they are not
-    the ones it was made with. An unfinished one knows where they are; of it, blocks that are done are compared.
-    Differences up to `tolerance` stored values count as equal: another device rounds otherwise. Raises `BadInput`,
+    A complete output records model and input only as hashes: both must be given, and are refused if they are not those
+    it was made with. An unfinished output records their paths; only its finished blocks are compared. Differences up to
+    `tolerance`, in stored values, count as equal, since another device rounds differently. Raises `BadInput`,
     `Mismatch`.
     """
     output = address(output)
     if sample < 1:
         raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
     if not 0 <= tolerance < inf:
-        raise BadInput(f"tolerance {tolerance:g} is no difference between stored values: give --tolerance 0 or more")
+        raise BadInput(f"tolerance {tolerance:g} is not valid: give --tolerance 0 or more")
     done: set[str] | None = None
     if read_plan(output) is not None:
         job = Job.attach(output, device=device)
@@ -101,11 +101,11 @@ def verify(
     else:
         job = _reopened(output, model, input, which=which, device=device, stated=stated)
         blocks = job.layout.blocks()
-    choose = random.Random(seed)
-    chosen = sorted(choose.sample(range(len(blocks)), min(sample, len(blocks))))
-    found = _compared(job, output, [blocks[i] for i in chosen], tolerance)
-    above = _coarser_blocks(job, output, done)
-    return _with_coarser(found, output, choose.sample(above, min(sample, len(above))))
+    generator = random.Random(seed)
+    chosen = sorted(generator.sample(range(len(blocks)), min(sample, len(blocks))))
+    verification = _compare(job, output, [blocks[i] for i in chosen], tolerance)
+    coarser = _coarser_blocks(job, output, done)
+    return _with_coarser(verification, output, generator.sample(coarser, min(sample, len(coarser))))
 
 
 def _reopened(
@@ -118,33 +118,33 @@ def _reopened(
     stated: Stated,
 ) -> Job:
     """Open the job of a complete output from its attributes, the model and the input."""
-    said = outputs.read_record(output)
-    if not said:
-        open_volume(output).close()  # says what is wrong where nothing can be read
+    attributes = outputs.read_record(output)
+    if not attributes:
+        open_volume(output).close()  # raises the reason if the output cannot be read
         raise BadInput(f"{output} does not say how it was made: only predictions of vol2vol can be verified")
-    record = check_record(said, output)
+    record = check_record(attributes, output)
     if not record.complete:
         raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
     if model is None or input is None:
         missing = " and ".join(flag for flag, value in (("--model", model), ("--input", input)) if value is None)
         raise BadInput(
-            f"{output} names its model and input only by hash: give {missing} "
+            f"{output} records its model and input only as hashes: give {missing} "
             f"(input {record.input_name}, model {record.model[:12]})"
         )
     settings = PredictSettings(**{**record.settings, "device": device})
-    request = Request.of(model, input, settings, which, **stated).choosing(said)
+    request = Request.of(model, input, settings, which, **stated).choosing(attributes)
     request = replace(request, measured=record.intensity_from)
     job = Job.open(request, record.layout)
     now = job.decisive()
     if record.version != now["version"]:
         log.warning("%s was made by version %s, this is %s", output, record.version, now["version"])
-    refuse_other(said, {**now, "version": record.version}, output)
+    refuse_other(attributes, {**now, "version": record.version}, output)
     return job
 
 
-def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Verification:
+def _compare(job: Job, output: str, boxes: list[Box], tolerance: float) -> Verification:
     if not boxes:
-        raise NotFound(f"{output} has no block that is done: nothing to verify yet")
+        raise NotFound(f"{output} has no finished block yet: nothing to verify")
     wrong: dict[str, str] = {}
     differing, largest, start = 0, 0.0, job.layout.region.start
     computed = chain.from_iterable(job.predict_row([box]) for box in boxes)
@@ -152,15 +152,15 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
         stored = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         for box, raw in counted(computed, "computing again", len(boxes)):
             for volume, part in stored:
-                name = _called(block_name(box), volume.path, output)
+                name = _block_label(block_name(box), volume.path, output)
                 values = part.stored(raw)
                 try:
-                    found = volume.read(box.relative_to(start))
+                    stored_values = volume.read(box.relative_to(start))
                 except Unreadable as error:
                     wrong[name], differing = str(error), differing + values.size
                     continue
-                away = np.abs(found.astype(np.float64) - values.astype(np.float64))
-                worst, count = float(away.max()), int((~(away <= tolerance)).sum())
+                difference = np.abs(stored_values.astype(np.float64) - values.astype(np.float64))
+                worst, count = float(difference.max()), int((~(difference <= tolerance)).sum())
                 largest, differing = max(largest, worst), differing + count
                 if count:
                     wrong[name] = f"{count} of {values.size} voxels differ, by up to {worst:g}"
@@ -176,13 +176,13 @@ def _compared(job: Job, output: str, boxes: list[Box], tolerance: float) -> Veri
     )
 
 
-def _called(block: str, volume: str, output: str) -> str:
-    """Return what a block is called, with its volume where the output has several."""
+def _block_label(block: str, volume: str, output: str) -> str:
+    """Return a block's name, with that of its volume if the output has several."""
     return block if volume == output else f"{block} of {name_of(volume)}"
 
 
 def _coarser_blocks(job: Job, output: str, done: Container[str] | None) -> list[tuple[str, Level, Box]]:
-    """Return the blocks of the coarser levels that are listed; of an unfinished output those that are done."""
+    """Return the blocks of the listed coarser levels; for an unfinished output, those that are done."""
     if not Ledger.of(output).inside:
         return []
     blocks = []
@@ -195,17 +195,17 @@ def _coarser_blocks(job: Job, output: str, done: Container[str] | None) -> list[
     return [block for block in blocks if done is None or block_name(block[2], block[1].number) in done]
 
 
-def _with_coarser(found: Verification, output: str, blocks: Sequence[tuple[str, Level, Box]]) -> Verification:
-    """Add how blocks of coarser levels differ from the mean of the level above."""
-    wrong, differing = dict(found.wrong), found.differing
+def _with_coarser(verification: Verification, output: str, blocks: Sequence[tuple[str, Level, Box]]) -> Verification:
+    """Add the differences of blocks of coarser levels from the mean of the finer level."""
+    wrong, differing = dict(verification.wrong), verification.differing
     for path, level, box in blocks:
-        name = _called(block_name(box, level.number), path, output)
+        name = _block_label(block_name(box, level.number), path, output)
         try:
-            away = level.read(path, box) != level.average(path, box)
+            difference = level.read(path, box) != level.average(path, box)
         except Unreadable as error:
             wrong[name], differing = str(error), differing + box.size
             continue
-        if count := int(away.sum()):
+        if count := int(difference.sum()):
             differing += count
-            wrong[name] = f"{count} of {away.size} voxels are not the mean of the level above"
-    return replace(found, coarser=len(blocks), wrong=wrong, differing=differing)
+            wrong[name] = f"{count} of {difference.size} voxels are not the mean of the level above"
+    return replace(verification, coarser=len(blocks), wrong=wrong, differing=differing)

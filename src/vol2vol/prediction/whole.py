@@ -1,6 +1,6 @@
-"""Outputs of one block, such as small images: computed in one go, written aside, and moved to their place when whole.
+"""Predict outputs of one block, such as small images: compute and write them aside, then move them to their final path.
 
-Such an output needs no ledger: a kill leaves nothing of it at its place.
+Such an output needs no ledger: a kill leaves nothing at its final path.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from vol2vol.volumes.outputs import clear_output
 from vol2vol.volumes.pyramid import build_pyramid
 
 
-def make_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
-    """Compute an output of one block and return its voxels; byte for byte what block by block would make.
+def predict_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
+    """Compute an output of one block and return its number of voxels; its bytes are those of a prediction by blocks.
 
-    `aside` is a folder on the disk of the output, local like it. Raises `Mismatch` where the input has changed
-    meanwhile.
+    `aside` is a local folder on the disk of the output. Raises `Mismatch` if the input changed while it was read.
     """
     [(box, raw)] = job.predict_row(job.layout.blocks())
     try:
         with TemporaryDirectory(dir=aside) as folder:
-            place = str(Path(folder, Path(output).name))
-            _write(job, place, raw)
+            temporary = str(Path(folder, Path(output).name))
+            _write(job, temporary, raw)
             if job.source_changed():
                 raise Mismatch(f"{job.source.path} was changed while it was read: the same command reads it again")
             if overwrite:
                 clear_output(output)
-            os.replace(place, output)
+            os.replace(temporary, output)
     except OSError as error:
         if isinstance(error, UserError):
             raise
@@ -44,14 +43,14 @@ def make_whole(job: Job, output: str, aside: str, *, overwrite: bool) -> int:
     return box.size
 
 
-def _write(job: Job, place: str, raw: np.ndarray) -> None:
-    """Write the volumes of an output as a whole, and close them: some systems move no file that is open."""
+def _write(job: Job, temporary: str, raw: np.ndarray) -> None:
+    """Write the volumes of an output and close them: some systems cannot move open files."""
     with ExitStack() as opened:
-        volumes = create(job, place, overwrite=False)
+        volumes = create(job, temporary, overwrite=False)
         for volume, part in volumes:
             opened.enter_context(volume)
             volume.write(Box.of(volume.spatial), part.stored(raw))
             volume.flush()
-            if job.settings.pyramid and not is_tiff(place):
+            if job.settings.pyramid and not is_tiff(temporary):
                 build_pyramid(volume.path)
-        complete(job, place, volumes)
+        complete(job, temporary, volumes)

@@ -1,4 +1,4 @@
-"""What a worker is given at once: a row of blocks, or a block of a coarser level once what it is made of is done."""
+"""Work items for workers: rows of blocks, and blocks of coarser levels once the blocks they average are done."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vol2vol.volumes.pyramid import Level
 
 log = logging.getLogger(__name__)
 Part = TypeVar("Part")
-SHARES = 16
-"""Portions per worker, at least: the last ones end at about the same time."""
-MOST = 256
-"""Rows or blocks in a portion: what a worker that is lost is waited for in vain, or what Dask hands over at once."""
+ITEMS_PER_WORKER = 16
+"""Minimum work items per worker, so that all workers end at about the same time."""
+MAX_JOINED = 256
+"""Maximum rows or blocks in a work item, which limits what is lost with a worker."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What is written and marked as done at once."""
+    """The unit that is written and marked as done."""
 
     box: Box
-    """In voxels of the input; of a coarser level, in voxels of that level of the output."""
+    """In voxels of the input; for a coarser level, in voxels of that level of the output."""
     level: int = 0
 
     @property
@@ -39,14 +39,14 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Blocks that one worker makes in one go."""
+class WorkItem:
+    """Blocks that one worker computes together."""
 
     blocks: tuple[Block, ...]
     levels: Levels = ()
-    """The coarser level they are of, of every volume of the output; none for the prediction itself."""
+    """The coarser level of the blocks in each volume of the output; empty for the prediction itself."""
     needs: frozenset[str] = frozenset()
-    """Names of blocks that must be done before."""
+    """Names of blocks that must be done first."""
 
     @property
     def level(self) -> Level | None:
@@ -62,37 +62,37 @@ class Portion:
         return len(self.blocks)
 
 
-def rows(job: Job, todo: Sequence[Box], workers: int) -> list[Portion]:
-    """Return rows of the prediction, short ones joined while that leaves work for all workers."""
+def rows(job: Job, todo: Sequence[Box], workers: int) -> list[WorkItem]:
+    """Return the rows of the prediction; short rows are joined as long as enough items remain for all workers."""
     return [
-        Portion(tuple(Block(box) for row in some for box in row))
-        for some in _joined(job.layout.rows(todo, workers), workers)
+        WorkItem(tuple(Block(box) for row in joined for box in row))
+        for joined in _join(job.layout.rows(todo, workers), workers)
     ]
 
 
-def coarser(job: Job, output: str, workers: int = 1) -> list[Portion]:
-    """Return the blocks of all coarser levels of an output, finer levels first; none where no pyramid is wanted."""
+def coarser(job: Job, output: str, workers: int = 1) -> list[WorkItem]:
+    """Return the work items of all coarser levels of an output, finer levels first; none without a pyramid."""
     if not job.settings.pyramid or not Ledger.of(output).inside:
         return []
     shape = job.layout.block
-    found = []
+    items = []
     for levels in levels_of(volumes_of(job, output)):
         level = levels[0][1]
-        for boxes in _joined(grid(Box.of(level.spatial), shape), workers):
-            needs = frozenset(name for box in boxes for name in _below(job, level, box, shape))
-            found.append(Portion(tuple(Block(box, level.number) for box in boxes), levels, needs))
-    return found
+        for boxes in _join(grid(Box.of(level.spatial), shape), workers):
+            needs = frozenset(name for box in boxes for name in _averaged_blocks(job, level, box, shape))
+            items.append(WorkItem(tuple(Block(box, level.number) for box in boxes), levels, needs))
+    return items
 
 
-def _joined(parts: Sequence[Part], workers: int) -> Iterator[Sequence[Part]]:
-    """Yield neighbouring parts together: what hands out work costs time for each portion, however small it is."""
-    size = 1 if workers == 1 else max(1, min(MOST, len(parts) // (SHARES * workers)))
+def _join(parts: Sequence[Part], workers: int) -> Iterator[Sequence[Part]]:
+    """Yield neighbouring parts together, since handing out an item costs time however small it is."""
+    size = 1 if workers == 1 else max(1, min(MAX_JOINED, len(parts) // (ITEMS_PER_WORKER * workers)))
     for at in range(0, len(parts), size):
         yield parts[at : at + size]
 
 
-def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
-    """Yield the names of the blocks of the level above that a box is the average of."""
+def _averaged_blocks(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
+    """Yield the names of the blocks of the finer level that a box averages."""
     fine = level.finer(box)
     spans = [range(a // n, ceil_div(b, n)) for a, b, n in zip(fine.start, fine.stop, shape, strict=True)]
     whole = Box.of(level.above)
@@ -104,54 +104,54 @@ def _below(job: Job, level: Level, box: Box, shape: Shape) -> Iterator[str]:
         yield block_name(block, level.number - 1)
 
 
-def intact(output: str, coarse: Sequence[Portion], marks: Marks) -> set[str]:
-    """Return the names of the blocks of coarser levels that are done and sound; what is not is made again.
+def intact(output: str, coarse: Sequence[WorkItem], marks: Marks) -> set[str]:
+    """Return the names of the blocks of coarser levels that are done and sound; the others lose their marks.
 
-    So is what was made of a block that is not done any more: that may have been damaged when it was read. `coarse` has
-    finer levels first.
+    A block also loses its mark if a block that it averages is no longer done, since that may have been damaged when it
+    was read. `coarse` has finer levels first.
     """
     sound = intact_coarser(output, ((p.levels, block.box) for p in coarse for block in p.blocks), marks)
-    for portion in coarse:
-        names = sound & {block.name for block in portion.blocks}
-        if not names or portion.needs <= marks.done:
+    for item in coarse:
+        names = sound & {block.name for block in item.blocks}
+        if not names or item.needs <= marks.done:
             continue
-        log.warning("%s: what block %s was made of is damaged: it is made again", output, portion.name)
-        for block in (block for block in portion.blocks if block.name in names):
-            for path, level in portion.levels:
+        log.warning("%s: blocks averaged into block %s are damaged: it is averaged again", output, item.name)
+        for block in (block for block in item.blocks if block.name in names):
+            for path, level in item.levels:
                 level.erase(path, block.box)
             marks.unmark(block.name)
         sound -= names
     return sound
 
 
-def average(job: Job, output: str, portion: Portion, marks: Marks) -> Iterator[Block]:
-    """Make what is not done of a portion of a coarser level and yield each block when it is written and marked."""
-    assert portion.levels, portion.name
-    for block in [block for block in portion.blocks if block.name not in marks.done]:
-        average_block(output, portion.levels, block.box, marks, begun=job.begun)
+def average(job: Job, output: str, item: WorkItem, marks: Marks) -> Iterator[Block]:
+    """Average the unfinished blocks of a work item of a coarser level; yield each when it is written and marked."""
+    assert item.levels, item.name
+    for block in [block for block in item.blocks if block.name not in marks.done]:
+        average_block(output, item.levels, block.box, marks, begun=job.begun)
         yield block
 
 
 class Waiting:
-    """Portions that wait for blocks; each is handed out once, when the last block that it needs is done."""
+    """Work items that wait for blocks; each is returned once, when the last block that it needs is done."""
 
-    def __init__(self, portions: Sequence[Portion], done: Set[str]) -> None:
-        self._lacking: dict[int, int] = {}
-        self._waiters: dict[str, list[Portion]] = {}
-        self._ready: list[Portion] = []
-        for portion in portions:
-            lacking = portion.needs - done
-            self._lacking[id(portion)] = len(lacking)
-            for name in lacking:
-                self._waiters.setdefault(name, []).append(portion)
-            if not lacking:
-                self._ready.append(portion)
+    def __init__(self, items: Sequence[WorkItem], done: Set[str]) -> None:
+        self._missing: dict[int, int] = {}
+        self._waiters: dict[str, list[WorkItem]] = {}
+        self._ready: list[WorkItem] = []
+        for item in items:
+            missing = item.needs - done
+            self._missing[id(item)] = len(missing)
+            for name in missing:
+                self._waiters.setdefault(name, []).append(item)
+            if not missing:
+                self._ready.append(item)
 
-    def ready(self, *done: str) -> list[Portion]:
-        """Return what has become ready now that these blocks are done, at first also what was from the beginning."""
-        for portion in (portion for name in done for portion in self._waiters.pop(name, ())):
-            self._lacking[id(portion)] -= 1
-            if not self._lacking[id(portion)]:
-                self._ready.append(portion)
-        now, self._ready = self._ready, []
-        return now
+    def ready(self, *done: str) -> list[WorkItem]:
+        """Return the items that became ready with these blocks; the first call adds those ready from the start."""
+        for item in (item for name in done for item in self._waiters.pop(name, ())):
+            self._missing[id(item)] -= 1
+            if not self._missing[id(item)]:
+                self._ready.append(item)
+        newly_ready, self._ready = self._ready, []
+        return newly_ready

@@ -2,7 +2,7 @@
 
     plan.json       written once, before the first voxel: input, settings, layout, and a checksum of itself
     done/<log>      a line per block, written after the block is flushed: the checksum of its voxels (`marks.py`)
-    claims/<item>   which worker of a job array computes what (`prediction/leases.py`)
+    leases/<item>   which worker of a job array computes what (`prediction/leases.py`)
     spoiled         why this prediction cannot be continued
 
 It lies inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or next to a TIFF (`<name>.vol2vol/`), on any
@@ -132,9 +132,9 @@ class Ledger:
         if (reason := read_key(self.folder, SPOILED)) is not None:
             raise Mismatch(reason.decode(errors="replace"))
 
-    def unclaim(self) -> None:
-        """Delete the claims of all workers and the items they gave up; running workers are not disturbed."""
-        delete_keys(self.folder, *list_keys(self.folder, "claims/"))
+    def clear_leases(self) -> None:
+        """Delete the leases of all workers and the items they gave up; running workers are not disturbed."""
+        delete_keys(self.folder, *list_keys(self.folder, "leases/"))
 
     def remove(self) -> None:
         """Delete the plan, then the other files of the ledger, and its folder unless that holds other files."""
@@ -142,7 +142,7 @@ class Ledger:
         if is_remote(self.folder):
             delete_all(self.folder)
             return
-        for name in ("done", "claims"):
+        for name in ("done", "leases"):
             shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
         for name in (f"{PLAN}.__lock", SPOILED, f"{SPOILED}.__lock"):
             with suppress(OSError):

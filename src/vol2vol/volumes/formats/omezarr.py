@@ -38,7 +38,7 @@ _ABORTED = re.compile(
 """Files that a creation leaves behind when it is killed before its plan is written."""
 _PART = re.compile(
     r"(zarr\.json|\.zgroup|\.zattrs|\.zmetadata"
-    r"|\.vol2vol/(plan\.json|spoiled|(done|claims)/[^/]*)?"
+    r"|\.vol2vol/(plan\.json|spoiled|(done|leases)/[^/]*)?"
     r"|\d+/(zarr\.json|\.zarray|\.zattrs|c/|(c/)?\d+(/\d+)*/?)?)(\.__lock)?"
 )
 """Files of an image and of the ledger of an unfinished output; empty folders end in a slash."""

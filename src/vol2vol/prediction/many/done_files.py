@@ -1,9 +1,9 @@
-"""Which outputs of a folder are done, so that a second start need not open thousands of files again.
+"""List the finished outputs of a folder, so that a second start need not open thousands of files again.
 
-    OUT/.vol2vol/done/files-<writer>-0    a line for every output: its name, and a checksum of what it was made of
+    OUT/.vol2vol/done/files-<writer>-0    a line per output: its name, and a checksum of how it was made
 
-The checksum covers model, settings and what the system says of input and output: sizes and times. Where it does not
-fit, the output itself is asked, which says in full how it was made: these lines save time and decide nothing.
+The checksum covers the model, the settings, and the sizes and modification times of input and output. If it does not
+match, the record in the output itself decides whether it is done: these lines only save time.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from urllib.parse import quote
 
 import vol2vol
 from vol2vol.errors import CannotWrite
-from vol2vol.prediction.pairs import File
+from vol2vol.prediction.many.pairs import File
 from vol2vol.prediction.request import Request
 from vol2vol.volumes.ledger import Ledger
 from vol2vol.volumes.marks import Marks
 
 _METADATA = ("zarr.json", ".zattrs")
-"""What is written last of an OME-Zarr."""
+"""The files of an OME-Zarr that are written last."""
 
 
 class DoneFiles:
-    """The outputs in a local folder that were seen to be done, and the place where small ones are written first.
+    """The finished outputs in a local folder, and the folder `aside` where small outputs are first written.
 
-    Written to only inside a `with` block.
+    It may be written to only inside a `with` block.
     """
 
     def __init__(self, folder: str, request: Request, model: str) -> None:
@@ -56,20 +56,22 @@ class DoneFiles:
         shutil.rmtree(self.aside, ignore_errors=True)
 
     def has(self, file: File) -> bool:
-        """Say whether an output was done, and neither it nor its input has changed since."""
-        known = self._marks.checksum(_name(file))
-        return known is not None and known == self._checksum(file)
+        """Return whether an output was done, and neither it nor its input has changed since."""
+        recorded = self._marks.checksum(_name(file))
+        return recorded is not None and recorded == self._checksum(file)
 
     def add(self, file: File) -> None:
-        """Remember that an output is done."""
+        """Record that an output is done."""
         if (checksum := self._checksum(file)) is not None:
-            with suppress(CannotWrite):  # what is not remembered is asked of the output
+            with suppress(CannotWrite):  # without this line, the output's own record is read
                 self._marks.mark(_name(file), checksum)
 
     def _checksum(self, file: File) -> int | None:
-        """Return the checksum of what an output was made of; None where its input is not a plain file, or one lacks."""
-        made = next(filter(None, map(_stamp, (file.output, *(f"{file.output}/{name}" for name in _METADATA)))), None)
-        stamps = [_stamp(file.input), made]
+        """Return the checksum of how an output was made; None if a file is missing or not a regular file."""
+        output_stamp = next(
+            filter(None, map(_stamp, (file.output, *(f"{file.output}/{name}" for name in _METADATA)))), None
+        )
+        stamps = [_stamp(file.input), output_stamp]
         return None if None in stamps else zlib.crc32(json.dumps([self._facts, *stamps]).encode())
 
 
@@ -78,9 +80,9 @@ def _name(file: File) -> str:
 
 
 def _stamp(path: str) -> list[Any] | None:
-    """Return path, size and time of a plain file, None for everything else."""
+    """Return path, size and modification time of a regular file, None for everything else."""
     try:
-        about = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return [path, about.st_size, about.st_mtime_ns] if S_ISREG(about.st_mode) else None
+    return [path, status.st_size, status.st_mtime_ns] if S_ISREG(status.st_mode) else None

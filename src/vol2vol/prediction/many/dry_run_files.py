@@ -1,4 +1,4 @@
-"""What a prediction of many files would cost, without making it."""
+"""Estimate the cost of predicting many files without computing it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Unpack
 from vol2vol.errors import UserError, one_line
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.plans.layout import Layout
-from vol2vol.prediction.donefiles import DoneFiles
 from vol2vol.prediction.estimate import expected_seconds, time_tile
-from vol2vol.prediction.gathered import Once, gathered
 from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.loaded import LoadedModel
-from vol2vol.prediction.many import prepared
-from vol2vol.prediction.pairs import File, Inputs, Suffix
+from vol2vol.prediction.many.done_files import DoneFiles
+from vol2vol.prediction.many.file_warnings import OncePerKind, collect_warnings
+from vol2vol.prediction.many.pairs import File, Inputs, Suffix
+from vol2vol.prediction.many.predict_files import prepare_files
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.progress import counted
@@ -38,46 +38,46 @@ def dry_run_files(
 ) -> dict[str, Any]:
     """Return what `predict_files` would do: files, voxels, operations, memory and expected time; writes nothing.
 
-    Every file is opened and a sample of its intensities compared with the model's; those that cannot be predicted are
-    named in `failed`, if any. The time is that of the network in one process, see `dry_run`.
+    Every file is opened, and a sample of its intensities is compared with the model's; files that cannot be predicted
+    are named in `failed`. The time is the network's only, in one process; see `dry_run`.
     """
     settings = settings or PredictSettings()
-    how = {"suffix": suffix, "which": which, **stated}
-    files, request, bundle = prepared(model, inputs, output, settings, how)
+    options = {"suffix": suffix, "which": which, **stated}
+    files, request, bundle = prepare_files(model, inputs, output, settings, options)
     folder = absolute(output)
     done = None if is_remote(folder) else DoneFiles(folder, request, bundle.hash)
     todo = [file for file in files if done is None or not done.has(file)]
-    sums = _Sums(LoadedModel(request.model, settings, bundle=bundle))
+    totals = _Totals(LoadedModel(request.model, settings, bundle=bundle))
     for file in counted(todo, "opening files", len(todo)):
-        sums.add(request, file)
-    sums.warnings.sum_up()
+        totals.add(request, file)
+    totals.warnings.sum_up()
     return {
         "output": folder,
         "checkpoint": checkpoint_name(request.model),
         "files": len(files),
         "files done before": len(files) - len(todo),
-        "files to predict": sums.count,
-        "files that would fail": len(sums.failed),
-        **sums.facts(),
-        **({"failed": sums.failed} if sums.failed else {}),
+        "files to predict": totals.count,
+        "files that would fail": len(totals.failed),
+        **totals.facts(),
+        **({"failed": totals.failed} if totals.failed else {}),
     }
 
 
-class _Sums:
-    """What the files that were looked at cost together."""
+class _Totals:
+    """The total cost of the examined files."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.count = self.voxels = self.operations = self.memory = self.bytes = 0
         self.seconds = 0.0
         self.failed: dict[str, str] = {}
-        self.warnings = Once()
+        self.warnings = OncePerKind()
         self._model = model
         self._cost = functools.lru_cache(maxsize=256)(_cost)
         self._timed: Any = None
 
     def add(self, request: Request, file: File) -> None:
-        """Look at one more file."""
-        with gathered() as warnings:
+        """Examine one more file."""
+        with collect_warnings() as warnings:
             try:
                 job = Job.open(replace(request, input=file.input), model=self._model)
                 check_fit(job)
@@ -96,7 +96,7 @@ class _Sums:
         job.source.close()
 
     def facts(self) -> dict[str, Any]:
-        """Return the sums as a dry run names them."""
+        """Return the totals as a dry run names them."""
         return {
             "voxels": self.voxels,
             "bytes written, before compression": self.bytes,

@@ -1,4 +1,4 @@
-"""Many images with one model: a process loads it once, done outputs are left alone, failures wait for the end."""
+"""Predict many files with one model: each process loads it once, finished files are skipped, failures are collected."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vol2vol.machines.devices import device_of
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.prediction.compute import ALONE, RETRIES, threads_of
-from vol2vol.prediction.donefiles import DoneFiles
-from vol2vol.prediction.gathered import Once, Warned, gathered
 from vol2vol.prediction.intensities import measured_map
 from vol2vol.prediction.loaded import LoadedModel
-from vol2vol.prediction.pairs import File, Inputs, Suffix, check_folder, paired
+from vol2vol.prediction.many.done_files import DoneFiles
+from vol2vol.prediction.many.file_warnings import OncePerKind, Warned, collect_warnings
+from vol2vol.prediction.many.pairs import File, Inputs, Suffix, check_folder, pair_files
 from vol2vol.prediction.parts import refuse_split
 from vol2vol.prediction.reading import check_outputs
 from vol2vol.prediction.request import Request
@@ -33,7 +33,7 @@ from vol2vol.volumes.addresses import absolute, address, is_remote
 
 @dataclass(frozen=True, kw_only=True)
 class FilesPrediction:
-    """What `predict_files` returns."""
+    """The result of `predict_files`."""
 
     output: str
     """The folder of the outputs."""
@@ -44,24 +44,24 @@ class FilesPrediction:
     """Voxels computed by this call."""
     seconds: float
     checkpoint: str
-    """Which model was taken, as in `Prediction`."""
+    """The model that was used, as in `Prediction`."""
     failed: dict[str, str] = field(default_factory=dict)
-    """By input that could not be predicted: why, in one line."""
+    """For each input that could not be predicted, the reason in one line."""
 
     @property
     def predicted(self) -> int:
-        """How many files this call has predicted."""
+        """Number of files that this call predicted."""
         return self.files - self.files_before - len(self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one file."""
+    """The outcome for one file."""
 
     file: File
     voxels: int = 0
     before: bool = False
-    """Whether its output was complete already."""
+    """Whether its output was already complete."""
     failure: str = ""
     warnings: tuple[Warned, ...] = ()
 
@@ -81,19 +81,19 @@ def predict_files(
     """Predict many images or volumes, each into a file of its own name in the folder `output`.
 
     `inputs` are paths, patterns such as `in/*.tif`, and folders of images that are not the planes of one stack. TIFF,
-    PNG and JPEG become TIFF, everything else OME-Zarr, unless a `suffix` is given. What cannot be predicted is named in
-    `failed` and stops nothing else. The same call again predicts what is not done; with `overwrite` also what was made
-    of another input, model or setting. Workers share the files, one at a time each. `progress` is called with files
-    done, files in all and voxels done. Raises `BadInput` where two outputs would have one name or the model cannot be
-    used at all, `CannotWrite` where the folder cannot be written. Long because it explains every option.
+    PNG and JPEG become TIFF, everything else OME-Zarr, unless a `suffix` is given. A file that cannot be predicted is
+    named in `failed` and does not stop the others. The same call again predicts the files that are not done; with
+    `overwrite`, also those made from another input, model or setting. Workers take one file at a time. `progress` is
+    called with the number of finished files, of all files and of computed voxels. Raises `BadInput` if two outputs
+    would have the same name or the model cannot be used, `CannotWrite` if the folder cannot be written.
     """
     began = time.monotonic()
     settings = settings or PredictSettings()
-    how = {"suffix": suffix, "which": which, **stated}
-    files, request, bundle = prepared(model, inputs, output, settings, how)
+    options = {"suffix": suffix, "which": which, **stated}
+    files, request, bundle = prepare_files(model, inputs, output, settings, options)
     with ExitStack() as stack:
         done = _done_files(stack, absolute(output), request, bundle.hash)
-        work = FileWork(_one_each(request), None if done is None else done.aside, overwrite, None)
+        work = FileWork(_request_per_worker(request), None if done is None else done.aside, overwrite, None)
         before, voxels, failed = _predict_all(work, files, done, _Crew(settings, bundle), progress)
     return FilesPrediction(
         output=absolute(output),
@@ -109,9 +109,9 @@ def predict_files(
 def _predict_all(
     work: FileWork, files: Sequence[File], done: DoneFiles | None, crew: _Crew, progress: Progress | None
 ) -> tuple[int, int, dict[str, str]]:
-    """Return how many files were done before, how many voxels were computed, and which files failed, why."""
+    """Return the number of files done before, the number of computed voxels, and the reason for each failed file."""
     todo = [file for file in files if done is None or not done.has(file)]
-    before, voxels, failed, warnings = len(files) - len(todo), 0, dict[str, str](), Once()
+    before, voxels, failed, warnings = len(files) - len(todo), 0, dict[str, str](), OncePerKind()
     if progress is not None:
         progress(before, len(files), 0)
     for count, outcome in enumerate(crew.outcomes(work, todo), start=before + 1):
@@ -127,21 +127,21 @@ def _predict_all(
     return before, voxels, failed
 
 
-def prepared(
-    model: str | Path, inputs: Inputs, output: str | Path, settings: PredictSettings, how: Mapping[str, Any]
+def prepare_files(
+    model: str | Path, inputs: Inputs, output: str | Path, settings: PredictSettings, options: Mapping[str, Any]
 ) -> tuple[list[File], Request, Bundle]:
-    """Return the files, what is asked of each of them, and the model; raise `BadInput` for what cannot be done.
+    """Return the files, the request that applies to each of them, and the model; raise `BadInput` if any is unusable.
 
-    `how` holds `suffix`, `which`, and what is stated of the inputs.
+    `options` holds `suffix`, `which`, and the stated metadata of the inputs.
     """
     if settings.executor == "slurm":
         raise BadInput(
             "executor slurm shares one volume, not many files: give this command without it to sbatch, with --workers "
             "for the cores of the job, or use --executor dask --scheduler FILE.yaml"
         )
-    stated: Any = {key: value for key, value in how.items() if key != "suffix"}
+    stated: Any = {key: value for key, value in options.items() if key != "suffix"}
     request = Request.of(model, "", settings, **stated)
-    files = paired(inputs, absolute(output), how["suffix"], how.get("pattern"))
+    files = pair_files(inputs, absolute(output), options["suffix"], options.get("pattern"))
     check_folder(address(output), len(files), model)
     bundle = load_bundle(request.model)
     check_outputs(settings, bundle.translation(settings.direction))
@@ -153,15 +153,15 @@ def prepared(
 
 
 def _done_files(stack: ExitStack, folder: str, request: Request, model: str) -> DoneFiles | None:
-    """Return what is known of a local folder, which this process alone writes from now on."""
+    """Lock a local folder for this process and return its list of finished files; None for a remote folder."""
     if is_remote(folder):
         return None
     stack.enter_context(writing(folder))
     return stack.enter_context(DoneFiles(folder, request, model))
 
 
-def _one_each(request: Request) -> Request:
-    """Return a request by which each worker predicts its files alone, with its share of the memory."""
+def _request_per_worker(request: Request) -> Request:
+    """Return a request for one worker that predicts its files alone, with its share of the memory."""
     settings = request.settings
     memory = settings.memory
     if settings.workers > 1:
@@ -172,13 +172,13 @@ def _one_each(request: Request) -> Request:
 
 @dataclass(frozen=True)
 class _Crew:
-    """Who predicts the files: this process, or the workers of an executor."""
+    """The processes that predict the files: this one, or the workers of an executor."""
 
     settings: PredictSettings
     bundle: Bundle
 
     def outcomes(self, work: FileWork, todo: Sequence[File]) -> Iterator[Outcome]:
-        """Yield what becomes of each file."""
+        """Yield the outcome of each file."""
         executor, workers, scheduler = self.settings.executor, self.settings.workers, self.settings.scheduler
         if not todo:
             return iter(())
@@ -189,32 +189,32 @@ class _Crew:
             work = replace(work, threads=threads_of(workers))
         if executor == "dask":
             return executors.dask(
-                work, todo, workers=workers, scheduler=scheduler, retries=RETRIES, name=_words, lost=_lost
+                work, todo, workers=workers, scheduler=scheduler, retries=RETRIES, name=_describe, lost=_lost
             )
-        return executors.local(work, todo, workers=workers, retries=RETRIES, name=_words, lost=_lost)
+        return executors.local(work, todo, workers=workers, retries=RETRIES, name=_describe, lost=_lost)
 
 
 @dataclass(frozen=True)
 class FileWork:
-    """Predict a file in any process that sees it: load the model once."""
+    """Predict a file in any process that can read it; loads the model once."""
 
     request: Request
-    """Of every file, but for its input."""
+    """The request of every file, except for its input."""
     aside: str | None
     overwrite: bool
     threads: int | None
     """Threads of this process; None leaves them as they are."""
 
     def __call__(self, file: File, place: int) -> Iterator[Outcome]:
-        """Yield what becomes of a file."""
+        """Yield the outcome of a file."""
         with ALONE:
             settings = self.request.settings
             device = device_of(settings.device, place)
             yield self.outcome(file, _loaded(self.request.model, settings, device, self.threads))
 
     def outcome(self, file: File, model: LoadedModel) -> Outcome:
-        """Predict a file and return what became of it; raise only what concerns all files."""
-        with gathered() as warnings:
+        """Predict a file and return its outcome; raise only errors that concern all files."""
+        with collect_warnings() as warnings:
             try:
                 voxels, before = self._predict(file, model)
             except CannotWrite:
@@ -226,14 +226,14 @@ class FileWork:
     def _predict(self, file: File, model: LoadedModel) -> tuple[int, bool]:
         request = replace(self.request, input=file.input)
         try:
-            made = carry_out(request, file.output, model=model, aside=self.aside)
+            prediction = carry_out(request, file.output, model=model, aside=self.aside)
         except CannotWrite:
             raise
         except UserError:
             if not self.overwrite:
                 raise
-            made = carry_out(request, file.output, model=model, aside=self.aside, overwrite=True)
-        return made.voxels, made.blocks == made.blocks_before
+            prediction = carry_out(request, file.output, model=model, aside=self.aside, overwrite=True)
+        return prediction.voxels, prediction.blocks == prediction.blocks_before
 
 
 @functools.lru_cache(maxsize=1)
@@ -245,7 +245,7 @@ def _loaded(model: str, settings: PredictSettings, device: str, threads: int | N
     return LoadedModel(model, settings, device)
 
 
-def _words(file: File) -> str:
+def _describe(file: File) -> str:
     return file.input
 
 

@@ -1,4 +1,4 @@
-"""Many inputs and where each is written: names are kept, and what cannot be told apart is refused beforehand."""
+"""Pair each of many inputs with its output; names are kept, and two inputs with the same output are refused."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vol2vol.volumes.imagesets import images_under
 from vol2vol.volumes.outputs import refuse_input
 
 Inputs = str | Path | Sequence[str | Path]
-"""Paths, each of which may stand for many."""
+"""Paths, each of which may stand for many files (a pattern or a folder)."""
 Suffix = Literal["auto", ".tif", ".zarr"]
-"""What the names of outputs end in; auto is the input's own format."""
+"""Suffix of the outputs' names; auto keeps the input's format."""
 _VOLUMES = (".zarr", ".tif", ".tiff")
-"""What the name of an output that is one volume ends in."""
+"""Suffixes of outputs that are one volume."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class File:
     """One of many inputs and its output."""
 
     input: str
-    """A path from the root, or an address."""
+    """An absolute path or an address."""
     output: str
 
 
 def is_volume(output: str) -> bool:
-    """Say whether an output of this name is one volume rather than a folder of them."""
+    """Return whether an output of this name is one volume rather than a folder of volumes."""
     return output.rstrip("/\\").lower().endswith(_VOLUMES)
 
 
 def is_folder(inputs: Sequence[str], output: str, pattern: str | None) -> bool:
-    """Say whether an output means a folder, with an output for every input: several inputs have no other place.
+    """Return whether `output` means a folder with one output per input.
 
-    So do patterns and folders of images of their own, and for a single input, the name of a folder that is there or
-    ends in a slash.
+    It does for several inputs, for a pattern, and for a folder of separate images; for a single input, if the name
+    ends in a slash or is that of an existing folder.
     """
     if len(inputs) > 1 or (set("*?") & set(inputs[0]) and not os.path.lexists(inputs[0])):
         return True
@@ -52,19 +52,19 @@ def is_folder(inputs: Sequence[str], output: str, pattern: str | None) -> bool:
     return output.endswith(("/", os.sep)) or os.path.isdir(output) or list(images_under(name, pattern)) != [name]
 
 
-def paired(inputs: Inputs, folder: str, suffix: Suffix, pattern: str | None) -> list[File]:
-    """Return every input with its output in a folder, in natural order of each path that stands for many.
+def pair_files(inputs: Inputs, folder: str, suffix: Suffix, pattern: str | None) -> list[File]:
+    """Return every input with its output in a folder; files of one pattern or folder come in natural order.
 
-    A path stands for many where `images_under` says so. TIFF, PNG and JPEG become TIFF, everything else OME-Zarr,
-    unless a `suffix` is given. Raises `BadInput` where two outputs would have one name, `AlreadyExists` where an output
+    `images_under` decides which paths stand for many files. TIFF, PNG and JPEG become TIFF, everything else OME-Zarr,
+    unless a `suffix` is given. Raises `BadInput` if two outputs would have the same name, `AlreadyExists` if an output
     would touch its input.
     """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    here = absolute(folder)
-    found = [absolute(path) for name in given for path in images_under(address(name), pattern)]
+    names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    output_folder = absolute(folder)
+    paths = [absolute(path) for name in names for path in images_under(address(name), pattern)]
     files: dict[str, File] = {}
-    for path in dict.fromkeys(path for path in found if path != here):
-        file = File(path, join(here, output_name(path, suffix)))
+    for path in dict.fromkeys(path for path in paths if path != output_folder):
+        file = File(path, join(output_folder, output_name(path, suffix)))
         key = os.path.normcase(file.output)
         if key in files:
             raise BadInput(
@@ -79,23 +79,23 @@ def paired(inputs: Inputs, folder: str, suffix: Suffix, pattern: str | None) -> 
 
 
 def output_name(path: str, suffix: Suffix) -> str:
-    """Return the name of an input's output: its own, with another end where the format is another one."""
+    """Return the name of an input's output: the input's name, with another suffix if the format changes."""
     name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
     stem, end = os.path.splitext(name)
-    wanted = suffix
+    ending = suffix
     if suffix == "auto":
-        wanted = ".tif" if end.lower() in (*tiff.SUFFIXES, *pictures.SUFFIXES) else ".zarr"
-    own = (".tif", ".tiff") if wanted == ".tif" else (".zarr",)
-    return name if end.lower() in own else f"{stem if is_known(end) else name}{wanted}"
+        ending = ".tif" if end.lower() in (*tiff.SUFFIXES, *pictures.SUFFIXES) else ".zarr"
+    own = (".tif", ".tiff") if ending == ".tif" else (".zarr",)
+    return name if end.lower() in own else f"{stem if is_known(end) else name}{ending}"
 
 
 def is_known(end: str) -> bool:
-    """Say whether a name's end is that of a format of volumes rather than part of the name, such as `v2.1`."""
+    """Return whether a suffix is that of a volume format rather than part of the name, such as `v2.1`."""
     return end.lower() in (".zarr", ".n5", *tiff.SUFFIXES, *pictures.SUFFIXES, *hdf5.SUFFIXES, *mrc.SUFFIXES)
 
 
 def check_folder(folder: str, count: int, model: str | Path) -> None:
-    """Raise `BadInput` where outputs of many inputs cannot be written to a place of this name."""
+    """Raise `BadInput` if the outputs of `count` inputs cannot be written to this folder."""
     if is_volume(folder):
         raise BadInput(f"{folder} is the name of one volume, and there are {count} inputs: name a folder")
     if is_web(folder):

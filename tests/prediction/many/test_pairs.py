@@ -8,7 +8,7 @@ import tifffile
 
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
-from vol2vol.prediction.pairs import check_folder, is_folder, paired
+from vol2vol.prediction.many.pairs import check_folder, is_folder, pair_files
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_pattern_and_a_folder_are_many_and_a_stack_is_one(world, monkeypatch):
     monkeypatch.chdir(world)
 
     def names(inputs, pattern=None):
-        return [os.path.basename(file.output) for file in paired(inputs, "out", "auto", pattern)]
+        return [os.path.basename(file.output) for file in pair_files(inputs, "out", "auto", pattern)]
 
     assert names("*.tif") == ["a.tif", "b[1].tif"]
     assert names(["photos", "a.tif"]) == ["cat.tif", "dog.tif", "a.tif"]
@@ -63,7 +63,7 @@ def test_a_pattern_and_a_folder_are_many_and_a_stack_is_one(world, monkeypatch):
     assert names("stack/*") == ["z1.tif", "z2.tif", "z3.tif"]
     assert names("photos", "*.tif") == ["photos.zarr"]
     (world / "photos" / "out").mkdir()
-    assert [file.output for file in paired("photos/*", "photos/out", "auto", None)] == [
+    assert [file.output for file in pair_files("photos/*", "photos/out", "auto", None)] == [
         str(world / "photos" / "out" / f"{name}.tif") for name in ("cat", "dog")
     ]
 

@@ -23,8 +23,9 @@ from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
-from vol2vol.prediction import dry_run_files, many
+from vol2vol.prediction import dry_run_files
 from vol2vol.prediction import run as verb
+from vol2vol.prediction.many import predict_files as many
 from vol2vol.protocol import between
 from vol2vol.volumes import create_volume, open_volume
 
@@ -74,9 +75,9 @@ def test_many_files_have_the_bytes_of_predictions_one_by_one(models, dims, suffi
 def test_a_large_file_among_small_ones_goes_block_by_block(models, tmp_path, monkeypatch):
     source = tiffs(tmp_path / "in", {"small": (30, 31), "large": (40, 50, 45)})
     whole = []
-    make_whole = many.carry_out.__globals__["make_whole"]
+    predict_whole = many.carry_out.__globals__["predict_whole"]
     monkeypatch.setitem(
-        many.carry_out.__globals__, "make_whole", lambda *a, **k: whole.append(a) or make_whole(*a, **k)
+        many.carry_out.__globals__, "predict_whole", lambda *a, **k: whole.append(a) or predict_whole(*a, **k)
     )
     made = predict_files(models[2], source / "*.tif", tmp_path / "out")
     assert made.predicted == 2
@@ -187,7 +188,7 @@ def test_names_that_clash_and_outputs_that_are_inputs_are_refused_beforehand(mod
     ],
 )
 def test_names_are_kept(name, suffix, expected, tmp_path):
-    [file] = many.paired(tmp_path / name, str(tmp_path / "out"), suffix, None)
+    [file] = many.pair_files(tmp_path / name, str(tmp_path / "out"), suffix, None)
     assert file.output == str(tmp_path / "out" / expected)
 
 

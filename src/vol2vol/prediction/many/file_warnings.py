@@ -1,4 +1,4 @@
-"""Warnings about many files: each kind is shown once, with how many files it concerns."""
+"""Collect the warnings about many files, and show each kind once with the number of files it concerns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
-HOUSE = "vol2vol"
-"""The logger above all of ours."""
+ROOT_LOGGER = "vol2vol"
+"""The parent of all loggers of vol2vol."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Warned:
     """A warning about one file."""
 
     kind: str
-    """What all warnings of this kind share: the place in the code and the sentence without its values."""
+    """Identifies warnings of the same kind: the line of code that logged them."""
     text: str
 
 
-class _Gatherer(logging.Handler):
+class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.warnings: list[Warned] = []
@@ -32,27 +32,27 @@ class _Gatherer(logging.Handler):
 
 
 @contextmanager
-def gathered() -> Iterator[list[Warned]]:
-    """Keep the warnings that are logged inside, instead of showing them; what is less than a warning is left out."""
-    logger, ear = logging.getLogger(HOUSE), _Gatherer()
+def collect_warnings() -> Iterator[list[Warned]]:
+    """Collect the warnings that are logged inside the block instead of showing them; drop messages of lower levels."""
+    logger, collector = logging.getLogger(ROOT_LOGGER), _Collector()
     propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(ear)
+    logger.addHandler(collector)
     try:
-        yield ear.warnings
+        yield collector.warnings
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(collector)
         logger.propagate = propagates
 
 
-class Once:
-    """Shows the first warning of each kind at once, and at the end how many files have one like it."""
+class OncePerKind:
+    """Show the first warning of each kind immediately, and at the end the number of files with the same warning."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
         self._files: Counter[str] = Counter()
 
     def show(self, warnings: Iterable[Warned]) -> None:
-        """Take up the warnings about one file."""
+        """Show the new kinds among the warnings about one file and count the others."""
         for warned in {warned.kind: warned for warned in warnings}.values():
             self._files[warned.kind] += 1
             if warned.kind not in self._first:
@@ -60,7 +60,7 @@ class Once:
                 log.warning("%s", warned.text)
 
     def sum_up(self) -> None:
-        """Say of how many further files each warning holds."""
+        """Log for each kind the number of further files that it concerns."""
         for kind, files in self._files.items():
             if files > 1:
                 log.warning("%s; the same holds for %d more files", self._first[kind], files - 1)
