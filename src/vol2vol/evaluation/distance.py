@@ -1,4 +1,4 @@
-"""How far outputs are from a target in the eyes of a feature network, between a floor and a ceiling."""
+"""Measure distances of outputs from a target in the features of a network, relative to a floor and a ceiling."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ruler:
-    """A feature network with the intensity map that goes with it."""
+class FeatureSpace:
+    """The feature space of a network: the network and the intensity map of its inputs."""
 
     name: str
-    """What results call it; features of different names are not compared."""
+    """The name in results; features of different names are never compared."""
     network: nn.Module
     """Images `(B, C, Y, X)`, cubes `(B, C, Z, Y, X)`, in 0..1 to features `(B, d)`."""
     grey: Intensity
-    """Stored values of every volume to 0..255, such as `grey_map(target)`."""
+    """Maps the stored values of every volume to 0..255, such as `grey_map(target)`."""
 
 
-def ruler(
+def feature_space(
     features: str,
     target: Volume,
     cutting: Cutting | None = None,
     *,
     weights: str | Path | None = None,
     keep: str | Path | None = None,
-) -> Ruler:
-    """Return `inception` (published weights, `weights` a file), `encoder` (trained on the target now), or a folder's.
+) -> FeatureSpace:
+    """Return the feature space of `inception` (published weights), of an `encoder` trained now, or of a stored encoder.
 
-    An encoder is trained on patches as they are cut, and written to the folder `keep`. Raises `NotFound` where weights
-    or encoder are missing, `AlreadyExists` where `keep` is taken, `BadInput` where a stored encoder saw other planes.
+    `features` is `inception`, `encoder` or the folder of a stored encoder; `weights` is a file of Inception weights. A
+    new encoder is trained on patches of the target cut by `cutting`, and written to the folder `keep`. Raises
+    `NotFound` if weights or encoder are missing, `AlreadyExists` if `keep` exists, `BadInput` if a stored encoder was
+    trained on other planes.
     """
     cutting = cutting or Cutting()
     if keep is not None and features != "encoder":
@@ -59,7 +61,7 @@ def ruler(
     if keep is not None:
         check_place(local_path(keep, "an encoder"))
     if features == "inception":
-        return Ruler(name="inception", network=load_inception(weights), grey=grey_map(target))
+        return FeatureSpace(name="inception", network=load_inception(weights), grey=grey_map(target))
     if weights is not None:
         raise BadInput("--weights belong to --features inception: leave one of them out")
     if features != "encoder":
@@ -69,47 +71,48 @@ def ruler(
     else:
         trained = train_encoder(target, Lesson(planes=(cutting.axis,), crop=min(Lesson.crop, cutting.size)))
     if cutting.axis not in trained.lesson.planes:
-        seen = ", ".join(trained.lesson.planes)
+        planes = ", ".join(trained.lesson.planes)
         raise BadInput(
-            f"{features} was trained on {seen} patches, not {cutting.axis}: train one on these, or cut those"
+            f"{features} was trained on {planes} patches, not {cutting.axis}: train another, or cut {planes}"
         )
     if keep is not None:
         save_encoder(keep, trained)
-    return Ruler(name=f"encoder {trained.hash[:12]}", network=trained.network, grey=trained.grey)
+    return FeatureSpace(name=f"encoder {trained.hash[:12]}", network=trained.network, grey=trained.grey)
 
 
 def evaluate_distance(
     source: Volume,
     output: Volume,
     target: Volume,
-    by: Ruler | str = "inception",
+    space: FeatureSpace | str = "inception",
     cutting: Cutting | None = None,
     *,
     resamples: int = 100,
 ) -> dict[str, Any]:
-    """Return FID and KID of an output with floor, ceiling, gap closed and interval, and how far size matters.
+    """Return FID and KID of an output with floor, ceiling, gap closed and interval, and the effect of the sample size.
 
-    `by` is a feature network, or what `ruler` makes one of; `cutting` how patches are cut, by default 20 000 of 128^2.
+    `space` is a feature space, or the first argument of `feature_space`. `cutting` says how patches are cut, by default
+    20 000 patches of 128^2 voxels.
 
-    `value`, `floor` and `ceiling` are of `patches` patches each, the smaller half of the target, and the interval lies
-    around that value; `sample size`, `extrapolated` and the like are of all patches, `patches` at the top. Intervals
-    are None where a volume holds fewer than four cubes, see `interval_over_cubes`; `resamples` 0 leaves them out.
-    Raises `BadInput` where volumes hold too few patches.
+    `value`, `floor` and `ceiling` use as many patches as the smaller half of the target has (their `patches`), and the
+    interval lies around that value; `sample size`, `extrapolated` and the scores after them use all patches (`patches`
+    at the top). Intervals are None if a volume holds fewer than four cubes, see `interval_over_cubes`; `resamples` 0
+    leaves them out. Raises `BadInput` if a volume holds too few patches.
     """
     cutting = cutting or Cutting()
-    by = ruler(by, target, cutting) if isinstance(by, str) else by
+    space = feature_space(space, target, cutting) if isinstance(space, str) else space
     warn_of_ranges(output, target)
     volumes = (source, output, target)
-    before, after, real = (extract(one, by.network, by.grey, cutting, name=by.name) for one in volumes)
+    before, after, real = (extract(volume, space.network, space.grey, cutting, name=space.name) for volume in volumes)
     result: dict[str, Any] = {
-        "features": by.name,
+        "features": space.name,
         "patches": min(map(len, (before, after, real))),
         "size": cutting.size,
     }
     for name, distance in DISTANCES.items():
-        found = scale(before, after, real, distance)
-        log.info("%s %.4g, before its interval is drawn", name, found.value)
-        result[name] = {**_told(found), **_interval((after, real), distance, found.value, resamples)}
+        scaled = scale(before, after, real, distance)
+        log.info("%s %.4g, before its interval is computed", name, scaled.value)
+        result[name] = {**_plain_scale(scaled), **_interval((after, real), distance, scaled.value, resamples)}
     size = extrapolated(after.values, real.values)
     result["fid"]["sample size"] = size.statement
     result["fid"]["extrapolated"] = plain(size.infinite)
@@ -118,19 +121,19 @@ def evaluate_distance(
     return result
 
 
-def _told(found: Scale) -> dict[str, Any]:
+def _plain_scale(scaled: Scale) -> dict[str, Any]:
     result: dict[str, Any] = plain(
-        {**asdict(found), "gap closed": found.gap_closed, "rank deficient": found.rank_deficient}
+        {**asdict(scaled), "gap closed": scaled.gap_closed, "rank deficient": scaled.rank_deficient}
     )
     return result
 
 
 def _interval(sets: tuple[Features, Features], distance: Distance, value: float, resamples: int) -> dict[str, Any]:
-    """Return the interval of a distance around its value, or why there is none."""
+    """Return the interval of a distance around its value, or the reason why there is none."""
     if not resamples:
         return {"interval": None}
     try:
-        found = interval_over_cubes(*sets, distance, resamples, around=value)
+        interval = interval_over_cubes(*sets, distance, resamples, around=value)
     except BadInput as error:
         return {"interval": None, "no interval": str(error)}
-    return {"interval": plain({"low": found.low, "high": found.high, "blocks": found.blocks})}
+    return {"interval": plain({"low": interval.low, "high": interval.high, "blocks": interval.blocks})}

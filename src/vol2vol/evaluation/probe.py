@@ -1,7 +1,7 @@
-"""Measure what a network promises about space from outside: disturb its input, see which outputs change.
+"""Measure the reach and period of a network from outside: perturb its input and observe which outputs change.
 
-Nothing is read off layers here: any callable from tensors (1, C, [Z,] Y, X) to tensors of the same number of axes can
-be probed. Outputs are taken to lie in the middle of the input where they are shorter and nothing else is known.
+Layers are never inspected: any callable from tensors (1, C, [Z,] Y, X) to tensors with the same number of axes can be
+probed. An output that is shorter than the input is assumed to lie in its middle, unless `Probe.trim` states otherwise.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from vol2vol.progress import counted
 from vol2vol.protocol import Network
 
 REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError)
-"""What networks raise on a size that they do not accept."""
+"""Exceptions that networks raise for a size that they do not accept."""
 LONGEST_PERIOD = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What was measured along one axis; None where it is not bounded by the largest input that was tried."""
+    """The measurements along one axis; None if not bounded by the largest tested input."""
 
     before: int | None
     """Voxels of context before an output voxel, for tiles on the period grid."""
@@ -36,46 +36,46 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A network and how it is asked."""
+    """A network and how its input is perturbed."""
 
     network: Network
     dims: int
     channels: int
     dtype: torch.dtype = torch.float64
     signed: bool = True
-    """Disturb in both directions; False for networks whose weights are all positive, which then never cancel."""
+    """Perturb in both directions; False for networks with only positive weights, whose effects never cancel."""
     trim: Shape | None = None
     """Voxels that the output lacks at the start of each axis; None: half of what it lacks."""
     level: tuple[float, ...] = (0.0,)
-    """Value that is disturbed, per channel or of all."""
+    """Value that is perturbed, per channel or for all channels."""
     spread: tuple[float, ...] = (1.0,)
-    """Standard deviation of noise, likewise; disturbances are about three times as large."""
+    """Standard deviation of noise, per channel or for all; perturbations are about three times as large."""
 
     @property
     def tolerance(self) -> float:
-        """Changes relative to the largest that count as rounding; 0 where nothing can round to a change."""
+        """Changes, relative to the largest, that count as rounding; 0 if rounding cannot cause a change."""
         return 0.0 if not self.signed else 1e-10 if self.dtype == torch.float64 else 1e-6
 
     @torch.no_grad()
-    def ask(self, size: Sequence[int], axis: int, planes: slice = slice(0), *, busy: bool = False) -> Tensor:
-        """Return the answer `(K, n)` along an axis, to one tone (or noise) that is disturbed in some planes across it.
+    def run(self, size: Sequence[int], axis: int, planes: slice = slice(0), *, noisy: bool = False) -> Tensor:
+        """Return the output `(K, n)` along an axis for a constant (or noise) input that is perturbed in some planes.
 
-        Raises `BadInput` where it is not finite.
+        Raises `BadInput` if the output is not finite.
         """
         shape = (1, self.channels, *size)
         generator = torch.Generator().manual_seed(0)
         x = torch.zeros(shape, dtype=self.dtype)
         across = [*shape]
-        if busy:
+        if noisy:
             x = torch.randn(shape, generator=generator, dtype=self.dtype)
         else:
             across[2 + axis] = 1
         noise = torch.rand(across, generator=generator, dtype=self.dtype) + 0.5
         if self.signed:
             noise *= 3 * torch.sign(torch.rand(across, generator=generator, dtype=self.dtype) - 0.5)
-        where = [slice(None)] * x.ndim
-        where[2 + axis] = planes
-        x[tuple(where)] = noise[tuple(where)] if busy else noise
+        index = [slice(None)] * x.ndim
+        index[2 + axis] = planes
+        x[tuple(index)] = noise[tuple(index)] if noisy else noise
         tones = (
             torch.tensor(tone, dtype=self.dtype).reshape(-1, *[1] * self.dims) for tone in (self.spread, self.level)
         )
@@ -86,46 +86,46 @@ class Probe:
         return y
 
 
-class Unmoved(Exception):
-    """Nothing that was done to the input changed the output."""
+class NoReaction(Exception):
+    """No perturbation of the input changed the output."""
 
 
 def measure_axis(probe: Probe, sizes: Iterable[Shape], axis: int, *, step: int, guess: int | None = None) -> Spread:
     """Measure reach and period along one axis, with inputs of growing `sizes` until the reach fits inside.
 
     Admissible sizes are `step` apart. The divisors of `guess` are tried first as periods, which saves time. Raises
-    `Unmoved` where the output stays as it is whatever the input.
+    `NoReaction` if the output does not depend on the input.
     """
-    found = Spread(before=None, after=None, period=None)
+    spread = Spread(before=None, after=None, period=None)
     for size in sizes:
-        found = _measure(probe, size, axis, step=step, guess=guess)
-        if None not in (found.before, found.after, found.period):
+        spread = _measure(probe, size, axis, step=step, guess=guess)
+        if None not in (spread.before, spread.after, spread.period):
             break
-    return found
+    return spread
 
 
 def _measure(probe: Probe, size: Shape, axis: int, *, step: int, guess: int | None) -> Spread:
     n = size[axis]
-    still = probe.ask(size, axis)
-    trim = probe.trim[axis] if probe.trim is not None else (n - still.shape[1]) // 2
+    reference = probe.run(size, axis)
+    trim = probe.trim[axis] if probe.trim is not None else (n - reference.shape[1]) // 2
 
-    noisy = probe.ask(size, axis, busy=True) if probe.signed else still
+    noise_output = probe.run(size, axis, noisy=True) if probe.signed else reference
 
-    def changed(planes: slice, busy: bool = False) -> tuple[Tensor, int, int]:
-        """Return the change along the axis, and the first and last voxel of the output where there is any."""
-        change = probe.ask(size, axis, planes, busy=busy) - (noisy if busy else still)
-        loud = (change.abs() > probe.tolerance * change.abs().max()).any(0).nonzero().flatten()
-        return (change, int(loud[0]), int(loud[-1])) if len(loud) else (change, -1, -1)
+    def changed(planes: slice, noisy: bool = False) -> tuple[Tensor, int, int]:
+        """Return the change along the axis, and the first and last output voxel that changed (-1 if none)."""
+        change = probe.run(size, axis, planes, noisy=noisy) - (noisy if noisy else reference)
+        affected = (change.abs() > probe.tolerance * change.abs().max()).any(0).nonzero().flatten()
+        return (change, int(affected[0]), int(affected[-1])) if len(affected) else (change, -1, -1)
 
-    end = still.shape[1] - 1
-    period = _period(changed, still, n // 2, (guess, min(LONGEST_PERIOD, n // 4)), probe.dtype)
+    end = reference.shape[1] - 1
+    period = _period(changed, reference, n // 2, (guess, min(LONGEST_PERIOD, n // 4)), probe.dtype)
     grid = lcm(period or 1, step)
     start = n // 2 // grid * grid
     stop = start + n % grid
     last = changed(slice(0, start), probe.signed)[2]
     first = changed(slice(stop, n), probe.signed)[1]
     if last == first == -1:
-        raise Unmoved
+        raise NoReaction
     return Spread(
         before=None if last in (-1, end) else max(0, last + trim - start + 1),
         after=None if first in (-1, 0) else max(0, stop - first - trim),
@@ -135,51 +135,53 @@ def _measure(probe: Probe, size: Shape, axis: int, *, step: int, guess: int | No
 
 def _period(
     changed: Callable[[slice], tuple[Tensor, int, int]],
-    still: Tensor,
+    reference: Tensor,
     middle: int,
     limits: tuple[int | None, int],
     dtype: torch.dtype,
 ) -> int | None:
-    """Return the smallest shift by which the answer to one plane moves with the plane, None if there is none.
+    """Return the smallest shift by which the response to one plane moves with the plane, None if there is none.
 
-    The plane is the first from the middle on that is heard; raises `Unmoved` where none is.
+    The plane is the first one, from the middle on, that causes a response; raises `NoReaction` if none does.
     """
-    end, most = still.shape[1] - 1, limits[1]
-    tried = ((at, *changed(slice(at, at + 1))) for at in range(middle, middle + max(1, most)))
-    middle, here, first, last = next((one for one in tried if one[2] != -1), (middle, still, -1, -1))
+    end, longest = reference.shape[1] - 1, limits[1]
+    responses = ((at, *changed(slice(at, at + 1))) for at in range(middle, middle + max(1, longest)))
+    middle, response, first, last = next(
+        (response for response in responses if response[2] != -1), (middle, reference, -1, -1)
+    )
     if first == -1:
-        raise Unmoved
+        raise NoReaction
     if first == 0 or last >= end:
         return None
-    near = 1e-8 if dtype == torch.float64 else 1e-4
+    tolerance = 1e-8 if dtype == torch.float64 else 1e-4
 
     def same(a: Tensor, b: Tensor) -> bool:
-        return bool((a - b).abs().max() <= near * torch.maximum(a.abs().max(), b.abs().max()))
+        return bool((a - b).abs().max() <= tolerance * torch.maximum(a.abs().max(), b.abs().max()))
 
     for shift in _shifts(*limits):
-        there, begin, stop = changed(slice(middle + shift, middle + shift + 1))
+        shifted, begin, stop = changed(slice(middle + shift, middle + shift + 1))
         if begin <= 0 or stop >= end or (begin - first, stop - last) != (shift, shift):
             continue
-        if same(there[:, begin : stop + 1], here[:, first : last + 1]) and same(
-            still[:, begin : stop + 1], still[:, first : last + 1]
+        if same(shifted[:, begin : stop + 1], response[:, first : last + 1]) and same(
+            reference[:, begin : stop + 1], reference[:, first : last + 1]
         ):
             return shift
     return None
 
 
-def _shifts(guess: int | None, most: int) -> Iterator[int]:
+def _shifts(guess: int | None, longest: int) -> Iterator[int]:
     divisors = [n for n in range(1, (guess or 0) + 1) if (guess or 0) % n == 0]
     yield from divisors
-    yield from (n for n in range(1, most + 1) if n not in divisors)
+    yield from (n for n in range(1, longest + 1) if n not in divisors)
 
 
 def measure_footprint(probe: Probe, *, longest: int = 256, size: Shape | None = None) -> tuple[Footprint, bool]:
-    """Measure the footprint of a network that is only known as a callable, and say whether its reach is bounded.
+    """Measure the footprint of a network that is only known as a callable, and return whether its reach is bounded.
 
-    Sizes up to `longest` are tried, unless `size` names one that it accepts. What was measured are changes beyond
-    rounding: at least this much context is used. Where the reach is not bounded, the footprint's is the largest that
-    was seen. Raises `BadInput` where no size is accepted or the output is not one voxel per voxel, `Unmoved` where it
-    stays as it is whatever the input.
+    Sizes up to `longest` are tried, unless `size` names an accepted one. Only changes beyond rounding are measured, so
+    the true reach may be larger. If the reach is not bounded, the footprint has the largest one that was observed.
+    Raises `BadInput` if no size is accepted or the output does not have one voxel per input voxel, `NoReaction` if the
+    output does not depend on the input.
     """
     base = size or accepted(probe, ((n,) * probe.dims for n in (*range(8, longest + 1), *range(1, 8))))
     if base is None:
@@ -213,10 +215,10 @@ def _measure_free(probe: Probe, base: Shape, axis: int, longest: int) -> tuple[S
     ]
     if not larger:
         return measure_axis(probe, [base], axis, step=1), 1, trim
-    alike = next((size[axis] for size in larger if size[axis] - _length(probe, size, axis) == trim), None)
-    if alike is None:
-        raise BadInput("the network's output is not one voxel per voxel of its input: it cannot be stitched")
-    step = alike - base[axis]
+    same_trim = next((size[axis] for size in larger if size[axis] - _length(probe, size, axis) == trim), None)
+    if same_trim is None:
+        raise BadInput("the network's output does not have one voxel per input voxel: its tiles cannot be stitched")
+    step = same_trim - base[axis]
     lengths = sorted(
         {base[axis] + round_up(max(0, n - base[axis]), step) for n in (longest // 4, longest // 2, longest)}
     )
@@ -229,7 +231,7 @@ def _with(size: Shape, axis: int, n: int) -> Shape:
 
 @torch.no_grad()
 def accepted(probe: Probe, sizes: Iterable[Shape]) -> Shape | None:
-    """Return the first of some sizes that a network answers, None where it refuses them all."""
+    """Return the first of some sizes that a network accepts, None if it refuses all of them."""
     for size in sizes:
         try:
             y = probe.network(torch.zeros(1, probe.channels, *size, dtype=probe.dtype))
@@ -241,11 +243,11 @@ def accepted(probe: Probe, sizes: Iterable[Shape]) -> Shape | None:
 
 
 def _length(probe: Probe, size: Shape, axis: int) -> int:
-    return probe.ask(size, axis).shape[1]
+    return probe.run(size, axis).shape[1]
 
 
 def positive(probe: Probe) -> Probe:
-    """Return the probe for a module whose weights become positive and biases zero, in place: nothing cancels in it."""
+    """Return the probe after making weights positive and biases zero in place, so that nothing cancels."""
     generator = torch.Generator().manual_seed(7)
     modules = probe.network.modules() if isinstance(probe.network, torch.nn.Module) else []
     for module in modules:

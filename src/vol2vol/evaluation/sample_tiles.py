@@ -1,4 +1,4 @@
-"""What the tiles of a certificate show: places of a volume, or of noise where no volume is given."""
+"""Sample the tiles of a certificate from places of a volume, or from noise if no volume is given."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FAR_APART = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
-    """Tiles in the range of a network of `dims` axes. Raises `BadInput` where a volume has other channels."""
+class SampleTiles:
+    """Tiles in the range of a network of `dims` axes. Raises `BadInput` if a volume has other channels."""
 
     dims: int
     channels: int
     volume: Volume | None = None
     intensity: Intensity | SideBySide | None = None
-    """Stored values to the network's range; None for networks that take stored values, and noise in -1..1."""
+    """Maps stored values to the network's range; None for networks that read stored values, with noise in -1..1."""
 
     def __post_init__(self) -> None:
         if self.volume is not None and self.volume.channels != self.channels:
@@ -36,13 +36,14 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """What is shown."""
+        """The volume's path, or noise."""
         return "noise" if self.volume is None else self.volume.path
 
     def at(self, shape: Shape, place: int = 0) -> Tensor:
-        """Return float64 `(1, C, *shape)`, from the middle for place 0, else from a place drawn by its number.
+        """Return a tile, float64 `(1, C, *shape)`: from the middle for place 0, otherwise from a random place.
 
-        What a volume is too small for is mirrored. Raises `BadInput` on voxels that are no numbers.
+        `place` seeds the random position. A volume that is too small is mirrored. Raises `BadInput` for NaN or
+        infinite voxels.
         """
         spatial = shape if self.dims == 3 else (1, *shape)
         values = self._noise(spatial, place) if self.volume is None else self._stored(self.volume, spatial, place)
@@ -52,15 +53,15 @@ class Scene:
         return tensor if self.dims == 3 else tensor[:, :, 0]
 
     def tones(self, shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and standard deviation of every channel in the middle, no further than the volume goes."""
+        """Return mean and standard deviation of every channel in the middle, within the volume."""
         whole = self.volume.spatial[-self.dims :] if self.volume is not None else shape
-        seen = self.at(tuple(map(min, shape, whole))).movedim(1, 0).flatten(1)
-        return tuple(seen.mean(1).tolist()), tuple(seen.std(1, correction=0).tolist())
+        values = self.at(tuple(map(min, shape, whole))).movedim(1, 0).flatten(1)
+        return tuple(values.mean(1).tolist()), tuple(values.std(1, correction=0).tolist())
 
     def _stored(self, volume: Volume, spatial: Shape, place: int) -> np.ndarray:
-        share = np.random.default_rng(place).random(3) if place else np.full(3, 0.5)
-        room = [n - s for n, s in zip(volume.spatial, spatial, strict=True)]
-        start = [int(f * (n + 1)) if n > 0 and place else n // 2 for f, n in zip(share, room, strict=True)]
+        fraction = np.random.default_rng(place).random(3) if place else np.full(3, 0.5)
+        margin = [n - s for n, s in zip(volume.spatial, spatial, strict=True)]
+        start = [int(f * (n + 1)) if n > 0 and place else n // 2 for f, n in zip(fraction, margin, strict=True)]
         stored = volume.read_padded(Box.of(spatial).shift(start))
         return self.intensity.to_network(stored) if self.intensity else stored
 

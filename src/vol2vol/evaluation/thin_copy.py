@@ -1,4 +1,4 @@
-"""Measure the geometry of a network of `vol2vol.nets` on a thin twin, where nothing cancels and little is computed."""
+"""Measure the geometry of a network of `vol2vol.nets` on a thin copy, which is cheap and whose effects never cancel."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from vol2vol.evaluation.probe import Probe, Spread, accepted, measure_axis, posi
 from vol2vol.geometry import Footprint, Shape
 
 
-def measure_twin(network: nn.Module, claim: Footprint) -> tuple[dict[str, Spread], Footprint]:
-    """Measure a twin of the same layers, thin and with positive weights, its statistics fixed: geometry alone.
+def measure_thin_copy(network: nn.Module, stated: Footprint) -> tuple[dict[str, Spread], Footprint]:
+    """Measure a thin copy of the same layers with positive weights and fixed statistics, which has the same geometry.
 
-    Returns what its layers say beside. Along axes with the same claim only the last is measured.
+    Returns the measured spread per axis, and the copy's footprint as derived from its layers. Of several axes with
+    the same `stated` geometry, only the last is measured.
     """
     described: dict[str, Any] = network.describe()  # type: ignore[operator]
     arguments = described["arguments"]
-    plain = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
-    twin = nets.build(described["name"], **{**arguments, **{k: v for k, v in plain.items() if k in arguments}})
-    channels: int = twin.in_channels  # type: ignore[assignment]
-    geometry = nets.footprint(twin)
-    probe = positive(Probe(network=twin.double().eval(), dims=claim.dims, channels=channels, trim=geometry.trim[0]))
-    numbers = zip(*claim.reach, claim.period, claim.residue, strict=True)
-    found: dict[tuple[int, ...], Spread] = {}
-    alike = list(numbers)
-    for axis in reversed(range(claim.dims)):
-        if alike[axis] not in found:
+    overrides = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
+    copy = nets.build(described["name"], **{**arguments, **{k: v for k, v in overrides.items() if k in arguments}})
+    channels: int = copy.in_channels  # type: ignore[assignment]
+    geometry = nets.footprint(copy)
+    probe = positive(Probe(network=copy.double().eval(), dims=stated.dims, channels=channels, trim=geometry.trim[0]))
+    numbers = zip(*stated.reach, stated.period, stated.residue, strict=True)
+    spreads: dict[tuple[int, ...], Spread] = {}
+    keys = list(numbers)
+    for axis in reversed(range(stated.dims)):
+        if keys[axis] not in spreads:
             sizes = _sizes(probe, geometry, axis)
-            found[alike[axis]] = measure_axis(probe, sizes, axis, step=geometry.period[axis], guess=claim.period[axis])
-    return {"zyx"[axis - claim.dims]: found[key] for axis, key in enumerate(alike)}, geometry
+            spreads[keys[axis]] = measure_axis(
+                probe, sizes, axis, step=geometry.period[axis], guess=stated.period[axis]
+            )
+    return {"zyx"[axis - stated.dims]: spreads[key] for axis, key in enumerate(keys)}, geometry
 
 
 def _sizes(probe: Probe, geometry: Footprint, axis: int) -> Iterator[Shape]:
-    """Yield growing admissible inputs, long along one axis, across it as small as the network takes."""
+    """Yield growing admissible input sizes: long along one axis, and as small as the network accepts across it."""
     period = geometry.period[axis]
     steps = range(1 + max(n // p for n, p in zip(geometry.minimum, geometry.period, strict=True)))
     columns = list(zip(geometry.residue, geometry.period, geometry.minimum, strict=True))
