@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from tests.plans.made_records import layout, record
 
 from vol2vol.cli import main
-from vol2vol.evaluation.distance import Ruler, evaluate_distance
+from vol2vol.evaluation.distance import FeatureSpace, evaluate_distance
 from vol2vol.evaluation.seams import evaluate_seams, grids_of
 from vol2vol.geometry import Box, Footprint
 from vol2vol.metrics.distances.cut_patches import Cutting
@@ -396,7 +396,7 @@ def test_the_data_range_of_psnr_is_said(folder, capsys):
 def test_distances_lie_between_floor_and_ceiling(folder):
     source, output, target = (open_volume(folder / name) for name in ("seamed.zarr", "clean.zarr", "clean.zarr"))
     torch.manual_seed(0)
-    by = Ruler(name="random", network=Encoder((4, 8)), grey=grey_map(target))
+    by = FeatureSpace(name="random", network=Encoder((4, 8)), grey=grey_map(target))
     told = evaluate_distance(source, output, target, by, Cutting(count=120, size=16), resamples=10)
     for name in ("fid", "kid"):
         assert told[name]["value"] < told[name]["ceiling"]
@@ -410,7 +410,7 @@ def test_an_interval_holds_the_value_it_stands_beside(folder):
     """Many features, few patches: half the patches are much further apart than all are."""
     volumes = [open_volume(folder / name) for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
     torch.manual_seed(0)
-    by = Ruler(name="random", network=Encoder((4, 64)), grey=grey_map(volumes[2]))
+    by = FeatureSpace(name="random", network=Encoder((4, 64)), grey=grey_map(volumes[2]))
     told = evaluate_distance(*volumes, by, Cutting(count=60, size=16), resamples=20)
     for name in ("fid", "kid"):
         one = told[name]
@@ -421,9 +421,9 @@ def test_an_interval_holds_the_value_it_stands_beside(folder):
 
 def test_distance_by_a_stored_encoder(folder, capsys):
     lesson = Lesson(widths=(4, 8), crop=16, pool=32, batch=4, steps=4)
-    save_encoder(folder / "ruler", train_encoder(open_volume(folder / "clean.zarr"), lesson))
+    save_encoder(folder / "encoder", train_encoder(open_volume(folder / "clean.zarr"), lesson))
     volumes = [folder / name for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
-    words = ["--features", folder / "ruler", "--patches", "60", "--size", "16", "--resamples", "10"]
+    words = ["--features", folder / "encoder", "--patches", "60", "--size", "16", "--resamples", "10"]
     told = answer(capsys, "distance", *volumes, *words)
     assert told["features"].startswith("encoder ")
     assert told["patches"] == 60
@@ -431,7 +431,7 @@ def test_distance_by_a_stored_encoder(folder, capsys):
     (without,) = [answer(capsys, "distance", *volumes, *words[:-1], "0")]
     assert without["kid"]["interval"] is None
     by_name = evaluate_distance(
-        *map(open_volume, volumes), str(folder / "ruler"), Cutting(count=60, size=16), resamples=0
+        *map(open_volume, volumes), str(folder / "encoder"), Cutting(count=60, size=16), resamples=0
     )
     assert by_name == without
     assert "cut more" in refused(capsys, "distance", *volumes, *words, "--patches", "4")

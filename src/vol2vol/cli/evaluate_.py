@@ -263,10 +263,10 @@ def _distance(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.evaluation.distance import evaluate_distance, ruler
+    from vol2vol.evaluation.distance import evaluate_distance, feature_space
     from vol2vol.metrics.distances.cut_patches import Cutting
 
     before, after, real = open_together([source, output, target], **about.keywords())
     cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)
-    by = ruler(features, real, cutting, weights=weights, keep=keep)
+    by = feature_space(features, real, cutting, weights=weights, keep=keep)
     show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)

@@ -113,7 +113,7 @@ def _measure(probe: Probe, size: Shape, axis: int, *, step: int, guess: int | No
 
     def changed(planes: slice, noisy: bool = False) -> tuple[Tensor, int, int]:
         """Return the change along the axis, and the first and last output voxel that changed (-1 if none)."""
-        change = probe.run(size, axis, planes, noisy=noisy) - (noisy if noisy else reference)
+        change = probe.run(size, axis, planes, noisy=noisy) - (noise_output if noisy else reference)
         affected = (change.abs() > probe.tolerance * change.abs().max()).any(0).nonzero().flatten()
         return (change, int(affected[0]), int(affected[-1])) if len(affected) else (change, -1, -1)
 

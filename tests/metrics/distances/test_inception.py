@@ -173,7 +173,7 @@ def test_resize_is_bilinear_without_antialiasing(network, monkeypatch):
             np.testing.assert_allclose(channel, 2 * want - 1, atol=1e-12)
 
 
-def test_a_ruler_does_not_learn(network):
+def test_the_network_does_not_learn(network):
     assert not network.train().training
     assert not any(m.training for m in network.modules())
 

@@ -170,7 +170,7 @@ class InceptionV3(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> InceptionV3:
-        """Stay in evaluation mode: a ruler does not learn."""
+        """Stay in evaluation mode: this network does not learn."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
