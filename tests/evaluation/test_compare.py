@@ -16,7 +16,7 @@ from vol2vol.evaluation.distance import FeatureSpace, evaluate_distance
 from vol2vol.evaluation.seams import evaluate_seams, grids_of
 from vol2vol.geometry import Box, Footprint
 from vol2vol.metrics.distances.cut_patches import Cutting
-from vol2vol.metrics.distances.encoder import Encoder, Lesson, train_encoder
+from vol2vol.metrics.distances.encoder import Encoder, EncoderSettings, train_encoder
 from vol2vol.metrics.distances.encoder_file import save_encoder
 from vol2vol.metrics.distances.features import grey_map
 from vol2vol.metrics.measures import MEASURES, Subject
@@ -420,8 +420,8 @@ def test_an_interval_holds_the_value_it_stands_beside(folder):
 
 
 def test_distance_by_a_stored_encoder(folder, capsys):
-    lesson = Lesson(widths=(4, 8), crop=16, pool=32, batch=4, steps=4)
-    save_encoder(folder / "encoder", train_encoder(open_volume(folder / "clean.zarr"), lesson))
+    settings = EncoderSettings(widths=(4, 8), crop=16, pool=32, batch=4, steps=4)
+    save_encoder(folder / "encoder", train_encoder(open_volume(folder / "clean.zarr"), settings))
     volumes = [folder / name for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
     words = ["--features", folder / "encoder", "--patches", "60", "--size", "16", "--resamples", "10"]
     told = answer(capsys, "distance", *volumes, *words)
@@ -438,29 +438,29 @@ def test_distance_by_a_stored_encoder(folder, capsys):
 
 
 @pytest.fixture
-def lessons(monkeypatch):
-    """Make trainings short; return the lessons that were asked for."""
+def all_settings(monkeypatch):
+    """Make trainings short; return the all_settings that were asked for."""
     asked = []
 
-    def train(target, lesson):
-        asked.append(lesson)
-        return train_encoder(target, replace(lesson, widths=(4, 8), pool=32, batch=4, steps=4))
+    def train(target, settings):
+        asked.append(settings)
+        return train_encoder(target, replace(settings, widths=(4, 8), pool=32, batch=4, steps=4))
 
     monkeypatch.setattr("vol2vol.evaluation.distance.train_encoder", train)
     return asked
 
 
-def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp_path, lessons):
+def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp_path, all_settings):
     volumes = [folder / name for name in ("seamed.zarr", "clean.zarr", "clean.zarr")]
     words = ["--plane", "xz", "--patches", "60", "--size", "20", "--resamples", "10", "--layout", "grid"]
     kept = tmp_path / "an encoder"
     told = answer(capsys, "distance", *volumes, *words, "--features", "encoder", "--keep", kept)
-    (lesson,) = lessons
-    assert (lesson.planes, lesson.crop) == (("xz",), 20)
+    (settings,) = all_settings
+    assert (settings.planes, settings.crop) == (("xz",), 20)
     again = answer(capsys, "distance", *volumes, *words, "--features", kept)
     assert again == told
     assert "exists" in refused(capsys, "distance", *volumes, *words, "--features", "encoder", "--keep", kept)
-    assert len(lessons) == 1
+    assert len(all_settings) == 1
     said = refused(capsys, "distance", *volumes, "--size", "20", "--patches", "60", "--features", kept)
     assert "trained on xz patches, not xy" in said
     scattered = answer(capsys, "distance", *volumes, *words[:-1], "random", "--features", kept)

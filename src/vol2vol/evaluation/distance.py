@@ -14,7 +14,7 @@ from vol2vol.evaluation.compare import plain, warn_of_ranges
 from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
 from vol2vol.metrics.distances.cut_patches import Cutting
-from vol2vol.metrics.distances.encoder import Lesson, train_encoder
+from vol2vol.metrics.distances.encoder import EncoderSettings, train_encoder
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
 from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.features import extract, grey_map
@@ -69,9 +69,11 @@ def feature_space(
     elif keep is not None and local_path(keep, "an encoder").exists():
         raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {keep}")
     else:
-        trained = train_encoder(target, Lesson(planes=(cutting.axis,), crop=min(Lesson.crop, cutting.size)))
-    if cutting.axis not in trained.lesson.planes:
-        planes = ", ".join(trained.lesson.planes)
+        trained = train_encoder(
+            target, EncoderSettings(planes=(cutting.axis,), crop=min(EncoderSettings.crop, cutting.size))
+        )
+    if cutting.axis not in trained.settings.planes:
+        planes = ", ".join(trained.settings.planes)
         raise BadInput(
             f"{features} was trained on {planes} patches, not {cutting.axis}: train another, or cut {planes}"
         )

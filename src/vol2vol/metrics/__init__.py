@@ -1,1 +1,1 @@
-"""Metrics: arrays to numbers, blind to how a volume was made."""
+"""Metrics: compute numbers from arrays, without knowledge of how a volume was made."""

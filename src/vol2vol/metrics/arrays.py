@@ -1,4 +1,4 @@
-"""Volumes and arrays, measured alike."""
+"""Let metrics read NumPy arrays like volumes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vol2vol.volumes import open_volume
 
 
 def as_readable(volume: Readable | np.ndarray) -> Readable:
-    """Return an open volume as it is and an array of 2 to 4 axes, `([C,] [Z,] Y, X)`, as one.
+    """Return an open volume unchanged, and an array of 2 to 4 axes, `([C,] [Z,] Y, X)`, as a volume.
 
-    Raises `BadInput` on other arrays and on empty ones.
+    Raises `BadInput` for other arrays and for empty ones.
     """
     if not isinstance(volume, np.ndarray):
         return volume

@@ -9,14 +9,14 @@ from tests.metrics.stored import store
 from vol2vol.errors import AlreadyExists, BadInput, NotFound, Unreadable
 from vol2vol.geometry import Box
 from vol2vol.metrics.distances.cut_patches import Cutting
-from vol2vol.metrics.distances.degradation import draw_looks, spoil
-from vol2vol.metrics.distances.encoder import Encoder, Lesson, train_encoder, vicreg
+from vol2vol.metrics.distances.degradation import degrade, draw_degradations
+from vol2vol.metrics.distances.encoder import Encoder, EncoderSettings, train_encoder, vicreg
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
 from vol2vol.metrics.distances.features import extract
 from vol2vol.metrics.distances.set_distances import fid, mmd
 from vol2vol.phantoms import DOMAINS, render, scene_of
 
-SMALL = Lesson(widths=(8, 16, 32), crop=24, pool=200, batch=24, steps=30)
+SMALL = EncoderSettings(widths=(8, 16, 32), crop=24, pool=200, batch=24, steps=30)
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +82,8 @@ def test_ranks_graded_degradations(tmp_path, trained, distance):
 @pytest.mark.parametrize("axis", ["xy", "yz"])
 def test_ranks_graded_degradations_after_a_whole_lesson(tmp_path, axis):
     volume = phantom(192)
-    lesson = Lesson(planes=("xy", "xz", "yz"))
-    trained = train_encoder(store(tmp_path / "t.zarr", volume), lesson)
+    settings = EncoderSettings(planes=("xy", "xz", "yz"))
+    trained = train_encoder(store(tmp_path / "t.zarr", volume), settings)
     found = climb(tmp_path, volume, trained, Cutting(count=1000, size=64, axis=axis), fid)
     for name, values in found.items():
         assert (np.diff([0.0, *values]) > 0).all(), (name, values)
@@ -101,7 +101,7 @@ def test_lesson_is_learned_and_features_do_not_collapse(target, trained):
 def test_same_seed_same_weights(target, trained):
     assert train_encoder(target, SMALL).hash == trained.hash
     state = torch.get_rng_state()
-    other = train_encoder(target, Lesson(**{**vars(SMALL), "seed": 1, "steps": 2}))
+    other = train_encoder(target, EncoderSettings(**{**vars(SMALL), "seed": 1, "steps": 2}))
     assert other.hash != trained.hash
     assert torch.equal(state, torch.get_rng_state())
 
@@ -109,10 +109,10 @@ def test_same_seed_same_weights(target, trained):
 def test_survives_the_disk(tmp_path, target, trained):
     path = save_encoder(tmp_path / "some encoder é", trained)
     again = load_encoder(path)
-    assert (again.hash, again.name, again.lesson, again.grey) == (
+    assert (again.hash, again.name, again.settings, again.grey) == (
         trained.hash,
         trained.name,
-        trained.lesson,
+        trained.settings,
         trained.grey,
     )
     cutting = Cutting(count=10, size=24)
@@ -152,8 +152,8 @@ def test_damage_is_told(tmp_path, trained):
 
 @pytest.mark.parametrize("planes", [("xyz",), ("xy", "xz", "yz")])
 def test_cubes_and_three_planes(target, planes):
-    lesson = Lesson(planes=planes, widths=(4, 8), crop=8, pool=12, batch=4, steps=2)
-    trained = train_encoder(target, lesson)
+    settings = EncoderSettings(planes=planes, widths=(4, 8), crop=8, pool=12, batch=4, steps=2)
+    trained = train_encoder(target, settings)
     cutting = Cutting(count=5, size=12, axis=planes[-1])
     assert extract(target, trained.network, trained.grey, cutting).values.shape == (5, 8)
 
@@ -169,9 +169,11 @@ def test_features_do_not_mind_place_or_batch():
 @pytest.mark.parametrize("shape", [(3, 1, 20, 24), (3, 1, 16, 18, 20)])
 def test_spoiling_is_scipys_blur_then_contrast_then_noise(shape):
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    looks = torch.tensor([[1.3, 0.7, 0.1, 0.0], [0.0, 1.0, 0.0, 0.0], [2.0, 1.0, -0.1, 0.2]])
-    got = spoil(images, looks, torch.Generator().manual_seed(1))
-    for image, one, (blur, contrast, shift, noise) in zip(images.numpy(), got.numpy(), looks.tolist(), strict=True):
+    degradations = torch.tensor([[1.3, 0.7, 0.1, 0.0], [0.0, 1.0, 0.0, 0.0], [2.0, 1.0, -0.1, 0.2]])
+    got = degrade(images, degradations, torch.Generator().manual_seed(1))
+    for image, one, (blur, contrast, shift, noise) in zip(
+        images.numpy(), got.numpy(), degradations.tolist(), strict=True
+    ):
         want = ndimage.gaussian_filter(image[0], blur, mode="mirror", radius=6) if blur else image[0]
         want = (want - 0.5) * contrast + 0.5 + shift
         if noise:
@@ -181,8 +183,8 @@ def test_spoiling_is_scipys_blur_then_contrast_then_noise(shape):
 
 
 def test_looks_stay_in_their_ranges():
-    looks = draw_looks(1000, torch.Generator().manual_seed(0))
-    low, high = looks.amin(0), looks.amax(0)
+    degradations = draw_degradations(1000, torch.Generator().manual_seed(0))
+    low, high = degradations.amin(0), degradations.amax(0)
     assert (low >= torch.tensor([0, 0.4, -0.15, 0])).all()
     assert (high <= torch.tensor([2, 1.2, 0.15, 0.25])).all()
     assert (high - low > torch.tensor([1.8, 0.7, 0.27, 0.22])).all()
@@ -201,8 +203,8 @@ def test_vicreg_is_its_equations():
 
 def test_bad_lessons(target):
     with pytest.raises(BadInput, match="planes or cubes"):
-        Lesson(planes=("xyz", "xy"))
+        EncoderSettings(planes=("xyz", "xy"))
     with pytest.raises(BadInput, match="crops of 16"):
-        Lesson(crop=8)
+        EncoderSettings(crop=8)
     with pytest.raises(BadInput, match="holds no xy patch of 65"):
-        train_encoder(target, Lesson(crop=65))
+        train_encoder(target, EncoderSettings(crop=65))

@@ -1,4 +1,4 @@
-"""Images spoiled at random, each by its own blur, contrast, brightness and noise: what an encoder learns to see."""
+"""Degrade images with random blur, contrast, brightness and noise; an encoder learns to recognise these changes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLUR, NOISE, SHIFT = 2.0, 0.25, 0.15
-"""Largest standard deviation of the blur in voxels and of the noise, largest shift, of a range of 1."""
+"""Maximum standard deviations of blur (voxels) and noise, and maximum brightness shift, for grey values in 0..1."""
 CONTRAST = (0.4, 1.2)
 REACH = 6
 """Radius of the blur's kernel: three standard deviations of the strongest."""
 
 
-def draw_looks(count: int, rng: torch.Generator) -> Tensor:
-    """Return blur, contrast, shift and noise of some looks, `(count, 4)`; weak noise is more likely than strong."""
+def draw_degradations(count: int, rng: torch.Generator) -> Tensor:
+    """Return random blur, contrast, shift and noise, `(count, 4)`; weak noise is more likely than strong noise."""
     blur, contrast, shift, noise = torch.rand(4, count, generator=rng)
     low, high = CONTRAST
     return torch.stack([BLUR * blur, low + (high - low) * contrast, SHIFT * (2 * shift - 1), NOISE * noise**2], 1)
 
 
-def spoil(images: Tensor, looks: Tensor, rng: torch.Generator) -> Tensor:
-    """Return images `(B, 1, [Z,] Y, X)` in 0..1, each as its look `(B, 4)` shows it, clipped to 0..1."""
+def degrade(images: Tensor, degradations: Tensor, rng: torch.Generator) -> Tensor:
+    """Return images `(B, 1, [Z,] Y, X)` in 0..1, each with its degradation `(B, 4)` applied, clipped to 0..1."""
     shape = (-1, 1, *[1] * (images.ndim - 2))
-    blur, contrast, shift, noise = (column.to(images.device).view(shape) for column in looks.T)
+    blur, contrast, shift, noise = (column.to(images.device).view(shape) for column in degradations.T)
     result = (_blurred(images, blur.flatten()) - 0.5) * contrast + 0.5 + shift
     grain = torch.randn(images.shape, generator=rng).to(images.device)
     output: Tensor = (result + noise * grain).clamp(0, 1)
@@ -31,7 +31,7 @@ def spoil(images: Tensor, looks: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each image by its own Gaussian, borders mirrored."""
+    """Blur each image with its own Gaussian; borders are mirrored."""
     dims = images.ndim - 2
     at = torch.arange(-REACH, REACH + 1, device=images.device)
     kernel = torch.softmax(-0.5 * (at / sigma.clamp(min=0.05)[:, None]) ** 2, dim=1)

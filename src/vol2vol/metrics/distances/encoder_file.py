@@ -1,4 +1,4 @@
-"""Trained encoders on disk: a folder with `weights.safetensors` and `encoder.yaml`, safe to load from strangers."""
+"""Save and load encoders: a folder with `weights.safetensors` and `encoder.yaml`; loading never executes code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vol2vol import plainyaml
 from vol2vol.errors import AlreadyExists, BadInput, NotFound, Unreadable, one_line
 from vol2vol.files import read_text, written_whole
 from vol2vol.intensity import Intensity
-from vol2vol.metrics.distances.encoder import Encoder, Lesson, Trained
+from vol2vol.metrics.distances.encoder import Encoder, EncoderSettings, Trained
 from vol2vol.volumes.addresses import local_path
 
 SCHEMA = 1
@@ -24,19 +24,21 @@ MODEL, WEIGHTS = "encoder.yaml", "weights.safetensors"
 def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False) -> Path:
     """Write an encoder to a folder, whole or not at all.
 
-    Raises `AlreadyExists` where something is in the way (with `overwrite`: where it is no encoder), `CannotWrite`
-    where the disk refuses.
+    Raises `AlreadyExists` if the path exists (with `overwrite`: if it is not an encoder), `CannotWrite` if the disk
+    cannot be written.
     """
     path = local_path(path, "an encoder")
     if path.exists() and not (path / MODEL).is_file():
         raise AlreadyExists(f"{path} exists and is not an encoder: choose another name")
     if path.exists() and not overwrite:
         raise AlreadyExists(f"{path} exists: choose another name, or remove it yourself")
-    lesson = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(trained.lesson).items()}
+    settings = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(trained.settings).items()
+    }
     meta = {
         "schema": SCHEMA,
         "hash": trained.hash,
-        "lesson": lesson,
+        "settings": settings,
         "intensity": trained.grey.to_dict(),
         "volume": trained.volume,
         "fingerprint": trained.fingerprint,
@@ -52,23 +54,23 @@ def save_encoder(path: str | Path, trained: Trained, *, overwrite: bool = False)
 def load_encoder(path: str | Path) -> Trained:
     """Load an encoder that `save_encoder` wrote.
 
-    Raises `NotFound` where there is none, `Unreadable` where a file is damaged or changed since, `BadInput` where it
-    belongs to another program or a newer version.
+    Raises `NotFound` if there is none, `Unreadable` if a file is damaged or was changed, `BadInput` if it belongs to
+    another program or a newer version.
     """
     path = local_path(path, "an encoder")
     for name in (MODEL, WEIGHTS):
         if not (path / name).is_file():
-            raise NotFound(f"{path} is no encoder: it holds no {name}")
+            raise NotFound(f"{path} is not an encoder: it has no {name}")
     meta = _meta(path / MODEL)
     try:
-        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["lesson"].items()}
-        lesson = Lesson(**told)
-        network = Encoder(lesson.widths, 3 if lesson.planes == ("xyz",) else 2)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["settings"].items()}
+        settings = EncoderSettings(**values)
+        network = Encoder(settings.widths, 3 if settings.planes == ("xyz",) else 2)
         network.load_state_dict(load_file(path / WEIGHTS))
         trained = Trained(
             network=network.eval().requires_grad_(False),
             grey=Intensity.from_dict(meta["intensity"]),
-            lesson=lesson,
+            settings=settings,
             volume=str(meta["volume"]),
             fingerprint=str(meta["fingerprint"]),
             loss=float(meta["loss"]),
@@ -92,7 +94,9 @@ def _meta(file: Path) -> dict[str, Any]:
     schema = meta.get("schema") if isinstance(meta, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise BadInput(f"{file} has schema {schema!r}, this vol2vol reads up to {SCHEMA}: update vol2vol")
-    unknown = set(meta.get("lesson") or {}) - {f.name for f in fields(Lesson)}
+    unknown = set(meta.get("settings") or {}) - {f.name for f in fields(EncoderSettings)}
     if unknown:
-        raise BadInput(f"{file} knows {', '.join(sorted(unknown))}, this vol2vol does not: update vol2vol")
+        raise BadInput(
+            f"{file} has settings that this version does not know ({', '.join(sorted(unknown))}): update vol2vol"
+        )
     return meta

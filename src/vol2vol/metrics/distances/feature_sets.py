@@ -1,4 +1,4 @@
-"""What a feature network sees in the patches of a volume: one row per patch, with where it came from; no torch."""
+"""Features of the patches of a volume: one row per patch, with the patch's position; does not need torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vol2vol.metrics.distances.cut_patches import Cutting
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """What a network sees in the patches of a volume."""
+    """The features of the patches of a volume."""
 
     values: np.ndarray
     """Float32 `(n, d)`."""
@@ -20,7 +20,7 @@ class Features:
     """First voxels of the patches, int64 `(n, 3)`, ZYX."""
     cutting: Cutting
     volume: str
-    """Path."""
+    """Path of the volume."""
     spatial: tuple[int, ...]
     """Voxels of the volume, ZYX."""
     network: str
@@ -29,25 +29,25 @@ class Features:
         return len(self.values)
 
     def at(self, which: np.ndarray) -> Features:
-        """Return some of the patches, by index or mask."""
+        """Return a subset of the patches, by index or mask."""
         return replace(self, values=self.values[which], places=self.places[which])
 
     def blocks(self, size: int) -> np.ndarray:
-        """Return the number 0..k-1 of the cube of `size` voxels that the middle of each patch lies in, `(n,)`."""
+        """Return for each patch the number, 0..k-1, of the cube of `size` voxels that contains its middle, `(n,)`."""
         middle = self.places + np.array(self.cutting.shape) // 2
         return np.unique(middle // size, axis=0, return_inverse=True)[1].reshape(-1)
 
     def halves(self) -> tuple[Features, Features]:
         """Return the patches on both sides of a plane through the middle of the longest axis that allows it.
 
-        Patches that touch the plane are dropped; across thin patches, those less than half a patch away as well
-        (or an eighth of a short axis), because neighbouring sections show the same. Raises `BadInput` where a half
-        would be empty.
+        Patches that touch the plane are dropped. If the patches are thin along this axis, so are those closer than half
+        a patch (or an eighth of a short axis), since neighbouring sections show the same structures. Raises `BadInput`
+        if a half would be empty.
         """
         for axis in sorted(range(3), key=lambda i: -self.spatial[i]):
-            thick, middle = self.cutting.shape[axis], self.spatial[axis] // 2
-            gap = 0 if thick > 1 else min(self.cutting.size // 2, self.spatial[axis] // 8)
-            first = self.places[:, axis] + thick <= middle - gap
+            thickness, middle = self.cutting.shape[axis], self.spatial[axis] // 2
+            gap = 0 if thickness > 1 else min(self.cutting.size // 2, self.spatial[axis] // 8)
+            first = self.places[:, axis] + thickness <= middle - gap
             second = self.places[:, axis] >= middle + gap
             if first.any() and second.any():
                 return self.at(first), self.at(second)

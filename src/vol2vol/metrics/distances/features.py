@@ -1,7 +1,7 @@
-"""Patches of volumes through a feature network: one row per patch, with where it came from.
+"""Extract features from patches of volumes: one row per patch, with the patch's position.
 
-Every set that is to be compared goes through one intensity map, that of the target. A feature network is any
-`nn.Module` from images `(B, C, Y, X)` (cubes: `(B, C, Z, Y, X)`) in 0..1, rounded to 1/255, to `(B, d)`.
+All sets to be compared go through the same intensity map, that of the target. A feature network is any `nn.Module` from
+images `(B, C, Y, X)` (cubes: `(B, C, Z, Y, X)`) in 0..1, rounded to 1/255, to `(B, d)`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 
 def grey_map(target: Volume, percentiles: tuple[float, float] = (0.1, 99.9)) -> Intensity:
-    """Return the one map for all sets: percentiles of the whole target to 0..255."""
+    """Return the intensity map for all sets: percentiles of the whole target to 0..255."""
     return measure([target], "percentile", percentiles=percentiles, network=(0.0, 255.0))
 
 
@@ -44,10 +44,10 @@ def extract(
 ) -> Features:
     """Return the features of patches of a volume.
 
-    `places` are those of another volume of this shape, so that both are compared patch by patch; by default the
-    cutting draws them, which in large volumes depends on the chunks. `channel` picks one of several; without it, one
-    channel or three (RGB) are used as they are. Raises `BadInput` where patches do not fit, channels are not named, or
-    the network does not return `(B, d)`.
+    `places` are those of another volume of the same shape, to compare both patch by patch; by default `cutting` draws
+    them, which depends on the chunks in large volumes. `channel` selects one of several; without it, one channel or
+    three (RGB) are used. Raises `BadInput` if patches do not fit, a channel must be chosen, or the network does not
+    return `(B, d)`.
     """
     cutting = cutting or Cutting()
     _check_channel(volume, channel)
@@ -55,13 +55,13 @@ def extract(
     network = network.to(device).eval()
     rows = []
     with torch.inference_mode():
-        batches = ahead(_batches(volume, places, cutting, grey, channel=channel, batch=batch))
+        batches = read_ahead(_batches(volume, places, cutting, grey, channel=channel, batch=batch))
         for images in counted(batches, "extracting features", -(-len(places) // batch)):
-            found = network(images.to(device))
-            if not isinstance(found, Tensor) or found.ndim < 2 or found.shape[:2].numel() != found.numel():
-                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            output = network(images.to(device))
+            if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[:2].numel() != output.numel():
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise BadInput(f"the feature network returns {shape} for {len(images)} patches: it must return (B, d)")
-            rows.append(found.flatten(1).float().cpu().numpy())
+            rows.append(output.flatten(1).float().cpu().numpy())
     return Features(
         values=np.concatenate(rows),
         places=places,
@@ -88,18 +88,18 @@ def _batches(
         yield images_of(np.stack(stack), cutting, grey, channel)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the same items, the next being made in a thread while the last is used."""
-    nothing = object()
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same items; the next one is computed in a thread while the current one is used."""
+    end = object()
     with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Any] = pool.submit(next, items, nothing)
-        while (item := waiting.result()) is not nothing:
-            waiting = pool.submit(next, items, nothing)
+        pending: Future[Any] = pool.submit(next, items, end)
+        while (item := pending.result()) is not end:
+            pending = pool.submit(next, items, end)
             yield item
 
 
 def images_of(patches: np.ndarray, cutting: Cutting, grey: Intensity, channel: int | None = None) -> Tensor:
-    """Return stored patches `(B, C, Z, Y, X)` as images in steps of 1/255, their thin axis removed."""
+    """Return stored patches `(B, C, Z, Y, X)` as images in 0..1 in steps of 1/255, without their thin axis."""
     mapped = grey.to_network(np.moveaxis(patches, 1, 0))
     if channel is not None:
         mapped = mapped[channel : channel + 1]

@@ -1,9 +1,9 @@
 """The InceptionV3 of the Frechet Inception distance: the graph of 2015-12-05, its published weights, 2048 features.
 
-The graph is that of Szegedy et al. 2016 (arXiv 1512.00567, table 1) with the habits of the TensorFlow release that
-every published FID is measured with: average pooling leaves the padding out of the mean, the very last block pools
-by maximum, batch normalisation adds 1e-3 to the variance, images are resized bilinearly without antialiasing to
-299 x 299 and scaled to -1..1. Names of weights are those of `pt_inception-2015-12-05-6726825d.pth`.
+The graph is that of Szegedy et al. 2016 (arXiv 1512.00567, table 1) with the details of the TensorFlow release on which
+published FIDs are based: average pooling excludes the padding from the mean, the last block pools by maximum, batch
+normalisation adds 1e-3 to the variance, and images are resized bilinearly without antialiasing to 299 x 299 and scaled
+to -1..1. Names of weights are those of `pt_inception-2015-12-05-6726825d.pth`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Unit(nn.Module):
 
 
 def _average(x: Tensor) -> Tensor:
-    """Average 3 x 3 voxels; padding does not count."""
+    """Average 3 x 3 pixels; the padding does not count."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -119,7 +119,7 @@ class ShrinkAgain(nn.Module):
 
 
 class Wide(nn.Module):
-    """Block on 8 x 8 (figure 7 of the paper); the two of them pool differently."""
+    """Block on 8 x 8 (figure 7 of the paper); the network's two such blocks pool differently."""
 
     def __init__(self, channels: int, pool: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -143,9 +143,9 @@ class Wide(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Images `(B, 1 or 3, Y, X)` in 0..1 to `(B, 2048)` features; build it with `weights.load_inception`.
+    """A network from images `(B, 1 or 3, Y, X)` in 0..1 to features `(B, 2048)`; load it with `load_inception`.
 
-    `fc`, the classifier over 1008 classes, belongs to the published weights and plays no part in the features.
+    `fc`, the classifier over 1008 classes, belongs to the published weights and does not contribute to the features.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class InceptionV3(nn.Module):
         return self.pooled(2 * x - 1)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return the features of images in -1..1 as they are, at least 75 x 75."""
+        """Return the features of images in -1..1 without resizing; they need at least 75 x 75 pixels."""
         for name, block in self.named_children():
             if name == "fc":
                 break

@@ -1,4 +1,4 @@
-"""The published weights of the FID InceptionV3: from a file, the cache or the network, checked, loaded safely."""
+"""Load the published weights of the FID InceptionV3 from a file, the cache or the network; check their hash."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vol2vol.nets.torch_files import load_tensors
 from vol2vol.volumes.addresses import is_web, local_path
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-"""As published; the name ends in the first digits of the file's SHA-256."""
-SECONDS = 30
+"""The published address; the name ends in the first digits of the file's SHA-256."""
+TIMEOUT = 30
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: `$VOL2VOL_CACHE`, `$XDG_CACHE_HOME/vol2vol` or `~/.cache/vol2vol`."""
+    """Return the folder of downloads: `$VOL2VOL_CACHE`, `$XDG_CACHE_HOME/vol2vol` or `~/.cache/vol2vol`."""
     if own := os.environ.get("VOL2VOL_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vol2vol"
@@ -34,11 +34,11 @@ def cache_folder() -> Path:
 def load_inception(weights: str | Path | None = None, *, cache: Path | None = None, device: str = "cpu") -> InceptionV3:
     """Return the network of the Frechet Inception distance with its published weights.
 
-    `weights` is a file, an address, or None for the published file out of the cache, downloaded if it is not there.
+    `weights` is a file, an address, or None for the published file in the cache, downloaded if it is missing.
     A name that ends in `-0123abcd.pth` is checked against the SHA-256 of the file. Nothing in the file is executed.
 
-    Raises `NotFound` where the file is missing or cannot be downloaded, `Unreadable` where its hash or content is
-    damaged, `BadInput` where it holds another network.
+    Raises `NotFound` if the file is missing or cannot be downloaded, `Unreadable` if its hash does not match or its
+    content is damaged, `BadInput` if it contains another network.
     """
     name = URL if weights is None else str(weights)
     path = fetch(name, cache or cache_folder()) if is_web(name) else local_path(name, "a file of weights")
@@ -51,9 +51,9 @@ def load_inception(weights: str | Path | None = None, *, cache: Path | None = No
 
 
 def fetch(url: str, folder: Path) -> Path:
-    """Return the cached file of an address, downloaded whole and checked before it takes its name.
+    """Return the cached file of an address; a download gets its final name only when complete and checked.
 
-    Raises `NotFound` with the cure where there is no connection, `Unreadable` where the hash does not fit.
+    Raises `NotFound` with the cure if there is no connection, `Unreadable` if the hash does not match.
     """
     path = folder / Path(urlparse(url).path).name
     if path.is_file():
@@ -76,39 +76,39 @@ def fetch(url: str, folder: Path) -> Path:
 
 def _download(url: str, part: Path) -> None:
     try:
-        answer = urllib.request.urlopen(url, timeout=SECONDS)
+        response = urllib.request.urlopen(url, timeout=TIMEOUT)
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
         raise NotFound(f"InceptionV3 weights are not here: download {url} once and give --weights FILE") from None
-    with answer, part.open("wb") as file:
+    with response, part.open("wb") as file:
         try:
-            shutil.copyfileobj(answer, file)
+            shutil.copyfileobj(response, file)
         except (TimeoutError, ConnectionError):
             raise NotFound(f"the download broke off: try again, or fetch {url} and give --weights FILE") from None
 
 
 def check_hash(path: Path) -> None:
     """Raise `Unreadable` unless a file has the SHA-256 that its name ends in; other names pass."""
-    promised = re.search(r"-([0-9a-f]{8,64})$", path.stem)
-    if promised is None:
+    expected = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    if expected is None:
         return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(promised[1]):
-        raise Unreadable(f"{path} is damaged: its SHA-256 starts with {found[:8]}, its name says {promised[1]}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(expected[1]):
+        raise Unreadable(f"{path} is damaged: its SHA-256 starts with {digest[:8]}, its name says {expected[1]}")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a state dict, without executing anything."""
-    held = load_tensors(path, f"download {URL} again")
-    if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
-        raise BadInput(f"{path} holds no state dict: give the file of {URL}")
-    return held
+    tensors = load_tensors(path, f"download {URL} again")
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise BadInput(f"{path} is not a state dict: give the file of {URL}")
+    return tensors
 
 
-def _fill(network: InceptionV3, held: dict[str, Tensor], path: Path) -> None:
-    """Load every tensor by name and shape; counters of batches, which old files lack, are not needed."""
-    wanted = {k: v.shape for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    found = {k: v.shape for k, v in held.items() if not k.endswith("num_batches_tracked")}
-    if odd := sorted(wanted.items() ^ found.items()):
+def _fill(network: InceptionV3, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load all tensors by name and shape; batch counters, which old files lack, are not needed."""
+    needed = {k: v.shape for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    digest = {k: v.shape for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    if odd := sorted(needed.items() ^ digest.items()):
         raise BadInput(f"{path} is not the FID InceptionV3, {odd[0][0]} does not fit: give the file of {URL}")
-    network.load_state_dict({k: v for k, v in held.items() if k in wanted}, strict=False)
+    network.load_state_dict({k: v for k, v in tensors.items() if k in needed}, strict=False)

@@ -1,7 +1,7 @@
-"""Distances of sets whose blocks count several times, from sums over blocks: the patches are looked at once.
+"""Compute bootstrap draws of distances from sums over blocks, so that the patches are visited only once.
 
-A kernel distance is bilinear in the weights of blocks, so that one draw costs a product with a small matrix; a Frechet
-distance is one of moments, which add up, so that one draw costs a matrix root.
+A kernel distance is bilinear in the weights of blocks, so that one draw costs a product with a small matrix. A Frechet
+distance depends on moments, which are additive, so that one draw costs a matrix root.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from vol2vol.metrics.distances.set_distances import CHUNK, FrechetTo, fid, mmd
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
 Draw = Callable[[np.ndarray, np.ndarray], list[float]]
-"""How often each block of the near and of the far sets counts, to the distance of every near set from the far one."""
-KEPT = 1 << 27
-"""Numbers of second moments that are kept per set; beyond, they are summed over patches again for each draw."""
+"""Maps the weights of the blocks of the near and of the far sets to the distance of every near set from the far set."""
+MAX_KEPT = 1 << 27
+"""Maximum values of second moments kept per set; beyond, each draw sums over the patches again."""
 
 
 @dataclass(frozen=True, eq=False)
-class Blocked:
+class BlockedFeatures:
     """Features `(n, d)`, float64, sorted by block."""
 
     values: np.ndarray
@@ -30,31 +30,31 @@ class Blocked:
     """First row of each block."""
 
     @classmethod
-    def of(cls, values: np.ndarray, numbers: np.ndarray) -> Blocked:
-        """Sort features by the number 0..k-1 of their block; every block holds some."""
+    def of(cls, values: np.ndarray, numbers: np.ndarray) -> BlockedFeatures:
+        """Sort features by the number, 0..k-1, of their block; no block may be empty."""
         order = np.argsort(numbers, kind="stable")
         starts = np.searchsorted(numbers[order], np.arange(int(numbers.max()) + 1))
         return cls(np.asarray(values, np.float64)[order], starts)
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Patches of each block."""
+        """Number of patches in each block."""
         return np.diff([*self.starts, len(self.values)])
 
     @cached_property
     def kernels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of the cubic kernel within and between blocks `(k, k)`, and of patches with themselves `(k,)`."""
+        """Sums of the cubic kernel within and between blocks, `(k, k)`, and of patches with themselves, `(k,)`."""
         own = (np.einsum("ij,ij->i", self.values, self.values) / self.values.shape[1] + 1) ** 3
         return kernel_sums(self, self), np.add.reduceat(own, self.starts)
 
     @cached_property
-    def _middle(self) -> np.ndarray:
+    def _mean(self) -> np.ndarray:
         result: np.ndarray = self.values.mean(0)
         return result
 
     @cached_property
     def _centred(self) -> np.ndarray:
-        result: np.ndarray = self.values - self._middle
+        result: np.ndarray = self.values - self._mean
         return result
 
     @cached_property
@@ -64,26 +64,26 @@ class Blocked:
     @cached_property
     def _products(self) -> np.ndarray | None:
         width = self.values.shape[1]
-        if len(self.starts) * width**2 > KEPT:
+        if len(self.starts) * width**2 > MAX_KEPT:
             return None
         return np.array([part.T @ part for part in np.split(self._centred, self.starts[1:])])
 
     def gaussian(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean `(d,)` and unbiased covariance `(d, d)` of all patches, block i counted `times[i]` times."""
+        """Return mean `(d,)` and unbiased covariance `(d, d)` of all patches with block i counted `times[i]` times."""
         count = float(times @ self.sizes)
         mean = times @ self._sums / count
         if self._products is not None:
             products = np.tensordot(times, self._products, 1)
         else:
             products = (self._centred * np.repeat(times, self.sizes)[:, None]).T @ self._centred
-        return self._middle + mean, (products - count * np.outer(mean, mean)) / (count - 1)
+        return self._mean + mean, (products - count * np.outer(mean, mean)) / (count - 1)
 
     def repeated(self, times: np.ndarray) -> np.ndarray:
-        """Return the patches themselves, block i repeated `times[i]` times."""
+        """Return the patches with block i repeated `times[i]` times."""
         return np.repeat(self.values, np.repeat(times.astype(int), self.sizes), axis=0)
 
 
-def kernel_sums(first: Blocked, second: Blocked) -> np.ndarray:
+def kernel_sums(first: BlockedFeatures, second: BlockedFeatures) -> np.ndarray:
     """Return sums of the kernel `(x.y/d + 1)^3` over the patches of every pair of blocks, `(k1, k2)`."""
     rows = []
     for i in range(0, len(first.values), CHUNK):
@@ -92,42 +92,44 @@ def kernel_sums(first: Blocked, second: Blocked) -> np.ndarray:
     return np.add.reduceat(np.concatenate(rows), first.starts, axis=0)
 
 
-def draws_of(distance: Distance, near: Sequence[Blocked], far: Blocked) -> Draw:
-    """Return the draw of a distance: of `fid` and `mmd` from sums over blocks, of any other from repeated patches.
+def draw_function(distance: Distance, near: Sequence[BlockedFeatures], far: BlockedFeatures) -> Draw:
+    """Return the function that draws a distance: from block sums for `fid` and `mmd`, from repeated patches for others.
 
-    The near sets have the same blocks and are drawn together.
+    The near sets must have the same blocks and are resampled together.
     """
     if distance is fid:
         return _frechet_draws(near, far)
     if distance is mmd:
         return _kernel_draws(near, far)
 
-    def draw(one: np.ndarray, two: np.ndarray) -> list[float]:
-        return [distance(each.repeated(one), far.repeated(two)) for each in near]
+    def draw(near_weights: np.ndarray, far_weights: np.ndarray) -> list[float]:
+        return [distance(features.repeated(near_weights), far.repeated(far_weights)) for features in near]
 
     return draw
 
 
-def _frechet_draws(near: Sequence[Blocked], far: Blocked) -> Draw:
-    def draw(one: np.ndarray, two: np.ndarray) -> list[float]:
-        to = FrechetTo(*far.gaussian(two))
-        return [to(*each.gaussian(one)) for each in near]
+def _frechet_draws(near: Sequence[BlockedFeatures], far: BlockedFeatures) -> Draw:
+    def draw(near_weights: np.ndarray, far_weights: np.ndarray) -> list[float]:
+        distance_to = FrechetTo(*far.gaussian(far_weights))
+        return [distance_to(*features.gaussian(near_weights)) for features in near]
 
     return draw
 
 
-def _kernel_draws(near: Sequence[Blocked], far: Blocked) -> Draw:
-    across = [kernel_sums(each, far) for each in near]
+def _kernel_draws(near: Sequence[BlockedFeatures], far: BlockedFeatures) -> Draw:
+    between = [kernel_sums(features, far) for features in near]
 
-    def within(each: Blocked, times: np.ndarray) -> float:
-        (sums, own), count = each.kernels, float(times @ each.sizes)
+    def within(features: BlockedFeatures, times: np.ndarray) -> float:
+        (sums, own), count = features.kernels, float(times @ features.sizes)
         return float(times @ sums @ times - times @ own) / (count * (count - 1))
 
-    def draw(one: np.ndarray, two: np.ndarray) -> list[float]:
-        beyond, patches = within(far, two), float(two @ far.sizes)
+    def draw(near_weights: np.ndarray, far_weights: np.ndarray) -> list[float]:
+        within_far, patches = within(far, far_weights), float(far_weights @ far.sizes)
         return [
-            within(each, one) + beyond - 2 * float(one @ sums @ two) / (float(one @ each.sizes) * patches)
-            for each, sums in zip(near, across, strict=True)
+            within(features, near_weights)
+            + within_far
+            - 2 * float(near_weights @ sums @ far_weights) / (float(near_weights @ features.sizes) * patches)
+            for features, sums in zip(near, between, strict=True)
         ]
 
     return draw

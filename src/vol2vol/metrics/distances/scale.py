@@ -1,8 +1,9 @@
-"""How real outputs look, on a scale: a distance to the target between its floor and its ceiling, with its bias.
+"""Put a distance to the target on a scale between a floor and a ceiling, and estimate its bias.
 
-A bare distance says little: it falls with the number of patches even where nothing changes. Here every distance of a
-scale is taken between sets of equal size, beside what two halves of the target (floor), two random draws of it
-(chance: the bias alone) and the untranslated source (ceiling) are apart.
+A distance alone is hard to interpret: it decreases with the number of patches even if nothing else changes. All
+distances of a scale are therefore between sets of equal size, and are reported with the distances between two halves of
+the target (floor), between two random draws of the target (chance: only the bias), and from the untranslated source
+(ceiling).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.metrics.bootstrap import Interval, Resampling, draw_weights, interval_of
 from vol2vol.metrics.distances.feature_sets import Features
-from vol2vol.metrics.distances.resampling import Blocked, Distance, draws_of
+from vol2vol.metrics.distances.resampling import BlockedFeatures, Distance, draw_function
 from vol2vol.metrics.distances.set_distances import fid, mmd
 
 DISTANCES: dict[str, Distance] = {"fid": fid, "kid": mmd}
-FEWEST = 16
-"""Patches per set below which no scale is given."""
+MIN_PATCHES = 16
+"""Minimum number of patches per set for a scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +30,19 @@ class Scale:
     value: float
     """Outputs to target."""
     floor: float
-    """One half of the target to the other, disjoint in space: what a perfect translation could reach."""
+    """Between spatially disjoint halves of the target: the value of a perfect translation."""
     chance: float
-    """Two random draws of the target: the bias of this number of patches and nothing else."""
+    """Between two random draws of the target: only the bias of this number of patches."""
     ceiling: float
-    """Source to target: what no translation gives."""
+    """Source to target: the value without translation."""
     patches: int
     """Patches in each set."""
     features: int
-    """Numbers per patch."""
+    """Number of features per patch."""
 
     @property
     def rank_deficient(self) -> bool:
-        """Say whether there are fewer patches than features: a Frechet distance is then mostly bias, see `chance`."""
+        """Whether there are fewer patches than features: a Frechet distance is then mostly bias, see `chance`."""
         return self.patches <= self.features
 
     @property
@@ -52,17 +53,19 @@ class Scale:
 
 
 def scale(source: Features, output: Features, target: Features, distance: Distance = fid, *, seed: int = 0) -> Scale:
-    """Return the distance from outputs to target between its floor and ceiling.
+    """Return the distance from outputs to target with its floor and ceiling.
 
-    Raises `BadInput` where sets were seen by different networks or in different planes, or hold too few patches.
+    Raises `BadInput` if sets have features of different networks or planes, or hold too few patches.
     """
     _same_view([source, output, target])
     first, second = target.halves()
     size = min(map(len, (source, output, first, second)))
-    if size < FEWEST:
-        raise BadInput(f"a scale needs {FEWEST} patches in each half of the target, there are {size}: cut more")
-    sets = (source, output, first, second)  # the same draw from sets of one length: source and output stay paired
-    drawn = [one.values[np.random.default_rng(seed).choice(len(one), size, replace=False)] for one in sets]
+    if size < MIN_PATCHES:
+        raise BadInput(f"a scale needs {MIN_PATCHES} patches in each half of the target, there are {size}: cut more")
+    sets = (source, output, first, second)  # sets of equal length get the same draw: source and output stay paired
+    drawn = [
+        features.values[np.random.default_rng(seed).choice(len(features), size, replace=False)] for features in sets
+    ]
     rng = np.random.default_rng([seed, 1])
     mixed = target.values[rng.choice(len(target), 2 * size, replace=False)]
     return Scale(
@@ -77,29 +80,30 @@ def scale(source: Features, output: Features, target: Features, distance: Distan
 
 def _same_view(sets: list[Features]) -> None:
     first = sets[0]
-    for one in sets[1:]:
-        same = (one.network, one.values.shape[1], one.cutting.axis, one.cutting.size)
+    for features in sets[1:]:
+        same = (features.network, features.values.shape[1], features.cutting.axis, features.cutting.size)
         if same != (first.network, first.values.shape[1], first.cutting.axis, first.cutting.size):
             raise BadInput(
-                f"{one.volume} was seen by {one.network} in {one.cutting.axis} patches of {one.cutting.size}, "
-                f"{first.volume} by {first.network} in {first.cutting.axis} patches of {first.cutting.size}: "
+                f"{features.volume} has features of {features.network} in {features.cutting.axis} patches of "
+                f"{features.cutting.size}, "
+                f"{first.volume} of {first.network} in {first.cutting.axis} patches of {first.cutting.size}: "
                 "use one network, plane and size"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extrapolated:
-    """A Frechet distance with the part of it that is sample size."""
+    """A Frechet distance with the part that is due to the sample size."""
 
     value: float
-    """At all patches: the number to compare with published ones of as many patches."""
+    """The distance of all patches, to compare with published values of equal numbers of patches."""
     infinite: float
-    """Extrapolated to infinitely many (FID_inf, Chong and Forsyth 2020)."""
+    """Extrapolated to infinitely many patches (FID_inf, Chong and Forsyth 2020)."""
     patches: int
     """Patches of the smaller set."""
     features: int
     rank_deficient: bool
-    """Fewer patches than features: covariances lack rank, the value is mostly bias, compare at equal size only."""
+    """Whether there are fewer patches than features: the value is then mostly bias; compare only at equal sizes."""
     sizes: tuple[int, ...]
     values: tuple[float, ...]
     """The distances that the line through 1/n was fitted to."""
@@ -112,24 +116,26 @@ class Extrapolated:
     @property
     def statement(self) -> str:
         """One sentence for a report."""
-        said = f"{self.value:.4g} at {self.patches} patches, of which about {self.bias:.2g} is sample size"
-        lacks = f"; fewer patches than the {self.features} features: compare only at equal numbers"
-        return said + (lacks if self.rank_deficient else "")
+        sentence = f"{self.value:.4g} at {self.patches} patches, of which about {self.bias:.2g} is sample size"
+        warning = f"; fewer patches than the {self.features} features: compare only at equal numbers"
+        return sentence + (warning if self.rank_deficient else "")
 
 
 def extrapolated(first: np.ndarray, second: np.ndarray, *, points: int = 8, seed: int = 0) -> Extrapolated:
-    """Return the Frechet distance at all patches and, by a line through 1/n, at infinitely many.
+    """Return the Frechet distance of all patches and its extrapolation, linear in 1/n, to infinitely many.
 
-    Subsets of n patches of both sets, n from a quarter of the patches (at least twice the features where there are
-    as many) to all, evenly spaced in 1/n. Raises `BadInput` with fewer than `FEWEST` patches.
+    Uses subsets of n patches of both sets, with n from a quarter of the patches (at least twice the features, if there
+    are enough) to all, evenly spaced in 1/n. Raises `BadInput` with fewer than `MIN_PATCHES` patches.
     """
     count, width = min(len(first), len(second)), first.shape[1]
-    if count < FEWEST:
-        raise BadInput(f"an extrapolation needs {FEWEST} patches of each set, there are {count}: cut more patches")
-    least = max(count // 4, min(count // 2, 2 * width))
-    sizes = np.unique(np.rint(1 / np.linspace(1 / least, 1 / count, points)).astype(int))
+    if count < MIN_PATCHES:
+        raise BadInput(f"an extrapolation needs {MIN_PATCHES} patches of each set, there are {count}: cut more patches")
+    smallest = max(count // 4, min(count // 2, 2 * width))
+    sizes = np.unique(np.rint(1 / np.linspace(1 / smallest, 1 / count, points)).astype(int))
     rng = np.random.default_rng(seed)
-    values = [fid(*(one[rng.choice(len(one), n, replace=False)] for one in (first, second))) for n in sizes]
+    values = [
+        fid(*(features[rng.choice(len(features), n, replace=False)] for features in (first, second))) for n in sizes
+    ]
     infinite = np.polyfit(1 / sizes, values, 1)[1]
     return Extrapolated(
         value=fid(first, second),
@@ -150,35 +156,41 @@ def distance_interval(
     block: int,
     minus: Features | None = None,
     around: float | None = None,
-    how: Resampling | None = None,
+    resampling: Resampling | None = None,
 ) -> Interval:
     """Return the interval of a distance from resampling cubes of `block` voxels of both volumes.
 
-    With `minus`, of `distance(first, second) - distance(minus, second)`: two outputs of one source, cut at the same
-    places and resampled together. Repeated patches push a distance up as fewer patches would, so that the draws are
-    moved to have their mean at the value; their spread is what they say. The value is that of all patches, or
-    `around`: one of the same distance at another number of patches, such as `Scale.value`. Percentiles, widened for
-    the blocks of the volume that has fewer. A draw of `mmd` costs microseconds, one of `fid` a matrix root: moments
-    with 128 features, seconds with 2048, so that the default is 100 draws. Raises `BadInput` where a volume has fewer
-    than four such cubes.
+    With `minus`, it is the interval of `distance(first, second) - distance(minus, second)`: two outputs of one source,
+    cut at the same places and resampled together. Repeated patches increase a distance as fewer patches would, so the
+    draws are shifted to have their mean at the value; only their spread is used. The value is that of all patches, or
+    `around`: the same distance at another number of patches, such as `Scale.value`. The interval is a percentile
+    interval, widened for the blocks of the volume with fewer blocks. A draw of `mmd` costs microseconds, one of `fid` a
+    matrix root (milliseconds with 128 features, seconds with 2048); the default is therefore 100 draws. Raises
+    `BadInput` if a volume has fewer than four such cubes.
     """
-    how = replace(how or Resampling(resamples=100), method="percentile")
+    resampling = replace(resampling or Resampling(resamples=100), method="percentile")
     near = [first] if minus is None else [first, minus]
     _same_view([first, second] if minus is None else [first, second, minus])
     if minus is not None and not np.array_equal(minus.places, first.places):
         raise BadInput(f"{minus.volume} and {first.volume} were not cut at the same places: cut both with one seed")
-    blocks = [_numbered(one, block) for one in (first, second)]
-    weights = [draw_weights(int(b.max()) + 1, replace(how, seed=how.seed + i)) for i, b in enumerate(blocks)]
-    draw = draws_of(distance, [Blocked.of(one.values, blocks[0]) for one in near], Blocked.of(second.values, blocks[1]))
+    blocks = [_block_numbers(features, block) for features in (first, second)]
+    weights = [
+        draw_weights(int(b.max()) + 1, replace(resampling, seed=resampling.seed + i)) for i, b in enumerate(blocks)
+    ]
+    draw = draw_function(
+        distance,
+        [BlockedFeatures.of(features.values, blocks[0]) for features in near],
+        BlockedFeatures.of(second.values, blocks[1]),
+    )
 
-    def value(one: np.ndarray, two: np.ndarray) -> float:
-        found = draw(one, two)
-        return found[0] - sum(found[1:])
+    def value(features: np.ndarray, far_weights: np.ndarray) -> float:
+        center = draw(features, far_weights)
+        return center[0] - sum(center[1:])
 
     values = np.array([value(*pair) for pair in zip(*weights, strict=True)])
-    found = value(*(np.ones(one.shape[1]) for one in weights)) if around is None else around
-    count, null = min(one.shape[1] for one in weights), None if minus is None else 0.0
-    return interval_of(found, values - values.mean() + found, how, blocks=count, null=null)
+    center = value(*(np.ones(features.shape[1]) for features in weights)) if around is None else around
+    count, null = min(features.shape[1] for features in weights), None if minus is None else 0.0
+    return interval_of(center, values - values.mean() + center, resampling, blocks=count, null=null)
 
 
 def interval_over_cubes(
@@ -192,17 +204,17 @@ def interval_over_cubes(
 ) -> Interval:
     """Return `distance_interval` over cubes of a quarter of the longest axis.
 
-    Raises `BadInput` where a volume holds fewer than four.
+    Raises `BadInput` if a volume holds fewer than four cubes.
     """
     block = max(1, max(*output.spatial, *target.spatial) // 4)
-    how = Resampling(resamples=resamples)
-    return distance_interval(output, target, distance, block=block, minus=minus, around=around, how=how)
+    resampling = Resampling(resamples=resamples)
+    return distance_interval(output, target, distance, block=block, minus=minus, around=around, resampling=resampling)
 
 
-def _numbered(one: Features, block: int) -> np.ndarray:
-    blocks = one.blocks(block)
+def _block_numbers(features: Features, block: int) -> np.ndarray:
+    blocks = features.blocks(block)
     if blocks.max() < 3:
         raise BadInput(
-            f"{one.volume} has {blocks.max() + 1} blocks of {block} voxels, an interval needs 4: use smaller blocks"
+            f"{features.volume} has {blocks.max() + 1} blocks of {block} voxels, an interval needs 4: use smaller ones"
         )
     return blocks

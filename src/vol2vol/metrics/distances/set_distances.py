@@ -1,4 +1,4 @@
-"""Distances between two sets of features `(n, d)`: Frechet, kernel, and precision, recall, density, coverage."""
+"""Compute distances between two sets of features `(n, d)`: Frechet, kernel, precision, recall, density, coverage."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Mean = Annotated[np.ndarray, "features"]
 Covariance = Annotated[np.ndarray, "features features"]
 
 CHUNK = 1024
-"""Rows of a distance matrix held at once."""
+"""Rows of a distance matrix computed at once."""
 
 
 @dataclass
 class Moments:
-    """Mean and covariance of features that come in batches, float64 (Chan et al. 1979)."""
+    """Mean and covariance of features added in batches, float64 (Chan et al. 1979)."""
 
     count: int = 0
     mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
     scatter: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def add(self, batch: np.ndarray) -> Moments:
-        """Add features `(n, d)` and return the moments themselves."""
+        """Add features `(n, d)` and return self."""
         batch = _checked(batch)
         if not self.count:
             self.mean, self.scatter = np.zeros(batch.shape[1]), np.zeros((batch.shape[1],) * 2)
@@ -51,7 +51,7 @@ class Moments:
 
     @property
     def rank_deficient(self) -> bool:
-        """Say whether there are too few patches for a covariance of full rank."""
+        """Whether there are too few patches for a covariance of full rank."""
         return self.count <= len(self.mean)
 
 
@@ -68,13 +68,13 @@ def frechet(mean1: Mean, cov1: Covariance, mean2: Mean, cov2: Covariance) -> flo
     """Return the squared Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017).
 
     `|mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2))`, by two symmetric eigendecompositions, which stay
-    exact where covariances lack rank. Raises `BadInput` where the shapes differ or a number is not finite.
+    exact for rank-deficient covariances. Raises `BadInput` if the shapes differ or a number is not finite.
     """
     return FrechetTo(mean2, cov2)(mean1, cov1)
 
 
 class FrechetTo:
-    """The Frechet distance to one Gaussian, whose square root is taken once: `FrechetTo(mean, cov)(mean1, cov1)`."""
+    """The Frechet distance to one Gaussian, whose square root is computed once: `FrechetTo(mean, cov)(mean1, cov1)`."""
 
     def __init__(self, mean: np.ndarray, cov: np.ndarray) -> None:
         if mean.ndim != 1 or cov.shape != (len(mean),) * 2 or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
@@ -90,15 +90,15 @@ class FrechetTo:
         inner = self.root @ cov @ self.root
         values = np.linalg.eigvalsh((inner + inner.T) / 2)
         cross = float(np.sqrt(np.maximum(values, 0)).sum())
-        apart = mean - self.mean
-        return max(0.0, float(apart @ apart) + float(np.trace(cov)) + self.trace - 2 * cross)
+        difference = mean - self.mean
+        return max(0.0, float(difference @ difference) + float(np.trace(cov)) + self.trace - 2 * cross)
 
 
 @shaped
 def fid(first: Patches, second: OtherPatches) -> float:
     """Return the squared Frechet distance of two sets of features, biased upwards by about c/n."""
-    one, two = Moments().add(first), Moments().add(second)
-    return frechet(one.mean, one.covariance, two.mean, two.covariance)
+    a, b = Moments().add(first), Moments().add(second)
+    return frechet(a.mean, a.covariance, b.mean, b.covariance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +124,18 @@ def kernel(
 ) -> Kernel:
     """Return the kernel Inception distance (Binkowski et al. 2018): unbiased MMD^2, kernel `(x.y/d + 1)^3`.
 
-    Subsets are drawn without replacement, by default of 1000 patches or half of the smaller set. Subsets that are the
-    whole sets are taken once and have no spread (NaN). Raises `BadInput` where a set has fewer than 2 patches, or
-    than `size`.
+    Subsets are drawn without replacement, by default of 1000 patches or half of the smaller set. If the subsets equal
+    the whole sets, there is only one, and its spread is NaN. Raises `BadInput` if a set has fewer than 2 patches or
+    fewer than `size`.
     """
     first, second = _checked(first), _checked(second)
     least = min(len(first), len(second))
     size = max(2, min(1000, least // 2)) if size is None else size
-    _bear(least, max(size, 2), "a kernel distance")
+    _need_patches(least, max(size, 2), "a kernel distance")
     rng = np.random.default_rng(seed)
     values = np.array(
         [
-            mmd(*(one[rng.choice(len(one), size, replace=False)] for one in (first, second)))
+            mmd(*(features[rng.choice(len(features), size, replace=False)] for features in (first, second)))
             for _ in range(1 if size == len(first) == len(second) else subsets)
         ]
     )
@@ -151,7 +151,7 @@ def mmd(first: Patches, second: OtherPatches) -> float:
     """Return the unbiased squared maximum mean discrepancy, cubic kernel (Gretton et al. 2012, equation 3)."""
     first, second = _checked(first), _checked(second)
     m, n = len(first), len(second)
-    _bear(min(m, n), 2, "a kernel distance")
+    _need_patches(min(m, n), 2, "a kernel distance")
     totals = [_kernel_sum(a, b) for a, b in ((first, first), (second, second), (first, second))]
     diagonals = [float(((np.einsum("ij,ij->i", a, a) / a.shape[1] + 1) ** 3).sum()) for a in (first, second)]
     within = (totals[0] - diagonals[0]) / (m * (m - 1)) + (totals[1] - diagonals[1]) / (n * (n - 1))
@@ -164,16 +164,16 @@ def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """What k-nearest-neighbour balls say, each 0 to 1 but density."""
+    """Scores from k-nearest-neighbour balls; all are in 0..1 except density."""
 
     precision: float
-    """Share of outputs within the target's manifold (Kynkaanniemi et al. 2019)."""
+    """Fraction of outputs within the target's manifold (Kynkaanniemi et al. 2019)."""
     recall: float
-    """Share of the target within the outputs' manifold."""
+    """Fraction of the target within the outputs' manifold."""
     density: float
-    """Target balls around an output, over k; may exceed 1 (Naeem et al. 2020)."""
+    """Mean number of target balls that contain an output, divided by k; may exceed 1 (Naeem et al. 2020)."""
     coverage: float
-    """Share of target balls that hold an output."""
+    """Fraction of target balls that contain an output."""
     k: int
     patches: tuple[int, int]
 
@@ -182,23 +182,26 @@ class Neighbours:
 def prdc(output: Patches, target: OtherPatches, *, k: int = 5, at_most: int = 10_000, seed: int = 0) -> Neighbours:
     """Return precision, recall, density and coverage of the output's features with respect to the target's.
 
-    Balls reach to the k-th nearest other patch of the same set. More than `at_most` patches are thinned at random.
-    Raises `BadInput` where a set does not hold more than k patches.
+    Balls extend to the k-th nearest other patch of the same set. Sets of more than `at_most` patches are subsampled.
+    Raises `BadInput` unless each set holds more than k patches.
     """
     rng = np.random.default_rng(seed)
-    sets = [_checked(one) for one in (output, target)]
-    sets = [one[np.sort(rng.choice(len(one), at_most, replace=False))] if len(one) > at_most else one for one in sets]
-    _bear(min(map(len, sets)), k + 1, f"precision and recall with k = {k}")
+    sets = [_checked(features) for features in (output, target)]
+    sets = [
+        features[np.sort(rng.choice(len(features), at_most, replace=False))] if len(features) > at_most else features
+        for features in sets
+    ]
+    _need_patches(min(map(len, sets)), k + 1, f"precision and recall with k = {k}")
     fake, real = sets
     fake_radius, real_radius = _radii(fake, k), _radii(real, k)
     precise, recalled, dense, nearest = [], np.zeros(len(real), bool), 0, np.full(len(real), np.inf)
     for i in range(0, len(fake), CHUNK):
-        apart = _squared(fake[i : i + CHUNK], real)
-        inside = apart < real_radius
+        squared = _squared(fake[i : i + CHUNK], real)
+        inside = squared < real_radius
         precise.append(inside.any(1))
         dense += int(inside.sum())
-        recalled |= (apart < fake_radius[i : i + CHUNK, None]).any(0)
-        nearest = np.minimum(nearest, apart.min(0))
+        recalled |= (squared < fake_radius[i : i + CHUNK, None]).any(0)
+        nearest = np.minimum(nearest, squared.min(0))
     return Neighbours(
         precision=float(np.concatenate(precise).mean()),
         recall=float(recalled.mean()),
@@ -231,6 +234,6 @@ def _checked(features: np.ndarray) -> np.ndarray:
     return features
 
 
-def _bear(count: int, least: int, what: str) -> None:
+def _need_patches(count: int, least: int, statistic: str) -> None:
     if count < least:
-        raise BadInput(f"{what} needs at least {least} patches of each set, there are {count}: cut more patches")
+        raise BadInput(f"{statistic} needs at least {least} patches of each set, there are {count}: cut more patches")
