@@ -106,14 +106,14 @@ def test_a_claimed_reach_that_is_too_small_is_caught(side):
     reach[side] = tuple(n - 1 for n in reach[side])
     found = certify(net, footprint=replace(foot, reach=tuple(reach)))
     assert not found.stitchable
-    assert f"an output needs 6 voxels {('before', 'after')[side]} it along x, the footprint says 5" in found.sentence
+    assert f"an output depends on 6 voxels {('before', 'after')[side]} it along x, the footprint states 5" in found.sentence
 
 
 def test_a_claimed_period_that_is_wrong_is_caught():
     net = unet()
     foot = nets.footprint(net)
     found = certify(net, footprint=replace(foot, period=(2, 2)))
-    assert "repeats every 4 voxels along x, the footprint says 2" in found.sentence
+    assert "repeats every 4 voxels along x, the footprint states 2" in found.sentence
     assert certify(net, footprint=replace(foot, period=(8, 8), residue=foot.minimum)).stitchable
 
 
@@ -282,7 +282,7 @@ def test_a_network_that_does_not_react_is_asked_in_the_volumes_own_tones(folder,
     hidden = silent(bias)
     found = certify(lambda x: hidden(x) - hidden(x).mean(), volume, dims=2)
     assert "depend on the whole tile along y" in found.sentence
-    with pytest.raises(BadInput, match=r"reacts neither to values around 0 nor to the tones of .*in\.zarr"):
+    with pytest.raises(BadInput, match=r"reacts neither to values around 0 nor to the grey values of .*in\.zarr"):
         certify(lambda x: 0 * x, volume, dims=2)
 
 
@@ -306,7 +306,7 @@ def test_an_exported_program_is_certified_through_its_module():
 def test_networks_that_cannot_be_judged_say_so():
     with pytest.raises(BadInput, match="dims=2"):
         certify(lambda x: x)
-    with pytest.raises(BadInput, match="one voxel per voxel"):
+    with pytest.raises(BadInput, match="one voxel per input voxel"):
         certify(nn.Conv2d(1, 1, 2, stride=2), dims=2)
     with pytest.raises(BadInput, match="NaN"):
         certify(lambda x: x / 0 * 0, dims=2)

@@ -345,8 +345,8 @@ def test_what_overlap_loses_near_seams(capsys, tmp_path):
     whole = answer(capsys, "overlap", truth, truth, "--seams", translated, "--near", "4")["near seams"]
     assert whole["effect"]["value"] == 0
     other = store(tmp_path / "other.zarr", mask[:, :100])
-    assert "name the translated volume" in refused(capsys, "overlap", seen, truth, "--seams", other)
-    assert "does not say where tiles meet" in refused(capsys, "overlap", seen, truth, "--seams", truth)
+    assert "give the translated volume" in refused(capsys, "overlap", seen, truth, "--seams", other)
+    assert "does not record tile borders" in refused(capsys, "overlap", seen, truth, "--seams", truth)
     assert "no room for shifted grids" in refused(capsys, *words, "40")
 
 
@@ -470,7 +470,7 @@ def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["seams", "clean.zarr"], "does not say how it was tiled"),
+        (["seams", "clean.zarr"], "does not record how it was tiled"),
         (["seams", "clean.zarr", "--origin", "1,1,1"], "need --step"),
         (["seams", "clean.zarr", "--overlap", "1,1,1"], "need --step"),
         (["seams", "clean.zarr", "--step", "16,16,16", "--overlap", "-1,0,0"], "three integers"),
@@ -499,7 +499,7 @@ def test_an_encoder_sees_the_plane_it_judges_and_can_be_kept(folder, capsys, tmp
             "leave --threshold out",
         ),
         (["overlap", "chance.zarr", "mask.zarr", "--instances", "watershed", "--depth", "0"], "depth <= reach"),
-        (["overlap", "chance.zarr", "mask.zarr", "--least", "0"], "use 1 or above"),
+        (["overlap", "chance.zarr", "mask.zarr", "--least", "0"], "must be 1 voxel or more"),
         (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--features", "nowhere"], "no encoder"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--weights", "nowhere.pth"], "nowhere.pth"),

@@ -24,10 +24,10 @@ def test_a_measure_of_the_list_is_taken_with_what_it_needs(tmp_path):
     assert evaluate_measure("fidelity", output, {"truth": output})["pearson"]["value"] == pytest.approx(1)
     small = volume(tmp_path / "small.zarr", (12, 20, 29), 2)
     for name, given, line in (
-        ("structur", {}, "'structur' cannot be taken of stored volumes: use one of fidelity, structure"),
-        ("cycle", {"source": source}, "'cycle' cannot be taken of stored volumes: use one of"),
-        ("structure", {}, "structure needs source: give that, no more"),
-        ("structure", {"source": source, "truth": source}, "structure needs source: give that, no more"),
+        ("structur", {}, "'structur' cannot be applied to stored volumes: use one of fidelity, structure"),
+        ("cycle", {"source": source}, "'cycle' cannot be applied to stored volumes: use one of"),
+        ("structure", {}, "structure needs source: give exactly these"),
+        ("structure", {"source": source, "truth": source}, "structure needs source: give exactly these"),
         ("structure", {"source": small}, "compare volumes of one shape"),
     ):
         with pytest.raises(BadInput, match=line):

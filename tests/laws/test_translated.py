@@ -62,7 +62,7 @@ def models(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Cut small volumes into many blocks."""
-    for name, value in {"CHUNK": 16, "SLAB": 4, "LONG": 16, "ROWS": 8}.items():
+    for name, value in {"CHUNK": 16, "SLAB": 4, "SWEEP_LENGTH": 16, "SWEEP_ROWS": 8}.items():
         monkeypatch.setattr(planner, name, value)
     monkeypatch.setattr(PredictSettings, "resident", lambda self: 0)
 
@@ -234,7 +234,7 @@ def test_what_is_kept_is_bounded(finished, computed):
         for _ in range(2):
             for z in range(file.spatial[0]):
                 np.testing.assert_array_equal(lazy[0, z], file[0, z])
-                assert 0 < lazy._blocks.held <= most
+                assert 0 < lazy._blocks.used_bytes <= most
     computed.clear()
     _ = lazy[0, 0, 0, 0], lazy[0, 1, 1, 1], lazy[0, 0, 0, 0]
     assert len(computed) == 1  # the last block is kept, whatever its size

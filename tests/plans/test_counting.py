@@ -78,7 +78,7 @@ WAYS = [
 def test_the_same_as_block_by_block(dims, assembly, options, monkeypatch):
     shape, settings = (190, 183, 171), PredictSettings(**options)
     net = predicting(nets.build("unet", dims=dims, levels=2, width=2, norm="none").eval(), settings)
-    for name, value in {"CHUNK": 8, "SLAB": 4, "LONG": 16, "ROWS": 8}.items():
+    for name, value in {"CHUNK": 8, "SLAB": 4, "SWEEP_LENGTH": 16, "SWEEP_ROWS": 8}.items():
         monkeypatch.setattr(planner, name, value)
     layout = make_layout(net, shape, settings, assembly=assembly, voxel_size=(1.0, 1.0, 1.0), patch=None, channels=1)
     counted = cost_of(layout, net)

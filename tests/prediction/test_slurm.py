@@ -105,7 +105,7 @@ def test_a_job_array_is_told_to_stop_requeued_and_finishes(slurm, models, long, 
     wait_for(lambda: read_record(str(out)).get("complete"))
     wait_for(lambda: not states(number))
     logs = "".join(path.read_text() for path in tmp_path.glob(f"slurm-{number}_*.out"))
-    assert "SIGUSR1: finishing the block under way" in logs
+    assert "SIGUSR1: finishing the current block" in logs
     assert "requeued: yes" in logs
     assert "Traceback" not in logs
     predict(models[3], long, tmp_path / "whole" / "out.zarr", PredictSettings())

@@ -232,8 +232,8 @@ def test_many_inputs_have_their_volumes_each(model, source, tmp_path):
     [
         (["--outputs", "lamin"], "out.zarr", "forward does not make the domain lamin: it makes actin, nuclei"),
         (["--outputs", "actin", "actin"], "out.zarr", "outputs actin, actin name a domain twice: name each once, of "),
-        (["--split-outputs"], "out.tif", "out.tif: the volumes of several domains go side by side into one .zarr"),
-        (["--split-outputs", "--dry-run"], "out.tif", "out.tif: the volumes of several domains go side by side into"),
+        (["--split-outputs"], "out.tif", "out.tif: the volumes of several domains are written into one .zarr"),
+        (["--split-outputs", "--dry-run"], "out.tif", "out.tif: the volumes of several domains are written into"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_begun(

@@ -211,4 +211,4 @@ def _restart_incomplete(job: Job, output: str) -> Job:
 def _refuse_tiff_on_many_machines(settings: PredictSettings, output: str) -> None:
     several = settings.executor == "slurm" or settings.scheduler is not None
     if several and output.lower().endswith((".tif", ".tiff")):
-        raise BadInput(f"several machines cannot write into one TIFF: give {output} a name that ends in .zarr")
+        raise BadInput(f"several machines cannot write into one TIFF: the name of {output} must end in .zarr")

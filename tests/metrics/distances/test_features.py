@@ -18,7 +18,7 @@ from vol2vol.intensity import fixed
 from vol2vol.metrics.bootstrap import Resampling
 from vol2vol.metrics.distances.cut_patches import Cutting, cell_of, cut, positions
 from vol2vol.metrics.distances.feature_sets import Features
-from vol2vol.metrics.distances.features import ahead, extract, grey_map
+from vol2vol.metrics.distances.features import extract, grey_map, read_ahead
 from vol2vol.metrics.distances.inception import InceptionV3
 from vol2vol.metrics.distances.scale import distance_interval, extrapolated, scale
 from vol2vol.metrics.distances.set_distances import fid, mmd
@@ -79,7 +79,7 @@ def test_patches_are_distinct_inside_and_where_they_say(spatial, chunks, size, a
 
 
 def test_every_position_of_a_large_volume_is_equally_likely(monkeypatch):
-    monkeypatch.setattr("vol2vol.metrics.distances.cut_patches.ENUMERATED", 0)
+    monkeypatch.setattr("vol2vol.metrics.distances.cut_patches.MAX_ENUMERATED", 0)
     monkeypatch.setattr("vol2vol.metrics.distances.cut_patches.CELL", (4, 4))
     volume, tally = Memory((3, 13, 11), (1, 4, 4)), Counter()
     for seed in range(400):
@@ -229,28 +229,28 @@ def test_inception_takes_grey_patches(tmp_path):
 
 def test_distance_interval_is_of_blocks(sets):
     how = Resampling(resamples=60)
-    wide = distance_interval(sets["output"], sets["target"], block=24, how=how)
+    wide = distance_interval(sets["output"], sets["target"], block=24, resampling=how)
     assert wide.low < wide.value < wide.high
     assert wide.blocks == 16
-    better = distance_interval(sets["source"], sets["target"], minus=sets["output"], block=24, how=how)
+    better = distance_interval(sets["source"], sets["target"], minus=sets["output"], block=24, resampling=how)
     assert 0 < better.low < better.high
     assert better.value == pytest.approx(
         fid(sets["source"].values, sets["target"].values) - fid(sets["output"].values, sets["target"].values)
     )
-    with pytest.raises(BadInput, match="an interval needs 4: use smaller blocks"):
-        distance_interval(sets["output"], sets["target"], block=96, how=how)
+    with pytest.raises(BadInput, match="an interval needs 4: use smaller ones"):
+        distance_interval(sets["output"], sets["target"], block=96, resampling=how)
 
 
 @pytest.mark.parametrize("distance", [fid, mmd])
 @pytest.mark.parametrize("kept", [0, 1 << 27])
 def test_draws_are_distances_of_repeated_patches(sets, distance, kept, monkeypatch):
     """A distance that is not known by name is taken of the repeated patches themselves."""
-    monkeypatch.setattr("vol2vol.metrics.distances.resampling.KEPT", kept)
+    monkeypatch.setattr("vol2vol.metrics.distances.resampling.MAX_KEPT", kept)
     how = Resampling(resamples=20, seed=3)
     for minus in (None, sets["source"]):
         pair = sets["output"], sets["target"]
-        found = distance_interval(*pair, distance, block=24, how=how, minus=minus)
-        direct = distance_interval(*pair, lambda a, b: distance(a, b), block=24, how=how, minus=minus)
+        found = distance_interval(*pair, distance, block=24, resampling=how, minus=minus)
+        direct = distance_interval(*pair, lambda a, b: distance(a, b), block=24, resampling=how, minus=minus)
         for name in ("value", "low", "high"):
             assert getattr(found, name) == pytest.approx(getattr(direct, name), rel=1e-6, abs=1e-9)
 
@@ -273,15 +273,15 @@ def test_intervals_of_few_blocks_cover_and_are_widened():
     found = []
     for _ in range(100):
         pair = [blocks_of_patches(rng, 4) for _ in range(2)]
-        found.append(distance_interval(*pair, apart, block=100, how=how))
+        found.append(distance_interval(*pair, apart, block=100, resampling=how))
     covered = np.mean([one.low <= 0 <= one.high for one in found])
     assert 0.9 <= covered <= 0.99  # bare percentiles: 0.84
-    narrow = distance_interval(*pair, apart, block=100, how=replace(how, expanded=False))
+    narrow = distance_interval(*pair, apart, block=100, resampling=replace(how, expanded=False))
     assert narrow.low > found[-1].low
     assert narrow.high < found[-1].high
     one, two, three = (blocks_of_patches(rng, 4) for _ in range(3))
     wide, narrow = (
-        distance_interval(one, two, apart, block=100, minus=three, how=replace(how, expanded=wider))
+        distance_interval(one, two, apart, block=100, minus=three, resampling=replace(how, expanded=wider))
         for wider in (True, False)
     )
     assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
@@ -294,9 +294,9 @@ def test_an_interval_lies_around_a_value_of_fewer_patches():
     about = {"places": places, "cutting": Cutting(size=16), "volume": "v", "spatial": (24, 96, 96), "network": "n"}
     source, output, target = (Features(values=rng.normal(size=(200, 60)), **about) for _ in range(3))
     seen, how = scale(source, output, target), Resampling(resamples=40)
-    alone = distance_interval(output, target, block=24, how=how)
+    alone = distance_interval(output, target, block=24, resampling=how)
     assert seen.value > alone.high  # 90 patches of 60 features are further apart than 200 are
-    moved = distance_interval(output, target, block=24, around=seen.value, how=how)
+    moved = distance_interval(output, target, block=24, around=seen.value, resampling=how)
     assert moved.low <= moved.value == seen.value <= moved.high
     assert moved.high - moved.low == pytest.approx(alone.high - alone.low)
 
@@ -338,11 +338,11 @@ def test_the_next_patches_are_read_while_the_last_are_used():
         yield 2
         raise BadInput("the third is damaged")
 
-    found = ahead(patches())
+    found = read_ahead(patches())
     assert next(found) == 1
     assert asked.wait(10)
     assert next(found) == 2
     with pytest.raises(BadInput, match="third"):
         next(found)
-    assert list(ahead(iter("abc"))) == ["a", "b", "c"]
-    assert list(ahead(iter(()))) == []
+    assert list(read_ahead(iter("abc"))) == ["a", "b", "c"]
+    assert list(read_ahead(iter(()))) == []

@@ -251,7 +251,7 @@ def test_damage_and_strangers_are_refused(published, tmp_path):
     with pytest.raises(BadInput, match="not the FID InceptionV3"):
         load_inception(tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(BadInput, match="no state dict"):
+    with pytest.raises(BadInput, match="not a state dict"):
         load_inception(tmp_path / "list.pth")
     torch.save(torch.nn.Linear(1, 1), tmp_path / "code.pth")
     with pytest.raises(Unreadable):

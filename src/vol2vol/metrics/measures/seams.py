@@ -19,7 +19,7 @@ TESTS = {
 def take(subject: Subject) -> Taken:
     """Test the volume for seams; of several passes, which are corrected together, the clearest answer counts."""
     if not subject.grids:
-        raise BadInput(f"{subject.volume.path} does not say how it was tiled")
+        raise BadInput(f"{subject.volume.path} does not record how it was tiled")
     reports = judge_together([seam_tests(subject.volume, grid, source=subject.source) for grid in subject.grids])
     values: dict[str, Number] = {}
     for (axis, test), row in _clearest(reports).items():

@@ -1,4 +1,4 @@
-"""How measures are taken, as data."""
+"""The settings of measures, as data."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from vol2vol.metrics.objects.watershed import Parting
 
 
 class Settings(BaseModel):
-    """What all parts of a study file share: they are values, and unknown keys are refused."""
+    """Base of all parts of a study file: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Judging(Settings):
-    """How the other measures are taken."""
+    """The settings of the other measures."""
 
     blocks: int = Field(default=64, ge=2)
-    """At least so many blocks of a test volume have sums of their own, from which intervals are drawn."""
+    """Minimum number of blocks of a test volume that are resampled for intervals."""
     near: int = Field(default=8, ge=1)
-    """Voxels on either side of a seam that count as near it."""
+    """Distance from a seam, in voxels, up to which voxels count as near it."""
     shifts: int = Field(default=15, ge=1)
-    """Grids that lie elsewhere, which the zone near seams is compared with."""
+    """Number of shifted grids with which the zone near seams is compared."""
     cycles: int = Field(default=8, ge=1)
-    """Tiles of the source that are sent to the target and back."""
+    """Number of source tiles that are translated to the target and back."""
     least: int = Field(default=1, ge=1)
-    """Voxels from which an object is counted."""
+    """Minimum object size in voxels."""
     instances: Literal["components", "watershed"] = "components"
-    """What an object is, on both sides: what hangs together, or parted at its necks."""
+    """Objects are connected components, or components split at narrow necks (watershed), in prediction and mask alike."""
     depth: float | None = Field(default=None, gt=0, le=32)
-    """With watershed, by how many voxels a neck must be narrower than both its sides; by default 2."""
+    """For watershed: how many voxels narrower than both its sides a neck must be; by default 2."""
 
     def parting(self) -> Parting | None:
-        """Return how touching objects are parted, None where they are not."""
+        """Return how touching objects are split, None if they are not."""
         if self.instances == "components":
             return None
         return Parting() if self.depth is None else Parting(depth=self.depth)
@@ -42,5 +42,5 @@ class Judging(Settings):
     @model_validator(mode="after")
     def _has_an_effect(self) -> Judging:
         if self.depth is not None and self.instances == "components":
-            raise ValueError("depth says where a watershed parts: add instances: watershed")
+            raise ValueError("depth applies to a watershed only: add instances: watershed")
         return self

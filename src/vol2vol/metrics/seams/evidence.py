@@ -21,7 +21,7 @@ FEWEST = (4, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class PhaseLayout:
     """Where the seams of one axis are."""
 
     borders: np.ndarray
@@ -134,7 +134,7 @@ class Evidence:
         return self.statistic / (1 + share) ** 3, self.statistic / (1 - share) ** 3 if share < 1 else math.inf
 
 
-def gather_evidence(profile: Profile, channels: slice, layout: Layout) -> dict[str, Evidence]:
+def gather_evidence(profile: Profile, channels: slice, layout: PhaseLayout) -> dict[str, Evidence]:
     """Return the evidence of SGR, SJE and HFR for some channels of an axis' profile; those without are left out.
 
     * SGR, sharp seams: J(f) = mean |y(p) - y(p - 1)| over a face; t(f) = log J(f) - mean of log J over the controls;
@@ -170,7 +170,7 @@ def _bands(fine: np.ndarray, band: int) -> np.ndarray:
     return result
 
 
-def _log_evidence(logs: np.ndarray, layout: Layout, test: str) -> Evidence | None:
+def _log_evidence(logs: np.ndarray, layout: PhaseLayout, test: str) -> Evidence | None:
     """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
     controls, period = layout.controls(test), 1 if layout.halved(test) else layout.period
     logs = np.where(np.isfinite(logs), logs, np.nan)
@@ -191,7 +191,7 @@ def _log_evidence(logs: np.ndarray, layout: Layout, test: str) -> Evidence | Non
     )
 
 
-def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+def _energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence | None:
     """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
     controls = layout.controls("SJE")
     steps = _unpredicted(_flat(np.diff(level, axis=0, prepend=np.nan)), controls[layout.columns(len(level))], layout)
@@ -215,7 +215,7 @@ def _energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
     )
 
 
-def _halved_energy_evidence(level: np.ndarray, layout: Layout) -> Evidence | None:
+def _halved_energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence | None:
     """Lay out logarithms of the mean squared steps of whole planes: the pattern's steps and their energy go.
 
     Of every plane's steps the mean of those half a tile away over all tiles is taken, per channel.
@@ -246,7 +246,7 @@ def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray 
     return faces[keep] if keep.sum() >= 2 and controls.sum() >= FEWEST[period > 1] else None
 
 
-def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: Layout) -> np.ndarray:
+def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: PhaseLayout) -> np.ndarray:
     """Return steps `(n, faces)` less their linear prediction from the steps up to 2 planes away on both sides.
 
     Neighbouring steps of a smooth texture are nearly equal, a seam's is not. Fitted on the control planes.

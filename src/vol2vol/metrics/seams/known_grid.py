@@ -14,7 +14,7 @@ import numpy as np
 from vol2vol.errors import BadInput
 from vol2vol.intensity import Readable
 from vol2vol.metrics.arrays import as_readable
-from vol2vol.metrics.seams.evidence import TESTS, Evidence, Layout, gather_evidence
+from vol2vol.metrics.seams.evidence import TESTS, Evidence, PhaseLayout, gather_evidence
 from vol2vol.metrics.seams.grid import AXES, BETWEEN, MOST_CELLS, Grid
 from vol2vol.metrics.seams.phases import faces_p, rank_p
 from vol2vol.metrics.seams.profiles import measure_profiles
@@ -98,10 +98,10 @@ def _untestable(grid: Grid, size: int, axis: int) -> str:
     return ""
 
 
-def _layout(grid: Grid, size: int, axis: int, guard: int) -> Layout:
+def _layout(grid: Grid, size: int, axis: int, guard: int) -> PhaseLayout:
     """Return where the seams are; the guard shrinks where less than a quarter of the planes are left, or too few."""
     step, overlap = grid.step[axis], grid.overlap[axis]
-    layout = Layout(
+    layout = PhaseLayout(
         borders=grid.borders(size, axis),
         step=step,
         overlap=overlap,
