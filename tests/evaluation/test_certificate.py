@@ -106,7 +106,10 @@ def test_a_claimed_reach_that_is_too_small_is_caught(side):
     reach[side] = tuple(n - 1 for n in reach[side])
     found = certify(net, footprint=replace(foot, reach=tuple(reach)))
     assert not found.stitchable
-    assert f"an output depends on 6 voxels {('before', 'after')[side]} it along x, the footprint states 5" in found.sentence
+    assert (
+        f"an output depends on 6 voxels {('before', 'after')[side]} it along x, the footprint states 5"
+        in found.sentence
+    )
 
 
 def test_a_claimed_period_that_is_wrong_is_caught():

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from vol2vol.errors import BadInput, Unreadable, UserError
-from vol2vol.evaluation.distance import Ruler, ruler
+from vol2vol.evaluation.distance import FeatureSpace, feature_space
 from vol2vol.files import parse_json, read_text, write_text
 from vol2vol.metrics.distances.cut_patches import Axis, Cutting
-from vol2vol.metrics.distances.encoder import Lesson, train_encoder
+from vol2vol.metrics.distances.encoder import EncoderSettings, train_encoder
 from vol2vol.metrics.distances.encoder_file import load_encoder, save_encoder
 from vol2vol.metrics.distances.feature_sets import Features
 from vol2vol.metrics.distances.features import extract
@@ -213,22 +213,25 @@ class Assets:
         if "inception" in self.study.distance.features and "features" in self.study.needs:
             self._once("inception", partial(load_inception, self.study.distance.weights or None))
 
-    def rulers(self, domain: str) -> list[Ruler]:
+    def feature_spaces(self, domain: str) -> list[FeatureSpace]:
         """Return the feature networks for a target domain."""
-        return [self._once((name, domain), partial(self._ruler, name, domain)) for name in self.study.distance.features]
+        return [
+            self._once((name, domain), partial(self._feature_space, name, domain))
+            for name in self.study.distance.features
+        ]
 
-    def _ruler(self, features: str, domain: str) -> Ruler:
+    def _feature_space(self, features: str, domain: str) -> FeatureSpace:
         target = open_volume(self.parts.image(domain, "train"))
         distance = self.study.distance
         if features == "inception":
-            return ruler("inception", target, weights=distance.weights or None)
+            return feature_space("inception", target, weights=distance.weights or None)
         path = self.folder / "runs" / domain / "encoder"
         if not path.exists():
             log.info("training an encoder on %s", domain)
-            lesson = Lesson(planes=distance.planes, steps=distance.steps, crop=min(64, distance.size))
-            save_encoder(path, train_encoder(target, lesson))
+            settings = EncoderSettings(planes=distance.planes, steps=distance.steps, crop=min(64, distance.size))
+            save_encoder(path, train_encoder(target, settings))
         trained = load_encoder(path)
-        return Ruler(name="encoder", network=trained.network, grey=trained.grey)
+        return FeatureSpace(name="encoder", network=trained.network, grey=trained.grey)
 
     def span(self, domain: str) -> tuple[float, float]:
         """Return the smallest and the largest grey value of a domain's training part."""
@@ -237,14 +240,16 @@ class Assets:
         )
         return limits
 
-    def features(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
+    def features(
+        self, path: Path, by: FeatureSpace, axis: Axis, *, times: int = 1, like: Features | None = None
+    ) -> Features:
         """Return the features of a volume, cached: for volumes that many trials are compared with."""
         cached: Features = self._once(
             (path, by, axis, times), lambda: self.extracted(path, by, axis, times=times, like=like)
         )
         return cached
 
-    def features_of_first(self, path: Path, by: Ruler, axis: Axis, like: Features) -> Features:
+    def features_of_first(self, path: Path, by: FeatureSpace, axis: Axis, like: Features) -> Features:
         """Return the features of the reference strategy's volume, cached until another volume is asked for."""
         cached = self._cache.get(("first", by, axis))
         if cached is None or cached[0] != path:
@@ -252,7 +257,9 @@ class Assets:
         features: Features = cached[1]
         return features
 
-    def extracted(self, path: Path, by: Ruler, axis: Axis, *, times: int = 1, like: Features | None = None) -> Features:
+    def extracted(
+        self, path: Path, by: FeatureSpace, axis: Axis, *, times: int = 1, like: Features | None = None
+    ) -> Features:
         """Return the features of patches of a volume, at the places of the patches of `like` where it is given."""
         distance = self.study.distance
         cutting = Cutting(count=times * distance.patches, size=distance.size, axis=axis)

@@ -14,7 +14,7 @@ import numpy as np
 
 from vol2vol.errors import BadInput
 from vol2vol.evaluation.certificate import Certificate, certify
-from vol2vol.evaluation.distance import Ruler
+from vol2vol.evaluation.distance import FeatureSpace
 from vol2vol.evaluation.seams import grids_of
 from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.distances.feature_sets import Features
@@ -40,7 +40,7 @@ def subject_of(assets: Assets, translated: TrialVolume, asked: Iterable[str]) ->
         "source": partial(open_volume, translated.source),
         "target": lambda: open_volume(parts.image(trial.target, "train")),
         "target_range": partial(assets.span, trial.target),
-        "features": lambda: _Sets(assets, translated, assets.rulers(trial.target)),
+        "features": lambda: _Sets(assets, translated, assets.feature_spaces(trial.target)),
     }
     if truth is not None:
         provide["truth"] = partial(open_volume, truth)
@@ -112,11 +112,11 @@ class _Sets:
 
     assets: Assets
     translated: TrialVolume
-    rulers: Sequence[Ruler]
+    feature_spaces: Sequence[FeatureSpace]
 
     @property
     def networks(self) -> Sequence[str]:
-        return [ruler.name.split()[0] for ruler in self.rulers]
+        return [space.name.split()[0] for space in self.feature_spaces]
 
     @property
     def planes(self) -> Sequence[str]:
@@ -131,17 +131,17 @@ class _Sets:
         return self.translated.first is not None
 
     def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: Any) -> Features:
-        ruler, translated = self.rulers[self.networks.index(network)], self.translated
+        space, translated = self.feature_spaces[self.networks.index(network)], self.translated
         if which == "target":
             return self.assets.features(
-                self.assets.parts.image(translated.trial.target, "train"), ruler, plane, times=2
+                self.assets.parts.image(translated.trial.target, "train"), space, plane, times=2
             )
-        source = self.assets.features(translated.source, ruler, plane)
+        source = self.assets.features(translated.source, space, plane)
         if which == "first":
             assert translated.first is not None, translated
-            return self.assets.features_of_first(translated.first, ruler, plane, source)
+            return self.assets.features_of_first(translated.first, space, plane, source)
         same = which == "source" or translated.volume == translated.source
-        return source if same else self.assets.extracted(translated.volume, ruler, plane, like=source)
+        return source if same else self.assets.extracted(translated.volume, space, plane, like=source)
 
 
 @dataclass(frozen=True)

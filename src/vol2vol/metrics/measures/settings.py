@@ -29,7 +29,7 @@ class Judging(Settings):
     least: int = Field(default=1, ge=1)
     """Minimum object size in voxels."""
     instances: Literal["components", "watershed"] = "components"
-    """Objects are connected components, or components split at narrow necks (watershed), in prediction and mask alike."""
+    """Objects are connected components, or split at narrow necks (watershed), in prediction and mask alike."""
     depth: float | None = Field(default=None, gt=0, le=32)
     """For watershed: how many voxels narrower than both its sides a neck must be; by default 2."""
 

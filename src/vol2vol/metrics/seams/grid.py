@@ -90,6 +90,6 @@ def borders_of(grids: Sequence[Grid], spatial: Shape, path: str) -> list[list[in
     for axis, size in enumerate(spatial):
         tiled = [grid for grid in grids if 1 < grid.step[axis] < size]
         if len({grid.step[axis] for grid in tiled}) > 1:
-            raise BadInput(f"{path}: its passes use different tile sizes, so \"near a seam\" is undefined")
+            raise BadInput(f'{path}: its passes use different tile sizes, so "near a seam" is undefined')
         planes.append(sorted({int(p) for grid in tiled for p in grid.borders(size, axis)}))
     return planes
