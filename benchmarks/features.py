@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks.machine import describe, save
 from benchmarks.seams import make
 from vol2vol.metrics.distances.cut_patches import Cutting, cut, positions
-from vol2vol.metrics.distances.encoder import Encoder, Lesson
+from vol2vol.metrics.distances.encoder import Encoder, EncoderSettings
 from vol2vol.metrics.distances.features import extract, grey_map, images_of
 from vol2vol.metrics.distances.inception import InceptionV3
 from vol2vol.volumes import open_volume
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.manual_seed(0)
-    networks = {"inception": (InceptionV3(), 64), "encoder": (Encoder(Lesson().widths), 1984)}
+    networks = {"inception": (InceptionV3(), 64), "encoder": (Encoder(EncoderSettings().widths), 1984)}
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volume.zarr"

@@ -11,7 +11,7 @@ from tests.prediction.test_faults import begin, same
 from vol2vol.errors import CannotWrite, Mismatch
 from vol2vol.geometry import Box
 from vol2vol.prediction import PredictSettings, predict
-from vol2vol.prediction import compute as work_module
+from vol2vol.prediction import compute as compute_module
 from vol2vol.prediction import work_items as work_items_module
 from vol2vol.prediction.array_task import work
 from vol2vol.prediction.job import Job
@@ -133,13 +133,13 @@ def test_what_was_begun_with_it_is_not_continued_without(models, large, tmp_path
 
 def test_what_is_repeated_is_counted_once(models, large, whole, tmp_path, monkeypatch):
     """A worker that is given a row again says first what of it is done."""
-    computed = work_module._computed
+    computed = compute_module._run_executor
 
     def stutters(*what, **known):
         for block in computed(*what, **known):
             yield block
             yield block
 
-    monkeypatch.setattr(work_module, "_computed", stutters)
+    monkeypatch.setattr(compute_module, "_run_executor", stutters)
     assert predict(models[3], large, tmp_path / "out.zarr").voxels == 200 * 70 * 150
     same(tmp_path / "out.zarr", whole)
