@@ -79,7 +79,7 @@ def warn_voxel_size(source: Volume, trained: Iterable[Mapping[str, Any]], axes: 
         " x ".join(f"{size[axis]:g}" for axis in axes) for size in (source.voxel_size, min(sizes))
     )
     log.warning(
-        "%s source_size voxels of %s %s, the model was trained on %s: vol2vol prepare --resample changes their size",
+        "%s has voxels of %s %s, the model was trained on %s: vol2vol prepare --resample changes their size",
         *(source.path, source_size, source.unit, trained_size),
     )
 
