@@ -251,5 +251,5 @@ def test_a_lazy_translation_has_the_voxels_of_one_domain(model, source, whole):
     lazy = translated(model, source, settings(split_outputs=False, outputs=("nuclei",), dtype="uint16"))
     assert (lazy.shape, lazy.channel_names) == ((2, *SHAPE), ("dapi", "h2b"))
     np.testing.assert_array_equal(np.asarray(lazy[:, 3:5]), read(whole / "nuclei")[:, 3:5])
-    with pytest.raises(BadInput, match="leave split_outputs out"):
+    with pytest.raises(BadInput, match="leave out split_outputs"):
         translated(model, source, settings())

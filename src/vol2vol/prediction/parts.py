@@ -53,7 +53,7 @@ def _alone(job: Job, name: str) -> Job:
 
 
 def _dtype(job: Job, name: str) -> str:
-    """Return the type that a domain is stored in: as asked, or as in the volumes trained on where they are of one."""
+    """Return the dtype in which a domain is stored: the requested one, or that of its training volumes."""
     trained = trained_types(job.bundle, name)
     if (
         job.settings.dtype != "source"
