@@ -58,7 +58,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assets, "train", stand_in)
         patch.setattr(runner, "check_trainings", lambda study: None)  # the volume is smaller than a patch
-        real, calls = runner._Runner._do, []
+        real, calls = runner._Runner._run_trial, []
 
         def killed(*arguments, **keywords):
             if len(calls) == 5:
@@ -66,11 +66,11 @@ def finished(tmp_path_factory):
             calls.append(arguments)
             return real(*arguments, **keywords)
 
-        patch.setattr(runner._Runner, "_do", killed)
+        patch.setattr(runner._Runner, "_run_trial", killed)
         with pytest.raises(KeyboardInterrupt):
             run_study("demo-quick", out, overrides=SMALL)
         before = read_rows(out)
-        patch.setattr(runner._Runner, "_do", real)
+        patch.setattr(runner._Runner, "_run_trial", real)
         progress = []
         outcome = run_study("demo-quick", out, overrides=SMALL, progress=progress.append)
         again = []

@@ -174,14 +174,10 @@ def distance_interval(
     if minus is not None and not np.array_equal(minus.places, first.places):
         raise BadInput(f"{minus.volume} and {first.volume} were not cut at the same places: cut both with one seed")
     blocks = [_block_numbers(features, block) for features in (first, second)]
-    weights = [
-        draw_weights(int(b.max()) + 1, replace(resampling, seed=resampling.seed + i)) for i, b in enumerate(blocks)
-    ]
-    draw = draw_function(
-        distance,
-        [BlockedFeatures.of(features.values, blocks[0]) for features in near],
-        BlockedFeatures.of(second.values, blocks[1]),
-    )
+    seeds = [replace(resampling, seed=resampling.seed + i) for i in range(2)]
+    weights = [draw_weights(int(b.max()) + 1, seed) for b, seed in zip(blocks, seeds, strict=True)]
+    near_blocks = [BlockedFeatures.of(features.values, blocks[0]) for features in near]
+    draw = draw_function(distance, near_blocks, BlockedFeatures.of(second.values, blocks[1]))
 
     def value(features: np.ndarray, far_weights: np.ndarray) -> float:
         center = draw(features, far_weights)
