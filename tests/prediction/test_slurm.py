@@ -83,7 +83,8 @@ def hurry(number):
 
 @pytest.fixture
 def long(tmp_path):
-    array = np.random.default_rng(7).integers(0, 256, (1600, 40, 40), dtype=np.uint8)
+    """A volume that takes a task far longer than another one needs to start on a busy machine."""
+    array = np.random.default_rng(7).integers(0, 256, (8000, 40, 40), dtype=np.uint8)
     return write_volume(tmp_path / "in.zarr", array, chunks=(32, 32, 32))
 
 
