@@ -179,13 +179,13 @@ def distance_interval(
     near_blocks = [BlockedFeatures.of(features.values, blocks[0]) for features in near]
     draw = draw_function(distance, near_blocks, BlockedFeatures.of(second.values, blocks[1]))
 
-    def value(features: np.ndarray, far_weights: np.ndarray) -> float:
-        center = draw(features, far_weights)
-        return center[0] - sum(center[1:])
+    def value(near_weights: np.ndarray, far_weights: np.ndarray) -> float:
+        distances = draw(near_weights, far_weights)
+        return distances[0] - sum(distances[1:])
 
     values = np.array([value(*pair) for pair in zip(*weights, strict=True)])
-    center = value(*(np.ones(features.shape[1]) for features in weights)) if around is None else around
-    count, null = min(features.shape[1] for features in weights), None if minus is None else 0.0
+    center = value(*(np.ones(drawn.shape[1]) for drawn in weights)) if around is None else around
+    count, null = min(drawn.shape[1] for drawn in weights), None if minus is None else 0.0
     return interval_of(center, values - values.mean() + center, resampling, blocks=count, null=null)
 
 
