@@ -1,4 +1,4 @@
-"""Seamless textures and ways to spoil them."""
+"""Seamless textures, ways to put seams into them, and the rows of a report that tests look at."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -44,3 +44,8 @@ def joined(rng, shape, step, overlap, window):
             factor[border : border + overlap] = np.hypot(new, 1 - new)
         noise *= factor[:size].reshape([-1 if a == axis else 1 for a in range(3)])
     return noise
+
+
+def decided_rows(report):
+    """Return the rows of axes that could be tested."""
+    return [row for row in report.rows if row.verdict != "not tested"]
