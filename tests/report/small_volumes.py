@@ -22,9 +22,9 @@ def plan(step, margin):
     return planar(Plan(tile=(tile,) * 2, margin=((margin,) * 2,) * 2, step=(step,) * 2, origin=(0, 0)), 0)
 
 
-def attributes(one, *, period=(1, 1), **facts):
+def attributes(plan, *, period=(1, 1), **facts):
     """What an output of slices of this plan states of itself."""
-    return record(layout([one], SHAPE, planar=0), period=period, **facts).attributes()
+    return record(layout([plan], SHAPE, planar=0), period=period, **facts).attributes()
 
 
 def save(path, values, attrs=None):

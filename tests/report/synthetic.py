@@ -57,35 +57,35 @@ def judged(score, trial_seed, *, near=None):
     for seed in (0, 1):
         name = f"segmentation/unet/{seed}"
         own = score + (0.01 if seed else -0.01)
-        found = {"iou": overlap_sums(own, trial_seed), "auprc": curve_sums(own, trial_seed)}
-        found["dice"] = found["iou"]
+        by_metric = {"iou": overlap_sums(own, trial_seed), "auprc": curve_sums(own, trial_seed)}
+        by_metric["dice"] = by_metric["iou"]
         if near is not None:
-            found["near_seam"] = near_sums(near, trial_seed + seed)
-        total = {metric: one.sum(0) for metric, one in found.items()}
+            by_metric["near_seam"] = near_sums(near, trial_seed + seed)
+        total = {metric: blocks.sum(0) for metric, blocks in by_metric.items()}
         values[f"{name}/iou"] = Value(value=float(iou(total["iou"])), low=score - 0.05, high=score + 0.05)
         values[f"{name}/dice"] = Value(value=float(dice(total["dice"])))
         values[f"{name}/auprc"] = Value(value=float(average_precision(total["auprc"].reshape(2, -1))))
         values[f"{name}/threshold"] = Value(value=0.5)
         if near is not None:
             values[f"{name}/near_seam"] = Value(value=near)
-        sums |= {f"{name}/{metric}": one for metric, one in found.items()}
+        sums |= {f"{name}/{metric}": blocks for metric, blocks in by_metric.items()}
     return values, sums
 
 
 def distance(value):
-    found = {FID: Value(value=value, low=value - 2, high=value + 2)}
-    found |= {f"{FID}/{end}": Value(value=one) for end, one in (("floor", 5.0), ("ceiling", 65.0))}
-    return found | {"distance/encoder/kid/xy": Value(value=value / 1000)}
+    values = {FID: Value(value=value, low=value - 2, high=value + 2)}
+    values |= {f"{FID}/{end}": Value(value=end_value) for end, end_value in (("floor", 5.0), ("ceiling", 65.0))}
+    return values | {"distance/encoder/kid/xy": Value(value=value / 1000)}
 
 
 def seams(strategy):
     ratio = {"exact": 1.002, "average": 0.93, "disjoint": 1.31}[strategy]
     p = 0.4 if strategy == "exact" else 0.002
-    found = {f"seams/sgr/{axis}": Value(value=ratio) for axis in "yx"} | {
+    values = {f"seams/sgr/{axis}": Value(value=ratio) for axis in "yx"} | {
         f"seams/sgr/{axis}/p": Value(value=p) for axis in "yx"
     }
-    found |= {f"seams/{test}/{axis}": Value(value=1 + 2 * abs(ratio - 1)) for test in ("sje", "hfr") for axis in "yx"}
-    return found | {"mismatch/tile": Value(value=0.002 if strategy == "exact" else 0.08)}
+    values |= {f"seams/{test}/{axis}": Value(value=1 + 2 * abs(ratio - 1)) for test in ("sje", "hfr") for axis in "yx"}
+    return values | {"mismatch/tile": Value(value=0.002 if strategy == "exact" else 0.08)}
 
 
 def verdict(cost):
@@ -147,23 +147,23 @@ def baseline_rows(source, target):
 def write(folder, *, directions=(("rat", "human"),), translators=(("flat", 2),), few=None):
     """Write a study without volumes; `few` trials of it alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    one = {"recipe": "small-2d", "seeds": [0, 1], "strategies": {name: {} for name in STRATEGIES}}
-    told = {
+    translator = {"recipe": "small-2d", "seeds": [0, 1], "strategies": {name: {} for name in STRATEGIES}}
+    settings = {
         "name": "synthetic",
         "about": "Numbers that were made up.",
         "pairs": [list(pair) for pair in directions],
         "baselines": list(BASELINES),
         "picks": [{"by": FID, "lowest": True}],
-        "translators": {name: one for name, _ in translators},
+        "translators": {name: translator for name, _ in translators},
         "segmenters": {"unet": {"recipe": "segment", "seeds": [0, 1]}},
     }
-    (folder / "study.yaml").write_text(yaml.safe_dump(told))
-    found = []
+    (folder / "study.yaml").write_text(yaml.safe_dump(settings))
+    rows = []
     for source, target in directions:
-        found += list(baseline_rows(source, target))
+        rows += list(baseline_rows(source, target))
         for name, dims in translators:
-            found += list(network_rows(source, target, name, dims))
-    for row, sums in found[:few]:
+            rows += list(network_rows(source, target, name, dims))
+    for row, sums in rows[:few]:
         append_row(folder, row, sums)
     return folder
 

@@ -1,6 +1,6 @@
-"""Figures and the report of a study, made from its rows and the volumes they name; needs no torch.
+"""Write the tables, figures and report of a study from its rows and volumes, without torch.
 
-The report is imported when it is first used, so that whoever writes rows loads no plotting.
+The report is imported on first use, so that studies can write rows without importing plotting libraries.
 """
 
 from importlib import import_module

@@ -34,7 +34,8 @@ def test_plots_bear_what_is_missing():
 def test_courses_show_mean_and_spread_over_seeds():
     lines = {"flat": {10: [60.0, 62.0], 20: [30.0]}, "deep": {10: [50.0]}}
     with_bars, plain = (
-        courses(one, x="epoch", y="FID", baseline=("untranslated", 56.6)) for one in (lines, {"deep": lines["deep"]})
+        courses(by_name, x="epoch", y="FID", baseline=("untranslated", 56.6))
+        for by_name in (lines, {"deep": lines["deep"]})
     )
     assert is_svg(with_bars)
     assert len(with_bars) > len(plain)

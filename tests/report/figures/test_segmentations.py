@@ -18,11 +18,11 @@ from vol2vol.report.rows.rows import Row, read_rows
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def study(tmp_path_factory):
     folder = add_volumes(write(tmp_path_factory.mktemp("pictures") / "study"))
     rows = read_rows(folder)
-    found = roles(rows, FID)
-    return folder, rows, found, [row for row in rows if found.get(row.trial) == "best"]
+    by_trial = roles(rows, FID)
+    return folder, rows, by_trial, [row for row in rows if by_trial.get(row.trial) == "best"]
 
 
 def test_colours_say_right_wrong_and_missed():
@@ -52,39 +52,39 @@ def test_the_segmenter_that_saw_most_is_shown():
     assert first_judge([]) == ""
 
 
-def test_figure_3_has_every_strategy_and_its_residual(made):
-    folder, _, _, best = made
+def test_figure_3_has_every_strategy_and_its_residual(study):
+    folder, _, _, best = study
     whole, close = strategies_sheets(folder, best)
     assert [len(row) for row in whole.rows] == [3] * 5
-    assert [one.title for one in whole.rows[0]] == [
+    assert [picture.title for picture in whole.rows[0]] == [
         f"{x}: {way}, probability" for x, way in zip("ABC", ("exact", "average", "disjoint"), strict=True)
     ]
     assert whole.rows[3][0].title == "truth"
     assert whole.rows[1][0].caption == "IoU 0.610 of the volume"
-    means = [float(one.caption.removeprefix("mean ")) for one in whole.rows[3][1:]]
+    means = [float(picture.caption.removeprefix("mean ")) for picture in whole.rows[3][1:]]
     assert 0 < means[0] < means[1]  # averaged seams are fainter
-    assert "close up" in close.title
+    assert "magnified" in close.title
 
 
-def test_figure_4_has_bounds_and_three_checkpoints(made):
-    folder, rows, found, _ = made
-    bounds, flat = checkpoint_sheets(folder, rows, found, FID)
-    assert [one.title for one in bounds.rows[0]] == [
+def test_figure_4_has_bounds_and_three_checkpoints(study):
+    folder, rows, by_trial, _ = study
+    bounds, flat = checkpoint_sheets(folder, rows, by_trial, FID)
+    assert [picture.title for picture in bounds.rows[0]] == [
         "in-domain: mask",
         "untranslated",
         "mask",
         "histogram + spectrum",
         "mask",
     ]
-    titles = [one.title for one in flat.rows[0]]
+    titles = [picture.title for picture in flat.rows[0]]
     assert titles == ["best, epoch 20", "mask", "middle, epoch 30", "mask", "worst, epoch 10", "mask"]
     assert flat.columns == bounds.columns == 6
 
 
-def test_figure_2_shows_source_translations_answer_and_target(made):
-    folder, _, _, best = made
+def test_figure_2_shows_source_translations_answer_and_target(study):
+    folder, _, _, best = study
     sheet = overview(folder, best)
-    assert [one.title for one in sheet.rows[0]] == [
+    assert [picture.title for picture in sheet.rows[0]] == [
         "source",
         "histogram + spectrum",
         "flat, slices",
@@ -92,15 +92,15 @@ def test_figure_2_shows_source_translations_answer_and_target(made):
         "target",
     ]
     ((whole, close),) = residuals(folder, best)
-    assert [one.title for one in whole.rows[0]][-2:] == ["|A \N{MINUS SIGN} B|", "|A \N{MINUS SIGN} C|"]
+    assert [picture.title for picture in whole.rows[0]][-2:] == ["|A \N{MINUS SIGN} B|", "|A \N{MINUS SIGN} C|"]
     assert close is not None
 
 
-def test_what_is_gone_is_not_shown(made, tmp_path):
-    _, rows, found, best = made
+def test_what_is_gone_is_not_shown(study, tmp_path):
+    _, rows, by_trial, best = study
     assert visible(tmp_path, rows) == []
     assert part(tmp_path, "rat", "test") == ""
     assert overview(tmp_path, best) is None
     assert residuals(tmp_path, best) == []
     assert strategies_sheets(tmp_path, best) == []
-    assert checkpoint_sheets(tmp_path, rows, found, FID) == []
+    assert checkpoint_sheets(tmp_path, rows, by_trial, FID) == []

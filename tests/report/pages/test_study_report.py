@@ -16,10 +16,10 @@ from vol2vol.report.rows.rows import Row, Value, append_row, read_rows
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    found = add_volumes(write(tmp_path_factory.mktemp("a study ü") / "a b"))
-    add_failed(found)
-    write_study_report(found)
-    return found
+    study = add_volumes(write(tmp_path_factory.mktemp("a study ü") / "a b"))
+    add_failed(study)
+    write_study_report(study)
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,12 @@ def test_page_answers_first(page):
         "23 trials done",
         "1 failed",
         "the best trained translation, flat (exact, slices), reaches IoU 0.6",
-        "seams are found in average, disjoint; none in exact",
+        "seams are detected in average, disjoint; none in exact",
         "the disk is <b>full</b>",  # as text
         "Tables 3 to 11",
     ):
         assert wanted in text, wanted
-    anchors = {one["href"][1:] for one in page.all("a") if one["href"].startswith("#")}
+    anchors = {element["href"][1:] for element in page.all("a") if element["href"].startswith("#")}
     assert anchors <= {attrs.get("id") for _, attrs in page.elements}
 
 
@@ -79,7 +79,7 @@ def test_half_finished_studies_open(tmp_path, few):
 def test_failed_studies_open(tmp_path):
     add_failed(tmp_path, reason="")
     text = write_study_report(tmp_path).read_text(encoding="utf-8")
-    assert "no reason was given" in text
+    assert "The reason was not recorded." in text
     assert "0 trials done" in text
 
 
@@ -102,7 +102,7 @@ def test_numbers_need_no_volumes(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "s", ignore=shutil.ignore_patterns("volumes", "domains", "segmentations"))
     page = Page(write_study_report(tmp_path / "s").read_text(encoding="utf-8"))
     assert "Overlap with the truth: untranslated" in page.text
-    assert not [one for one in page.all("img") if one["src"].startswith("data:image/png")]
+    assert not [element for element in page.all("img") if element["src"].startswith("data:image/png")]
 
 
 def test_a_damaged_volume_leaves_pictures_out(folder, tmp_path, caplog):
@@ -111,14 +111,14 @@ def test_a_damaged_volume_leaves_pictures_out(folder, tmp_path, caplog):
         path.write_text("{")
     page = Page(write_study_report(tmp_path / "s").read_text(encoding="utf-8"))
     assert "Overlap with the truth: untranslated" in page.text
-    assert "pictures were left out" in caplog.text
+    assert "pictures were left out of the report" in caplog.text
 
 
 def test_nothing_to_report(tmp_path):
     with pytest.raises(NotFound, match="run the study first"):
         write_study_report(tmp_path)
     (tmp_path / "rows.jsonl").write_text("")
-    with pytest.raises(BadInput, match="no trial is over yet"):
+    with pytest.raises(BadInput, match="until a trial is done"):
         write_study_report(tmp_path)
     add_failed(tmp_path)
     (tmp_path / "study.yaml").write_text("name: [")

@@ -14,8 +14,8 @@ def rows(*values, name=FID):
     ]
 
 
-def numbers(found):
-    return [found[role].number(FID) for role in ("best", "middle", "worst")]
+def numbers(by_role):
+    return [by_role[role].number(FID) for role in ("best", "middle", "worst")]
 
 
 def test_middle_is_nearest_to_the_median():
@@ -34,19 +34,19 @@ def test_values_that_are_missing_are_left_out():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_rows_stand_for_several(count):
-    found = numbers(pick(rows(*range(count)), FID))
-    assert found[0] == 0
-    assert found[2] == count - 1
+    chosen = numbers(pick(rows(*range(count)), FID))
+    assert chosen[0] == 0
+    assert chosen[2] == count - 1
 
 
 def test_three_of_each_as_in_the_paper():
-    found = pick_several(rows(*range(20)), FID)
-    assert [[row.checkpoint for row in found[role]] for role in found] == [[0, 1, 2], [9, 10, 8], [19, 18, 17]]
+    chosen = pick_several(rows(*range(20)), FID)
+    assert [[row.checkpoint for row in chosen[role]] for role in chosen] == [[0, 1, 2], [9, 10, 8], [19, 18, 17]]
 
 
 def test_equal_values_never_take_one_row_twice():
-    found = pick_several(rows(*[5] * 9), FID)
-    assert len({row.trial for several in found.values() for row in several}) == 9
+    chosen = pick_several(rows(*[5] * 9), FID)
+    assert len({row.trial for several in chosen.values() for row in several}) == 9
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_equal_values_never_take_one_row_twice():
 )
 def test_what_is_good_is_what_the_measure_says_unless_told_otherwise(name, lowest, best):
     values = [0.1, 0.8, 3.0, 1.3, -1.0]
-    found = pick(rows(*values, name=name), name, lowest)
-    assert found["best"].number(name) == best
+    chosen = pick(rows(*values, name=name), name, lowest)
+    assert chosen["best"].number(name) == best
     if "foreground" in name and lowest is None:
-        assert found["worst"].number(name) == -1.0, "what is no ratio"
-        assert found["middle"].number(name) == 3.0
+        assert chosen["worst"].number(name) == -1.0, "what is no ratio"
+        assert chosen["middle"].number(name) == 3.0
     assert smallest_best(name, lowest) == (None if best == 0.8 else best < 0)

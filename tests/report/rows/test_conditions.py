@@ -43,7 +43,7 @@ def test_conditions_that_were_picked_by_themselves_keep_their_own_checkpoints():
 def test_without_the_value_the_last_checkpoint_stands():
     assert chosen([row(1, None), row(3, None), row(2, None)]) == {"m.0.3.exact"}
     rows = [row(1, 3), row(2, 2), row(3, 1)]
-    assert {one.trial: role for one, role in zip(rows, roles(rows, "checkpoint").values(), strict=True)} == {
+    assert {entry.trial: role for entry, role in zip(rows, roles(rows, "checkpoint").values(), strict=True)} == {
         "m.0.1.exact": "best",
         "m.0.2.exact": "middle",
         "m.0.3.exact": "worst",
@@ -55,13 +55,13 @@ def test_baselines_and_bounds_are_their_own_best_and_come_first():
     rows += [row(None, 3, "", kind="baseline", translator="identity")]
     rows += [row(None, None, "", kind="bound", translator="in-domain")]
     assert len(chosen(rows)) == 4
-    names = [one.name for one in conditions(rows)]
+    names = [key.name for key in conditions(rows)]
     assert names == ["in-domain", "untranslated", "histogram + spectrum", "m (exact, slices)"]
 
 
 def test_how_a_baseline_was_tiled_is_no_condition():
     tiled = [row(None, 3, way, kind="baseline", translator="histogram") for way in ("", "exact")]
-    assert len({condition(one) for one in tiled}) == 1
+    assert len({condition(trial) for trial in tiled}) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_how_a_baseline_was_tiled_is_no_condition():
     ],
 )
 def test_which_fid_is_shown(names, wanted):
-    one = row(1, None, values={name: Value(value=1.0) for name in names})
-    assert fid_name([one]) == wanted
+    trial = row(1, None, values={name: Value(value=1.0) for name in names})
+    assert fid_name([trial]) == wanted
 
 
 def test_judges_are_those_that_gave_the_metric():
@@ -83,10 +83,10 @@ def test_judges_are_those_that_gave_the_metric():
         "segmentation/unet/0/near_seam/against_first": Value(value=1.0),
         "segmentation/net/7/auprc": Value(value=1.0),
     }
-    one = row(1, None, values=values)
-    assert judges([one], "iou") == [("unet", "0"), ("unet", "1"), ("unet", "2")]
-    assert overlap(one) == pytest.approx(0.5)
-    assert overlap(one, "f1") is None
+    trial = row(1, None, values=values)
+    assert judges([trial], "iou") == [("unet", "0"), ("unet", "1"), ("unet", "2")]
+    assert overlap(trial) == pytest.approx(0.5)
+    assert overlap(trial, "f1") is None
 
 
 def test_reference_is_the_least_seamed():

@@ -43,7 +43,7 @@ def test_rows_of_another_version_and_damage_are_named(tmp_path):
     append_row(tmp_path, row("a"))
     text = (tmp_path / ROWS).read_text()
     (tmp_path / ROWS).write_text(text + text.replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(BadInput, match=r"line 2 was written by another version \(schema 9"):
+    with pytest.raises(BadInput, match=r"line 2 was written by another version of vol2vol \(schema 9"):
         read_rows(tmp_path)
     (tmp_path / ROWS).write_text(text.replace('"translator"', '"translater"') + text)
     with pytest.raises(BadInput, match="line 1 is damaged"):

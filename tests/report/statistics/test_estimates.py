@@ -10,7 +10,7 @@ from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.measures import quantity_of
 from vol2vol.metrics.objects.overlap import average_precision, iou
 from vol2vol.report.rows.rows import Row, Value, append_row, read_rows
-from vol2vol.report.statistics.estimates import HOW, Estimate, Judged, holm_known
+from vol2vol.report.statistics.estimates import RESAMPLING, Estimate, Judged, holm_known
 
 IOU = "segmentation/unet/0/iou"
 
@@ -21,20 +21,20 @@ def row(trial, value, *, seed=0, name=IOU, **more):
 
 
 def study(folder, sums, *, name=IOU, combine=iou, seeds=None):
-    for index, (trial, one) in enumerate(sums.items()):
+    for index, (trial, blocks) in enumerate(sums.items()):
         seed = seeds[index] if seeds else 0
-        append_row(folder, row(trial, float(combine(one.sum(0))), seed=seed, name=name), {name: one})
-    return Judged(folder), {one.trial: one for one in read_rows(folder)}
+        append_row(folder, row(trial, float(combine(blocks.sum(0))), seed=seed, name=name), {name: blocks})
+    return Judged(folder), {each.trial: each for each in read_rows(folder)}
 
 
 def test_a_difference_is_paired_and_agrees_with_the_metrics_own(tmp_path):
     sums = {"first": overlap_sums(0.62, 1), "second": overlap_sums(0.58, 2)}
     judged, rows = study(tmp_path, sums)
-    a, b = (judged.one(rows[name], IOU) for name in sums)
+    a, b = (judged.of_row(rows[name], IOU) for name in sums)
     value = (a - b).interval()
     assert value.value == pytest.approx(0.04, abs=1e-6)
     oracle = Blockwise(name="iou", sums=sums["first"], combine=iou).against(
-        Blockwise(name="iou", sums=sums["second"], combine=iou), HOW
+        Blockwise(name="iou", sums=sums["second"], combine=iou), RESAMPLING
     )
     assert (value.low, value.high) == pytest.approx((oracle.low, oracle.high))
     assert value.low > 0
@@ -45,7 +45,7 @@ def test_a_difference_is_paired_and_agrees_with_the_metrics_own(tmp_path):
 
 def test_no_difference_is_found_where_there_is_none(tmp_path):
     judged, rows = study(tmp_path, {"first": overlap_sums(0.6, 1), "second": overlap_sums(0.6, 2)})
-    apart = judged.one(rows["first"], IOU) - judged.one(rows["second"], IOU)
+    apart = judged.of_row(rows["first"], IOU) - judged.of_row(rows["second"], IOU)
     assert apart.interval().low < 0 < apart.interval().high
     assert apart.p > 0.2
 
@@ -58,7 +58,7 @@ def test_average_precision_does_not_mind_empty_bins(tmp_path):
     combine = lambda sums: average_precision(sums.reshape(2, -1))  # noqa: E731
     sums = {"full": full, "holed": holed.reshape(BLOCKS, -1)}
     judged, rows = study(tmp_path, sums, name=name, combine=combine)
-    a, b = (judged.one(rows[one], name) for one in sums)
+    a, b = (judged.of_row(rows[trial], name) for trial in sums)
     assert a.draws == pytest.approx(b.draws)
     assert a.draws.std() > 0
 
@@ -70,9 +70,9 @@ def test_seeds_are_resampled_where_there_are_several(tmp_path):
     for folder, sums in (("alike", alike), ("apart", apart)):
         (tmp_path / folder).mkdir()
         judged, rows = study(tmp_path / folder, sums, seeds=[0, 1])
-        found = judged.pooled(rows.values(), "iou").interval()
-        assert found.value == pytest.approx(0.6, abs=1e-6)
-        widths.append(found.high - found.low)
+        pooled = judged.pooled(rows.values(), "iou").interval()
+        assert pooled.value == pytest.approx(0.6, abs=1e-6)
+        widths.append(pooled.high - pooled.low)
     assert widths[1] > widths[0] + 0.05
 
 
@@ -94,13 +94,13 @@ def test_without_sums_or_with_one_block_there_is_no_interval(tmp_path):
     append_row(tmp_path, row("bare", 0.5))
     append_row(tmp_path, row("single", 0.5), {IOU: np.array([[5.0, 3.0, 2.0]])})
     judged = Judged(tmp_path)
-    for one in read_rows(tmp_path):
-        found = judged.one(one, IOU)
-        assert found.interval() == Value(value=0.5)
-        assert found.p is None
-    missing = judged.one(row("never", None), IOU)
+    for trial in read_rows(tmp_path):
+        estimate = judged.of_row(trial, IOU)
+        assert estimate.interval() == Value(value=0.5)
+        assert estimate.p is None
+    missing = judged.of_row(row("never", None), IOU)
     assert missing.value is None
-    assert (missing - found).value is None
+    assert (missing - estimate).value is None
     assert judged.pooled([], "iou").value is None
 
 
@@ -125,7 +125,7 @@ def test_intervals_of_uneven_blocks_cover_what_they_should(tmp_path):
         for _ in range(2):
             share = np.clip(0.6 + hard + 0.03 * rng.normal(size=BLOCKS), 0.02, 0.98)
             counts = np.stack([share, (1 - share) / 2, (1 - share) / 2], axis=1) * foreground[:, None]
-            draws = Judged(tmp_path, replace(HOW, seed=seed)).draw(quantity_of(IOU), counts)
+            draws = Judged(tmp_path, replace(RESAMPLING, seed=seed)).draw(quantity_of(IOU), counts)
             pair.append(Estimate(float(iou(counts.sum(0))), draws, BLOCKS))
         apart = pair[0] - pair[1]
         missed += not apart.interval().low <= 0 <= apart.interval().high

@@ -19,35 +19,35 @@ from vol2vol.report.tables.cells import (
     number,
     of_row,
     probability,
-    said,
     signed,
     text,
+    with_interval,
     write_tables,
 )
 from vol2vol.report.tables.contrasts import contrast_table, contrasts
 from vol2vol.report.tables.costs import cost_table
-from vol2vol.report.tables.headlines import by_checkpoint, by_fid, by_iou, printed_beside
+from vol2vol.report.tables.headlines import by_checkpoint, by_fid, by_iou, printed_table
 from vol2vol.report.tables.measures import fidelity_table, object_table
 from vol2vol.report.tables.seam_table import near_table, seam_table
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def study(tmp_path_factory):
     folder = write(tmp_path_factory.mktemp("tables") / "study")
     rows = read_rows(folder)
     return rows, Judged(folder), roles(rows, FID)
 
 
 def column(table, name):
-    return [line[[one.name for one in table.columns].index(name)] for line in table.rows]
+    return [line[[column.name for column in table.columns].index(name)] for line in table.rows]
 
 
 def lookup(table, key, name):
     return dict(zip(column(table, key), column(table, name), strict=True))
 
 
-def test_the_table_of_baselines_and_bound_has_the_known_numbers(made):
-    table = baselines_and_bound(*made)
+def test_the_table_of_baselines_and_bound_has_the_known_numbers(study):
+    table = baselines_and_bound(*study)
     iou = {name: number(cell) for name, cell in lookup(table, "condition", "iou").items()}
     assert iou["untranslated"] == pytest.approx(BASELINES["identity"], abs=0.01)
     assert iou["in-domain"] == pytest.approx(0.8, abs=0.01)
@@ -62,52 +62,56 @@ def test_the_table_of_baselines_and_bound_has_the_known_numbers(made):
     assert table.findings[0].startswith("rat → human: in-domain 0.7")
 
 
-def test_without_untranslated_or_in_domain_there_is_no_gap(made):
-    rows, judged, found = made
+def test_without_untranslated_or_in_domain_there_is_no_gap(study):
+    rows, judged, by_trial = study
     some = [row for row in rows if row.kind == "network"]
     assert all(
         cell == Missing("no untranslated or in-domain volume was segmented")
-        for cell in column(baselines_and_bound(some, judged, found), "gap_closed")
+        for cell in column(baselines_and_bound(some, judged, by_trial), "gap_closed")
     )
-    assert not baselines_and_bound([row for row in rows if row.kind == "nothing"], judged, found)
+    assert not baselines_and_bound([row for row in rows if row.kind == "nothing"], judged, by_trial)
 
 
-def test_contrasts_compare_the_same_checkpoint(made):
-    found = contrasts(*made)
+def test_contrasts_compare_the_same_checkpoint(study):
+    differences = contrasts(*study)
     strategies = {
-        one.second.strategy: one.value
-        for one in found
-        if (one.family, one.metric, one.role) == ("strategy", "iou", "best")
+        contrast.second.strategy: contrast.value
+        for contrast in differences
+        if (contrast.family, contrast.metric, contrast.role) == ("strategy", "iou", "best")
     }
     for name, value in strategies.items():
         assert value.value == pytest.approx(-STRATEGIES[name], abs=0.002)
-    translators = {one.second.translator: one for one in found if (one.family, one.metric) == ("translator", "iou")}
+    translators = {
+        contrast.second.translator: contrast
+        for contrast in differences
+        if (contrast.family, contrast.metric) == ("translator", "iou")
+    }
     assert set(translators) == {"identity", "histogram", "spectrum"}
     assert translators["spectrum"].value.value == pytest.approx(BEST + 0.005 - BASELINES["spectrum"], abs=0.01)
     assert translators["spectrum"].seeds == (2, 2)
-    assert {one.role for one in found if one.family == "translator"} == {"best"}
-    assert {one.role for one in found if one.family == "strategy"} == {"best", "middle", "worst"}
-    table = contrast_table(found)
+    assert {contrast.role for contrast in differences if contrast.family == "translator"} == {"best"}
+    assert {contrast.role for contrast in differences if contrast.family == "strategy"} == {"best", "middle", "worst"}
+    table = contrast_table(differences)
     assert all(p <= q for p, q in zip(column(table, "p"), column(table, "p_holm"), strict=True))
-    assert any("minus histogram + spectrum +0.1" in one for one in table.findings)
+    assert any("minus histogram + spectrum +0.1" in finding for finding in table.findings)
 
 
-def test_seams_are_found_and_fid_is_read_beside(made):
-    rows, _, found = made
-    table = seam_table(rows, found)
+def test_seams_are_found_and_fid_is_read_beside(study):
+    rows, _, by_trial = study
+    table = seam_table(rows, by_trial)
     assert lookup(table, "condition", "sgr_worst")["flat (disjoint, slices)"] == "1.310 (y)"
-    (told,) = table.findings
-    assert "seams are found in average, disjoint; none in exact" in told
-    assert "standard deviations: exact 0.002, average 0.080, disjoint 0.080" in told
-    assert "disjoint +0.20 (0.3 % of the way from floor to ceiling)" in told
+    (finding,) = table.findings
+    assert "seams are detected in average, disjoint; none in exact" in finding
+    assert "standard deviations: exact 0.002, average 0.080, disjoint 0.080" in finding
+    assert "disjoint +0.20 (0.3 % of the way from floor to ceiling)" in finding
 
 
-def test_a_distance_with_its_interval_decides_whether_fid_sees_seams(made):
-    rows, _, found = made
+def test_a_distance_with_its_interval_decides_whether_fid_sees_seams(study):
+    rows, _, by_trial = study
     for low, high, verdict in ((-0.3, 0.7, "no different"), (0.1, 0.3, "worse"), (-0.3, -0.1, "better")):
         changed = [with_value(row, f"{FID}/against_first", low, high) for row in rows if row.strategy != "average"]
-        (told,) = seam_table(changed, found).findings
-        assert f"({verdict}; " in told
+        (finding,) = seam_table(changed, by_trial).findings
+        assert f"({verdict}; " in finding
 
 
 def with_value(row, name, low, high):
@@ -117,16 +121,16 @@ def with_value(row, name, low, high):
     return Row(**{**vars(row), "values": {**row.values, name: value}})
 
 
-def test_near_seams(made):
-    near = lookup(near_table(*made), "condition", "near_minus_elsewhere")
+def test_near_seams(study):
+    near = lookup(near_table(*study), "condition", "near_minus_elsewhere")
     for name, effect in STRATEGIES.items():
         assert near[f"flat ({name}, slices)"].value == pytest.approx(effect, abs=0.005)
     assert near["flat (disjoint, slices)"].high < 0
     assert near["flat (exact, slices)"].low < 0 < near["flat (exact, slices)"].high
 
 
-def test_agreement_is_scipys_turned_so_that_more_is_better(made):
-    rows, _, _ = made
+def test_agreement_is_scipys_turned_so_that_more_is_better(study):
+    rows, _, _ = study
     table = agreement(rows)
     judged = [row for row in rows if row.kind != "bound"]
     oracle = -spearmanr([row.number(FID) for row in judged], [overlap(row) for row in judged]).statistic
@@ -143,15 +147,15 @@ def test_agreement_is_scipys_turned_so_that_more_is_better(made):
     assert not [name for name in metrics(rows) if name.endswith(("/p", "/floor", "/ceiling"))]
 
 
-def test_picks_say_what_a_rule_costs(made):
-    rows, _, _ = made
+def test_picks_say_what_a_rule_costs(study):
+    rows, _, _ = study
     table = picks_table(rows, [(FID, True), ("checkpoint", False)])
     assert "by distance/encoder/fid/xy costs 0.000 of IoU" in table.findings[0]
     assert "by checkpoint costs 0.020 of IoU" in table.findings[1]  # the last one, where the one before was best
 
 
-def test_headlines(made):
-    rows, _, _ = made
+def test_headlines(study):
+    rows, _, _ = study
     first, second = by_fid(rows), by_iou(rows)
     assert len(first.rows) == len(second.rows) == 3
     assert column(first, "fid_printed") == [30.49, 30.45, 30.23]  # exact, average, disjoint beside T&S, Same, Valid
@@ -164,7 +168,7 @@ def test_headlines(made):
     assert column(third, "checkpoint_by_fid") == ["best", "middle", "worst"] * 3
     assert column(third, "table_printed") == [4] * 3 + [10] * 3 + [7] * 3
     assert "0 of 3 conditions" in third.findings[0]
-    assert len(printed_beside().rows) == 27
+    assert len(printed_table().rows) == 27
 
 
 def test_the_second_headline_takes_the_volume_whose_best_segmenter_finds_most():
@@ -182,9 +186,9 @@ def test_the_second_headline_takes_the_volume_whose_best_segmenter_finds_most():
         assert column(table, "iou_highest") == [pytest.approx(highest)]
 
 
-def test_cost(made):
-    rows, _, found = made
-    table = cost_table(rows, found)
+def test_cost(study):
+    rows, _, by_trial = study
+    table = cost_table(rows, by_trial)
     assert lookup(table, "condition", "train_hours")["flat (exact, slices)"] == pytest.approx(1.5)
     assert table.findings == [
         "rat → human, flat (slices): exact takes 2 times as long as average and 2.8 times as long as disjoint."
@@ -193,12 +197,12 @@ def test_cost(made):
 
 def test_what_was_never_measured_makes_empty_tables():
     rows = [Row(trial="a", source="a", target="b", translator="m", strategy="exact", checkpoint=1, seed=0)]
-    found = roles(rows, FID)
+    by_trial = roles(rows, FID)
     for table in (
-        seam_table(rows, found),
-        cost_table(rows, found),
-        fidelity_table(rows, found),
-        object_table(rows, found),
+        seam_table(rows, by_trial),
+        cost_table(rows, by_trial),
+        fidelity_table(rows, by_trial),
+        object_table(rows, by_trial),
     ):
         assert not table
         assert table.findings == []
@@ -215,7 +219,7 @@ def test_cells_are_written_as_they_are():
     assert text(20, Column(name="epoch")) == "20"
     assert text(1234567, Column(name="voxels", amount=True)) == "1.23 M"
     assert text(None, three) == text(Missing(), three) == text("", label("x")) == "\N{EN DASH}"
-    assert said(Value(value=0.5), digits=2) == "+0.50"
+    assert with_interval(Value(value=0.5), digits=2) == "+0.50"
 
 
 def test_a_missing_number_says_why():
@@ -240,9 +244,9 @@ def test_csv_keeps_intervals_and_what_the_page_hides(tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[0] == {"direction": "a → b", "x": "1.5", "x_low": "1", "x_high": "2", "y": "7"}
     assert rows[1] == {"direction": "a → b", "x": "", "x_low": "", "x_high": "", "y": ""}
-    assert [one.name for one in table.shown] == ["direction", "x"]
+    assert [column.name for column in table.shown] == ["direction", "x"]
     assert table.reasons == ["not measured"]
-    assert sorted(one.name for one in path.parent.iterdir()) == ["t.csv"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["t.csv"]
 
 
 def test_small_p_are_not_written_out():

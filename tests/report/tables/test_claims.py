@@ -15,14 +15,14 @@ SEEN = f"{FID}/against_first"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def study(tmp_path_factory):
     folder = write(tmp_path_factory.mktemp("claims") / "study", translators=(("flat", 2), ("deep", 3)))
     return read_rows(folder), Judged(folder)
 
 
-def told(rows, judged):
-    found = roles(rows, FID)
-    table = claims(rows, found, contrasts(rows, judged, found))
+def verdicts_of(rows, judged):
+    by_trial = roles(rows, FID)
+    table = claims(rows, by_trial, contrasts(rows, judged, by_trial))
     return {line[0]: line[1] for line in table.rows}
 
 
@@ -33,12 +33,12 @@ def with_values(rows, **ends):
     ]
 
 
-def test_verdicts_follow_from_the_numbers(made):
-    verdicts = told(*made)
+def test_verdicts_follow_from_the_numbers(study):
+    verdicts = verdicts_of(*study)
     assert verdicts["Seams cost overlap downstream"] == "holds"
     assert verdicts["Seamless 3D is better than 2D downstream"] == "not shown"
     assert verdicts["The best FID almost never has the best IoU"] == "does not hold"
-    assert verdicts["Training beats histogram and spectrum matching (not asked there)"] == "holds"
+    assert verdicts["Training beats histogram and spectrum matching (not tested in the paper)"] == "holds"
     assert "FID does not see seams" not in verdicts  # no interval, no verdict
 
 
@@ -50,49 +50,49 @@ def test_verdicts_follow_from_the_numbers(made):
         ((0.1, 1), (0.1, 0.4), "does not hold"),
     ],
 )
-def test_whether_fid_sees_seams(made, average, disjoint, verdict):
-    rows, judged = made
+def test_whether_fid_sees_seams(study, average, disjoint, verdict):
+    rows, judged = study
     ends = {
         name: {"value": sum(pair) / 2, "low": pair[0], "high": pair[1]}
         for name, pair in (("average", average), ("disjoint", disjoint))
     }
-    assert told(with_values(rows, **ends), judged)["FID does not see seams"] == verdict
+    assert verdicts_of(with_values(rows, **ends), judged)["FID does not see seams"] == verdict
 
 
-def test_seams_that_were_not_found_are_not_blamed(made):
-    rows, judged = made
+def test_seams_that_were_not_found_are_not_blamed(study):
+    rows, judged = study
     clean = [replace(row, notes={**row.notes, "seams/verdict": "undecided"}) for row in rows]
-    assert "Seams cost overlap downstream" not in told(clean, judged)
+    assert "Seams cost overlap downstream" not in verdicts_of(clean, judged)
 
 
-def test_orthoslices_are_judged_by_best_and_worst(made):
-    rows, judged = made
+def test_orthoslices_are_judged_by_best_and_worst(study):
+    rows, judged = study
     ortho = [replace(row, assembly="ortho") for row in rows if row.translator == "deep"]
     flat = [row for row in rows if row.translator == "flat"]
     renamed = [replace(row, translator="flat", dims=2) for row in ortho]
-    verdicts = told([*flat, *renamed], judged)
+    verdicts = verdicts_of([*flat, *renamed], judged)
     assert verdicts["Orthoslices improve bad volumes"] == "not shown"
-    assert verdicts["Orthoslices improve good volumes (the paper: they do not)"] == "not shown"
+    assert verdicts["Orthoslices improve good volumes (in the paper they do not)"] == "not shown"
 
 
-def test_stability_is_that_of_what_networks_make_by_themselves(made):
-    rows, judged = made
-    assert told(rows, judged)["2D trains more stably than 3D"] == "not in these numbers"  # they are as stable
+def test_stability_is_that_of_what_networks_make_by_themselves(study):
+    rows, judged = study
+    assert verdicts_of(rows, judged)["2D trains more stably than 3D"] == "not in these numbers"  # they are as stable
     fid = {10: 33.0, 20: 34.0, 30: 35.0}
     steady = [
         replace(row, values={**row.values, FID: Value(value=fid[row.checkpoint])}) if row.translator == "flat" else row
         for row in rows
         if row.translator in ("flat", "deep")
     ]
-    assert told(steady, judged)["2D trains more stably than 3D"] == "in these numbers"
+    assert verdicts_of(steady, judged)["2D trains more stably than 3D"] == "in these numbers"
     wild = [
         replace(row, assembly="ortho", values={**row.values, FID: Value(value=9.0 * row.checkpoint**2)})
         for row in steady
         if row.translator == "flat"
     ]
-    assert told([*wild, *steady], judged)["2D trains more stably than 3D"] == "in these numbers"
+    assert verdicts_of([*wild, *steady], judged)["2D trains more stably than 3D"] == "in these numbers"
 
 
-def test_nothing_is_claimed_of_nothing(made):
-    _, judged = made
-    assert told([], judged) == {}
+def test_nothing_is_claimed_of_nothing(study):
+    _, judged = study
+    assert verdicts_of([], judged) == {}

@@ -1,1 +1,1 @@
-"""Figures: rows and volumes as pictures and plots."""
+"""Figures of rows and volumes: pictures and plots."""

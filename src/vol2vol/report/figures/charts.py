@@ -1,4 +1,4 @@
-"""Plots of numbers with their uncertainty: bytes of SVG in the style of the report, as in `figures`."""
+"""Plot numbers with their uncertainty; functions return the bytes of an SVG in the style of the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDE = 9.6
 
 @dataclass(frozen=True)
 class Point:
-    """A dot of a scatter plot; dots of one group share a colour and stand once in the legend."""
+    """A dot of a scatter plot; the dots of a group share a colour and one entry in the legend."""
 
     x: float
     y: Value
@@ -36,11 +36,11 @@ class Difference:
     name: str
     value: Value
     sure: bool = False
-    """Whether it is more than chance after correction: drawn full."""
+    """Whether it is significant after correction; the dot is then filled."""
 
 
 def forest(panels: Mapping[str, Sequence[Difference]], *, x: str) -> bytes:
-    """Return differences with their intervals, one line each, and a line at 0; panels have a scale of their own."""
+    """Plot differences with their intervals, a line each, and a vertical line at 0; every panel has its own scale."""
     counts = [len(lines) for lines in panels.values()]
     figure = Figure(figsize=(WIDE, 0.3 * sum(counts) + 0.95 * len(counts)), layout="constrained")
     grid = figure.add_gridspec(len(counts), 1, height_ratios=[count + 0.6 for count in counts])
@@ -48,14 +48,14 @@ def forest(panels: Mapping[str, Sequence[Difference]], *, x: str) -> bytes:
         axes = figure.add_subplot(grid[place])
         style(axes, x if place == len(counts) - 1 else "", "")
         axes.set_title(title, color=INK, fontsize=10, loc="left", fontweight="bold")
-        for index, one in enumerate(lines):
-            value = float("nan") if one.value.value is None else one.value.value
-            if one.value.low is not None and one.value.high is not None:
-                axes.plot([one.value.low, one.value.high], [index] * 2, color=_colour(place), linewidth=2)
-            face = _colour(place) if one.sure else "none"
+        for index, line in enumerate(lines):
+            value = float("nan") if line.value.value is None else line.value.value
+            if line.value.low is not None and line.value.high is not None:
+                axes.plot([line.value.low, line.value.high], [index] * 2, color=_colour(place), linewidth=2)
+            face = _colour(place) if line.sure else "none"
             axes.plot([value], [index], marker="o", color=_colour(place), markerfacecolor=face, markersize=6.5)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(lines)), [one.name for one in lines])
+        axes.set_yticks(range(len(lines)), [line.name for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -65,15 +65,15 @@ def forest(panels: Mapping[str, Sequence[Difference]], *, x: str) -> bytes:
 def courses(
     lines: Mapping[str, Mapping[float, Sequence[float]]], *, x: str, y: str, baseline: tuple[str, float] | None = None
 ) -> bytes:
-    """Return means over seeds against a counter, with one standard deviation, as in Fig. 5 of the stitching paper.
+    """Plot means over seeds against a counter, with one standard deviation, as in Fig. 5 of the stitching paper.
 
-    `lines` are the values of all seeds at each place, by name; `baseline` is a dotted line.
+    `lines` has the values of all seeds by name and by counter; `baseline` is drawn as a dotted line.
     """
     figure, axes = blank(x, y, size=(WIDE, 3.6))
     for index, (name, course) in enumerate(lines.items()):
         at = sorted(course)
-        means = [float(np.mean(course[one])) for one in at]
-        spread = [float(np.std(course[one], ddof=1)) if len(course[one]) > 1 else 0.0 for one in at]
+        means = [float(np.mean(course[x_value])) for x_value in at]
+        spread = [float(np.std(course[x_value], ddof=1)) if len(course[x_value]) > 1 else 0.0 for x_value in at]
         bars = spread if any(spread) else None
         style_ = {"color": _colour(index), "marker": MARKS[index % len(MARKS)], "markersize": 4.5, "linewidth": 1.4}
         axes.errorbar(at, means, yerr=bars, capsize=3, label=name, **style_)  # type: ignore[arg-type]
@@ -85,25 +85,25 @@ def courses(
 
 
 def scatter(points: Sequence[Point], *, x: str, y: str, log_x: bool = False, front: bool = False) -> bytes:
-    """Return dots with intervals along y; `front` joins those that nothing to their left surpasses (Pareto)."""
+    """Plot dots with intervals along y; `front` joins the dots that no dot to their left surpasses (Pareto front)."""
     figure, axes = blank(x, y, size=(WIDE, 4.2))
-    _dots(axes, points, list(dict.fromkeys(one.group for one in points)))
+    _dots(axes, points, list(dict.fromkeys(point.group for point in points)))
     if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     if front:
-        best = pareto([(one.x, one.y.value) for one in points if one.y.value is not None])
+        best = pareto([(point.x, point.y.value) for point in points if point.y.value is not None])
         axes.plot(*zip(*best, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", zorder=0)
     figure.legend(frameon=False, labelcolor=INK, fontsize=9, loc="outside right upper")
     return drawn(figure)
 
 
 def scatters(panels: Mapping[str, Sequence[Point]], *, y: str, columns: int = 3) -> bytes:
-    """Return small scatter plots that share y and a legend, titled and labelled by their names."""
+    """Plot small scatter plots that share the y axis and a legend; the name of a panel labels its x axis."""
     rows = -(-len(panels) // columns)
-    groups = list(dict.fromkeys(one.group for points in panels.values() for one in points))
+    groups = list(dict.fromkeys(point.group for points in panels.values() for point in points))
     figure = Figure(figsize=(WIDE, 2.7 * rows + 0.5), layout="constrained")
     for place, (name, points) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, place + 1, sharey=figure.axes[0] if figure.axes else None)
@@ -118,9 +118,9 @@ def scatters(panels: Mapping[str, Sequence[Point]], *, y: str, columns: int = 3)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no point surpasses in one and equals in the other: small x, large y, by rising x."""
+    """Return the Pareto front by rising x: the points for which no other point has a smaller x and at least their y."""
     best: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda one: (one[0], -one[1])):
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not best or y > best[-1][1]:
             best.append((x, y))
     return best
@@ -128,14 +128,14 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _dots(axes: Axes, points: Sequence[Point], groups: Sequence[str]) -> None:
     for index, group in enumerate(groups):
-        own = [one for one in points if one.group == group and one.y.value is not None]
+        own = [point for point in points if point.group == group and point.y.value is not None]
         colour, mark = _colour(index), MARKS[index % len(MARKS)]
-        for one in own:
-            if one.y.low is not None and one.y.high is not None:
-                axes.plot([one.x] * 2, [one.y.low, one.y.high], color=colour, linewidth=1, alpha=0.6)
-        ys = [one.y.value or 0.0 for one in own]
+        for point in own:
+            if point.y.low is not None and point.y.high is not None:
+                axes.plot([point.x] * 2, [point.y.low, point.y.high], color=colour, linewidth=1, alpha=0.6)
+        ys = [point.y.value or 0.0 for point in own]
         style_ = {"linestyle": "", "markersize": 6, "alpha": 0.85, "label": group}
-        axes.plot([one.x for one in own], ys, marker=mark, color=colour, **style_)  # type: ignore[arg-type]
+        axes.plot([point.x for point in own], ys, marker=mark, color=colour, **style_)  # type: ignore[arg-type]
 
 
 def _colour(index: int) -> str:

@@ -1,4 +1,4 @@
-"""Images of the page with their words: titles, descriptions, colour ranges, scale bars."""
+"""Images of the page with their titles, descriptions, colour ranges and scale bars."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vol2vol.report.figures.planes import Plane
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """One image of the page with its words."""
+    """One image of the page with its title, description and caption."""
 
     source: str
-    """A data address: the page holds its images itself."""
+    """A data URL: the page contains its images."""
     title: str
     alt: str
     caption: str = ""
@@ -25,7 +25,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """What the ends of a colour map stand for."""
+    """The values at the two ends of a colour map."""
 
     low: float
     high: float
@@ -45,33 +45,33 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Rows of images that share a range."""
+    """Rows of images that share their colour ranges."""
 
     title: str
     rows: list[list[Shown]]
     ranges: list[Range] = field(default_factory=list)
     note: str = ""
     least: int = 1
-    """Columns to leave room for, so that few images do not grow."""
+    """Minimum number of columns, so that a few images are not enlarged."""
 
     @property
     def columns(self) -> int:
-        """Images in the widest row."""
+        """Number of images in the widest row, at least `least`."""
         return max(self.least, *map(len, self.rows), 1)
 
 
 def png(data: bytes) -> str:
-    """Return a PNG as a data address."""
+    """Return a PNG as a data URL."""
     return "data:image/png;base64," + b64encode(data).decode()
 
 
 def svg(data: bytes) -> str:
-    """Return an SVG as a data address."""
+    """Return an SVG as a data URL."""
     return "data:image/svg+xml;base64," + b64encode(data).decode()
 
 
 def grey_range(shown: Sequence[Plane]) -> Range:
-    """Return the range that images which are compared share: 0.5th to 99.5th percentile of all their pixels."""
+    """Return the grey range that compared images share: the 0.5th to 99.5th percentile of all their pixels."""
     pixels = np.concatenate([plane.pixels.ravel().astype(np.float32) for plane in shown])
     low, high = np.nanpercentile(pixels, (0.5, 99.5))
     return Range(low=float(low), high=float(high), unit="stored grey value")
@@ -80,7 +80,7 @@ def grey_range(shown: Sequence[Plane]) -> Range:
 def draw(
     plane: Plane, title: str, what: str, shown: Range, *, borders: style.Borders | None = None, caption: str = ""
 ) -> Shown:
-    """Make one image of a plane; `what` completes the sentence that describes it to those who cannot see it."""
+    """Draw a plane as an image; `what` begins its description for readers who cannot see it."""
     bar = style.scale_bar(plane.pixels.shape[1], plane.voxel_size[1], plane.unit)
     data = style.picture(
         plane.pixels,

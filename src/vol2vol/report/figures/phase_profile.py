@@ -1,4 +1,4 @@
-"""The seam-phase profile: a statistic of seams with the grid shifted plane by plane; a flat line is seamless."""
+"""Plot seam-phase profiles: a seam statistic with the grid shifted plane by plane, flat where there are no seams."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ROW, WIDTH = 2.1, 6.4
 
 
 def seam_profiles(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a PNG, one panel per axis, of rows that have `axis`, `test` and a `profile` (values by phase).
+    """Return a PNG with a panel per axis, of rows that have `axis`, `test` and a `profile` (values by phase).
 
-    Phase 0 is where tiles meet; it is drawn in the middle. Rows without profile are left out; without any, the picture
-    says so.
+    Phase 0 is where tiles meet, and is drawn in the middle. Rows without a profile are left out; if no row has one, the
+    picture states that no axis could be tested.
     """
     shown = [row for row in rows if row["profile"]]
     axes = list(dict.fromkeys(row["axis"] for row in shown))
@@ -31,21 +31,21 @@ def seam_profiles(rows: Sequence[Mapping[str, Any]]) -> bytes:
         panel = figure.add_subplot(len(axes), 1, place + 1)
         panel.axhline(1, color=INK, linewidth=0.8, linestyle=":")
         panel.axvline(0, color=INK, linewidth=0.8, linestyle=":")
-        for index, row in enumerate(one for one in shown if one["axis"] == axis):
+        for index, row in enumerate(candidate for candidate in shown if candidate["axis"] == axis):
             phases, values = _centred(row["profile"])
             panel.plot(phases, values, label=row["test"], color=colour_of(row["test"], index), linewidth=1.4)
         panel.set_ylabel(f"{axis}: statistic", color=INK)
         panel.tick_params(colors=INK)
         panel.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper right")
     if axes:
-        panel.set_xlabel("planes from where tiles meet", color=INK)
+        panel.set_xlabel("distance from the tile border (planes)", color=INK)
     out = BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
 
 
 def _centred(profile: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """Return phases -step/2 .. step/2 and their values, None as NaN."""
+    """Return the phases from -step/2 to step/2 and their values, with NaN for None."""
     step = len(profile)
     phases = list(range(-(step // 2), step - step // 2))
     values = [profile[phase % step] for phase in phases]

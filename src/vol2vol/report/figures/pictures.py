@@ -1,4 +1,4 @@
-"""The report's pictures: which planes to read, beside which, with which borders."""
+"""Choose the planes of the report's pictures, and arrange them in sheets with their tile borders."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ LETTERS = "ABCDEFGH"
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A predicted volume and what it is shown beside; paths are relative to the report's folder, empty if unknown."""
+    """A predicted volume and those it is compared with; paths are relative to the report's folder, "" if unknown."""
 
     output: str
     strategy: str
     model: str = ""
     assembly: str = ""
-    """slices, ortho or volume."""
+    """Slices, ortho or volume."""
     source: str = ""
     target: str = ""
     answer: str = ""
-    """The known answer, where there is one."""
+    """The known answer, if there is one."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Predictions that differ in their strategy alone, the reference first."""
+    """Predictions that differ only in their strategy; the reference is the first."""
 
     model: str
     assembly: str
@@ -52,27 +52,27 @@ class Group:
 
     @property
     def reference(self) -> Output:
-        """The seamless one where there is one."""
+        """The first prediction, which is seamless if any of them is."""
         return self.results[0]
 
 
 def groups(results: Iterable[Output]) -> list[Group]:
-    """Sort predictions into groups, in order of appearance; `exact` first in each, then `average`, then the others."""
+    """Group predictions by model and assembly, in order of appearance; strategies with few seams come first."""
     order = ("exact", "printed", "average", "blend")
-    found: dict[tuple[str, str], list[Output]] = {}
+    by_group: dict[tuple[str, str], list[Output]] = {}
     for result in results:
-        found.setdefault((result.model, result.assembly), []).append(result)
+        by_group.setdefault((result.model, result.assembly), []).append(result)
     rank = {name: index for index, name in enumerate(order)}
     return [
         Group(*key, tuple(sorted(rows, key=lambda row: rank.get(row.strategy, len(order)))))
-        for key, rows in found.items()
+        for key, rows in by_group.items()
     ]
 
 
-def overview(folder: Path, result: Output, found: Sequence[Group]) -> Sheet:
-    """Show source, the seamless translation of every group, known answer and target in all three views."""
+def overview(folder: Path, result: Output, shown_groups: Sequence[Group]) -> Sheet:
+    """Show the source, the reference of every group, the known answer and the target in all views."""
     columns = [("source", result.source)] if result.source else []
-    columns += [(group.name, group.reference.output) for group in found[:MOST_GROUPS]]
+    columns += [(group.name, group.reference.output) for group in shown_groups[:MOST_GROUPS]]
     columns += [("known answer", result.answer)] if result.answer else []
     columns += [("target", result.target)] if result.target else []
     volumes = {title: open_volume(folder / path) for title, path in columns}
@@ -85,7 +85,7 @@ def overview(folder: Path, result: Output, found: Sequence[Group]) -> Sheet:
         title="",
         rows=[
             [
-                draw(plane, title, f"{title}, {volumes[title].path}", shared, caption=_said(plane))
+                draw(plane, title, f"{title}, {volumes[title].path}", shared, caption=_position(plane))
                 for plane, title in zip(row, volumes, strict=True)
             ]
             for row in rows
@@ -95,7 +95,7 @@ def overview(folder: Path, result: Output, found: Sequence[Group]) -> Sheet:
 
 
 def _central(volume: Volume, view: str, first: Volume, title: str) -> Plane:
-    """Cut the middle plane: of the target its own, of all others the source's, so that the same place is shown."""
+    """Cut the middle plane of the target, or of another volume the plane at the middle of the source."""
     if title == "target":
         return planes.cut(volume, view, planes.window(volume.spatial, view, planes.middle(volume.spatial)))
     start = planes.origin(volume)
@@ -104,13 +104,13 @@ def _central(volume: Volume, view: str, first: Volume, title: str) -> Plane:
     return planes.cut(volume, view, planes.window(volume.spatial, view, inside))
 
 
-def _said(plane: Plane) -> str:
+def _position(plane: Plane) -> str:
     return f"{plane.view}, {plane.where}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """The same plane of every strategy of a group, with each one's tile borders."""
+    """The same plane of all strategies of a group, with the tile borders of each."""
 
     group: Group
     shown: list[Output]
@@ -119,15 +119,15 @@ class Cuts:
 
     @property
     def seamed(self) -> int:
-        """Which strategy shows seams best: `disjoint`, else the last."""
+        """Index of the strategy that shows seams best: `disjoint`, else the last."""
         names = [result.strategy for result in self.shown]
         return names.index("disjoint") if "disjoint" in names else len(names) - 1
 
 
 def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
-    """Read one plane of every strategy, crossed by tile borders but not lying on one, near the middle.
+    """Read a plane near the middle of every strategy, which tile borders cross and which does not lie on a border.
 
-    None where the group's volumes have no such view.
+    Returns None if the group's volumes are too thin for the view.
     """
     shown = list(group.results[:MOST_STRATEGIES])
     volumes = [open_volume(folder / result.output) for result in shown]
@@ -136,17 +136,17 @@ def cuts(folder: Path, group: Group, view: str) -> Cuts | None:
         return None
     positions = [planes.borders(volume) for volume in volumes]
     box = planes.window(spatial, view, _centre(spatial, positions[-1], view))
-    found = [planes.cut(volume, view, box) for volume in volumes]
+    cut_planes = [planes.cut(volume, view, box) for volume in volumes]
     return Cuts(
         group=group,
         shown=shown,
-        planes=found,
-        borders=[planes.borders_in(plane, at) for plane, at in zip(found, positions, strict=True)],
+        planes=cut_planes,
+        borders=[planes.borders_in(plane, at) for plane, at in zip(cut_planes, positions, strict=True)],
     )
 
 
 def _centre(spatial: Shape, positions: tuple[list[int], ...], view: str) -> Shape:
-    """Return the middle, moved onto a border within the plane and away from borders across it."""
+    """Return the middle voxel, moved onto borders that cross the plane and away from borders parallel to it."""
     centre = list(planes.middle(spatial))
     for axis in planes.inside(view):
         if positions[axis]:
@@ -158,66 +158,80 @@ def _centre(spatial: Shape, positions: tuple[list[int], ...], view: str) -> Shap
     return tuple(centre)
 
 
-def residual_sheet(found: Sequence[Cuts]) -> Sheet:
-    """Show every strategy with its tile borders, and its residual from the first, as in Fig. 2 of the paper."""
-    grey = grey_range([plane for one in found for plane in one.planes])
-    maps = [[residuals.residual(one.planes[0].pixels, plane.pixels) for plane in one.planes[1:]] for one in found]
+def residual_sheet(views: Sequence[Cuts]) -> Sheet:
+    """Show every strategy with its tile borders and its residual from the first, as in Fig. 2 of the paper."""
+    grey = grey_range([plane for group_cuts in views for plane in group_cuts.planes])
+    maps = [
+        [residuals.residual(group_cuts.planes[0].pixels, plane.pixels) for plane in group_cuts.planes[1:]]
+        for group_cuts in views
+    ]
     pooled = np.concatenate([m.ravel() for row in maps for m in row]) if any(maps) else np.zeros(1)
     top = float(np.percentile(pooled, 99.5)) or 1.0
-    heat = Range(low=0.0, high=top, unit="of the crop's own grey range", colours="magma")
+    heat = Range(low=0.0, high=top, unit="fraction of the crop's grey range", colours="magma")
     return Sheet(
-        title=found[0].group.name,
-        rows=[_residual_row(one, row, grey, heat) for one, row in zip(found, maps, strict=True)],
+        title=views[0].group.name,
+        rows=[_residual_row(group_cuts, row, grey, heat) for group_cuts, row in zip(views, maps, strict=True)],
         ranges=[grey, heat] if any(maps) else [grey],
     )
 
 
-def _residual_row(one: Cuts, maps: list[np.ndarray], grey: Range, heat: Range) -> list[Shown]:
+def _residual_row(group_cuts: Cuts, maps: list[np.ndarray], grey: Range, heat: Range) -> list[Shown]:
     row = []
-    for index, (result, plane, at) in enumerate(zip(one.shown, one.planes, one.borders, strict=True)):
+    for index, (result, plane, at) in enumerate(
+        zip(group_cuts.shown, group_cuts.planes, group_cuts.borders, strict=True)
+    ):
         lines = style.Borders(rows=at[0], columns=at[1], length=0.07)
         title = f"{LETTERS[index]}: {result.strategy}"
         row.append(
-            draw(plane, title, f"{one.group.name}, {result.strategy}", grey, borders=lines, caption=_said(plane))
+            draw(
+                plane,
+                title,
+                f"{group_cuts.group.name}, {result.strategy}",
+                grey,
+                borders=lines,
+                caption=_position(plane),
+            )
         )
     for index, difference in enumerate(maps, start=1):
-        name, at = one.shown[index].strategy, one.borders[index]
+        name, at = group_cuts.shown[index].strategy, group_cuts.borders[index]
         lines = style.Borders(rows=at[0], columns=at[1], length=0.07)
-        plane = replace(one.planes[index], pixels=difference)
+        plane = replace(group_cuts.planes[index], pixels=difference)
         title = f"|A \N{MINUS SIGN} {LETTERS[index]}|"
-        what = f"Absolute difference between {one.shown[0].strategy} and {name} of {one.group.name}"
+        what = f"Absolute difference between {group_cuts.shown[0].strategy} and {name} of {group_cuts.group.name}"
         caption = f"mean {difference.mean():.4f}, largest {difference.max():.3f}"
         row.append(draw(plane, title, what, heat, borders=lines, caption=caption))
     return row
 
 
-def close_up(one: Cuts) -> Sheet | None:
-    """Magnify the border at which the seam stands out most, beside the difference by distance from all borders.
+def close_up(group_cuts: Cuts) -> Sheet | None:
+    """Magnify the border with the clearest seam, and plot the difference against the distance from all borders.
 
-    None where no border crosses the plane.
+    Returns None if no border crosses the plane.
     """
-    seamed = one.seamed
-    at = one.borders[seamed]
-    where = residuals.worst_border(one.planes[seamed].pixels, one.planes[0].pixels, *at)
+    seamed = group_cuts.seamed
+    at = group_cuts.borders[seamed]
+    where = residuals.worst_border(group_cuts.planes[seamed].pixels, group_cuts.planes[0].pixels, *at)
     if where is None:
         return None
-    box = planes.window((1, *one.planes[0].pixels.shape), "xy", (0, *where), ZOOM)
-    crops = [replace(plane, pixels=plane.pixels[box.slices[1:]]) for plane in one.planes]
+    box = planes.window((1, *group_cuts.planes[0].pixels.shape), "xy", (0, *where), ZOOM)
+    crops = [replace(plane, pixels=plane.pixels[box.slices[1:]]) for plane in group_cuts.planes]
     shared = grey_range(crops)
     lines = marks(at, box)
     row = [
-        draw(crop, result.strategy, f"Close-up of {one.group.name}, {result.strategy}", shared, borders=lines)
-        for crop, result in zip(crops, one.shown, strict=True)
+        draw(crop, result.strategy, f"Close-up of {group_cuts.group.name}, {result.strategy}", shared, borders=lines)
+        for crop, result in zip(crops, group_cuts.shown, strict=True)
     ]
-    told = _gathering(one)
-    return Sheet(title=one.group.name, rows=[[*row, _profile_plot(one, told)]], ranges=[shared], note=told)
+    ratios = _ratios_near_borders(group_cuts)
+    return Sheet(
+        title=group_cuts.group.name, rows=[[*row, _profile_plot(group_cuts, ratios)]], ranges=[shared], note=ratios
+    )
 
 
-def _gathering(one: Cuts) -> str:
-    """Say how much more every strategy differs from the first within 4 voxels of its tile borders than elsewhere."""
-    first = one.planes[0].pixels.astype(np.float64)
-    told = []
-    for result, plane, at in list(zip(one.shown, one.planes, one.borders, strict=True))[1:]:
+def _ratios_near_borders(group_cuts: Cuts) -> str:
+    """Return, in words, the difference from the first strategy near tile borders (4 voxels) relative to elsewhere."""
+    first = group_cuts.planes[0].pixels.astype(np.float64)
+    ratios = []
+    for result, plane, at in list(zip(group_cuts.shown, group_cuts.planes, group_cuts.borders, strict=True))[1:]:
         near = np.zeros(first.shape, bool)
         for p in at[0]:
             near[max(0, p - 4) : p + 4] = True
@@ -225,12 +239,14 @@ def _gathering(one: Cuts) -> str:
             near[:, max(0, p - 4) : p + 4] = True
         difference = np.abs(plane.pixels - first)
         if near.any() and not near.all() and difference[~near].mean() > 0:
-            told.append(f"{result.strategy} {difference[near].mean() / difference[~near].mean():.2f}")
-    return f"difference from {one.shown[0].strategy} near tile borders, relative to elsewhere: {', '.join(told)}"
+            ratios.append(f"{result.strategy} {difference[near].mean() / difference[~near].mean():.2f}")
+    return (
+        f"difference from {group_cuts.shown[0].strategy} near tile borders, relative to elsewhere: {', '.join(ratios)}"
+    )
 
 
 def marks(at: tuple[list[int], list[int]], box: Box) -> style.Borders:
-    """Return marks of the borders that cross a close-up."""
+    """Return short marks for the borders that cross a close-up."""
     rows, columns = (
         [p - box.start[axis] for p in positions if box.start[axis] < p < box.stop[axis]]
         for axis, positions in zip((1, 2), at, strict=True)
@@ -238,24 +254,24 @@ def marks(at: tuple[list[int], list[int]], box: Box) -> style.Borders:
     return style.Borders(rows=rows, columns=columns, length=0.1)
 
 
-def _profile_plot(one: Cuts, told: str) -> Shown:
-    """Plot the difference from the first strategy by distance from the borders, for each strategy at its own."""
-    first, reach = one.planes[0].pixels, 16
+def _profile_plot(group_cuts: Cuts, ratios: str) -> Shown:
+    """Plot the difference of each strategy from the first against the distance from its tile borders."""
+    first, reach = group_cuts.planes[0].pixels, 16
     offsets = np.arange(-reach, reach + 1)
     lines = {
         result.strategy: (offsets, residuals.border_profile(plane.pixels, first, *at, reach=reach))
-        for result, plane, at in list(zip(one.shown, one.planes, one.borders, strict=True))[1:]
+        for result, plane, at in list(zip(group_cuts.shown, group_cuts.planes, group_cuts.borders, strict=True))[1:]
     }
     data = style.plot(
         lines,
-        x="voxels from the tile border",
-        y=f"difference from {one.shown[0].strategy} (grey values)",
+        x="distance from the tile border (voxels)",
+        y=f"difference from {group_cuts.shown[0].strategy} (grey values)",
         mark_zero=True,
         size=(3.1, 2.9),
         lettering=9,
     )
     return Shown(
         source=svg(data),
-        title="where the difference is",
-        alt=f"Difference by distance from the tile border of {one.group.name}; {told}",
+        title="difference near borders",
+        alt=f"Difference against the distance from the tile border of {group_cuts.group.name}; {ratios}",
     )

@@ -1,4 +1,4 @@
-"""Planes of a volume and the tile borders that cross them: all that a picture needs to read."""
+"""Read planes of a volume, and the tile borders that cross them, for pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vol2vol.plans.record import Record
 from vol2vol.volumes import Volume
 
 VIEWS = {"xy": 0, "xz": 1, "yz": 2}
-"""The axis (z, y, x) each view looks along."""
+"""The axis (0 to 2 for z, y, x) that each view looks along."""
 LETTERS = "zyx"
 SIGNS = {"angstrom": "Å", "nanometer": "nm", "micrometer": "\N{MICRO SIGN}m", "millimeter": "mm"}
 CROP = 300
@@ -20,14 +20,14 @@ CROP = 300
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane of a volume: grey values `(rows, columns)` of the first channel and where they come from."""
+    """One plane of a volume: the grey values `(rows, columns)` of its first channel, and its position."""
 
     view: str
     box: Box
-    """In voxels of the volume it was cut from."""
+    """Position in voxels of the volume."""
     pixels: np.ndarray
     voxel_size: tuple[float, float]
-    """Of a row and a column, in `unit`."""
+    """Height of a row and width of a column, in `unit`."""
     unit: str
 
     @property
@@ -37,13 +37,13 @@ class Plane:
 
     @property
     def where(self) -> str:
-        """Say which plane this is, such as `z = 48`."""
+        """Position across the plane in words, such as `z = 48`."""
         across = VIEWS[self.view]
         return f"{LETTERS[across]} = {self.box.start[across]}"
 
 
 def short(unit: str) -> str:
-    """Return the sign of a unit's full name, the name itself where it has none we know."""
+    """Return the symbol of a unit's full name, or the name itself if its symbol is unknown."""
     return SIGNS.get(unit, unit)
 
 
@@ -54,7 +54,7 @@ def inside(view: str) -> tuple[int, int]:
 
 
 def views(spatial: Shape, smallest: int = 8) -> list[str]:
-    """Return the views in which a volume of this shape is a picture and not a line."""
+    """Return xy, and the other views whose planes have at least `smallest` voxels along both sides."""
     return [view for view in VIEWS if view == "xy" or min(spatial[a] for a in inside(view)) >= smallest]
 
 
@@ -64,7 +64,7 @@ def middle(spatial: Shape) -> Shape:
 
 
 def window(spatial: Shape, view: str, centre: Shape, side: int = CROP) -> Box:
-    """Return the part of a plane to show: through `centre`, at most `side` voxels wide, inside the volume."""
+    """Return a box of one plane through `centre`, at most `side` voxels along each side, inside the volume."""
     start, stop = [], []
     for axis, (size, at) in enumerate(zip(spatial, centre, strict=True)):
         length = 1 if axis == VIEWS[view] else min(side, size)
@@ -87,13 +87,13 @@ def cut(volume: Volume, view: str, box: Box) -> Plane:
 
 
 def origin(volume: Volume) -> Shape:
-    """Return where in its source a predicted volume starts: the corner of its region of interest."""
+    """Return the position in its source at which a predicted volume starts: the corner of its region of interest."""
     record = Record.of(volume)
     return (0, 0, 0) if record is None else record.layout.region.start
 
 
 def borders(volume: Volume) -> tuple[list[int], ...]:
-    """Return, per axis z, y, x, the voxels of a predicted volume at which a new tile starts; none of any other."""
+    """Return, for axes z, y and x, the voxels at which tiles of a predicted volume start; [] for other volumes."""
     record = Record.of(volume)
     return ([], [], []) if record is None else record.layout.borders()
 

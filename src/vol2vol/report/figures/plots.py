@@ -1,4 +1,4 @@
-"""The plots of a study, from its rows: FID by checkpoint, cost against quality, metrics against IoU, contrasts."""
+"""Plot the rows of a study: FID by checkpoint, cost against quality, metrics against IoU, and contrasts."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PANELS = 6
 def fid_by_checkpoint(rows: Sequence[Row]) -> list[Shown]:
     """Return one plot per direction: FID by epoch of every condition, mean and sd over seeds (Fig. 5 of the paper)."""
     fid = fid_name(rows)
-    found = []
+    plots = []
     for direction in _directions(rows):
         own = [row for row in rows if condition(row).direction == direction and row.number(fid) is not None]
         lines: dict[str, dict[float, list[float]]] = {}
-        for one, group in conditions(own).items():
+        for key, group in conditions(own).items():
             for row in group:
                 value = row.number(fid)
-                if one.kind == "network" and row.checkpoint is not None and value is not None:
-                    lines.setdefault(one.name, {}).setdefault(row.checkpoint, []).append(value)
+                if key.kind == "network" and row.checkpoint is not None and value is not None:
+                    lines.setdefault(key.name, {}).setdefault(row.checkpoint, []).append(value)
         if any(len(course) > 1 for course in lines.values()):
             start = next((row.number(fid) for row in own if row.translator == IDENTITY), None)
             data = courses(
@@ -42,45 +42,45 @@ def fid_by_checkpoint(rows: Sequence[Row]) -> list[Shown]:
             alt = "; ".join(
                 f"{name}: lowest {min(min(c) for c in course.values()):.4g}" for name, course in lines.items()
             )
-            found.append(Shown(source=svg(data), title=direction, alt=f"FID by epoch. {alt}"))
-    return found
+            plots.append(Shown(source=svg(data), title=direction, alt=f"FID by epoch. {alt}"))
+    return plots
 
 
 def loss_curves(folder: Path, rows: Sequence[Row]) -> list[Shown]:
-    """Return one plot per training whose log is still there: the whole losses by step or epoch."""
-    found = []
+    """Return a plot of the total losses by step or epoch for every training whose log still exists."""
+    plots = []
     for run in dict.fromkeys(row.run for row in rows if row.run and (folder / row.run / "log.csv").is_file()):
         curves = read_curves(folder / run)
         lines = {name: (curves.at, values) for name, values in curves.totals.items()}
         ends = ", ".join(f"{name} from {ys[0]:.3g} to {ys[-1]:.3g}" for name, (_, ys) in lines.items() if ys.size)
         data = style.plot(lines, x=curves.counter, y="loss (no unit)", size=(WIDE, 2.6))
-        found.append(Shown(source=svg(data), title=run, alt=f"Losses of the training {run}: {ends}", caption=ends))
-    return found
+        plots.append(Shown(source=svg(data), title=run, alt=f"Losses of the training {run}: {ends}", caption=ends))
+    return plots
 
 
 def cost_and_quality(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> list[Shown]:
     """Return one plot per direction: IoU against time per megavoxel, with the Pareto front.
 
-    Of best checkpoints, means over seeds. What was not translated took no time and is not shown.
+    Dots are means over seeds at best checkpoints. Untranslated volumes took no time and are not shown.
     """
-    found = []
+    plots = []
     for direction in _directions(rows):
         points = []
-        for one, group in conditions(with_role(rows, roles)).items():
+        for key, group in conditions(with_role(rows, roles)).items():
             speeds = [speed for row in group if (speed := row.number("cost/voxels_per_second"))]
             iou = judged.pooled(group, "iou")
-            if one.direction == direction and speeds and iou.value is not None:
-                points.append(Point(1e6 * len(speeds) / sum(speeds), iou.interval(), one.name))
+            if key.direction == direction and speeds and iou.value is not None:
+                points.append(Point(1e6 * len(speeds) / sum(speeds), iou.interval(), key.name))
         if len(points) > 1:
             data = scatter(points, x="seconds per megavoxel", y="IoU", log_x=True, front=True)
-            alt = "; ".join(f"{one.group}: {one.x:.3g} s, IoU {one.y.value:.3f}" for one in points)
-            found.append(Shown(source=svg(data), title=direction, alt=f"IoU against time per megavoxel. {alt}"))
-    return found
+            alt = "; ".join(f"{key.group}: {key.x:.3g} s, IoU {key.y.value:.3f}" for key in points)
+            plots.append(Shown(source=svg(data), title=direction, alt=f"IoU against time per megavoxel. {alt}"))
+    return plots
 
 
 def metrics_and_iou(rows: Sequence[Row]) -> list[Shown]:
-    """Return one plot per direction: the metrics that agree most with IoU, and the FID, against it."""
-    found = []
+    """Return a plot of IoU per direction, against FID and the metrics whose ranks agree best with those of IoU."""
+    plots = []
     for direction in _directions(rows):
         own = [row for row in rows if condition(row).direction == direction and row.kind != "bound"]
         own = [row for row in own if overlap(row) is not None]
@@ -98,12 +98,12 @@ def metrics_and_iou(rows: Sequence[Row]) -> list[Shown]:
                 panels[name] = points
         if panels:
             data = scatters(panels, y="IoU")
-            found.append(Shown(source=svg(data), title=direction, alt=f"IoU against {', '.join(panels)}"))
-    return found
+            plots.append(Shown(source=svg(data), title=direction, alt=f"IoU against {', '.join(panels)}"))
+    return plots
 
 
 def _panels(rows: Sequence[Row]) -> list[str]:
-    """Return the metrics to plot: FIDs first, then those whose ranks agree best with IoU."""
+    """Return the metrics to plot: FIDs first, then those whose ranks agree best with those of IoU."""
     iou = [overlap(row) for row in rows]
     rho = {
         name: rank_correlation([oriented(name, row.number(name)) for row in rows], iou, [0] * len(rows)).rho
@@ -117,22 +117,26 @@ def _panels(rows: Sequence[Row]) -> list[str]:
     return list(one_axis.values())[:PANELS]
 
 
-FAMILIES = {"translator": "translated minus simple", "strategy": "stitched minus stitched", "assembly": "assemblies"}
+FAMILIES = {
+    "translator": "trained minus simple translation",
+    "strategy": "between strategies",
+    "assembly": "between assemblies",
+}
 
 
-def contrast_plot(found: Sequence[Contrast]) -> list[Shown]:
-    """Return a forest plot of IoU per direction; full dots are more than chance after correction."""
-    ious = [one for one in found if one.metric == "iou"]
+def contrast_plot(differences: Sequence[Contrast]) -> list[Shown]:
+    """Return a forest plot of differences of IoU per direction; filled dots are significant after correction."""
+    ious = [difference for difference in differences if difference.metric == "iou"]
     corrected = dict(zip(map(id, ious), corrected_p(ious), strict=True))
     plots = []
-    for direction in dict.fromkeys(one.direction for one in ious):
+    for direction in dict.fromkeys(difference.direction for difference in ious):
         panels: dict[str, list[Difference]] = {}
         for family, title in FAMILIES.items():
-            for one in ious:
-                if (one.direction, one.family) == (direction, family):
-                    p = corrected[id(one)]
-                    name = one.name if one.role == "best" else f"{one.name}, {one.role}"
-                    line = Difference(name, one.value, sure=p is not None and p < ALPHA)
+            for difference in ious:
+                if (difference.direction, difference.family) == (direction, family):
+                    p = corrected[id(difference)]
+                    name = difference.name if difference.role == "best" else f"{difference.name}, {difference.role}"
+                    line = Difference(name, difference.value, sure=p is not None and p < ALPHA)
                     panels.setdefault(title, []).append(line)
         data = forest(panels, x=f"difference of {METRICS['iou']}")
         count = sum(map(len, panels.values()))

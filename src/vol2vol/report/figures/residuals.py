@@ -1,4 +1,4 @@
-"""Where tiles meet: residuals between stitching strategies, and how they gather at the borders of tiles."""
+"""Compute residuals between stitching strategies, and how they depend on the distance from tile borders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 def residual(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the absolute difference of two crops, each first brought to 0..1 (stitching paper, section 4.1, Fig. 2).
+    """Return the absolute difference of two crops, each scaled to 0..1 (stitching paper, section 4.1, Fig. 2).
 
-    float32; a constant crop counts as 0.
+    The result is float32; a constant crop is scaled to 0.
     """
     result: np.ndarray = np.abs(_unit(a) - _unit(b))
     return result
@@ -25,11 +25,11 @@ def _unit(crop: np.ndarray) -> np.ndarray:
 def border_profile(
     seamed: np.ndarray, seamless: np.ndarray, rows: Sequence[int], columns: Sequence[int], reach: int = 16
 ) -> np.ndarray:
-    """Return the mean absolute difference of two planes by distance from the nearest tile border.
+    """Return the mean absolute difference of two planes, in grey values, by distance from tile borders.
 
-    In the planes' own grey values. Entry `reach + d` is the mean over all borders p of the lines of pixels `p + d` (the
-    first pixel of the new tile is at 0): flat without seams, a hill around 0 with them. NaN where no border is that
-    far inside.
+    Entry `reach + d` is the mean over all borders p of the lines of pixels `p + d`; the first pixel of the new tile is
+    at d = 0. The profile is flat without seams and has a peak around 0 with seams. Entries are NaN if no border is
+    that far from the edge of the plane.
     """
     difference = np.abs(seamed.astype(np.float64) - seamless.astype(np.float64))
     total, count = np.zeros(2 * reach + 1), np.zeros(2 * reach + 1)
@@ -45,9 +45,9 @@ def border_profile(
 def worst_border(
     seamed: np.ndarray, seamless: np.ndarray, rows: Sequence[int], columns: Sequence[int], length: int = 32
 ) -> tuple[int, int] | None:
-    """Return the pixel on a border around which two planes differ most: over 8 pixels across, `length` along it.
+    """Return the pixel on a border around which two planes differ most: 8 pixels across it, `length` along it.
 
-    None where no border crosses the planes.
+    Returns None if no border crosses the planes.
     """
     difference = np.abs(seamed.astype(np.float64) - seamless.astype(np.float64))
     best, where = -np.inf, None

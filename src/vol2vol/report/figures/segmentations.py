@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of a study: what segmenters make of translations, across strategies and across checkpoints."""
+"""Figures 3 and 4 of a study: segmentations of translations, compared across strategies and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from vol2vol.volumes.masks import foreground
 HIT, WRONG, MISSED = (255, 255, 255), (230, 0, 200), (40, 90, 255)
 EDGE = (255, 210, 0)
 WIDE = 6
-"""Images in a row of Fig. 4: image and mask of three checkpoints."""
+"""Images in a row of Fig. 4: an image and a mask of three checkpoints."""
 PROBABILITY = Range(low=0.0, high=1.0, unit="probability", colours="viridis")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class SegmentedPlane:
     """One plane of a segmentation."""
 
     row: Row
@@ -47,12 +47,12 @@ class Seen:
 
     @property
     def iou(self) -> float | None:
-        """Of the whole volume."""
+        """IoU of the whole volume."""
         return self.row.number(f"segmentation/{self.judge}/iou")
 
 
 def errors(mask: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
-    """Return colours: white where mask and truth agree on foreground, magenta where the mask is wrong, blue missed."""
+    """Return colours: white for correct foreground, magenta for false foreground, blue for missed foreground."""
     shown = np.zeros((*mask.shape, 3), np.uint8)
     truth = mask if truth is None else truth
     for where, colour in ((mask & truth, HIT), (mask & ~truth, WRONG), (~mask & truth, MISSED)):
@@ -61,7 +61,7 @@ def errors(mask: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
 
 
 def outlined(pixels: np.ndarray, mask: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Return a grey plane as colours, with the outline of a mask."""
+    """Return a grey plane in RGB with the outline of a mask."""
     low, high = limits
     grey = np.clip((pixels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1) * 255
     shown = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
@@ -69,8 +69,8 @@ def outlined(pixels: np.ndarray, mask: np.ndarray, limits: tuple[float, float]) 
     return shown
 
 
-def see(folder: Path, row: Row, judge: str, view: str, box: Box) -> Seen | None:
-    """Read one plane of a segmentation of a row; None where it is no longer there."""
+def read_plane(folder: Path, row: Row, judge: str, view: str, box: Box) -> SegmentedPlane | None:
+    """Read one plane of a row's segmentation; None if the segmentation no longer exists."""
     path = row.segmentations.get(judge, "")
     if not path or not (folder / path).exists():
         return None
@@ -80,11 +80,11 @@ def see(folder: Path, row: Row, judge: str, view: str, box: Box) -> Seen | None:
     truth = planes.cut(open_volume(folder / mask), view, box).pixels if mask else None
     seen = None if truth is None else foreground(truth, mask)
     scaled = replace(plane, pixels=plane.pixels.astype(np.float32) / scale)
-    return Seen(row=row, judge=judge, probability=scaled, truth=seen)
+    return SegmentedPlane(row=row, judge=judge, probability=scaled, truth=seen)
 
 
 def first_judge(rows: Sequence[Row]) -> str:
-    """Return the segmenter and seed to show: the first one that saw most volumes."""
+    """Return the segmenter and seed to show: the first that segmented most volumes."""
     counts: dict[str, int] = {}
     for row in rows:
         for name in row.segmentations:
@@ -93,9 +93,9 @@ def first_judge(rows: Sequence[Row]) -> str:
 
 
 def strategies_sheets(folder: Path, rows: Sequence[Row]) -> list[Sheet]:
-    """Show probabilities, masks, outlines and residuals of each strategy, and a border of them close up (Fig. 3).
+    """Show probabilities, masks, outlines and residuals of each strategy, and a border magnified (Fig. 3).
 
-    `rows` are those of one direction and one checkpoint per training.
+    `rows` belong to one direction and have one checkpoint per training.
     """
     networks = [row for row in visible(folder, rows) if row.kind == "network"]
     judge = first_judge(networks)
@@ -105,32 +105,32 @@ def strategies_sheets(folder: Path, rows: Sequence[Row]) -> list[Sheet]:
         if cuts is None:
             continue
         box = cuts.planes[0].box
-        seen = [see(folder, by_volume[one.output], judge, "xy", box) for one in cuts.shown]
-        if all(seen):
-            there = [one for one in seen if one is not None]
+        found = [read_plane(folder, by_volume[output.output], judge, "xy", box) for output in cuts.shown]
+        seen = [plane for plane in found if plane is not None]
+        if len(seen) == len(found):
             title = f"{condition(rows[0]).direction}, {group.name}, {judge}"
-            close = _close(cuts, there)
-            sheets = [replace(_whole(cuts, there), title=title)]
-            return [*sheets, replace(close, title=f"{title}, a border close up")] if close else sheets
+            close = _close(cuts, seen)
+            sheets = [replace(_whole(cuts, seen), title=title)]
+            return [*sheets, replace(close, title=f"{title}, a border magnified")] if close else sheets
     return []
 
 
-def _whole(cuts: Cuts, seen: Sequence[Seen]) -> Sheet:
+def _whole(cuts: Cuts, seen: Sequence[SegmentedPlane]) -> Sheet:
     grey = grey_range(cuts.planes)
     heat = Range(low=0.0, high=_top(seen), unit="difference of probability", colours="magma")
     rows: list[list[Shown]] = [[], [], [], [], []]
     first = seen[0]
-    for index, one in enumerate(seen):
-        letter, name = LETTERS[index], one.row.strategy
+    for index, segmented in enumerate(seen):
+        letter, name = LETTERS[index], segmented.row.strategy
         lines = style.Borders(rows=cuts.borders[index][0], columns=cuts.borders[index][1], length=0.07)
-        plane, mask = one.probability, one.mask
+        plane, mask = segmented.probability, segmented.mask
         images = {
             "probability": plane.pixels,
-            "mask": errors(mask, one.truth),
+            "mask": errors(mask, segmented.truth),
             "outline": outlined(cuts.planes[index].pixels, mask, grey.limits),
         }
         for row, (what, pixels) in zip(rows, images.items(), strict=False):
-            caption = f"{_told(one.iou)} of the volume" if what == "mask" else ""
+            caption = f"{_iou_text(segmented.iou)} of the volume" if what == "mask" else ""
             shown = replace(plane, pixels=pixels)
             row.append(draw(shown, f"{letter}: {name}, {what}", what, PROBABILITY, borders=lines, caption=caption))
         if index:
@@ -155,41 +155,43 @@ def _whole(cuts: Cuts, seen: Sequence[Seen]) -> Sheet:
     return Sheet(title="", rows=rows, ranges=[PROBABILITY, heat])
 
 
-def _truth(one: Seen) -> Shown:
-    title, mask = ("mask of A", one.mask) if one.truth is None else ("truth", one.truth)
-    return draw(replace(one.probability, pixels=errors(mask, None)), title, title, PROBABILITY)
+def _truth(seen: SegmentedPlane) -> Shown:
+    title, mask = ("mask of A", seen.mask) if seen.truth is None else ("truth", seen.truth)
+    return draw(replace(seen.probability, pixels=errors(mask, None)), title, title, PROBABILITY)
 
 
 BINARY = Range(low=0.0, high=1.0, unit="mask", colours="magma")
 
 
-def _top(seen: Sequence[Seen]) -> float:
-    apart = [np.abs(one.probability.pixels - seen[0].probability.pixels).ravel() for one in seen[1:]]
+def _top(seen: Sequence[SegmentedPlane]) -> float:
+    apart = [np.abs(other.probability.pixels - seen[0].probability.pixels).ravel() for other in seen[1:]]
     return max(float(np.percentile(np.concatenate(apart), 99.5)), 0.01)
 
 
-def _profile(cuts: Cuts, seen: Sequence[Seen]) -> Shown:
+def _profile(cuts: Cuts, seen: Sequence[SegmentedPlane]) -> Shown:
     offsets = np.arange(-16, 17)
     first = seen[0].probability.pixels
     lines = {
-        one.row.strategy: (offsets, residuals.border_profile(one.probability.pixels, first, *at))
-        for one, at in list(zip(seen, cuts.borders, strict=True))[1:]
+        segmented.row.strategy: (offsets, residuals.border_profile(segmented.probability.pixels, first, *at))
+        for segmented, at in list(zip(seen, cuts.borders, strict=True))[1:]
     }
     data = style.plot(
         lines,
-        x="voxels from the tile border",
+        x="distance from the tile border (voxels)",
         y="difference of probability",
         mark_zero=True,
         size=(3.1, 3.1),
         lettering=9,
     )
     return Shown(
-        source=svg(data), title="where it differs", alt="Difference of probability by distance from tile borders"
+        source=svg(data),
+        title="difference near borders",
+        alt="Difference of probability against the distance from tile borders",
     )
 
 
-def _close(cuts: Cuts, seen: Sequence[Seen]) -> Sheet | None:
-    """Magnify the border at which the probabilities differ most."""
+def _close(cuts: Cuts, seen: Sequence[SegmentedPlane]) -> Sheet | None:
+    """Magnify the border at which probabilities differ most; None if no border crosses the plane."""
     at = cuts.borders[cuts.seamed]
     first = seen[0].probability.pixels
     where = residuals.worst_border(seen[cuts.seamed].probability.pixels, first, *at)
@@ -201,19 +203,19 @@ def _close(cuts: Cuts, seen: Sequence[Seen]) -> Sheet | None:
     grey = grey_range(crops)
     lines = pictures.marks(at, box)
     rows: list[list[Shown]] = [[], []]
-    for one, crop in zip(seen, crops, strict=True):
-        name = one.row.strategy
-        probability = replace(crop, pixels=one.probability.pixels[inside])
-        outline = replace(crop, pixels=outlined(crop.pixels, one.mask[inside], grey.limits))
-        rows[0].append(draw(probability, f"{name}, probability", "Probability close up", PROBABILITY, borders=lines))
-        rows[1].append(draw(outline, f"{name}, outline", "Outline close up", grey, borders=lines))
+    for segmented, crop in zip(seen, crops, strict=True):
+        name = segmented.row.strategy
+        probability = replace(crop, pixels=segmented.probability.pixels[inside])
+        outline = replace(crop, pixels=outlined(crop.pixels, segmented.mask[inside], grey.limits))
+        rows[0].append(draw(probability, f"{name}, probability", "Magnified probability", PROBABILITY, borders=lines))
+        rows[1].append(draw(outline, f"{name}, outline", "Magnified outline", grey, borders=lines))
     return Sheet(title="", rows=rows, ranges=[PROBABILITY])
 
 
 def checkpoint_sheets(folder: Path, rows: Sequence[Row], roles: dict[str, str], fid: str) -> list[Sheet]:
     """Show bounds and baselines, then the best, middle and worst checkpoint of every translator and assembly (Fig. 4).
 
-    `rows` are those of one direction.
+    `rows` belong to one direction.
     """
     there = visible(folder, rows)
     judge = first_judge([row for row in there if row.kind != "bound"])
@@ -237,8 +239,8 @@ def checkpoint_sheets(folder: Path, rows: Sequence[Row], roles: dict[str, str], 
     return [sheet for sheet in sheets if sheet.rows and sheet.rows[0]]
 
 
-def _told(iou: float | None) -> str:
-    return "IoU not known" if iou is None else f"IoU {iou:.3f}"
+def _iou_text(iou: float | None) -> str:
+    return "IoU unknown" if iou is None else f"IoU {iou:.3f}"
 
 
 def _bounds(folder: Path, rows: Sequence[Row], judge: str, box: Box, fid: str) -> Sheet:
@@ -251,20 +253,20 @@ def _bounds(folder: Path, rows: Sequence[Row], judge: str, box: Box, fid: str) -
 
 
 def _pair(folder: Path, row: Row, name: str, judge: str, box: Box, *, fid: str) -> list[Shown]:
-    """Draw the image with its FID and the segmentation with its IoU."""
-    seen = see(folder, row, judge, "xy", box)
+    """Draw the image with its FID, and the segmentation with its IoU; [] if it was not segmented."""
+    seen = read_plane(folder, row, judge, "xy", box)
     if seen is None:
         return []
     plane = planes.cut(open_volume(folder / row.volume), "xy", box)
-    told = f"FID {wording.number(row.number(fid))}" if row.number(fid) is not None else ""
+    caption = f"FID {wording.number(row.number(fid))}" if row.number(fid) is not None else ""
     mask = replace(plane, pixels=errors(seen.mask, seen.truth))
     return [
-        draw(plane, name, f"{name}, image", grey_range([plane]), caption=told),
+        draw(plane, name, f"{name}, image", grey_range([plane]), caption=caption),
         draw(
             mask,
             "in-domain: mask" if row.kind == "bound" else "mask",
             f"{name}, segmentation",
             PROBABILITY,
-            caption=_told(seen.iou),
+            caption=_iou_text(seen.iou),
         ),
     ]

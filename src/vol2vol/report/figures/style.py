@@ -1,7 +1,7 @@
-"""Arrays in, PNG or SVG bytes out; no files, no global state.
+"""Draw arrays as bytes of PNG or SVG, without files or global state.
 
-Pictures are pure images with a scale bar and tile borders drawn in, so that captions stay text. Plots use mid-grey
-lettering on a transparent ground: they can be read on light and on dark pages.
+Pictures contain only the image, a scale bar and tile borders; captions remain text. Plots have mid-grey lettering on a
+transparent background, which is legible on light and dark pages.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from PIL import Image
 
 INK = "#808080"
 WIDTH = 400
-"""Pixels a picture is about wide; voxels are repeated whole times to get there."""
+"""Approximate width of a picture in pixels; voxels are magnified by a whole number."""
 COLOURS = {"exact": "#1b9e77", "printed": "#66a61e", "average": "#8f86d6", "blend": "#e6ab02", "disjoint": "#e0702a"}
 OTHER_COLOURS = ("#e7298a", "#3a86c8", "#a6761d", "#999999")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Borders:
-    """Tile borders to draw: a line before each of these rows and columns."""
+    """Tile borders to draw as lines before these rows and columns."""
 
     rows: Sequence[int]
     columns: Sequence[int]
     colour: str = "#00d5ff"
     length: float = 0.5
-    """Part of the side drawn from each edge: 0.5 crosses the picture, less leaves its middle free."""
+    """Fraction of the side drawn from each edge: 0.5 crosses the picture, a smaller one leaves the middle free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleBar:
-    """A bar of so many columns, and what it says."""
+    """A scale bar: its length in columns, and its label."""
 
     columns: float
     label: str
 
 
 def colour_of(name: str, index: int = 0) -> str:
-    """Return the colour of a strategy, the same in every figure; others take turns."""
+    """Return the colour of a strategy, which is the same in every figure; other names get colours by `index`."""
     return COLOURS.get(name, OTHER_COLOURS[index % len(OTHER_COLOURS)])
 
 
 def scale_bar(columns: int, voxel: float, unit: str) -> ScaleBar | None:
-    """Choose a bar of a round length, about a quarter of a picture of so many columns of `voxel` units each.
+    """Return a scale bar of a round length, about a quarter of a picture of `columns` voxels of `voxel` units each.
 
-    None where the voxel size is not known.
+    Returns None if the voxel size is unknown.
     """
     if not voxel > 0 or not np.isfinite(voxel):
         return None
@@ -76,10 +76,10 @@ def picture(
     bar: ScaleBar | None = None,
     borders: Borders | None = None,
 ) -> bytes:
-    """Return one plane as a PNG: `pixels (rows, columns)` shown from `limits[0]` (dark) to `limits[1]` (bright).
+    """Return one plane as a PNG: `pixels (rows, columns)`, shown from `limits[0]` (dark) to `limits[1]` (bright).
 
-    Colours, `(rows, columns, 3)` uint8, are shown as they are. Voxels that are not square (`voxel`: size of a row and a
-    column) are stretched to their true shape.
+    RGB colours, `(rows, columns, 3)` uint8, are shown unchanged. Voxels that are not square are stretched to their true
+    shape; `voxel` is the height of a row and the width of a column.
     """
     rows, columns = pixels.shape[:2]
     zoom = max(1, round(WIDTH / columns))
@@ -126,7 +126,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def colour_bar(colours: str) -> bytes:
-    """Return a colour map as a strip of 256 x 8 pixels, low values left."""
+    """Return a PNG of a colour map, a strip of 256 x 8 pixels with low values on the left."""
     strip = colormaps[colours](np.tile(np.arange(256), (8, 1)), bytes=True)[..., :3]
     out = BytesIO()
     Image.fromarray(np.ascontiguousarray(strip)).save(out, "PNG", optimize=True)
@@ -143,7 +143,7 @@ def plot(
     size: tuple[float, float] = (5.2, 2.9),
     lettering: float = 9.5,
 ) -> bytes:
-    """Return lines (name to x and y values) as an SVG with a legend; `x` and `y` label the axes, with their units."""
+    """Return an SVG of lines (x and y values by name) with a legend; `x` and `y` label the axes, with their units."""
     figure, axes = blank(x, y, size=size, lettering=lettering)
     for index, (name, (xs, ys)) in enumerate(lines.items()):
         colour = (colours or {}).get(name) or colour_of(name, index)
@@ -164,7 +164,7 @@ def blank(x: str, y: str, *, size: tuple[float, float] = (5.2, 2.9), lettering: 
 
 
 def style(axes: Axes, x: str, y: str, lettering: float = 9.5) -> None:
-    """Label axes and draw them in the report's ink."""
+    """Label axes and draw them in the style of the report."""
     axes.set_xlabel(x, color=INK, fontsize=lettering)
     axes.set_ylabel(y, color=INK, fontsize=lettering)
     axes.tick_params(colors=INK, which="both", labelsize=lettering)

@@ -1,1 +1,1 @@
-"""Pages: tables and figures in self-contained HTML."""
+"""Self-contained HTML pages of tables and figures."""

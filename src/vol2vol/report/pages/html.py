@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: templates rendered with everything escaped, written whole or not at all."""
+"""Render templates to self-contained HTML with all text escaped, and write pages whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vol2vol.report.rows import wording
 
 
 def render(template: str, **context: Any) -> str:
-    """Return a template of this package filled in; what it names must be there."""
+    """Return a template of this package rendered with `context`, which must define all names that it uses."""
     environment = Environment(
         loader=PackageLoader("vol2vol.report.pages"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The report of a study: every question with its answer in sentences, its table and its figures, on one page."""
+"""Write the report of a study: a page of questions, each answered in sentences, a table and figures."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
 FIRST = 3
-"""Findings of a question that stand on top of the page, if it has more."""
+"""Largest number of findings per question at the top of the page."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One question."""
+    """One question of the report."""
 
     anchor: str
     title: str
     text: str = ""
     points: Sequence[str] = ()
-    """What words of its tables and figures mean, a sentence each."""
+    """Sentences that explain terms of the tables and figures."""
     tables: Sequence[Table] = ()
     charts: Sequence[Shown] = ()
     sheets: Sequence[Sheet] = ()
     folded: bool = False
-    """Tables are shown on demand."""
+    """Whether tables are collapsed until the reader opens them."""
     first: int = FIRST
-    """Findings on top of the page."""
+    """Number of findings at the top of the page."""
 
     @property
     def findings(self) -> list[str]:
-        """The sentences of its tables."""
-        return [one for table in self.tables for one in table.findings]
+        """The findings of all tables."""
+        return [finding for table in self.tables for finding in table.findings]
 
     def __bool__(self) -> bool:
         return any(map(bool, self.tables)) or bool(self.charts) or bool(self.sheets)
@@ -66,28 +66,28 @@ class Section:
 
 @dataclass(frozen=True)
 class Material:
-    """All that sections are made of."""
+    """The study, and what is computed from its rows for all sections."""
 
     folder: Path
     declared: Declared
     rows: list[Row]
-    """Done ones."""
+    """Rows of trials that are done."""
     judged: Judged
     roles: dict[str, str]
     contrasts: list[Contrast] = field(default_factory=list)
 
 
 def write_study_report(folder: str | Path) -> Path:
-    """Write `tables/*.csv` and `report.html` of a study from its rows, and return the page's path.
+    """Write `tables/*.csv` and `report.html` of a study from its rows, and return the path of the page.
 
-    A study that is half done gives what there is; failed trials are listed with their reasons. Needs no network, and
-    the volumes only for pictures: what is no longer there is not shown. Raises `NotFound` without a rows file and
-    `BadInput` for an empty or a foreign one.
+    The report of an unfinished study has the trials done so far; failed trials are listed with their reasons. No
+    network is needed, and volumes are read only for pictures, which are left out if the volumes no longer exist. Raises
+    `NotFound` without a rows file, and `BadInput` if it is empty or damaged.
     """
     folder = local_path(folder, "a study")
     rows = read_rows(folder)
     if not rows:
-        raise BadInput(f"{folder / ROWS} is empty: no trial is over yet")
+        raise BadInput(f"{folder / ROWS} is empty: run the study until a trial is done")
     declared = read_declared(folder)
     done = [row for row in rows if row.status == "done"]
     by, lowest = declared.picks[0] if declared.picks else (fid_name(done), True)
@@ -116,9 +116,9 @@ def _page(declared: Declared, sections: Sequence[Section], done: list[Row], fail
 def _gain(m: Material) -> Section:
     return Section(
         anchor="gain",
-        title="Does translating help?",
-        text="A segmenter that was trained on the target sees the source: as it is, made alike by simple means, and "
-        "translated. The segmenter of the source's own domain is the upper bound.",
+        title="Does translation help?",
+        text="A segmenter trained on the target domain segments the source volume: untranslated, after simple "
+        "matching of grey values, and translated. A segmenter trained on the source domain is the upper bound.",
         tables=[baselines_and_bound(m.rows, m.judged, m.roles)],
     )
 
@@ -129,10 +129,10 @@ def _seams(m: Material) -> Section:
     return Section(
         anchor="seams",
         title="Are there seams, and does FID see them?" if fid_name(m.rows) else "Are there seams?",
-        text="A volume passes through a network in tiles, and where tiles meet a seam can show. Pictures show the same "
-        "plane of each strategy, then its difference from A. Marks at their edges show where tiles meet: a line from "
-        "mark to mark is a seam. A difference that fills whole tiles evenly is no seam: it comes from where tiles lie "
-        "on the grid of the network's strides.",
+        text="A network translates a volume in tiles, and seams can appear where tiles meet. The pictures show the "
+        "same plane for each strategy, then its difference from A. Marks at the edges show where tiles meet; a line "
+        "between two marks is a seam. A difference that is even within whole tiles is not a seam: it depends on the "
+        "position of the tiles relative to the network's period.",
         points=[f"{name}: {meaning}." for name in names if (meaning := wording.MEANINGS.get(name))],
         tables=[seam_table(m.rows, m.roles), near_table(m.rows, m.judged, m.roles)],
         sheets=_shown(
@@ -145,8 +145,8 @@ def _contrasts(m: Material) -> Section:
     return Section(
         anchor="contrasts",
         title="What makes a difference?",
-        text="Dots are differences of IoU with intervals of 95 %, first minus second; full dots are more than chance "
-        "after correction for all of a kind. Middle and worst are checkpoints.",
+        text="Dots are differences of IoU, first minus second, with 95 % intervals. Filled dots are significant after "
+        "correction for all contrasts of their kind. Middle and worst refer to checkpoints.",
         tables=[contrast_table(m.contrasts)],
         charts=plots.contrast_plot(m.contrasts),
         folded=True,
@@ -166,7 +166,7 @@ def _agreement(m: Material) -> Section:
     rules = list(dict.fromkeys([*m.declared.picks, (fid_name(m.rows), True)]))
     return Section(
         anchor="agreement",
-        title="Which number, that needs no labels, ranks translations as segmentation does?",
+        title="Which label-free metric ranks translations as segmentation does?",
         tables=[agreement(m.rows), picks_table(m.rows, [rule for rule in rules if rule[0]])],
         charts=plots.metrics_and_iou(m.rows),
         folded=True,
@@ -197,7 +197,8 @@ def _look(m: Material) -> Section:
     return Section(
         anchor="look",
         title="What do translations look like? (Fig. 2)",
-        text="The same place in all, on one grey range; the target is another place: compare its look, not its shapes.",
+        text="All volumes are shown at the same place and on one grey range, except the target, which shows another "
+        "place: compare its appearance, not its structures.",
         tables=[fidelity_table(m.rows, m.roles)],
         sheets=sheets,
     )
@@ -206,19 +207,19 @@ def _look(m: Material) -> Section:
 def _trainings(m: Material) -> Section:
     return Section(
         anchor="trainings",
-        title="How did trainings go?",
-        text="Losses of every training. Where two networks work against each other (generators and critics), neither "
-        "loss goes to zero.",
+        title="How did the trainings converge?",
+        text="The losses of every training. If two networks are trained against each other (generators and critics), "
+        "neither loss goes to zero.",
         charts=_shown(lambda: plots.loss_curves(m.folder, m.rows)),
     )
 
 
 def _further(m: Material) -> Section:
-    return Section(anchor="further", title="What do further measures say?", tables=[further_table(m.rows, m.roles)])
+    return Section(anchor="further", title="What do further measures show?", tables=[further_table(m.rows, m.roles)])
 
 
 def _masks(m: Material) -> Section:
-    def made() -> list[Sheet]:
+    def sheets() -> list[Sheet]:
         across = [s for rows in _by_direction(m) for s in segmented.strategies_sheets(m.folder, rows)]
         every = [[row for row in m.rows if condition(row).direction == d] for d in _directions(m.rows)]
         fid = fid_name(m.rows)
@@ -226,11 +227,11 @@ def _masks(m: Material) -> Section:
 
     return Section(
         anchor="masks",
-        title="What do segmenters make of them? (Figs. 3 and 4)",
-        text="Masks: white is right, magenta is foreground that is none, blue is missed. Marks at the edge of a "
-        "picture show where tiles meet.",
+        title="How are the translations segmented? (Figs. 3 and 4)",
+        text="In masks, correct foreground is white, false foreground magenta and missed foreground blue. Marks at the "
+        "edges of a picture show where tiles meet.",
         tables=[object_table(m.rows, m.roles)],
-        sheets=_shown(made),
+        sheets=_shown(sheets),
         folded=True,
     )
 
@@ -261,9 +262,9 @@ def _by_direction(m: Material) -> list[list[Row]]:
 
 
 def _shown(make: Callable[[], list[T]]) -> list[T]:
-    """Make pictures; volumes that cannot be read leave them out, for numbers need none."""
+    """Return the pictures that `make` draws; [] with a warning if a volume cannot be read."""
     try:
         return make()
     except (UserError, OSError) as error:
-        log.warning("pictures were left out: %s", error)
+        log.warning("pictures were left out of the report: %s", error)
         return []

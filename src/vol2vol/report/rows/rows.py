@@ -1,9 +1,8 @@
-"""The rows file of a study: one line of JSON per trial, appended whole, so that a study can be broken off and go on.
+"""Read and write the rows file of a study: a line of JSON per trial, appended whole, so that studies can be resumed.
 
-A trial is one translated volume and all that was measured on it. Names of values are `family/metric/detail`, such as
-`seams/sgr/z`, `distance/inception/fid/xy`, `segmentation/unet/0/iou` (segmenter, its seed) or `cost/seconds`. Sums per
-block, from which two trials on the same voxels are compared, lie beside the file in `blocks/TRIAL.npz` under the same
-names.
+A trial is a translated volume with all measurements of it. Names of values are `family/metric/detail`, such as
+`seams/sgr/z`, `distance/inception/fid/xy`, `segmentation/unet/0/iou` (segmenter and its seed) or `cost/seconds`. Sums
+per block, which serve to compare two trials on the same voxels, are stored in `blocks/TRIAL.npz` under the same names.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Kind = Literal["network", "baseline", "bound"]
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A number with the interval that blocks give it; numbers that are not defined are None."""
+    """A number with its interval from resampled blocks; undefined numbers are None."""
 
     value: float | None
     low: float | None = None
@@ -47,23 +46,23 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One trial: what was done, and what came of it. Paths are relative to the folder of the rows file."""
+    """The conditions and results of one trial. Paths are relative to the folder of the rows file."""
 
     trial: str
-    """Name of the trial, unique in the study, fit for a file name."""
+    """Name of the trial, which is unique in the study and valid as a file name."""
     status: Literal["done", "failed"] = "done"
     reason: str = ""
-    """Of a failed trial: why."""
+    """Why the trial failed."""
     source: str
-    """Domain that is translated and judged."""
+    """Domain of the volume that is translated."""
     target: str
-    """Domain whose look it is given, and whose segmenters judge it."""
+    """Domain to whose appearance it is translated, and whose segmenters segment the result."""
     translator: str
     """Name of the translator: a network of the study, a baseline, or `in-domain`, the upper bound."""
     kind: Kind = "network"
-    """`bound` is the untranslated source judged by segmenters of its own domain."""
+    """`bound` is the untranslated source, segmented by segmenters of its own domain."""
     dims: int | None = None
-    """2 or 3: the network's."""
+    """Dimensions of the network, 2 or 3."""
     seed: int | None = None
     checkpoint: int | None = None
     """Epoch of the training."""
@@ -72,23 +71,23 @@ class Row:
     volume: str = ""
     """The translated volume."""
     segmentations: Mapping[str, str] = field(default_factory=dict)
-    """`segmenter/seed` to the volume of its probabilities."""
+    """Paths of the probability volumes by `segmenter/seed`."""
     run: str = ""
     """Folder of the training, with its `log.csv`."""
     values: Mapping[str, Value] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Verdicts and other words, by the names of the values they belong to."""
+    """Verdicts and other notes, by the names of the values that they explain."""
 
     def number(self, name: str) -> float | None:
-        """Return a value by name, None where it was not measured."""
-        found = self.values.get(name)
-        return None if found is None else found.value
+        """Return a value by name; None if it was not measured."""
+        value = self.values.get(name)
+        return None if value is None else value.value
 
 
 def append_row(folder: str | Path, row: Row, sums: Mapping[str, np.ndarray] | None = None) -> None:
-    """Add a trial's row; `sums` are its values' sums per block, `(blocks, k)`, written before it.
+    """Append a trial's row, after writing `sums`, the sums per block `(blocks, k)` of its values.
 
-    Of several rows of a trial the last one counts. Raises `CannotWrite`.
+    Of several rows of a trial, the last one counts. Raises `CannotWrite`.
     """
     folder = Path(folder)
     line = json.dumps({"schema": SCHEMA, **asdict(row)}, ensure_ascii=False, allow_nan=False) + "\n"
@@ -107,14 +106,14 @@ def append_row(folder: str | Path, row: Row, sums: Mapping[str, np.ndarray] | No
 
 
 def read_rows(folder: str | Path) -> list[Row]:
-    """Read the rows of a study, the last one of each trial, in the order in which trials first came.
+    """Read the last row of every trial of a study, in the order in which trials first appear.
 
-    A line that a crash cut off is no JSON and left out: its trial is not done. Raises `NotFound` without a rows file,
-    and `BadInput` naming the line for one that another version wrote or that is damaged.
+    A line that a crash truncated is not valid JSON and is skipped: its trial is not done. Raises `NotFound` without a
+    rows file, and `BadInput` with the line number if a line is damaged or was written by another version.
     """
     path = Path(folder) / ROWS
     if not path.is_file():
-        raise NotFound(f"{path} is not there: run the study first")
+        raise NotFound(f"{path} does not exist: run the study first")
     rows: dict[str, Row] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if line:
@@ -125,7 +124,10 @@ def read_rows(folder: str | Path) -> list[Row]:
 
 
 def read_sums(folder: str | Path, trial: str) -> dict[str, np.ndarray]:
-    """Return the sums per block of a trial's values; empty where none were kept."""
+    """Return the sums per block of a trial's values; {} if none were stored.
+
+    Raises `BadInput` if the file is damaged.
+    """
     path = Path(folder) / BLOCKS / f"{trial}.npz"
     if not path.is_file():
         return {}
@@ -134,7 +136,7 @@ def read_sums(folder: str | Path, trial: str) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise BadInput(
-            f"{path} is damaged ({one_line(error, 300)}): remove it, and the trial's line, and run the study again"
+            f"{path} is damaged ({one_line(error, 300)}): delete it and the line of this trial, and run the study again"
         ) from None
 
 
@@ -152,11 +154,12 @@ def _row(line: bytes, where: str) -> Row | None:
     schema = data.pop("schema", None) if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise BadInput(
-            f"{where} was written by another version (schema {schema}, this one reads {SCHEMA}): use another folder"
+            f"{where} was written by another version of vol2vol (schema {schema}, not {SCHEMA}): run the study in "
+            "another folder"
         )
     try:
         return Row(**{**data, "values": {name: Value(**value) for name, value in data["values"].items()}})
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(
-            f"{where} is damaged ({one_line(error, 300)}): remove that line and run the study again"
+            f"{where} is damaged ({one_line(error, 300)}): delete that line and run the study again"
         ) from None

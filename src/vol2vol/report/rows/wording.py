@@ -1,28 +1,28 @@
-"""Plain words for what the report shows: strategies, assemblies, and numbers."""
+"""Explain strategies and assemblies in words, and format numbers."""
 
 from __future__ import annotations
 
 from math import isfinite
 
 MEANINGS = {
-    "exact": "tiles overlap so far that every voxel kept has all its surroundings, and start on the network's own "
-    "grid; the same picture as one pass over the whole volume, so there are no seams",
-    "printed": "as exact, with the margins printed in the paper (the same on both sides): no seams either, but shifted "
-    "against a single pass, so it differs from exact everywhere a little",
-    "average": "tiles overlap a little and are averaged there: seams are faint",
-    "blend": "tiles overlap a little and fade into each other: seams are fainter",
-    "disjoint": "tiles lie side by side and nothing is thrown away: voxels at the border of a tile lack "
-    "their surroundings, and it shows",
+    "exact": "tiles overlap so far that every voxel that is kept has its full context, and they start on the "
+    "network's period grid; the result equals a single pass over the whole volume, without seams",
+    "printed": "as exact, but with the margins printed in the paper (the same on both sides); it has no seams either, "
+    "but is shifted against a single pass and therefore differs slightly from exact everywhere",
+    "average": "tiles overlap slightly and are averaged in the overlap; seams are faint",
+    "blend": "tiles overlap slightly and are blended with linear weights; seams are fainter",
+    "disjoint": "tiles lie side by side and are kept whole; voxels at the border of a tile lack "
+    "context, which leaves visible seams",
     "slices": "a 2D network translates plane by plane along z",
     "ortho": "a 2D network translates planes in all three directions, and the three volumes are averaged",
     "volume": "a 3D network translates three-dimensional tiles",
 }
-"""What strategies and assemblies do, by their names."""
+"""What strategies and assemblies do, by name."""
 MISSING = "–"  # noqa: RUF001  a dash in a table
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with so many significant digits and without exponents; a dash for None."""
+    """Format a number with `digits` significant digits and without exponent; a dash for None."""
     if value is None or not isfinite(value):
         return MISSING
     if abs(value) >= 10 ** (digits - 1) or value == 0:
@@ -31,7 +31,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Write a count with k, M, G or T: `1.25 M`; the unit follows."""
+    """Format a count with a prefix k, M, G or T, to be followed by its unit: `1.25 M`."""
     if value is None or not isfinite(value):
         return MISSING
     for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):

@@ -1,1 +1,1 @@
-"""Statistics: estimates, intervals and correlations of rows."""
+"""Statistics of rows: estimates, intervals and rank correlations."""

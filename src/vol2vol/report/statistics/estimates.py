@@ -21,12 +21,12 @@ from vol2vol.metrics.seams.phases import holm
 from vol2vol.report.rows.conditions import judges, training
 from vol2vol.report.rows.rows import Row, Value, read_sums
 
-HOW = Resampling(resamples=1000, method="percentile")
+RESAMPLING = Resampling(resamples=1000, method="percentile")
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number and its resampled draws `(resamples,)`; without draws it has no interval."""
+    """A number with its resampled draws `(resamples,)`; without draws it has no interval."""
 
     value: float | None
     draws: np.ndarray | None = None
@@ -56,7 +56,7 @@ class Estimate:
         """Return the number with its percentile interval of 95 %."""
         if self.value is None or not self.known.size:
             return Value(value=self.value)
-        interval = interval_of(self.value, self.known, HOW, blocks=self.blocks)
+        interval = interval_of(self.value, self.known, RESAMPLING, blocks=self.blocks)
         return Value(value=interval.value, low=interval.low, high=interval.high)
 
     @property
@@ -69,7 +69,7 @@ class Estimate:
         draws = self.known
         if self.value is None or not draws.size:
             return None
-        counted = interval_of(self.value, draws, HOW, blocks=self.blocks, null=0.0).p
+        counted = interval_of(self.value, draws, RESAMPLING, blocks=self.blocks, null=0.0).p
         spread = float(draws.std()) * np.sqrt(self.blocks / (self.blocks - 1))
         if min((draws <= 0).sum(), (draws >= 0).sum()) >= 10 or spread == 0:
             return counted
@@ -79,12 +79,12 @@ class Estimate:
 class Judged:
     """The block sums of a study's trials, resampled."""
 
-    def __init__(self, folder: str | Path, how: Resampling = HOW) -> None:
+    def __init__(self, folder: str | Path, how: Resampling = RESAMPLING) -> None:
         self.folder = Path(folder)
         self.how = how
         self._read = lru_cache(maxsize=None)(self._draw_all)
 
-    def one(self, row: Row, name: str) -> Estimate:
+    def of_row(self, row: Row, name: str) -> Estimate:
         """Return a value of a row; it has no draws if its sums were not kept or have only one block."""
         draws, blocks = self._read(row.trial).get(name, (None, 0))
         return Estimate(row.number(name), draws, blocks)
@@ -98,7 +98,7 @@ class Judged:
         values, draws, weights, blocks = [], [], [], []
         for row in rows:
             for segmenter, seed in judges([row], metric):
-                estimate = self.one(row, f"segmentation/{segmenter}/{seed}/{metric}")
+                estimate = self.of_row(row, f"segmentation/{segmenter}/{seed}/{metric}")
                 if estimate.value is None or (only is not None and (segmenter, seed) not in only):
                     continue
                 values.append(estimate.value)

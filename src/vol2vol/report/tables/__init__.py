@@ -1,1 +1,1 @@
-"""Tables: rows and statistics as cells, with their intervals."""
+"""Tables of rows and statistics, with intervals."""

@@ -8,13 +8,13 @@ from vol2vol.metrics.measures import measures, quantity_of
 from vol2vol.report.rows.conditions import condition, conditions, overlap, roles, training
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.report.statistics.ranks import Correlation, rank_correlation
-from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, said, signed
+from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, signed, with_interval
 
 
 def metrics(rows: Sequence[Row]) -> list[str]:
     """Return the names of values that may rank volumes: all but values of segmentation and cost.
 
-    They include values of unknown measures, whose sense is not known.
+    They include values of unknown measures, whose sense is unknown.
     """
     unranked = {measure.family for measure in measures() if not measure.ranked}
     names = dict.fromkeys(name for row in rows for name in row.values)
@@ -24,13 +24,13 @@ def metrics(rows: Sequence[Row]) -> list[str]:
 
 
 def better(name: str) -> str:
-    """Return the sense of a metric: `higher`, `lower`, `nearer 1`, or "" if it is not known."""
+    """Return the sense of a metric: `higher`, `lower`, `nearer 1`, or "" if it is unknown."""
     quantity = quantity_of(name)
     return (quantity.sense or "") if quantity else ""
 
 
 def oriented(name: str, value: float | None) -> float | None:
-    """Return a metric with its sign such that higher is better; unchanged if its sense is not known."""
+    """Return a metric with its sign such that higher is better; unchanged if its sense is unknown."""
     quantity = quantity_of(name)
     return value if value is None or quantity is None else quantity.goodness(value)
 
@@ -71,9 +71,9 @@ def agreement(rows: Sequence[Row]) -> Table:
         ],
         rows=lines,
         findings=findings,
-        note="Spearman's rank correlation with the mean IoU of a volume; its sign is such that +1 is full agreement, "
-        "whether a metric is better high or low. Volumes of one training are not independent: intervals resample "
-        "trainings, and need at least five.",
+        note="Spearman's rank correlation with the mean IoU of a volume. Its sign is chosen so that +1 is full "
+        "agreement, whether high or low values of the metric are better. Volumes of one training are not independent; "
+        "intervals therefore resample trainings, of which they need at least five.",
     )
 
 
@@ -93,7 +93,7 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -
                 missed.setdefault(by, []).append(highest - iou)
     return Table(
         name="picks",
-        title="Checkpoints that rules pick, and the cost of each rule",
+        title="Checkpoints picked by each rule, and the IoU that the rule costs",
         columns=[
             label("direction"),
             label("condition"),
@@ -111,7 +111,7 @@ def picks_table(rows: Sequence[Row], rules: Sequence[tuple[str, bool | None]]) -
             f"best of those segmented ({len(lost)} choices)."
             for by, lost in missed.items()
         ],
-        note="Only checkpoints that some rule picked were segmented.",
+        note="Only checkpoints picked by at least one rule were segmented.",
     )
 
 
@@ -152,4 +152,4 @@ def _read(direction: str, correlations: dict[str, Correlation]) -> list[str]:
 
 
 def _text(correlation: Correlation) -> str:
-    return said(Value(value=correlation.rho, low=correlation.low, high=correlation.high), digits=2)
+    return with_interval(Value(value=correlation.rho, low=correlation.low, high=correlation.high), digits=2)

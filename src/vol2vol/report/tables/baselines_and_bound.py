@@ -8,16 +8,16 @@ from vol2vol.report.rows.conditions import IDENTITY, Condition, conditions, fid_
 from vol2vol.report.rows.rows import Row
 from vol2vol.report.rows.wording import MISSING
 from vol2vol.report.statistics.estimates import Estimate, Judged
-from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, mean_cell, number, percent, said
+from vol2vol.report.tables.cells import Cell, Column, Missing, Table, label, mean_cell, number, percent, with_interval
 
 SHARES = {"iou": "IoU", "auprc": "AUPRC"}
 
 
 def baselines_and_bound(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Table:
-    """Return the overlap of every condition with its interval, and how much of the gap to in-domain it closes.
+    """Return the overlap of every condition with its interval, and the fraction of the gap to in-domain that it closes.
 
-    Gap closed is (IoU - untranslated) / (in-domain - untranslated), draw by draw: below 0 the translation is worse than
-    none, above 1 it is better than a segmenter of the source's own domain. It is missing if there is no gap.
+    Gap closed is (IoU - untranslated) / (in-domain - untranslated), computed draw by draw: below 0 the translation is
+    worse than none, above 1 it is better than a segmenter of the source domain. It is missing if there is no gap.
     """
     fid = fid_name(rows)
     lines, findings = [], []
@@ -35,7 +35,7 @@ def baselines_and_bound(rows: Sequence[Row], judged: Judged, roles: dict[str, st
         findings += _read(direction, shown)
     return Table(
         name="baselines-and-bound",
-        title="Overlap with the truth: untranslated, simple translations, trained ones, and the upper bound",
+        title="Overlap with the truth: untranslated, simple and trained translations, and the upper bound",
         columns=[
             label("direction"),
             label("condition"),
@@ -49,9 +49,9 @@ def baselines_and_bound(rows: Sequence[Row], judged: Judged, roles: dict[str, st
         rows=lines,
         findings=findings,
         note="Trained networks are shown at their best checkpoint by the study's first rule, which is named above. "
-        "95 % intervals resample blocks of the volume, and seeds if there are two or more; two or three seeds give "
-        "intervals that are too narrow. Gap closed: 0 is untranslated, 1 is in-domain. The best threshold is chosen "
-        "with the truth: it shows how much of a loss is due to calibration.",
+        "95 % intervals resample blocks of the volume, and seeds if there are two or more; with two or three seeds "
+        "they are too narrow. A closed gap of 0 equals the untranslated volume, 1 the in-domain bound. The best "
+        "threshold is chosen with the truth and shows how much of a loss is due to calibration.",
     )
 
 
@@ -98,7 +98,7 @@ def _seeds(group: list[Row]) -> list[Cell]:
 def _read(direction: str, shown: dict[Condition, dict[str, Cell]]) -> list[str]:
     """Return a sentence on the best trained translation and the best baseline of a direction."""
     findings = []
-    for kind, title in (("network", "the best trained translation"), ("baseline", "the best simple one")):
+    for kind, title in (("network", "the best trained translation"), ("baseline", "the best simple translation")):
         known = {
             key: value
             for key, cells in shown.items()
@@ -109,8 +109,8 @@ def _read(direction: str, shown: dict[Condition, dict[str, Cell]]) -> list[str]:
             share = number(shown[best]["gap_closed"])
             closed = f", which closes {percent(share)} of the gap to in-domain" if share is not None else ""
             cell = shown[best]["iou"]
-            findings.append(f"{title}, {best.name}, reaches IoU {said(cell, signed=False)}{closed}")  # type: ignore[arg-type]
-    ends = {key.name: said(cells["iou"], signed=False) for key, cells in shown.items() if _is_end(key, cells)}  # type: ignore[arg-type]
+            findings.append(f"{title}, {best.name}, reaches IoU {with_interval(cell, signed=False)}{closed}")  # type: ignore[arg-type]
+    ends = {key.name: with_interval(cells["iou"], signed=False) for key, cells in shown.items() if _is_end(key, cells)}  # type: ignore[arg-type]
     known_ends = ", ".join(f"{name} {value}" for name, value in ends.items())
     parts = [known_ends, *findings] if known_ends else findings
     return [f"{direction}: {'; '.join(parts)}."] if parts else []

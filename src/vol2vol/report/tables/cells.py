@@ -1,4 +1,4 @@
-"""Represent tables as data and write them as CSV; a cell holds a value with its interval, or why it is missing."""
+"""Represent tables as data and write them as CSV; a cell has a value with its interval, or why it is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLES = "tables"
 
 @dataclass(frozen=True)
 class Missing:
-    """A missing number, and the reason."""
+    """A missing number and the reason for it."""
 
     reason: str = "not measured"
 
@@ -71,7 +71,7 @@ class Written(NamedTuple):
     text: str
     interval: str
     reason: str
-    """Why the cell is a dash; else empty."""
+    """Why the cell is a dash; empty if it is not."""
     words: bool
 
 
@@ -86,14 +86,14 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     note: str = ""
-    """How it was computed."""
+    """How the numbers were computed."""
 
     def __bool__(self) -> bool:
         return bool(self.rows)
 
     @property
     def shown(self) -> list[Column]:
-        """The columns of the page: those that have a value."""
+        """The columns that the page shows: those with a value in any row."""
         return [
             column
             for index, column in enumerate(self.columns)
@@ -182,7 +182,7 @@ def write_tables(folder: str | Path, tables: Iterable[Table]) -> list[Path]:
     return paths
 
 
-def said(value: Value, *, digits: int = 3, signed: bool = True) -> str:
+def with_interval(value: Value, *, digits: int = 3, signed: bool = True) -> str:
     """Format a number with its interval for a sentence: `+0.012 [0.004, 0.020]`."""
     return text(value, Column(name="", digits=digits, places=True, signed=signed))
 

@@ -16,7 +16,7 @@ from vol2vol.report.rows.conditions import (
     with_role,
 )
 from vol2vol.report.rows.rows import Row
-from vol2vol.report.tables.cells import Cell, Table, label, said
+from vol2vol.report.tables.cells import Cell, Table, label, with_interval
 from vol2vol.report.tables.contrasts import ALPHA, Contrast, corrected_p
 from vol2vol.report.tables.seam_table import SeamResult
 
@@ -49,7 +49,7 @@ def claims(rows: Sequence[Row], chosen: dict[str, str], differences: Sequence[Co
     ]
     return Table(
         name="claims",
-        title="The stitching paper's findings, and this study's",
+        title="Findings of the stitching paper, and of this study",
         columns=[label("claim"), label("verdict", "Here"), label("evidence", "Evidence")],
         rows=lines,
         findings=[f"{line[0]}: {line[1]}." for line in lines],
@@ -88,7 +88,7 @@ def _blind(rows: Sequence[Row], chosen: dict[str, str]) -> list[Cell]:
     if not known:
         return []
     blind = sum((value.low or 0.0) <= 0 for value in known)
-    evidence = ", ".join(said(value, digits=2) for value in known[:4])
+    evidence = ", ".join(with_interval(value, digits=2) for value in known[:4])
     verdict = UNSEEN if blind == len(known) else f"{PART}: {blind} of {len(known)}" if blind else REFUTED
     return ["FID does not see seams", verdict, f"FID of volumes with seams minus that of seamless ones: {evidence}"]
 
@@ -117,7 +117,7 @@ def _assemblies(difference: Contrast) -> set[str]:
 
 def _listed(differences: Sequence[Contrast]) -> str:
     """Return the first four differences with their intervals, in words."""
-    return ", ".join(f"{difference.name} {said(difference.value)}" for difference in differences[:4])
+    return ", ".join(f"{difference.name} {with_interval(difference.value)}" for difference in differences[:4])
 
 
 def _stable(rows: Sequence[Row]) -> list[Cell]:
@@ -157,7 +157,7 @@ def _ortho(ious: Sequence[Contrast], signs: dict[int, int]) -> list[list[Cell]]:
         ]
         if known:
             verdict = _verdict([(1 if iou.first.assembly == "ortho" else -1) * signs[id(iou)] for iou in known])
-            denied = " (the paper: they do not)" if role == "best" else ""
+            denied = " (in the paper they do not)" if role == "best" else ""
             lines.append([claim + denied, verdict, _listed(known)])
     return lines
 
@@ -173,7 +173,7 @@ def _ranks(rows: Sequence[Row]) -> list[Cell]:
             if len(same) > 1 and any(best.get(row.trial) == "best" for row in same):
                 total += 1
                 won += best.get(max(same, key=lambda row: overlap(row) or 0.0).trial) == "best"
-    evidence = f"it has in {won} of {total} conditions and trainings"
+    evidence = f"the best FID has the best IoU in {won} of {total} conditions and trainings"
     verdict = OPEN if total < ENOUGH else HOLDS if 4 * won <= total else PART if 2 * won <= total else REFUTED
     return ["The best FID almost never has the best IoU", verdict, evidence] if total else []
 
@@ -183,5 +183,7 @@ def _simple(ious: Sequence[Contrast], signs: dict[int, int]) -> list[Cell]:
     known = [iou for iou in ious if iou.family == "translator" and iou.second.translator in ("histogram", "spectrum")]
     verdict = _verdict([signs[id(iou)] for iou in known])
     return (
-        ["Training beats histogram and spectrum matching (not asked there)", verdict, _listed(known)] if known else []
+        ["Training beats histogram and spectrum matching (not tested in the paper)", verdict, _listed(known)]
+        if known
+        else []
     )

@@ -19,7 +19,7 @@ from vol2vol.report.rows.conditions import (
 )
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.report.statistics.estimates import Estimate, Judged, holm_known
-from vol2vol.report.tables.cells import Cell, Missing, Table, label, probability, said, signed
+from vol2vol.report.tables.cells import Cell, Missing, Table, label, probability, signed, with_interval
 
 METRICS = {"iou": "IoU", "auprc": "AUPRC"}
 ALPHA = 0.05
@@ -142,7 +142,7 @@ def contrast_table(differences: Sequence[Contrast]) -> Table:
         )
     return Table(
         name="contrasts",
-        title="Contrasts: the same voxels, the same segmenters, in pairs",
+        title="Contrasts: paired comparisons on the same voxels with the same segmenters",
         columns=[
             label("direction"),
             label("family", "Kind"),
@@ -156,9 +156,10 @@ def contrast_table(differences: Sequence[Contrast]) -> Table:
         ],
         rows=lines,
         findings=_read(differences, corrected),
-        note="Above 0: the first is better. Paired block bootstrap: the same blocks are drawn for both sides; if a "
-        "training or a segmenter has two or more seeds, seeds are drawn too, and paired if both sides have them. The "
-        "95 % intervals hold for one contrast alone, the corrected p (Holm) for all contrasts of its kind.",
+        note="Above 0, the first is better. Intervals are from a paired block bootstrap, which draws the same blocks "
+        "for both sides; if a training or a segmenter has two or more seeds, seeds are drawn too, and paired if both "
+        "sides have them. The 95 % intervals hold for one contrast, the corrected p (Holm) for all contrasts of its "
+        "kind.",
     )
 
 
@@ -179,8 +180,8 @@ def _read(differences: Sequence[Contrast], corrected: Sequence[float | None]) ->
     for difference, p in zip(differences, corrected, strict=True):
         if difference.metric == "iou" and difference.role == "best" and difference.family != "assembly":
             first, _, second = difference.name.partition(" \N{MINUS SIGN} ")
-            chance = " (may be chance)" if p is not None and p >= ALPHA else ""
+            chance = " (not significant)" if p is not None and p >= ALPHA else ""
             key = (difference.family, difference.direction, first)
-            parts.setdefault(key, []).append(f"minus {second} {said(difference.value)}{chance}")
+            parts.setdefault(key, []).append(f"minus {second} {with_interval(difference.value)}{chance}")
     order = sorted(parts, key=lambda key: key[0] != "translator")
     return [f"{key[1]}: IoU of {key[2]} {', '.join(parts[key])}." for key in order]

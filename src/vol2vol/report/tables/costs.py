@@ -13,7 +13,7 @@ from vol2vol.report.tables.measures import cell_of, columns_of
 def cost_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
     """Return the cost of every condition as means over its seeds.
 
-    In the CSV memory is in bytes, prediction time in seconds, training time in hours, operations are per voxel.
+    In the CSV, memory is in bytes, prediction time in seconds, training time in hours, and operations are per voxel.
     """
     columns = columns_of("cost")
     lines: list[list[Cell]] = []
@@ -29,15 +29,16 @@ def cost_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         columns=[label("direction"), label("condition"), *columns.values()],
         rows=lines,
         findings=_read(shown),
-        note="Measured on the computer that ran the study. Redundancy: voxels read by the network per voxel written. "
-        "Peak memory of a prediction excludes what the process held before; of a training it is that of the whole "
-        "process (on GPUs, what torch allocated). Training hours are those up to the checkpoint that was used.",
+        note="Costs were measured on the computer that ran the study. Redundancy is the number of voxels read by the "
+        "network per voxel written. The peak memory of a prediction excludes what the process held before; that of a "
+        "training includes the whole process (on GPUs, it is what torch allocated). Training hours end at the "
+        "checkpoint that was used.",
     )
 
 
 def _cell(group: list[Row], name: str) -> Cell:
     if name.startswith("cost/train") and group[0].kind != "network":
-        return Missing("nothing is trained")
+        return Missing("it is not trained")
     return cell_of(group, name)
 
 

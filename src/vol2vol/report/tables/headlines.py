@@ -1,4 +1,4 @@
-"""Compute Tables 1, 2 and 3 to 11 of the stitching paper from a study's rows, next to the printed numbers."""
+"""Compute Tables 1, 2 and 3 to 11 of the stitching paper from a study's rows, with the printed numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vol2vol.report.tables.printed import (
 
 
 def paper_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return Tables 1, 2 and 3 to 11 of rows that are done, and the printed Tables 3 to 11; [] without networks."""
+    """Return Tables 1, 2 and 3 to 11 of the rows, and the printed Tables 3 to 11; [] without networks."""
     tables = [by_fid(rows), by_iou(rows), by_checkpoint(rows)]
-    return [*tables, printed_beside()] if any(map(bool, tables)) else []
+    return [*tables, printed_table()] if any(map(bool, tables)) else []
 
 
 def by_fid(rows: Sequence[Row]) -> Table:
@@ -42,9 +42,9 @@ def by_fid(rows: Sequence[Row]) -> Table:
         columns=_headline_columns(fid),
         rows=lines,
         findings=_best(lines, 4, lowest=True, title="FID", places=2),
-        note="IoU is the mean over segmenters and their seeds. The highest IoU is that of the best segmenter, a mean "
-        "over its seeds; the paper prints it of five segmenters. Printed numbers are of other data (MitoEM, rat to "
-        f"human; {UNTRANSLATED:.2f} untranslated) and cannot be compared directly.",
+        note="IoU is the mean over segmenters and their seeds. The highest IoU is that of the best segmenter, as a "
+        "mean over its seeds; the paper prints the highest of five segmenters. Printed numbers belong to other data "
+        f"(MitoEM, rat to human; FID {UNTRANSLATED:.2f} untranslated) and cannot be compared directly.",
     )
 
 
@@ -65,8 +65,8 @@ def by_iou(rows: Sequence[Row]) -> Table:
         columns=_headline_columns(fid),
         rows=lines,
         findings=_best(lines, 6, lowest=False, title="IoU", places=4),
-        note="The volume is chosen with the truth, which is not available when a translation is needed: this is an "
-        "upper bound of what the choice of checkpoints can give, not a result.",
+        note="The volume is chosen with the truth, which is not available when a translation is needed. The table is "
+        "therefore an upper bound of what the choice of a checkpoint can achieve, not a result.",
     )
 
 
@@ -106,12 +106,12 @@ def by_checkpoint(rows: Sequence[Row]) -> Table:
         ],
         rows=lines,
         findings=_middles(gains),
-        note="Checkpoints are ranked by FID separately for every condition, as in the paper: rows of different "
-        "stitching may be different checkpoints. The contrasts below compare the same checkpoint.",
+        note="Checkpoints are ranked by FID separately for every condition, as in the paper; rows that differ in "
+        "stitching may therefore be different checkpoints. The contrasts compare the same checkpoint.",
     )
 
 
-def printed_beside() -> Table:
+def printed_table() -> Table:
     """Return the printed Tables 3 to 11."""
     return Table(
         name="tables-3-11-printed",
@@ -128,7 +128,7 @@ def printed_beside() -> Table:
             [volume.table, volume.assembly, volume.stitching, volume.checkpoint, *volume.iou.values(), volume.fid]
             for volume in printed_volumes()
         ],
-        note="Columns are segmenters: loss / metric by which their checkpoint was chosen.",
+        note="Each column is a segmenter, named by its loss and by the metric that chose its checkpoint.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tabulate values of measures: fidelity to the known answer, structure, objects, and measures of other packages."""
+"""Tabulate measures: fidelity to the known answer, structure, objects, and measures of other packages."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ def fidelity_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         note="The known answer, if there is one, is the source's tissue with the appearance of the target; a "
         "translation should be closer to it than the untranslated source. PSNR is in decibels; LNCC is the local "
         "normalised cross-correlation, at most 1, which depends on structure more than on grey values. PSNR and "
-        "correlation penalise invented noise as much as invented structure. Back again: the volume, rounded to 256 "
-        "levels of the target with noise of one level, is translated back and compared with the source.",
+        "correlation penalise invented noise as much as invented structure. For the columns after translation back, "
+        "the volume is rounded to 256 levels of the target, with noise of one level, translated back and compared with "
+        "the source.",
     )
 
 
@@ -79,7 +80,8 @@ def object_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
         title="Objects: detection and counts",
         columns=[label("direction"), label("condition"), *columns.values()],
         rows=lines,
-        note="Means over segmenters and seeds; with one of each, intervals over blocks. Lower errors are better.",
+        note="Numbers are means over segmenters and seeds; with one of each, they have intervals over blocks. Lower "
+        "errors are better.",
     )
 
 

@@ -100,7 +100,7 @@ def disagreements(volumes: Sequence[Printed]) -> list[str]:
     )
     led = [stitching for stitching in ("Valid", "Same") if _highest(volumes, stitching) == "3D"]
     findings.append(
-        "section 6.2 calls 3D superior only with artefact-free stitching: by Table 2 it also peaks highest with "
+        "section 6.2 calls 3D superior only with artefact-free stitching; in Table 2 it also has the highest peak with "
         + " and ".join(led)
     )
     fid = {(volume.stitching, volume.assembly, volume.checkpoint): volume.fid for volume in volumes}

@@ -18,8 +18,8 @@ from vol2vol.report.tables.cells import (
     of_row,
     percent,
     probability,
-    said,
     signed,
+    with_interval,
 )
 from vol2vol.report.tables.measures import columns_of
 
@@ -88,14 +88,15 @@ def seam_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
 def _note(moved: bool) -> str:
     """Return the explanation of the columns, with that of S4 only if tiles were shifted."""
     s4 = (
-        "S4: mean and largest change of the volume, in standard deviations, when its tiles are shifted by one period "
-        "of the network; 0 if tiles do not matter. The network's border and disparity, in the CSV, are measured on "
-        "tiles of the training patch's size, as means over several places. "
+        "S4 is the mean and largest change of the volume, in standard deviations, when its tiles are shifted by one "
+        "period of the network; it is 0 if the position of tiles has no effect. The CSV also has the border and "
+        "disparity of the network, measured on tiles of the training patch's size, as means over several places. "
     )
     return (
-        "S1 edges (SGR), S2 steps of tone (SJE), S3 averaging (HFR): 1 without seams; the table shows the axis "
-        f"furthest from 1, the CSV shows all axes. {s4 if moved else ''}p is the smallest of all tests, axes and "
-        "passes, corrected for their number; if it is small without seams, the source has the same pattern."
+        "S1 measures edges (SGR), S2 steps of the mean (SJE) and S3 averaging (HFR) at tile borders; all are 1 without "
+        f"seams. The table shows the axis furthest from 1, the CSV all axes. {s4 if moved else ''}p is the smallest of "
+        "all tests, axes and passes, corrected for their number; if it is small and the verdict is no seams, the "
+        "source has the same pattern."
     )
 
 
@@ -131,26 +132,27 @@ def near_table(rows: Sequence[Row], judged: Judged, roles: dict[str, str]) -> Ta
             seeds = len({row.seed for row in group})
             lines.append([key.direction, key.name, seeds, loss.interval(), *_beyond(group)])
             where = f"{key.direction}, {key.translator} ({key.assembly})"
-            by_translator.setdefault(where, []).append(f"{key.strategy} {said(loss.interval())}")
+            by_translator.setdefault(where, []).append(f"{key.strategy} {with_interval(loss.interval())}")
     findings = [
         f"{where}: IoU near seams minus elsewhere: {', '.join(parts)}." for where, parts in by_translator.items()
     ]
     return Table(
         name="near-seams",
-        title="IoU within a few voxels of the seams, minus elsewhere",
+        title="IoU near seams minus elsewhere",
         columns=[
             label("direction"),
             label("condition"),
             Column(name="seeds", title="Trainings", digits=1),
             signed("near_minus_elsewhere", "Near \N{MINUS SIGN} elsewhere"),
-            signed("beyond_first", "The same, beyond the first strategy"),
+            signed("beyond_first", "Minus that of the first strategy"),
             label("below_zero", "Intervals below 0"),
         ],
         rows=lines,
         findings=findings,
-        note="The same difference for shifted grids, where no seams are, is subtracted: 0 means that seams cost "
-        "nothing. Intervals resample blocks, and seeds if there are two or more. Beyond the first strategy: minus the "
-        "same value of its volume at the same places, as a mean over seeds, with the number of intervals below 0.",
+        note="IoU is compared within a few voxels of the seams and elsewhere. The same difference on shifted grids "
+        "without seams is subtracted, so that 0 means that seams cost nothing. Intervals resample blocks, and seeds "
+        "if there are two or more. The value of the first strategy is measured at the same places; the difference is "
+        "a mean over seeds, with the number of intervals below 0.",
     )
 
 
@@ -187,10 +189,10 @@ def _read(rows: Sequence[Row], fid: str) -> list[str]:
             continue
         seamed = [name for name, seam in verdicts.items() if seam]
         clean = [name for name, seam in verdicts.items() if not seam]
-        parts = [f"seams are found in {', '.join(seamed)}"] if seamed else ["no seams are found"]
+        parts = [f"seams are detected in {', '.join(seamed)}"] if seamed else ["no seams are detected"]
         parts += [f"none in {', '.join(clean)}"] if seamed and clean else []
         undecided = [name for name, result in results.items() if result.seam is None]
-        parts += [f"too little data to decide in {', '.join(undecided)}"] if undecided else []
+        parts += [f"the data do not suffice to decide in {', '.join(undecided)}"] if undecided else []
         parts += _tile_dependence(results)
         first = reference(results)
         changes = [_fid_change(results[first].row, results[name].row, fid) for name in results if name != first]
@@ -204,11 +206,11 @@ def _tile_dependence(results: dict[str, SeamResult]) -> list[str]:
     """Return how much each strategy's volume depends on the position of its tiles, in words."""
     numbers = {name: result.row.number("mismatch/tile") for name, result in results.items()}
     known = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items() if value is not None)
-    return [f"moving the tiles changes it by so many standard deviations: {known}"] if known else []
+    return [f"shifting the tiles changes the volume (standard deviations: {known})"] if known else []
 
 
 def _fid_change(exact: Row, other: Row, fid: str) -> str:
-    """Return the change of FID from one strategy to another, and whether it is more than chance, in words."""
+    """Return the change of FID from one strategy to another, and whether it is significant, in words."""
     a, b = exact.number(fid), other.number(fid)
     if a is None or b is None:
         return ""
@@ -220,4 +222,4 @@ def _fid_change(exact: Row, other: Row, fid: str) -> str:
     if beyond.low is not None and beyond.high is not None:
         verdict = "worse" if beyond.low > 0 else "better" if beyond.high < 0 else "no different"
     notes = "; ".join(part for part in (verdict, share) if part)
-    return f"{other.strategy} {said(beyond, digits=2)}" + (f" ({notes})" if notes else "")
+    return f"{other.strategy} {with_interval(beyond, digits=2)}" + (f" ({notes})" if notes else "")
