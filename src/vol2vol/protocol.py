@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, one_line
+from vol2vol.schemas import FORBID, checked
 
 Kind = Literal["image", "mask", "labels"]
 Network = Callable[[Tensor], Tensor]
@@ -42,11 +44,45 @@ class Need:
 class OnePass:
     """Apply the network once: every voxel of the output is computed from the input alone."""
 
+    __pydantic_config__ = FORBID
+
     name: Literal["one-pass"] = "one-pass"
 
 
-Applied = OnePass
+@dataclass(frozen=True, kw_only=True)
+class March:
+    """Apply the network tile by tile: where tiles overlap, each is shown the output of earlier ones and continues it.
+
+    The network was trained for this (Boehland et al. 2023); applied once, it translates like any other network.
+    """
+
+    __pydantic_config__ = FORBID
+
+    share: tuple[float, float]
+    """The narrowest and the widest overlap that training has shown, as shares of a tile's length, in (0, 1)."""
+    offset: float = 0.0
+    """What is added to output that is shown, in the network's range, so that it can be told from input; 0: nothing."""
+    name: Literal["march"] = "march"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share[0] <= self.share[1] < 1:
+            raise BadInput(f"share {self.share} is not the narrowest and the widest overlap: give two between 0 and 1")
+        if not isfinite(self.offset):
+            raise BadInput(f"offset {self.offset} is not finite")
+
+
+Applied = OnePass | March
 """How a network is applied to a volume."""
+APPLIED: dict[str, type[Applied]] = {"one-pass": OnePass, "march": March}
+
+
+def applied_from(data: Any) -> Applied:
+    """Return how a network is applied from plain data; raise `BadInput` where it is unknown or incomplete."""
+    name = data.get("name") if isinstance(data, Mapping) else None
+    if not isinstance(name, str) or name not in APPLIED:
+        known = " and ".join(APPLIED)
+        raise BadInput(f"the network is applied by {one_line(repr(name), 80)}, this vol2vol only knows {known}")
+    return checked(APPLIED[name], data, "applied")
 
 
 @dataclass(frozen=True, kw_only=True)

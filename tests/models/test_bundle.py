@@ -13,7 +13,7 @@ from vol2vol.intensity import Intensity
 from vol2vol.models import bundle as bundles
 from vol2vol.models.bundle import describe_bundle, load_bundle, save_bundle
 from vol2vol.models.checkpoints import checkpoint_name, find_bundle
-from vol2vol.protocol import between
+from vol2vol.protocol import March, Translation, between
 
 INTENSITY = {"source": Intensity(low=(0.0,), high=(255.0,)), "target": Intensity(low=(-3.0,), high=(900.5,))}
 CHANNELS = {"source": 1, "target": 1}
@@ -191,6 +191,11 @@ def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):
     assert "model.yaml" in str(caught.value)
 
 
+def applied(to):
+    """An edit of model.yaml that states how the forward network is applied."""
+    return lambda meta: meta["translations"]["forward"].update(applied=to)
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -230,6 +235,16 @@ def test_a_foreign_or_damaged_description_is_named(tmp_path, text, error, says):
         (lambda m: m["domains"]["source"].update(channels=0), r"domains\.source\.channels"),
         (lambda m: m["domains"]["target"].update(channels=3), "target has 3 channels, the backward network reads 1"),
         (lambda m: m["provenance"].update(patch="wide"), r"provenance\.patch"),
+        (applied(None), r"forward\.applied: input should be a valid dictionary"),
+        (applied({"name": "sampled", "steps": 9}), "applied by 'sampled', this vol2vol only knows one-pass and march"),
+        (applied({"name": ["march"]}), r"applied by \['march'\], this"),
+        (applied({"name": "one-pass", "share": [0.2, 0.3]}), "applied.share"),
+        (applied({"name": "march"}), r"applied\.share: field required"),
+        (applied({"name": "march", "share": [0.3, 0.2]}), "not the narrowest and the widest overlap"),
+        (applied({"name": "march", "share": [0.0, 0.2]}), "not the narrowest and the widest overlap"),
+        (applied({"name": "march", "share": ["0.2", "0.3"]}), r"applied\.share\.0"),
+        (applied({"name": "march", "share": [0.2, 0.3], "offset": float("nan")}), "offset"),
+        (applied({"name": "march", "share": [0.2, 0.3], "speed": 1}), r"applied\.speed"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused_in_one_line(tmp_path, edit, says):
@@ -327,3 +342,43 @@ def test_describe_bundle_counts_weights_without_building(tmp_path, monkeypatch):
         else description["weights"]["forward"] > 0
     )
     assert description["translations"]["forward"]["network"]["name"] == "unet"
+
+
+MARCH = March(share=(0.125, 0.25), offset=2.0)
+
+
+def march(path, *, reads, makes, network):
+    torch.manual_seed(0)
+    net = nets.build("resnet", dims=2, in_channels=network, out_channels=makes, width=2, blocks=1)
+    translation = Translation(network=net, reads=("source",), makes=("target",), applied=MARCH)
+    intensity = {
+        name: Intensity(low=(0.0,) * n, high=(255.0,) * n) for name, n in (("source", reads), ("target", makes))
+    }
+    return save_bundle(path, {"forward": translation}, intensity, channels={"source": reads, "target": makes})
+
+
+def test_how_a_network_is_applied_comes_back_and_decides_the_hash(tmp_path):
+    path = march(tmp_path / "m", reads=1, makes=1, network=1)
+    bundle = load_bundle(path)
+    assert bundle.translation("forward").applied == MARCH
+    assert describe_bundle(path)["translations"]["forward"]["applied"] == {
+        "share": [0.125, 0.25],
+        "offset": 2.0,
+        "name": "march",
+    }
+    change(path, applied({"name": "march", "share": [0.125, 0.25]}))
+    assert load_bundle(path).translation("forward").applied == March(share=(0.125, 0.25))
+    assert load_bundle(path).hash != bundle.hash
+
+
+@pytest.mark.parametrize(
+    ("reads", "makes", "network", "loads"),
+    [(1, 3, 3, True), (3, 1, 3, True), (3, 3, 3, True), (1, 3, 1, False), (2, 3, 3, False), (3, 1, 1, False)],
+)
+def test_a_network_that_is_shown_its_output_reads_the_wider_of_both(tmp_path, reads, makes, network, loads):
+    path = march(tmp_path / "m", reads=reads, makes=makes, network=network)
+    if loads:
+        assert load_bundle(path).network("forward").in_channels == network
+        return
+    with pytest.raises(BadInput, match=f"has {reads} channels and what it makes has {makes}, the forward network"):
+        load_bundle(path)

@@ -27,7 +27,7 @@ from vol2vol.errors import AlreadyExists, BadInput, NotFound, Unreadable, UserEr
 from vol2vol.files import check_place, check_regular, written_whole
 from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.models.model_file import MODEL, SCHEMA, plain, read_model, versions
-from vol2vol.protocol import OnePass, Translation
+from vol2vol.protocol import Applied, March, Translation, applied_from
 from vol2vol.volumes.addresses import local_path
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
             network=network.eval().requires_grad_(False).to(device),
             reads=tuple(described["reads"]),
             makes=tuple(described["makes"]),
-            applied=OnePass(**described["applied"]),
+            applied=_applied(path, direction, described),
         )
     if weights:
         raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no translation, such as {min(weights)!r}")
@@ -231,6 +231,13 @@ def _build(path: Path, direction: str, described: Mapping[str, Any]) -> nn.Modul
         ) from None
 
 
+def _applied(path: Path, name: str, described: Mapping[str, Any]) -> Applied:
+    try:
+        return applied_from(described["applied"])
+    except BadInput as error:
+        raise BadInput(f"{path / MODEL}: {name}: {one_line(error)}: restore it or train the model again") from None
+
+
 def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Move the tensors of one direction out of `weights`; names and shapes must match those of the network."""
     tensors = {name: weights.pop(f"{direction}.{name}") for name in shapes if f"{direction}.{name}" in weights}
@@ -249,14 +256,23 @@ def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dic
 
 
 def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]) -> None:
-    """Raise `BadInput` unless the network reads as many channels as the model says its domains have."""
-    reads = meta["translations"][name]["reads"]
-    stated = sum(meta["domains"][domain]["channels"] for domain in reads)
-    if network.in_channels != stated:
-        raise BadInput(
-            f"{path / MODEL}: the {' and '.join(reads)} has {stated} channels, the {name} network reads "
-            f"{network.in_channels}: restore it or train the model again"
-        )
+    """Raise `BadInput` unless the network reads as many channels as the model says its domains have.
+
+    A network that is shown its own output reads as many as the wider of both: channels of grey images are repeated.
+    """
+    described = meta["translations"][name]
+    read, made = (
+        sum(meta["domains"][domain]["channels"] for domain in described[which]) for which in ("reads", "makes")
+    )
+    march = isinstance(_applied(path, name, described), March)
+    needed = max(read, made) if march else read
+    if network.in_channels == needed and (not march or {read, made} <= {1, needed}):
+        return
+    shown = f" and what it makes has {made}" if march else ""
+    raise BadInput(
+        f"{path / MODEL}: the {' and '.join(described['reads'])} has {read} channels{shown}, the {name} network reads "
+        f"{network.in_channels}: restore it or train the model again"
+    )
 
 
 def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:

@@ -28,16 +28,12 @@ class _Network(BaseModel):
     arguments: dict[str, Any]
 
 
-class _Applied(BaseModel):
-    name: Literal["one-pass"]
-
-
 class _Translation(BaseModel):
     network: _Network
     footprint: dict[str, Any]
     reads: list[Name] = Field(min_length=1)
     makes: list[Name] = Field(min_length=1)
-    applied: _Applied
+    applied: dict[str, Any]
 
 
 class _Domain(BaseModel):
