@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -25,6 +25,7 @@ def _certify(
     direction: str = "forward",
     checkpoint: str = "auto",
     trust: bool = False,
+    statistics: Literal["calibrated", "tile"] = "calibrated",
     about: parse.About = parse.SAID,
     json: bool = False,
 ) -> None:
@@ -36,13 +37,14 @@ def _certify(
         direction: which of the model's networks is measured.
         checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
         trust: read a .pt2 file or a model of bioimage.io, although reading may execute code in it.
+        statistics: as predict --statistics: those in the model, or those of each tile, as published code predicts.
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
     from vol2vol.evaluation import certify
 
     opened = None if volume is None else open_finished(volume, **about.keywords())
-    found = certify(model, opened, direction=direction, which=checkpoint, trust=trust)
+    found = certify(model, opened, direction=direction, which=checkpoint, trust=trust, statistics=statistics)
     if json:
         show.result(found.to_dict(), as_json=True)
     else:

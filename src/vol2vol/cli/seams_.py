@@ -46,8 +46,7 @@ def seams(
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    from vol2vol.evaluation.seams import evaluate_seams
-    from vol2vol.metrics.seams.sentences import seam_sentence
+    from vol2vol.evaluation.seams import evaluate_seams, statistics_of
 
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
@@ -56,7 +55,7 @@ def seams(
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
         _plot(plot, reports)
-    _tell(volume, [(one, seam_sentence(one)) for one in reports], as_json=json)
+    _tell(volume, reports, None if step or blind else statistics_of(opened[0]), as_json=json)
 
 
 def _grid(step: str | None, origin: str | None, overlap: str | None, period: str | None) -> Any:
@@ -81,16 +80,21 @@ def _voxels(text: str, flag: str) -> Shape:
     return tuple(int(n) for n in found)
 
 
-def _tell(volume: str, found: list[tuple[Any, str]], *, as_json: bool) -> None:
+def _tell(volume: str, reports: list[Any], statistics: str | None, *, as_json: bool) -> None:
+    from vol2vol.metrics.seams.sentences import seam_sentence
+
+    found = [(report, seam_sentence(report)) for report in reports]
     if as_json:
         passes = [{**report.to_dict(), "sentence": sentence} for report, sentence in found]
-        show.result({"volume": volume, "passes": passes}, as_json=True)
+        show.result({"volume": volume, "statistics": statistics, "passes": passes}, as_json=True)
         return
     for report, sentence in found:
         _table(report, sentence)
     if any(hasattr(row, "test") for report, _ in found for row in report.rows):
         show.line("SGR: sharp edges where tiles meet; SJE: steps of tone; HFR: detail lost by averaging.")
         show.line("Each is 1 without seams, its 95 % interval in brackets; p is corrected for all tests.")
+    if statistics == "tile":
+        show.line("Every tile was normalised by its own statistics, which causes seams at any overlap.")
 
 
 def _table(report: SeamReport | CombReport, sentence: str) -> None:

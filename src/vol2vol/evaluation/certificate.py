@@ -82,13 +82,15 @@ def certify(
     channels: int | None = None,
     size: Shape | None = None,
     trust: bool = False,
+    statistics: Literal["calibrated", "tile"] = "calibrated",
 ) -> Certificate:
     """Measure whether a network's tiles can be stitched, on tiles of a volume, or of noise if no volume is given.
 
     `network` is a bundle, its path, a network of `vol2vol.nets`, or any callable from tensors (1, channels, [Z,] Y, X).
     A callable needs `dims`, `channels` if there are several, and `size` if it accepts only few sizes. A `footprint` is
     checked in place of the derived or measured one. Files of torch.export (.pt2) and models of bioimage.io are read
-    only with `trust`, since reading them may execute code. Raises `BadInput`, `NotFound`, `Unreadable`.
+    only with `trust`, since reading them may execute code. `statistics` is that of a prediction: those in the model, or
+    those of each tile, for networks of `vol2vol.nets`. Raises `BadInput`, `NotFound`, `Unreadable`.
     """
     if isinstance(network, str | Path) and is_external(local_path(network, "a model")):
         opened = open_external(local_path(network, "a model"), trust=trust)
@@ -101,13 +103,22 @@ def certify(
         intensity = network.maps(network.translation(direction).reads)
         patch = network.meta["provenance"].get("patch")
         network = network.network(direction)
-    if isinstance(network, nn.Module) and hasattr(network, "describe"):
-        own: Any = network
+    own: Any = _as_run(network, statistics)
+    if own is not None:
         tiles = SampleTiles(dims=own.dims, channels=own.in_channels, volume=volume, intensity=intensity)
-        return _certify_own(network, tiles, footprint, patch)
+        return _certify_own(own, tiles, footprint, patch)
     probe = _probe(network, dims or getattr(network, "dims", None), channels or 1)
     tiles = SampleTiles(dims=probe.dims, channels=probe.channels, volume=volume)
     return _certify_other(probe, tiles, footprint, size)
+
+
+def _as_run(network: Network, statistics: str) -> nn.Module | None:
+    """Return a network of `vol2vol.nets` with these statistics, None for other networks."""
+    if isinstance(network, nn.Module) and hasattr(network, "describe"):
+        return nets.tilewise(network) if statistics == "tile" else network
+    if statistics == "tile":
+        raise BadInput("only normalisation in networks of vol2vol can be switched: leave out statistics tile")
+    return None
 
 
 def _probe(network: Network, dims: int | None, channels: int) -> Probe:

@@ -45,6 +45,19 @@ def grids_of(volume: Volume) -> list[Grid]:
     return list(dict.fromkeys(grids))
 
 
+def statistics_of(volume: Volume) -> str | None:
+    """Return by which statistics a prediction was normalised, as in its settings; None if it was not predicted.
+
+    "tile", the third cause of seams, also for networks that have no other statistics (norm instance). Raises `BadInput`
+    if its record is not valid.
+    """
+    record = Record.of(volume, cure="give --step")
+    if record is None:
+        return None
+    own = record.network.arguments.get("norm") == "instance"
+    return "tile" if own else str(record.settings.get("statistics", "calibrated"))
+
+
 def _grid(pass_: Pass, layout: Layout, period: Shape) -> Grid:
     """Return the grid of one pass in voxels of the output, which starts at the start of the region."""
     grid, start = Grid.of(pass_.plan), layout.region.start

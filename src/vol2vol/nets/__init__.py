@@ -12,7 +12,7 @@ from vol2vol.nets.footprint import extents, footprint
 from vol2vol.nets.norm import tile_dependent
 from vol2vol.nets.reference import from_reference, load_reference
 from vol2vol.nets.trace import Layer, layers
-from vol2vol.nets.variants import croppable, cropped, frozen, padded, remeasurable
+from vol2vol.nets.variants import croppable, cropped, frozen, padded, remeasurable, tilewise
 
 __all__ = [
     "CATALOGUE",
@@ -34,4 +34,5 @@ __all__ = [
     "peak_memory",
     "remeasurable",
     "tile_dependent",
+    "tilewise",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.catalogue import build
-from vol2vol.nets.norm import Frozen, Norm
+from vol2vol.nets.norm import Frozen, Norm, tile_dependent
 from vol2vol.nets.trace import layers
 
 
@@ -70,6 +70,21 @@ def remeasurable(net: nn.Module) -> nn.Module:
         if isinstance(module, (Norm, Frozen)):
             state[f"{name}.calibrated"] = torch.zeros((), dtype=torch.bool)
     return _rebuilt(net, {"norm": "calibrated"}, state)
+
+
+def tilewise(net: nn.Module) -> nn.Module:
+    """Return the network with the same weights whose norms use the statistics of each tile, as published code predicts.
+
+    Raises `BadInput` for a network without normalisation, for which this makes no difference.
+    """
+    norms = {name: m for name, m in net.named_modules() if isinstance(m, (Norm, Frozen))}
+    if all(isinstance(module, Norm) and module.kind == "none" for module in norms.values()):
+        if tile_dependent(net):  # layers of torch in a network of another package
+            return net
+        raise BadInput("the network has no normalisation, so it has no statistics of a tile: use statistics calibrated")
+    dropped = {f"{name}.{key}" for name in norms for key in ("mean", "variance", "calibrated")}
+    state = {key: tensor for key, tensor in net.state_dict().items() if key not in dropped}
+    return _rebuilt(net, {"norm": "instance"}, state).requires_grad_(False).eval()
 
 
 def _check_stored(name: str, module: Norm) -> None:

@@ -104,7 +104,16 @@ def to_numpy(output: Tensor) -> np.ndarray:
 
 def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
     """Return the network that a strategy runs: frozen, then cropped, padded or full; `trained` is not modified."""
-    strategy, dependent = WAYS[settings.strategy], nets.tile_dependent(trained)
+    strategy = WAYS[settings.strategy]
+    if settings.statistics == "tile":
+        trained = nets.tilewise(trained)
+        if strategy.seamless:
+            raise BadInput(
+                f"statistics tile normalises every tile by its own statistics, so strategy {settings.strategy} cannot "
+                "be seamless: use strategy average, blend or disjoint (seams are to be expected), or statistics "
+                "calibrated"
+            )
+    dependent = nets.tile_dependent(trained)
     if dependent and strategy.seamless:
         raise BadInput(
             f"layer {dependent[0]!r} normalises every tile by its own statistics, so no tiling is exact: "

@@ -64,6 +64,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "checkpoint": checkpoint_name(job.request.model),
         "voxels": cost.voxels,
         "strategy": job.settings.strategy,
+        "statistics": job.settings.statistics if job.engine.stitchable else "tile",
         "swept": describe_sweeps(layout),
         "passes": len(layout.passes),
         "tile": plan.tile,

@@ -17,6 +17,8 @@ _NOT_BYTES = (
     *("any_intensity", "intensity_from"),
 )
 """Settings that do not change the output's bytes; measured intensities are recorded separately."""
+_ADDED = ("outputs", "split_outputs", "statistics")
+"""Settings that earlier versions did not have: recorded unless they have their default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class Request:
 
     def decisive(self, model: str) -> dict[str, Any]:
         """Return what determines the output's voxels besides the input, given the hash of the model."""
-        all_written = [name for name in ("outputs", "split_outputs") if not getattr(self.settings, name)]
-        settings = self.settings.model_dump(mode="json", exclude={*_NOT_BYTES, *all_written})
+        usual = [name for name in _ADDED if getattr(self.settings, name) == PredictSettings.model_fields[name].default]
+        settings = self.settings.model_dump(mode="json", exclude={*_NOT_BYTES, *usual})
         return {"model": model, "intensity_from": self.measured, "settings": settings}
 
     def to_dict(self) -> dict[str, Any]:

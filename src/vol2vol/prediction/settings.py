@@ -14,6 +14,7 @@ from vol2vol.plans import Strategy, Window
 
 StoredType = Literal["source", "uint8", "uint16", "int16", "float32"]
 Assembly = Literal["auto", "slices", "volume", "ortho"]
+Statistics = Literal["calibrated", "tile"]
 _UNITS = {
     "": 1,
     "B": 1,
@@ -38,6 +39,9 @@ class PredictSettings(BaseModel):
     assembly: Assembly = "auto"
     """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: slices for a 2D model,
     volume for a 3D one."""
+    statistics: Statistics = "calibrated"
+    """By which mean and variance normalisation layers work. calibrated: those in the model, the same for every tile;
+    tile: those of each tile, as published code predicts (average, blend and disjoint; has seams)."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
     outputs: tuple[str, ...] = ()
