@@ -2,13 +2,16 @@
 
 The command line prints this line and exits with code 2. Each class also inherits the builtin exception that a caller
 of the Python API would catch. Programming errors are ordinary exceptions or assertions. `one_line` escapes text from
-outside (paths, attributes, messages of libraries) for the terminal.
+outside (paths, attributes, messages of libraries) for the terminal, `quoted` writes a path so that a command which a
+message suggests can be pasted into a shell.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from os import PathLike
 
 
 class UserError(Exception):
@@ -75,6 +78,11 @@ def one_line(what: object, most: int = LINE) -> str:
         return line
     left = (most - 5) * 2 // 3
     return f"{line[:left]} ... {''.join(map(_escaped, tail))[-(most - 5 - left) :]}"
+
+
+def quoted(word: str | PathLike[str]) -> str:
+    """Return a path or pattern as a word of a command that a message suggests: in quotes where a shell needs them."""
+    return shlex.quote(str(word))
 
 
 def some_of(items: Sequence[str], most: int = 5, *, between: str = ", ") -> str:

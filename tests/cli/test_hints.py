@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,14 @@ def test_domains_of_different_channels_train_with_the_terms_that_the_message_lea
     said = one_line(capsys, *words)
     cure = re.search(r"set (task\.\w+=0) (task\.\w+=0)", said)
     assert main([*map(str, words), *cure.groups()]) == 0
+
+
+@pytest.mark.parametrize("name", ["p", "p's", "it is p"])
+def test_the_pattern_that_is_suggested_can_be_pasted(name, tmp_path, capsys):
+    folder = tmp_path / "my stack"
+    folder.mkdir()
+    for plane in (0, 1, 2, 4, 5):
+        tifffile.imwrite(folder / f"{name}_z{plane}.tif", np.ones((30, 40), np.uint8), photometric="minisblack")
+    said = one_line(capsys, "info", folder)
+    cure = re.search(r"give (--pattern .*) to close the gap", said)[1]
+    assert main(["info", str(folder), *shlex.split(cure)]) == 0

@@ -1,6 +1,7 @@
 """Workers that share an output by claiming rows: nothing twice, nothing lost, dead ones replaced."""
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -302,9 +303,13 @@ def test_dry_run_of_an_array_shows_its_script(models, long, capsys):
 
 
 def test_without_sbatch_the_script_is_left_for_later(models, long, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", str(tmp_path))
-    made = predict(models[3], long, tmp_path / "out.zarr", PredictSettings(executor="slurm", workers=2))
+    made = predict(models[3], long, folder / "out.zarr", PredictSettings(executor="slurm", workers=2))
     assert made.voxels == 0
     assert "no sbatch here" in made.submitted
-    assert "vol2vol.cli work" in (tmp_path / "vol2vol-out.zarr.sbatch").read_text()
+    script = folder / "vol2vol-out.zarr.sbatch"
+    assert shlex.split(made.submitted.split("`")[1]) == ["sbatch", str(script)]
+    assert "vol2vol.cli work" in script.read_text()

@@ -1,6 +1,8 @@
 """Inputs whose intensities do not fit the model: warned of, refused, or mapped by a range that was measured."""
 
 import json
+import re
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,9 +102,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(name, model, tm
 
 
 def test_each_cure_of_a_refusal_works(model, tmp_path, capsys, monkeypatch):
-    source, output = write_volume(tmp_path / "in.zarr", OTHER["12 bits"]), tmp_path / "out.zarr"
+    source, output = write_volume(tmp_path / "my input.zarr", OTHER["12 bits"]), tmp_path / "out.zarr"
     words = ["predict", str(model), str(source), str(output), "--dtype", "uint8"]
-    assert main([*words, "--intensity-from", str(source), "--json"]) == 0
+    assert main(words) == 2
+    cure = re.search(r"--intensity-from .* (?=measures its own)", capsys.readouterr().err)[0]
+    assert main([*words, *shlex.split(cure), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["voxels computed"] == np.prod(SHAPE)
     translated = open_volume(output).read(Box.of(SHAPE))
     assert main(["adapt", str(model), str(source), str(tmp_path / "adapted"), "--intensity"]) == 0
@@ -115,7 +119,7 @@ def test_each_cure_of_a_refusal_works(model, tmp_path, capsys, monkeypatch):
     np.testing.assert_array_equal(open_volume(tmp_path / "8.zarr").read(Box.of(SHAPE)), translated)
 
     made = open_volume(output).attrs["vol2vol"]
-    assert made["intensity_from"]["name"] == "in.zarr"
+    assert made["intensity_from"]["name"] == "my input.zarr"
     assert made["intensity"]["source"] == made["intensity_from"]["map"] == measure([open_volume(source)]).to_dict()
     assert verify(output, model=model, input=source).differing == 0
     monkeypatch.setattr("vol2vol.prediction.intensities.measure_like", lambda *_, **__: pytest.fail("measured again"))

@@ -65,10 +65,12 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _values(action: Action) -> str:
-    """Return how an argument's values are called; `PATH ...` where there may be several."""
+    """Return the name of an argument's values: `PATH ...` where there may be several, `[NAME]` where it is optional."""
     metavar = action.dest.upper() if action.metavar == "PATH" and not action.option_strings else action.metavar
     words = " ".join(metavar) if isinstance(metavar, tuple) else metavar or ""
     words = words.replace("{None}|", "").replace("{None,", "{")
+    if action.nargs == "?" and not action.option_strings:
+        return f"[{words}]"
     several = re.fullmatch(r"\[(\S+) \[\1 \.\.\.\]\]", words)
     return f"{several[1]} ..." if several else words
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vol2vol.errors import AlreadyExists, BadInput
+from vol2vol.errors import AlreadyExists, BadInput, quoted
 from vol2vol.evaluation.compare import plain, warn_of_ranges
 from vol2vol.files import check_place
 from vol2vol.intensity import Intensity
@@ -67,7 +67,7 @@ def feature_space(
     if features != "encoder":
         trained = load_encoder(features)
     elif keep is not None and local_path(keep, "an encoder").exists():
-        raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {keep}")
+        raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {quoted(keep)}")
     else:
         trained = train_encoder(
             target, EncoderSettings(planes=(cutting.axis,), crop=min(EncoderSettings.crop, cutting.size))

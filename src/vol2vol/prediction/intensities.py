@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, quoted
 from vol2vol.intensity import Intensity, Likeness, likeness, measure_like, sample
 from vol2vol.intensity.comparing import FEW
 from vol2vol.models.bundle import Bundle
@@ -120,7 +120,8 @@ def _report(job: Job, fit: Likeness, *, clipped: bool) -> None:
     if fit.fits or job.settings.any_intensity:
         log.warning("%s", message)
         return
-    cure = f"--intensity-from {job.source.path} measures its own range (vol2vol adapt --intensity keeps it in a model)"
+    option = f"--intensity-from {quoted(job.source.path)}"
+    cure = f"{option} measures its own range (vol2vol adapt --intensity keeps it in a model)"
     if not clipped:
         cure = "fit the baseline on volumes of this kind"
     raise BadInput(f"{message}. Nothing was computed: {cure}; --any-intensity predicts anyway")

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vol2vol.errors import CannotWrite
+from vol2vol.errors import CannotWrite, quoted
 from vol2vol.machines.executors import slurm
 from vol2vol.prediction.job import Job
 from vol2vol.volumes.addresses import absolute
@@ -31,7 +31,7 @@ class Submission:
             raise CannotWrite(f"{self.path} cannot be written ({error.strerror}): start from another folder") from None
         number = slurm.submit(self.path)
         if number is None:
-            return f"there is no sbatch here: run `sbatch {self.path}` on a machine that has it"
+            return f"there is no sbatch here: run `sbatch {quoted(self.path)}` on a machine that has it"
         return f"job {number}: squeue -j {number}; the same command submits the remaining blocks again"
 
 

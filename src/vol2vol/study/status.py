@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from vol2vol import plainyaml
-from vol2vol.errors import Unreadable
+from vol2vol.errors import Unreadable, quoted
 from vol2vol.files import read_text
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.report.rows.rows import REPORT, ROWS, read_rows
@@ -41,7 +41,8 @@ def study_status(folder: str | Path) -> dict[str, Any]:
         status["then"] = f"up to {picked_count(study)} trials of picked checkpoints"
     report = folder / REPORT
     status["report"] = str(report) if report.is_file() else "not written yet"
-    status["go on with"] = f"vol2vol study {folder / STUDY} --out {folder}" if to_do or failed else "nothing left to do"
+    command = f"vol2vol study {quoted(folder / STUDY)} --out {quoted(folder)}"
+    status["go on with"] = command if to_do or failed else "nothing left to do"
     return status
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from vol2vol.errors import BadInput
+from vol2vol.errors import BadInput, quoted
 from vol2vol.volumes.axes import natural
 
 log = logging.getLogger(__name__)
@@ -138,11 +138,12 @@ def _several(
     ways = []
     if letter:
         choice = " and --time N" if letter == "t" else ""
-        ways.append(f"--pattern '{_pattern(names[0], numbers, {**marks, other: f'{{{letter}}}'})}'{choice} to read all")
+        pattern = _pattern(names[0], numbers, {**marks, other: f"{{{letter}}}"})
+        ways.append(f"--pattern {quoted(pattern)}{choice} to read all")
     if plane is not None:
-        ways.append(f"--pattern '{_pattern(names[0], numbers, marks)}' for one of them")
+        ways.append(f"--pattern {quoted(_pattern(names[0], numbers, marks))} for one of them")
     else:
-        ways.append(f"--pattern '{_pattern(names[0], numbers, {other: '{z}'})}' if they are planes")
+        ways.append(f"--pattern {quoted(_pattern(names[0], numbers, {other: '{z}'}))} if they are planes")
     return BadInput(f"{problem}give {', or '.join(ways)}, or name a single file")
 
 
@@ -158,7 +159,7 @@ def _differing(folder: Path, names: Sequence[str], parts: Sequence[Sequence[str]
             break
     stem, suffix = parts[first], Path(names[first]).suffix
     alike = [*stem[:-2], "{z}", stem[-1]] if len(stem) > 1 else []
-    option = f"--pattern '{''.join(alike)}{suffix}' for those like the first, " if alike else ""
+    option = f"--pattern {quoted(''.join([*alike, suffix]))} for those like the first, " if alike else ""
     return BadInput(
         f"{folder} holds {names[first]} and {names[second]}, {difference}: "
         f"give {option}--pattern '*' to take all as the planes of one stack in this order, or name a single file"
@@ -182,7 +183,7 @@ def check_gaps(folder: Path, numbers: Sequence[int], pattern: str) -> None:
     last = next(a for a, b in pairwise(numbers) if b - a != step)
     lacking = sum(s // step - 1 for s in steps)
     more = f" and {lacking - 1} more" if lacking > 1 else ""
-    cure = f", or give --pattern '{pattern}' to close the gap" if pattern else ""
+    cure = f", or give --pattern {quoted(pattern)} to close the gap" if pattern else ""
     raise BadInput(f"{folder} lacks plane {last + step}{more}, and every later plane would move up: put it back{cure}")
 
 

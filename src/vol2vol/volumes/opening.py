@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line
+from vol2vol.errors import BadInput, NotFound, Unreadable, UserError, one_line, quoted
 from vol2vol.files import check_regular
 from vol2vol.geometry import Shape
 from vol2vol.volumes import memory
@@ -210,7 +210,7 @@ def _check_exists(path: Path) -> None:
         raise NotFound(f"{path} does not exist: name an array of an HDF5 file as {inside}:/{path.relative_to(inside)}")
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the path"
     if "*" in path.name and path.parent.is_dir():
-        hint = f": for a stack of several files, name the folder {path.parent} and give --pattern '{path.name}'"
+        hint = f": for a stack of several files, name the folder {path.parent} and give --pattern {quoted(path.name)}"
     raise NotFound(f"{path} does not exist{hint}")
 
 
