@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _WHERE = {
     "Box": "vol2vol.geometry",
     "Bundle": "vol2vol.models.bundle",
+    "Circles": "vol2vol.phantoms",
+    "Colouring": "vol2vol.metrics.objects.colours",
     "Footprint": "vol2vol.geometry",
     "Intensity": "vol2vol.intensity",
     "Plan": "vol2vol.plans",
@@ -25,6 +27,7 @@ _WHERE = {
     "create_volume": "vol2vol.volumes",
     "dry_run": "vol2vol.prediction",
     "dry_run_files": "vol2vol.prediction",
+    "evaluate_circles": "vol2vol.evaluation.circles",
     "evaluate_distance": "vol2vol.evaluation.distance",
     "evaluate_fidelity": "vol2vol.evaluation.compare",
     "evaluate_measure": "vol2vol.evaluation.compare",
@@ -53,6 +56,8 @@ _WHERE = {
     "translated": "vol2vol.prediction",
     "verify": "vol2vol.prediction.verification",
     "work": "vol2vol.prediction.array_task",
+    "write_circles": "vol2vol.phantoms",
+    "write_tissue": "vol2vol.phantoms",
 }
 __all__ = ["__version__", *_WHERE]
 

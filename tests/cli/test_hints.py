@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import zarr
 from pydantic import BaseModel
-from tests.cli.test_verbs import KINDS
+from tests.cli.test_verbs import KINDS_OF_VERBS
 
 import vol2vol
 from vol2vol.cli import VERBS, main
@@ -56,7 +56,7 @@ def flags():
     from io import StringIO
 
     known = set()
-    for verb in [*VERBS, *(f"evaluate {kind}" for kind in KINDS)]:
+    for verb in [*VERBS, *KINDS_OF_VERBS]:
         said = StringIO()
         with redirect_stdout(said):
             main([*verb.split(), "--help"])

@@ -17,7 +17,9 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 
 torch.set_num_threads(1)
-KINDS = ("seams", "fidelity", "structure", "overlap", "distance")
+KINDS = ("seams", "fidelity", "structure", "overlap", "circles", "distance")
+PHANTOMS = ("circles", "nuclei", "tissue")
+KINDS_OF_VERBS = (*(f"evaluate {kind}" for kind in KINDS), *(f"phantom {kind}" for kind in PHANTOMS))
 TINY = (
     "data.patch=30",
     "data.calibration=2",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vol2vol.errors import AlreadyExists
 from vol2vol.geometry import Box
-from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of, write_pair, write_phantom
+from vol2vol.phantoms import DOMAINS, Scene, mask, render, scene_of, write_phantom, write_tissue
 from vol2vol.volumes import open_volume
 
 SCENE = Scene(7, mitochondria=0.75)
@@ -106,7 +106,7 @@ def test_denser_scenes_hold_more_mitochondria():
 def test_a_pair_is_unpaired_and_comes_with_its_answer(tmp_path):
     shape = (9, 40, 70)
     folder = tmp_path / "with space é"
-    paths = write_pair(folder, shape, seed=2, chunks=(8, 16, 32))
+    paths = write_tissue(folder, shape, seed=2, chunks=(8, 16, 32))
     read = {name: open_volume(path).read(Box.of(shape)) for name, path in paths.items()}
     source, target = scene_of(RAT, 4), scene_of(HUMAN, 5)
     np.testing.assert_array_equal(read["source"], render(source, RAT, Box.of(shape)))
@@ -114,7 +114,7 @@ def test_a_pair_is_unpaired_and_comes_with_its_answer(tmp_path):
     np.testing.assert_array_equal(read["source_in_target"], render(source, HUMAN, Box.of(shape)))
     np.testing.assert_array_equal(read["source_mito"], mask(source, Box.of(shape)))
     with pytest.raises(AlreadyExists):
-        write_pair(folder, shape, seed=2)
+        write_tissue(folder, shape, seed=2)
 
 
 def test_an_image_is_a_plane(tmp_path):

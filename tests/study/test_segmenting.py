@@ -11,7 +11,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box
 from vol2vol.models.bundle import load_bundle
 from vol2vol.models.checkpoints import find_bundle
-from vol2vol.phantoms import write_pair
+from vol2vol.phantoms import write_tissue
 from vol2vol.prediction import PredictSettings, predict
 from vol2vol.recipes import adapt_statistics, load_recipe, train
 from vol2vol.recipes.training import prepare
@@ -37,7 +37,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    return write_pair(tmp_path_factory.mktemp("phantom"), (40, 160, 200), 3)
+    return write_tissue(tmp_path_factory.mktemp("phantom"), (40, 160, 200), 3)
 
 
 def read(path):

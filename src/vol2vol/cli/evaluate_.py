@@ -1,4 +1,4 @@
-"""`vol2vol evaluate seams|fidelity|structure|overlap|distance ...`."""
+"""`vol2vol evaluate seams|fidelity|structure|overlap|circles|distance ...`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from vol2vol.cli import parse, seams_, show
+from vol2vol.cli import circles_, parse, seams_, show
 from vol2vol.errors import BadInput
 from vol2vol.volumes import Volume, open_together
 from vol2vol.volumes.opening import open_member
@@ -40,6 +40,7 @@ def _own() -> dict[str, Callable[..., None]]:
         "fidelity": _fidelity,
         "structure": _structure,
         "overlap": _overlap,
+        "circles": circles_.circles,
         "distance": _distance,
     }
 

@@ -51,14 +51,15 @@ def seams(
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
     opened = open_together((path for path in (volume, source) if path is not None), **about.keywords())
-    found = evaluate_seams(opened[0], *opened[1:], grid=_grid(step, origin, overlap, period), blind=blind)
+    found = evaluate_seams(opened[0], *opened[1:], grid=grid_of(step, origin, overlap, period), blind=blind)
     reports: list[Any] = found if isinstance(found, list) else [found]
     if plot is not None:
         _plot(plot, reports)
     _tell(volume, reports, None if step or blind else statistics_of(opened[0]), as_json=json)
 
 
-def _grid(step: str | None, origin: str | None, overlap: str | None, period: str | None) -> Any:
+def grid_of(step: str | None, origin: str | None, overlap: str | None = None, period: str | None = None) -> Any:
+    """Return the grid of tiles of flags, None where they state none; raise `BadInput` where they do not fit."""
     if step is None:
         if origin is not None or overlap is not None or period is not None:
             raise BadInput("--origin, --overlap and --period need --step: how far apart tiles are")

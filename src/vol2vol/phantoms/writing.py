@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.phantoms.appearance import BLOCK, DOMAINS, Domain, mask, render
 from vol2vol.phantoms.neurites import Scene
+from vol2vol.volumes import Volume, create_volume
 
 VOXEL_SIZE = (10.0, 10.0, 10.0)
 """Z, Y, X in nanometres; at this scale neurites and organelles have the sizes of real tissue."""
@@ -35,8 +37,6 @@ def write_phantom(
     bytes per voxel of `BLOCK` and 1 per voxel of a shard. Raises `AlreadyExists` where the path exists, unless
     `overwrite`.
     """
-    from vol2vol.volumes import create_volume
-
     attrs: dict[str, Any] = {"phantom": {"seed": scene.seed, "domain": domain.name if domain else "mitochondria"}}
     with create_volume(
         str(path),
@@ -48,13 +48,21 @@ def write_phantom(
         overwrite=overwrite,
         attrs=attrs,
     ) as volume:
-        block = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], BLOCK, shape, strict=True))
-        for box in grid(Box.of(shape), block):
-            volume.write(box, mask(scene, box) if domain is None else render(scene, domain, box))
+        fill(volume, lambda box: mask(scene, box) if domain is None else render(scene, domain, box), BLOCK)
     return Path(path)
 
 
-def write_pair(
+def fill(volume: Volume, render: Callable[[Box], np.ndarray], block: Shape) -> None:
+    """Write every voxel of a volume in blocks of whole shards, about `block` (Z, Y, X) voxels each.
+
+    `render` returns a box of the volume, `(C, Z, Y, X)`.
+    """
+    whole = tuple(s * ceil_div(min(b, n), s) for s, b, n in zip(volume.shards[1:], block, volume.spatial, strict=True))
+    for box in grid(Box.of(volume.spatial), whole):
+        volume.write(box, render(box))
+
+
+def write_tissue(
     folder: str | Path, shape: Shape, seed: int = 0, *, chunks: Shape = (64, 64, 64), overwrite: bool = False
 ) -> dict[str, Path]:
     """Write two unpaired domains with their ground truth into a folder; return the paths by name.

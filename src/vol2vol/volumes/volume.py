@@ -264,8 +264,10 @@ def read_mirrored(read: Callable[[Box], np.ndarray], spatial: Shape, box: Box) -
 
     `spatial` (Z, Y, X) is the shape of the volume. See `Volume.read_padded`.
     """
-    if Box.of(spatial).contains(box):
-        return read(box)
+    inner = box & Box.of(spatial)
+    over = [(i - a, b - j) for a, b, i, j in zip(box.start, box.stop, inner.start, inner.stop, strict=True)]
+    if all(max(sides) < n for sides, n in zip(over, inner.shape, strict=True)):
+        return np.pad(read(inner), [(0, 0), *over], mode="reflect") if inner != box else read(box)
     indices = [
         np.array([reflect(i, size) for i in range(a, b)])
         for a, b, size in zip(box.start, box.stop, spatial, strict=True)

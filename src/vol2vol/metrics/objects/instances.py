@@ -89,7 +89,7 @@ def contingency(truth: Labels, prediction: Labels, boxes: Iterable[Box]) -> Cont
     centres = _Centres(), _Centres()
     waiting = 0
     for box in boxes:
-        (one, i), (two, j) = (_named(labels(box)) for labels in (truth, prediction))
+        (one, i), (two, j) = (named(labels(box)) for labels in (truth, prediction))
         centres[0].add(one, i, box)
         centres[1].add(two, j, box)
         found, times = _counted(i * len(two) + j, len(one) * len(two))
@@ -137,7 +137,7 @@ class _Centres:
         return sums[:, 1:] / sums[:, :1]
 
 
-def _named(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def named(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels that occur, ascending, and the place of each voxel's among them."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0:

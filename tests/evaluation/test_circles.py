@@ -1,0 +1,127 @@
+"""`evaluate circles`: shares with intervals, rows with places relative to tiles, from files and their records."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from tests.metrics.objects.coloured_images import coloured_by_tile
+from tests.plans.made_records import layout, record
+
+from vol2vol import evaluate_circles, open_volume, write_circles
+from vol2vol.cli import main
+from vol2vol.errors import BadInput
+from vol2vol.evaluation.circles import near_borders
+from vol2vol.geometry import Box
+from vol2vol.metrics.objects.colours import coloured_objects
+from vol2vol.metrics.seams.grid import Grid
+from vol2vol.phantoms import Circles
+from vol2vol.plans import Plan
+from vol2vol.volumes import create_volume
+
+HOW = Circles(shape=(256, 320), diameter=20, noise="none")
+GRID = Grid(step=(1, 64, 64))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """Four images with their labels, and what tiles of 64 that do not agree would make of them."""
+    folder = tmp_path_factory.mktemp("bench")
+    paths = write_circles(folder, HOW, images=4, tests=0)
+    paths["tiled"] = []
+    rng = np.random.default_rng(0)
+    for path in paths["target-labels"]:
+        labels = open_volume(path).read(Box.of(HOW.spatial))[0]
+        made = folder / "tiled" / path.name
+        with create_volume(made, shape=(3, *HOW.spatial), dtype=np.uint8, voxel_size=(1, 1, 1), unit="") as volume:
+            volume.write(Box.of(HOW.spatial), coloured_by_tile(labels, 64, rng))
+        paths["tiled"].append(made)
+    return paths
+
+
+def opened(paths):
+    return [open_volume(path) for path in paths]
+
+
+def test_truth_scores_zero_and_disagreeing_tiles_do_not(bench):
+    labels = opened(bench["target-labels"])
+    truth = evaluate_circles(opened(bench["target"]), labels)
+    assert truth["multi"]["value"] == truth["not-1"]["value"] == 0
+    assert "by place" not in truth
+    tiled = evaluate_circles(opened(bench["tiled"]), labels, grid=GRID)
+    assert tiled["multi"]["low"] < tiled["multi"]["value"] < tiled["multi"]["high"]
+    assert tiled["multi"]["blocks"] == 4
+    assert tiled["by place"]["elsewhere"]["multi"] == 0
+    cut = tiled["by place"]["cut by a tile border"]
+    assert cut["multi"] == pytest.approx(0.5, abs=0.2)  # 2/3, less slivers; about 100 circles
+    numbers = tiled["circles by number of colours"]
+    errors = sum(count for number, count in numbers.items() if int(number) > 1)
+    assert tiled["multi"]["value"] == pytest.approx(errors / tiled["circles"]["judged"])
+    assert tiled["measured"]["least"] == 7
+
+
+def test_rows_have_a_place_and_the_same_in_both_formats(bench, tmp_path):
+    for name in ("rows.csv", "rows.json"):
+        evaluate_circles(opened(bench["tiled"]), opened(bench["target-labels"]), grid=GRID, rows=tmp_path / name)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    with (tmp_path / "rows.csv").open() as file:
+        table = list(csv.DictReader(file))
+    as_text = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    assert as_text == table
+    assert len(rows) == 4 * HOW.objects
+    assert all(row["cut by tile border"] for row in rows if row["colours"] > 1)
+    for row in rows:
+        distance = min(abs(row[axis] - p + 0.5) for axis, n in (("y", 256), ("x", 320)) for p in range(64, n, 64))
+        assert row["from tile border"] == pytest.approx(distance, abs=1e-3)
+        if not row["at image border"]:
+            assert row["cut by tile border"] == (distance < 9.5 or (row["cut by tile border"] and distance < 10))
+
+
+def test_a_border_cuts_what_has_voxels_on_both_sides():
+    labels = np.zeros((1, 20, 30), np.uint8)
+    labels[0, 4:9, 5:10], labels[0, 4:9, 10:15], labels[0, 12:16, 8:12] = 1, 2, 3
+    image = coloured_objects(open_volume(labels[None], axes="czyx"), open_volume(labels[None], axes="czyx"))
+    distance, crosses = near_borders(image, [Grid(step=(1, 20, 10), origin=(0, 0, 0))])
+    assert crosses.tolist() == [False, False, True]
+    assert distance.tolist() == [2.5, 2.5, 0.0]
+    distance, crosses = near_borders(image, [Grid(step=(1, 20, 30)), Grid(step=(1, 7, 1000))])
+    assert crosses.tolist() == [True, True, True]
+    nowhere = near_borders(image, [Grid(step=(1, 20, 30))])
+    assert np.isinf(nowhere[0]).all()
+    assert not nowhere[1].any()
+
+
+def test_tiles_are_read_from_the_record(bench, tmp_path):
+    path = tmp_path / "predicted.zarr"
+    plan = Plan(tile=(1, 64, 64), margin=((0, 0, 0), (0, 0, 0)), step=(1, 64, 64), origin=(0, 0, 0))
+    made = record(layout([plan], HOW.spatial)).attributes()
+    with create_volume(
+        path, shape=(3, *HOW.spatial), dtype=np.uint8, voxel_size=(1, 1, 1), unit="", attrs=made
+    ) as volume:
+        volume.write(Box.of(HOW.spatial), opened(bench["tiled"])[0].read(Box.of(HOW.spatial)))
+    labels = opened(bench["target-labels"][:1])
+    stated = evaluate_circles(opened(bench["tiled"][:1]), labels, grid=GRID)
+    assert evaluate_circles(opened([path]), labels) == stated
+
+
+def test_the_verb_says_the_same_as_the_function(bench, tmp_path, capsys):
+    folder = bench["tiled"][0].parent
+    words = [f"{folder}/*", "--labels", f"{folder.parent}/target-labels/*", "--step", "1,64,64", "--json"]
+    assert main(["evaluate", "circles", *words, "--rows", str(tmp_path / "rows.csv")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == evaluate_circles(opened(bench["tiled"]), opened(bench["target-labels"]), grid=GRID)
+    assert main(["evaluate", "circles", *words, "--inner", "--least", "200", "--margin", "0"]) == 0
+    fewer = json.loads(capsys.readouterr().out)
+    assert fewer["circles"]["judged"] < told["circles"]["judged"]
+    assert fewer["measured"]["least"] == 200
+
+
+def test_mistakes_are_one_line(bench, tmp_path):
+    outputs, labels = opened(bench["target"]), opened(bench["target-labels"])
+    with pytest.raises(BadInput, match="4 outputs and 3 label images"):
+        evaluate_circles(outputs, labels[:3])
+    with pytest.raises(BadInput, match=r"rows\.txt.*\.csv or \.json"):
+        evaluate_circles(outputs, labels, rows=tmp_path / "rows.txt")
+    empty = open_volume(np.zeros((1, *HOW.spatial), np.uint8), axes="czyx")
+    with pytest.raises(BadInput, match="no circle that can show a colour"):
+        evaluate_circles(outputs[:1], [empty])
