@@ -1,6 +1,7 @@
 """What docs/architecture.md claims is so: the floors, the files that an addition touches, and what picks it up."""
 
 import ast
+import functools
 import inspect
 import re
 import tomllib
@@ -81,16 +82,23 @@ def test_the_page_has_a_line_for_each_kind_of_thing():
     assert groups == {each.group for each in (nets.CATALOGUE, losses.PAIRED, TASKS, READERS, MEASURES)}
 
 
+@functools.cache
+def imports():
+    """Return what each file of the house imports, as dotted names."""
+    imported = {}
+    for path in HOUSE.rglob("*.py"):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                names |= {f"{origin}{name.name}" for name in node.names}
+        imported[path.relative_to(HOUSE).as_posix()] = names
+    return imported
+
+
 def importers(module, thing):
     """Return the files of the house that import a thing of a module, or the module as a whole."""
-    files = set()
-    for path in HOUSE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [name.name for name in node.names] if isinstance(node, ast.ImportFrom | ast.Import) else []
-            origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            if {f"{origin}{name}" for name in names} & {module, f"{module}.{thing}"}:
-                files.add(path.relative_to(HOUSE).as_posix())
-    return files
+    return {file for file, names in imports().items() if names & {module, f"{module}.{thing}"}}
 
 
 def one_file_and_a_line(module, thing, room):
