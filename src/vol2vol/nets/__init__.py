@@ -12,7 +12,7 @@ from vol2vol.nets.footprint import extents, footprint
 from vol2vol.nets.norm import tile_dependent
 from vol2vol.nets.reference import from_reference, load_reference
 from vol2vol.nets.trace import Layer, layers
-from vol2vol.nets.variants import croppable, cropped, frozen, padded, remeasurable, tilewise
+from vol2vol.nets.variants import croppable, cropped, frozen, padded, remeasurable, tilewise, unmeasured
 
 __all__ = [
     "CATALOGUE",
@@ -35,4 +35,5 @@ __all__ = [
     "remeasurable",
     "tile_dependent",
     "tilewise",
+    "unmeasured",
 ]

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import check_choice
 from vol2vol.nets.footprint import Extent, extents
+from vol2vol.nets.moments import Moments
 from vol2vol.nets.norm import Norm
 from vol2vol.nets.trace import Layer, layers
 
@@ -56,7 +56,7 @@ def calibrate(net: nn.Module, batches: Iterable[Tensor], *, passes: Passes = "ex
 
 def _measure(net: nn.Module, records: Sequence[Layer], measured: list[Layer], batches: Iterable[Tensor]) -> None:
     """Iterate over the batches once and store the statistics of these layers."""
-    sums = {layer.name: _Moments() for layer in measured}
+    sums = {layer.name: Moments() for layer in measured}
     weight = next(net.parameters())
     for batch in batches:
         inside = extents(records, batch.shape[2:])
@@ -70,32 +70,8 @@ def _measure(net: nn.Module, records: Sequence[Layer], measured: list[Layer], ba
         layer.module.calibrated.fill_(True)
 
 
-class _Moments:
-    """Sums of values and of squares over voxels, for each channel."""
-
-    def __init__(self) -> None:
-        self.count, self.first, self.second = 0, torch.zeros(()), torch.zeros(())
-
-    def add(self, x: Tensor) -> None:
-        """Add the voxels of (B, C, *space)."""
-        values = x.double().transpose(0, 1).flatten(1)
-        self.count += values.shape[1]
-        self.first = self.first.to(values) + values.sum(1)
-        self.second = self.second.to(values) + (values * values).sum(1)
-
-    def totals(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of each channel; raise `BadInput` without voxels or where not finite."""
-        if self.count == 0:
-            raise BadInput("no patches to calibrate with: give at least one batch")
-        mean = self.first / self.count
-        variance = (self.second / self.count - mean**2).clamp_min(0)
-        if not torch.isfinite(mean + variance).all():
-            raise BadInput(f"layer {name!r} receives values that are not finite: remove NaN from the patches")
-        return mean, variance
-
-
 @contextmanager
-def _hooks(measured: list[Layer], sums: dict[str, _Moments], inside: dict[str, tuple[Extent, ...]]) -> Iterator[None]:
+def _hooks(measured: list[Layer], sums: dict[str, Moments], inside: dict[str, tuple[Extent, ...]]) -> Iterator[None]:
     """Add the inputs of these layers to their sums while the network runs; stop at the last layer."""
 
     def add_hook(layer: Layer) -> torch.utils.hooks.RemovableHandle:

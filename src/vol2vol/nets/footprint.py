@@ -94,19 +94,27 @@ def extents(records: Sequence[Layer], size: Sequence[int]) -> dict[str, tuple[Ex
     return {layer.name: tuple(along[layer.name] for along in axes) for layer in records}
 
 
+def extents_along(records: Sequence[Layer], n: int, axis: int) -> dict[str, Extent]:
+    """Return the extent of every layer's output along one axis for an input of n voxels, keyed by layer name.
+
+    Raises `BadInput` where the length does not pass through the network.
+    """
+    try:
+        return _push(records, n, axis)
+    except _Blocked as blocked:
+        raise BadInput(f"an input of {n} voxels does not pass {blocked}: use a size the network admits") from blocked
+
+
 def lengths(records: Sequence[Layer], n: int, axis: int) -> dict[str, int]:
     """Return the length of every layer's output along one axis for an input of n voxels, keyed by layer name.
 
     Raises `BadInput` where the length does not pass through the network.
     """
-    try:
-        return {name: extent.length for name, extent in _push(records, n, axis).items()}
-    except _Blocked as blocked:
-        raise BadInput(f"an input of {n} voxels does not pass {blocked}: use a size the network admits") from blocked
+    return {name: extent.length for name, extent in extents_along(records, n, axis).items()}
 
 
 def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
-    period = lcm(*(scale.numerator for scale in _scales(records, axis)))
+    period = period_along(records, axis)
     size = _admissible(records, axis, period)
     lost = _lost(records, size, axis)
     minimum = size
@@ -123,6 +131,11 @@ def _footprint_along(records: Sequence[Layer], axis: int) -> dict[str, int]:
         "reach before": before + end.start,
         "reach after": size - before - end.stop,
     }
+
+
+def period_along(records: Sequence[Layer], axis: int) -> int:
+    """Return the shift along one axis, in voxels of the input, by which all layers move by whole voxels."""
+    return lcm(*(scale.numerator for scale in _scales(records, axis)))
 
 
 def _admissible(records: Sequence[Layer], axis: int, period: int) -> int:

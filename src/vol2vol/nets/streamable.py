@@ -20,7 +20,7 @@ from vol2vol.nets.demand import Site, Span, site, spans
 from vol2vol.nets.footprint import footprint, lengths
 from vol2vol.nets.norm import Frozen, tile_dependent
 from vol2vol.nets.stream_layers import Conv, Crop, Join, Pad, Place, Pointwise, Transposed
-from vol2vol.nets.trace import Layer, layers
+from vol2vol.nets.trace import Layer, layers, leading
 from vol2vol.nets.weights import Weights, is_shuffled
 
 Step = Callable[[list[Tensor | None], bool], Tensor | None]
@@ -32,18 +32,19 @@ MAX_CACHED = 256
 class Streamable:
     """A frozen network, prepared for any number of streams, also in several threads.
 
-    `dtype` is the arithmetic of the convolutions. Raises `BadInput`, naming the layer, for a network whose output
-    depends on the tile or that has a layer without a local geometry.
+    `dtype` is the arithmetic of the convolutions. With `until`, the output is that of the layer of this name.
+    Raises `BadInput`, naming the layer, for a network whose output depends on the tile or that has a layer without a
+    local geometry.
     """
 
-    def __init__(self, net: nn.Module, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, net: nn.Module, dtype: torch.dtype | None = None, *, until: str | None = None) -> None:
         if dependent := tile_dependent(net):
             raise BadInput(
                 f"layer {dependent[0]!r} normalises each tile by its own statistics and cannot be streamed: "
                 "use --strategy average, blend or disjoint, or a model with norm calibrated"
             )
         self.net: Any = net
-        self.layers = layers(net)
+        self.layers = layers(net) if until is None else leading(layers(net), until)
         self.dtype = dtype or next((p.dtype for p in net.parameters()), torch.float32)
         self._after: dict[str, Callable[[Tensor], Tensor]] = {}
         self._compiled = self._compile()

@@ -7,7 +7,7 @@ geometry.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +73,19 @@ def layers(net: nn.Module) -> list[Layer]:
             raise BadInput(f"layer {layer.name!r} runs twice: give each step a module of its own")
         names[node], records[layer.name] = layer.name, layer
     return list(records.values())
+
+
+def leading(records: Sequence[Layer], name: str) -> list[Layer]:
+    """Return the layers on which the output of one layer depends, that layer included, and an output after it."""
+    by_name = {layer.name: layer for layer in records}
+    needed, pending = set[str](), [name]
+    while pending:
+        current = pending.pop()
+        if current not in needed:
+            needed.add(current)
+            pending += by_name[current].inputs
+    output = Layer(name="output", kind="output", inputs=(name,), channels=by_name[name].channels)
+    return [*(layer for layer in records if layer.name in needed), output]
 
 
 class _Tracer(fx.Tracer):

@@ -77,14 +77,38 @@ def tilewise(net: nn.Module) -> nn.Module:
 
     Raises `BadInput` for a network without normalisation, for which this makes no difference.
     """
-    norms = {name: m for name, m in net.named_modules() if isinstance(m, (Norm, Frozen))}
-    if all(isinstance(module, Norm) and module.kind == "none" for module in norms.values()):
+    norms = _normalising(net)
+    if not norms:
         if tile_dependent(net):  # layers of torch in a network of another package
             return net
         raise BadInput("the network has no normalisation, so it has no statistics of a tile: use statistics calibrated")
     dropped = {f"{name}.{key}" for name in norms for key in ("mean", "variance", "calibrated")}
     state = {key: tensor for key, tensor in net.state_dict().items() if key not in dropped}
     return _rebuilt(net, {"norm": "instance"}, state).requires_grad_(False).eval()
+
+
+def unmeasured(net: nn.Module) -> nn.Module:
+    """Return the network with the same weights whose norms are fixed at mean 0 and variance 1, to be measured.
+
+    Raises `BadInput` for a network whose normalisation has no statistics.
+    """
+    norms = _normalising(net)
+    if not norms:
+        raise BadInput("the network has no normalisation of its own to measure: use statistics calibrated")
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.endswith(".calibrated")}
+    weight = next(net.parameters())
+    for name, module in norms.items():
+        state[f"{name}.mean"], state[f"{name}.variance"] = (
+            weight.new_zeros(module.channels),
+            weight.new_ones(module.channels),
+        )
+    return _rebuilt(net, {"norm": "frozen"}, state).requires_grad_(False).eval()
+
+
+def _normalising(net: nn.Module) -> dict[str, Norm | Frozen]:
+    """Return the norms by name that do normalise."""
+    norms = {name: module for name, module in net.named_modules() if isinstance(module, (Norm, Frozen))}
+    return {name: m for name, m in norms.items() if isinstance(m, Frozen) or m.kind != "none"}
 
 
 def _check_stored(name: str, module: Norm) -> None:

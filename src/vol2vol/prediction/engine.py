@@ -113,6 +113,8 @@ def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
                 "be seamless: use strategy average, blend or disjoint (seams are to be expected), or statistics "
                 "calibrated"
             )
+    if settings.statistics == "global":
+        trained = nets.unmeasured(trained)
     dependent = nets.tile_dependent(trained)
     if dependent and strategy.seamless:
         raise BadInput(

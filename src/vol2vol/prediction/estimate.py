@@ -19,6 +19,7 @@ from vol2vol.prediction.layout_cost import Cost, cost_of
 from vol2vol.prediction.parts import parts_of, refuse_split
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.statistics import operations
 from vol2vol.prediction.submission import submission
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import address
@@ -58,6 +59,7 @@ def _expected(job: Job) -> dict[str, Any]:
     """Return how a job would be computed and its cost."""
     layout, cost = job.layout, cost_of(job.layout, job.engine.network)
     plan = layout.passes[0].plan
+    measuring = operations(job)
     written = sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
     return {
         "input": job.source.path,
@@ -85,6 +87,7 @@ def _expected(job: Job) -> dict[str, Any]:
         ),
         "bytes of memory": cost.memory,
         "bytes of memory allowed": job.settings.budget(),
+        **({"operations of measuring statistics": measuring} if measuring else {}),
         "expected seconds": round(expected_seconds(job, cost, time_tile(job)), 1),
     }
 
@@ -105,7 +108,7 @@ def expected_seconds(job: Job, cost: Cost, timed: tuple[Shape, float]) -> float:
     size, seconds = timed
     if not cost.flops:
         return cost.redundancy * cost.voxels * len(job.layout.passes) / prod(size) * seconds
-    return cost.flops / flops(job.engine.network, size) * seconds
+    return (cost.flops + operations(job)) / flops(job.engine.network, size) * seconds
 
 
 def time_tile(job: Job) -> tuple[Shape, float]:

@@ -28,6 +28,7 @@ from vol2vol.prediction.reading import check_channels, check_outputs, check_type
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.statistics import known
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
 from vol2vol.schemas import checked
@@ -50,6 +51,8 @@ class Job:
     """The input's fingerprint when it was opened."""
     begun: str = ""
     """Identifier of this start in the output's ledger; a worker may write only while the ledger holds it."""
+    normalised: bool = True
+    """Whether the network has its statistics; with `statistics` global only once they are measured."""
     shrunk: list[Layout] = field(default_factory=list)
     """After the memory has run out: the layout of smaller tiles that fitted."""
 
@@ -94,7 +97,10 @@ class Job:
             bundle = with_map(bundle, settings.direction, request.measured)
         layout = layout or model.layout(source)
         engine = model.engine(layout.passes[0].seen)
-        return cls(request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint)
+        return cls(
+            request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint,
+            normalised=settings.statistics != "global",
+        )  # fmt: skip
 
     @classmethod
     def attach(cls, output: str, *, device: str | None = None) -> Job:
@@ -102,7 +108,10 @@ class Job:
         plan = read_plan(output)
         if plan is None:
             raise Mismatch(f"{output}: nothing to do: no prediction was started here, or it is already complete")
-        return cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
+        job = cls.continued(Request.from_dict(plan["request"]), plan, output, device=device)
+        if not job.normalised:
+            raise Mismatch(f"{output}: statistics are not yet measured: run the same vol2vol predict to continue")
+        return job
 
     @classmethod
     def continued(
@@ -121,7 +130,7 @@ class Job:
         refuse_other(plan, job.decisive(), output)
         if job.layout.spatial != job.source.spatial:
             raise Mismatch(f"{output} is planned for another shape than that of {job.source.path}: give --overwrite")
-        return replace(job, begun=plan["begun"])
+        return known(replace(job, begun=plan["begun"]), output)
 
     def source_changed(self) -> bool:
         """Return whether the input has changed since it was opened."""
@@ -163,6 +172,7 @@ class Job:
         If the memory runs out, the rest of the row is computed in smaller tiles, down to the smallest: exact results
         do not depend on the tile, except for rounding. Raises `BadInput` if not even the smallest tile fits.
         """
+        assert self.normalised, "statistics are measured first"
         remaining = list(row)
         try:
             for box, raw in self._row(remaining) if not self.shrunk else ():
@@ -179,19 +189,19 @@ class Job:
 
     def _row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         if self.layout.sweep is not None:
-            yield from swept(self._read, self.engine, self.layout.sweep, row)
+            yield from swept(self.read, self.engine, self.layout.sweep, row)
             return
         for box in row:
-            read = self._read if len(self.layout.passes) == 1 else self._around(box)
+            read = self.read if len(self.layout.passes) == 1 else self._around(box)
             yield box, mean_of(self._run_pass(pass_, box, read) for pass_ in self.layout.passes)
 
     def _around(self, block: Box) -> Read:
         """Read the surroundings of a block once and return a reader that serves all passes from them."""
         around = self.layout.surroundings(block, self.engine.footprint)
-        values = self._read(around)
+        values = self.read(around)
 
         def read(box: Box) -> np.ndarray:
-            return values[:, *box.relative_to(around.start).slices] if around.contains(box) else self._read(box)
+            return values[:, *box.relative_to(around.start).slices] if around.contains(box) else self.read(box)
 
         return read
 
@@ -205,7 +215,7 @@ class Job:
         for layout in [*self.shrunk] or smaller(self.layout, self.engine.footprint):
             job = replace(self, layout=layout, engine=replace(self.engine))
             try:
-                prediction = mean_of(job._run_pass(pass_, box, self._read) for pass_ in layout.passes)
+                prediction = mean_of(job._run_pass(pass_, box, self.read) for pass_ in layout.passes)
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error):
                     raise
@@ -225,7 +235,8 @@ class Job:
         return selection if self.settings.raw else self.bundle.maps(self.makes).from_network(selection, self.dtype)
 
     @functools.cached_property
-    def _read(self) -> Read:
+    def read(self) -> Read:
+        """The input in the network's range, also outside the volume, where it is mirrored."""
         return reader(self.source, self.bundle.maps(self.translation.reads))
 
     def _run_pass(self, pass_: Pass, box: Box, read: Read) -> np.ndarray:

@@ -28,6 +28,7 @@ from vol2vol.prediction.job import Job
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings, parse_bytes
+from vol2vol.prediction.statistics import with_statistics
 from vol2vol.volumes import Stated, Volume, open_finished
 from vol2vol.volumes.axes import from_czyx
 from vol2vol.volumes.display import RGB
@@ -147,7 +148,7 @@ def translated(
         )
     job = Job.of(request, source, LoadedModel(bundle.path, request.settings, bundle=bundle))
     check_fit(job)
-    return Translated(job, parse_bytes(cache))
+    return Translated(with_statistics(job), parse_bytes(cache))
 
 
 def translate(
@@ -181,7 +182,7 @@ def _source(input: str | Path | Volume | np.ndarray, stated: Stated) -> Volume:
 def _reopen(request: Request, source: Volume, bundle: Bundle, layout: Layout, cache: int) -> Translated:
     """Open a pickled translation again, on a device of the machine where it is unpickled."""
     model = LoadedModel(bundle.path, request.settings, bundle=bundle)
-    return Translated(Job.of(request, source, model, layout=layout), cache)
+    return Translated(with_statistics(Job.of(request, source, model, layout=layout)), cache)
 
 
 def _touching_blocks(layout: Layout, target: Box) -> Iterator[Box]:

@@ -23,6 +23,7 @@ from vol2vol.prediction.parts import parts_of, refuse_split, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.statistics import with_statistics
 from vol2vol.prediction.submission import submission
 from vol2vol.prediction.verification import intact, readers
 from vol2vol.prediction.whole import predict_whole
@@ -98,13 +99,13 @@ def carry_out(
         before, job = find(request, output, overwrite=overwrite, model=model)
         submitted, blocks = None, len(job.layout.blocks())
         if before == "new" and aside is not None and blocks == 1:
-            left, voxels = 1, predict_whole(job, output, aside, overwrite=overwrite)
+            left, voxels = 1, predict_whole(with_statistics(job), output, aside, overwrite=overwrite)
         elif before == "complete":
             left = voxels = 0
             if progress is not None:
                 progress(blocks, blocks, 0)
         else:
-            job = start(job, output, overwrite=overwrite) if before == "new" else job
+            job = with_statistics(start(job, output, overwrite=overwrite) if before == "new" else job, output)
             left, voxels, submitted = _continue(job, output, progress, new=before == "new")
         job.source.close()
     return Prediction(

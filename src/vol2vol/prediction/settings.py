@@ -14,7 +14,7 @@ from vol2vol.plans import Strategy, Window
 
 StoredType = Literal["source", "uint8", "uint16", "int16", "float32"]
 Assembly = Literal["auto", "slices", "volume", "ortho"]
-Statistics = Literal["calibrated", "tile"]
+Statistics = Literal["calibrated", "global", "tile"]
 _UNITS = {
     "": 1,
     "B": 1,
@@ -41,6 +41,7 @@ class PredictSettings(BaseModel):
     volume for a 3D one."""
     statistics: Statistics = "calibrated"
     """By which mean and variance normalisation layers work. calibrated: those in the model, the same for every tile;
+    global: exactly those of the whole input, measured layer by layer before anything is predicted (slow);
     tile: those of each tile, as published code predicts (average, blend and disjoint; has seams)."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
@@ -104,6 +105,10 @@ class PredictSettings(BaseModel):
         for name, executor in (("scheduler", "dask"), ("sbatch", "slurm")):
             if getattr(self, name) and self.executor != executor:
                 raise BadInput(f"{name} has no effect with executor {self.executor}: add --executor {executor}")
+        if self.statistics == "global" and self.assembly == "ortho":
+            raise BadInput("statistics global are those of one slicing, and ortho has three: use assembly slices")
+        if self.statistics == "global" and self.executor == "slurm":
+            raise BadInput("statistics global are measured before the work is shared: use executor local or dask")
         return self
 
     def budget(self) -> int:

@@ -21,6 +21,7 @@ from vol2vol.prediction.parts import parts_of, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.statistics import with_statistics
 from vol2vol.progress import counted
 from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
@@ -139,7 +140,7 @@ def _reopened(
     if record.version != now["version"]:
         log.warning("%s was made by version %s, this is %s", output, record.version, now["version"])
     refuse_other(attributes, {**now, "version": record.version}, output)
-    return job
+    return with_statistics(job)
 
 
 def _compare(job: Job, output: str, boxes: list[Box], tolerance: float) -> Verification:

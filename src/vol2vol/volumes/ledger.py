@@ -3,6 +3,7 @@
     plan.json       written once, before the first voxel: input, settings, layout, and a checksum of itself
     done/<log>      a line per block, written after the block is flushed: the checksum of its voxels (`marks.py`)
     leases/<item>   which worker of a job array computes what (`prediction/leases.py`)
+    statistics.json what has been measured of the whole input before the first block, with a checksum of itself
     spoiled         why this prediction cannot be continued
 
 It lies inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or next to a TIFF (`<name>.vol2vol/`), on any
@@ -32,6 +33,7 @@ from vol2vol.volumes.marks import Marks
 
 PLAN = "plan.json"
 SPOILED = "spoiled"
+STATISTICS = "statistics.json"
 FORMAT = 2
 """Format of ledgers; a ledger of another format belongs to another version of vol2vol."""
 
@@ -122,6 +124,22 @@ class Ledger:
             return (None,)
         return info.st_ino, info.st_mtime_ns, info.st_size, os.path.lexists(f"{self.folder}/{SPOILED}")
 
+    def keep_statistics(self, begun: str, data: dict[str, Any]) -> None:
+        """Keep what was measured of the input by the run of this name, as plain data."""
+        kept = json.loads(json.dumps({"begun": begun, "data": data}))
+        write_key(self.folder, STATISTICS, json.dumps({**kept, "checksum": zlib.crc32(_canonical(kept))}).encode())
+
+    def statistics(self, begun: str) -> dict[str, Any] | None:
+        """Return what this run has measured; None where there is nothing, or it is damaged and is measured again."""
+        text = read_key(self.folder, STATISTICS)
+        try:
+            kept = parse_json(text or b"{}")
+            sound = kept.pop("checksum") == zlib.crc32(_canonical(kept)) and kept["begun"] == begun
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return None
+        data: dict[str, Any] = kept["data"]
+        return data if sound else None
+
     def spoil(self, reason: str) -> None:
         """Record that blocks may be wrong, so that nothing ever continues this output; raise `Mismatch`."""
         write_key(self.folder, SPOILED, reason.encode())
@@ -144,7 +162,7 @@ class Ledger:
             return
         for name in ("done", "leases"):
             shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
-        for name in (f"{PLAN}.__lock", SPOILED, f"{SPOILED}.__lock"):
+        for name in (f"{PLAN}.__lock", SPOILED, f"{SPOILED}.__lock", STATISTICS, f"{STATISTICS}.__lock"):
             with suppress(OSError):
                 Path(self.folder, name).unlink(missing_ok=True)
         with suppress(OSError):
