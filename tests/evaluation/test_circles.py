@@ -125,3 +125,38 @@ def test_mistakes_are_one_line(bench, tmp_path):
     empty = open_volume(np.zeros((1, *HOW.spatial), np.uint8), axes="czyx")
     with pytest.raises(BadInput, match="no circle that can show a colour"):
         evaluate_circles(outputs[:1], [empty])
+
+
+def _by_centre(labels, rule):
+    """Return an image whose circles have the colour that `rule` makes of their rounded centre (y, x)."""
+    image = np.zeros((3, *labels.shape), np.uint8)
+    for label in np.unique(labels)[1:]:
+        at = np.argwhere(labels == label)
+        image[rule(*np.rint(at.mean(0)).astype(int)[1:])][labels == label] = 255
+    return open_volume(image, axes="czyx")
+
+
+def test_colours_that_are_read_off_the_lattice_are_seen(bench):
+    labels = opened(bench["target-labels"])
+    arrays = [one.read(Box.of(HOW.spatial))[0] for one in labels]
+    read_off = [_by_centre(array, lambda y, x: (y % 2 + x % 2) % 3) for array in arrays]
+    found = evaluate_circles(read_off, labels, period=(1, 2, 2))["colour by place"]
+    assert found["colours predicted"]["value"] == 1
+    assert found["p"] == 0.001
+    assert found["bits"] == pytest.approx(found["most bits"], abs=0.02)
+    assert found["most frequent colour"]["value"] < 0.7
+    chance = evaluate_circles(opened(bench["target"]), labels, period=(1, 2, 2))["colour by place"]
+    assert chance["p"] > 0.01
+    assert abs(chance["bits"]) < 0.05
+    assert "colour by place" not in evaluate_circles(read_off, labels)
+
+
+def test_place_is_taken_from_the_start_of_the_tile(bench):
+    """Tiles of 25 start off a lattice of 2; a generator that reads its own lattice is seen nevertheless."""
+    labels = opened(bench["target-labels"])
+    arrays = [one.read(Box.of(HOW.spatial))[0] for one in labels]
+    outputs = [_by_centre(array, lambda y, x: (y - 3) % 25 % 2 + (x - 8) % 25 % 2) for array in arrays]
+    grid = Grid(step=(1, 25, 25), origin=(0, 3, 8), period=(1, 2, 2))
+    assert evaluate_circles(outputs, labels, grid=grid)["colour by place"]["colours predicted"]["value"] == 1
+    whole = evaluate_circles(outputs, labels, period=(1, 2, 2))["colour by place"]
+    assert whole["colours predicted"]["value"] < 0.8

@@ -40,6 +40,7 @@ def circles(
     inner: bool = False,
     step: parse.VoxelSize = None,
     origin: parse.VoxelSize = None,
+    period: parse.VoxelSize = None,
     rows: parse.Text = None,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -53,6 +54,8 @@ def circles(
         inner: leave out circles that touch the border of an image.
         step: distance between tiles in voxels, where the outputs do not state it.
         origin: with --step, the voxel at which the first tile starts.
+        period: total stride of the network in voxels, to say whether place modulo it predicts colour; read from the
+            outputs' records unless given.
         rows: write a row per circle to this file, .csv or .json.
         about: metadata missing from the volume files.
         json: print the result as JSON.
@@ -63,8 +66,8 @@ def circles(
 
     how = checked(Colouring, {key: value for key, value in vars(shown).items() if value is not None}, "the metric")
     pictures, numbered = (_opened(paths, about) for paths in (outputs, labels))
-    grid = seams_.grid_of(step, origin)
-    result = evaluate_circles(pictures, numbered, how=how, border=not inner, grid=grid, rows=rows)
+    places = {"grid": seams_.grid_of(step, origin), "period": period and seams_.voxels(period, "--period")}
+    result = evaluate_circles(pictures, numbered, how=how, border=not inner, rows=rows, **places)
     show.result(result, as_json=json)
 
 

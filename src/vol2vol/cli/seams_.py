@@ -67,14 +67,15 @@ def grid_of(step: str | None, origin: str | None, overlap: str | None = None, pe
     from vol2vol.metrics.seams.grid import Grid
 
     return Grid(
-        step=_voxels(step, "--step"),
-        origin=_voxels(origin or "0,0,0", "--origin"),
-        overlap=_voxels(overlap or "0,0,0", "--overlap"),
-        period=_voxels(period or "1,1,1", "--period"),
+        step=voxels(step, "--step"),
+        origin=voxels(origin or "0,0,0", "--origin"),
+        overlap=voxels(overlap or "0,0,0", "--overlap"),
+        period=voxels(period or "1,1,1", "--period"),
     )
 
 
-def _voxels(text: str, flag: str) -> Shape:
+def voxels(text: str, flag: str) -> Shape:
+    """Return the three whole numbers of a flag; raise `BadInput` where it has others."""
     found = show.numbers(text, flag) or []
     if len(found) != 3 or any(not n.is_integer() for n in found):
         raise BadInput(f"{flag} {text!r} must be three whole numbers of voxels: Z,Y,X")

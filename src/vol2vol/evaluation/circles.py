@@ -17,6 +17,7 @@ from vol2vol.evaluation.seams import grids_of
 from vol2vol.files import check_place, write_text
 from vol2vol.geometry import Shape
 from vol2vol.metrics.objects.colours import Coloured, Colouring, colour_errors, coloured_objects
+from vol2vol.metrics.objects.lattice import shortcut
 from vol2vol.metrics.seams.grid import BETWEEN, Grid
 from vol2vol.volumes import Volume
 
@@ -28,6 +29,7 @@ def evaluate_circles(
     how: Colouring | None = None,
     border: bool = True,
     grid: Grid | None = None,
+    period: Shape | None = None,
     rows: str | Path | None = None,
     block: Shape | None = None,
 ) -> dict[str, Any]:
@@ -35,8 +37,10 @@ def evaluate_circles(
 
     `labels` are the label images of the outputs, in their order. Intervals are those of a bootstrap over images. What
     is cut by the border of an image so that it cannot show a colour is left out; without `border` so is whatever
-    touches it. Tiles are those of `grid`, or those that the outputs record. `rows` is a CSV or JSON file for a row per
-    circle with its centre, its colours and its distance from the nearest border between tiles, in voxels.
+    touches it. Tiles are those of `grid`, or those that the outputs record. With a `period` (Z, Y, X), by default that
+    of the network in the record, the result also says what a circle's place in its tile, modulo the period, says of its
+    colour (see `shortcut`). `rows` is a CSV or JSON file for a row per circle with its centre, its colours and its
+    distance from the nearest border between tiles, in voxels.
 
     Raises `BadInput` where numbers or shapes of outputs and labels differ or there is no circle.
     """
@@ -55,8 +59,8 @@ def evaluate_circles(
         _write_rows(rows, [_columns(*each) for each in zip(paths, images, judged, near, strict=True)])
     errors = {name: measured(value) for name, value in colour_errors(images, border=border).items()}
     crossing = {} if not any(grids) else {"by place": _by_place(images, judged, [crosses for _, crosses in near])}
-    stated = {"measured": _stated(images, how or Colouring(), border)}
-    result: dict[str, Any] = plain({**errors, **_counts(images, judged), **crossing, **stated})
+    found = {**errors, **_counts(images, judged), **crossing, **_shortcut(images, judged, grids, period)}
+    result: dict[str, Any] = plain({**found, "measured": _stated(images, how or Colouring(), border)})
     return result
 
 
@@ -101,6 +105,33 @@ def _by_place(
         shares = {"multi": (colours > 1).mean(), "not-1": (colours != 1).mean()} if len(colours) else {}
         found[name] = {"circles": len(colours), **{key: float(value) for key, value in shares.items()}}
     return found
+
+
+def _shortcut(
+    images: Sequence[Coloured], judged: Sequence[np.ndarray], grids: Sequence[Sequence[Grid]], period: Shape | None
+) -> dict[str, Any]:
+    """Return what place says of colour; nothing where the outputs' networks have no period in common."""
+    periods = {period} if period is not None else {grid.period for each in grids for grid in each}
+    if period is None and (len(periods) != 1 or max(max(periods)) == 1):
+        return {}
+    kept = [which & (image.colours == 1) & ~image.at_border for image, which in zip(images, judged, strict=True)]
+    found = shortcut(
+        np.concatenate([image.colour[which] for image, which in zip(images, kept, strict=True)]),
+        np.concatenate([_in_tile(image, each)[which] for image, each, which in zip(images, grids, kept, strict=True)]),
+        np.repeat(np.arange(len(images)), [int(which.sum()) for which in kept]),
+        next(iter(periods)),
+    )
+    named = {"circles": found.objects, "places": found.cells, "bits": found.bits, "most bits": found.entropy}
+    shares = {"colours predicted": measured(found.predicted), "most frequent colour": measured(found.majority)}
+    return {"colour by place": {"period": list(next(iter(periods))), **named, "p": found.p, **shares}}
+
+
+def _in_tile(image: Coloured, grids: Sequence[Grid]) -> np.ndarray:
+    """Return the centres of objects from the start of what is kept of their tile, or of the image, `(objects, 3)`."""
+    if len(grids) != 1:
+        return image.centres
+    step, origin = np.array(grids[0].step), np.array(grids[0].origin)
+    return np.where(step < BETWEEN, (np.rint(image.centres) - origin) % step, image.centres)
 
 
 def _stated(images: Sequence[Coloured], how: Colouring, border: bool) -> dict[str, Any]:

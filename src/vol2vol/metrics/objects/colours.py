@@ -20,6 +20,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.objects.instances import named, stored_labels
+from vol2vol.metrics.objects.scores import count_ratio
 from vol2vol.progress import counted
 from vol2vol.shapes import shaped
 from vol2vol.volumes import Volume
@@ -100,15 +101,9 @@ def colour_errors(images: Sequence[Coloured], *, border: bool = True) -> dict[st
         sums.append([(colours > 1).sum(), (colours != 1).sum(), len(colours)])
     table = np.array(sums, np.float64).reshape(-1, 3)
     return {
-        name: Blockwise(name=name, sums=table[:, [column, 2]], combine=_share)
+        name: Blockwise(name=name, sums=table[:, [column, 2]], combine=count_ratio)
         for column, name in enumerate(("multi", "not-1"))
     }
-
-
-def _share(sums: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        result: np.ndarray = sums[..., 0] / sums[..., 1]
-    return result
 
 
 def coloured_objects(
