@@ -1,0 +1,103 @@
+"""Seconds an image of circles takes to make and to judge, against the plain way of doing both.
+
+    python -m benchmarks.circles                 images of 2048 x 2048, and the plain ways on 512 x 512
+
+The plain way to place circles paints each candidate into an image of its own and looks for common pixels; the plain way
+to judge floods the whole image once per circle. Both are timed on a small image, where the fast ways are timed, too.
+Writes benchmarks/results/circles.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from benchmarks.machine import best_of, describe, save
+from vol2vol.geometry import Box
+from vol2vol.metrics.objects.colours import coloured_objects
+from vol2vol.phantoms import Circles, Picture, write_circles
+from vol2vol.volumes import open_volume
+
+
+def plain_labels(how: Circles) -> np.ndarray:
+    """Return a label image by rejection: every candidate is a whole image, compared pixel by pixel."""
+    rng, (height, width) = np.random.default_rng(how.seed), how.shape
+    y, x = np.indices((height, width), dtype=np.float64)
+    labels = np.zeros((height, width), np.uint16)
+    number = 0
+    while number < how.objects:
+        inside = (y - rng.integers(height)) ** 2 + (x - rng.integers(width)) ** 2 < (how.diameter / 2) ** 2
+        if not (labels[inside] > 0).any():
+            number += 1
+            labels[inside] = number
+    return labels
+
+
+def plain_colours(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the number of colours of each circle of `(C, Y, X)`, by one pass over the whole image per circle."""
+    disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
+    means = [ndimage.correlate(np.where(labels > 0, c, 0).astype(float), disc / disc.sum()) for c in image]
+    edge = ndimage.minimum_filter(labels, footprint=disc) != ndimage.maximum_filter(labels, footprint=disc)
+    counts = []
+    for label in range(1, int(labels.max()) + 1):
+        own = (labels == label) & ~edge
+        parts = [ndimage.label((mean > 60) & own, np.ones((3, 3)))[0] for mean in means]
+        counts.append(sum(np.bincount(part.ravel())[1:].max(initial=0) > 30 for part in parts))
+    return np.array(counts)
+
+
+def times(how: Circles) -> dict[str, float]:
+    """Return the seconds of making, writing and judging one coloured image."""
+    box, number = Box.of(how.spatial), iter(range(1000))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_circles(folder, how, images=1, tests=0)
+        image, labels = (open_volume(paths[name][0]) for name in ("target", "target-labels"))
+        return {
+            "place": best_of(lambda: Picture(how, "target", next(number)).bodies),
+            "make white": best_of(lambda: Picture(how, "source", next(number)).white(box)),
+            "make coloured": best_of(lambda: Picture(how, "target", next(number)).coloured(box)),
+            "make and write both with labels": best_of(
+                lambda: write_circles(Path(folder) / str(next(number)), how, images=1, tests=0)
+            ),
+            "judge": best_of(lambda: coloured_objects(image, labels)),
+        }
+
+
+def against_plain(how: Circles) -> dict[str, Any]:
+    """Return the seconds of the plain ways on an image, and how many times ours are faster in the same run."""
+    box, picture = Box.of(how.spatial), Picture(how, "target", 0)
+    image, labels = picture.coloured(box), picture.labels(box)
+    volumes = [open_volume(array, axes="czyx") for array in (image, labels)]
+    counts = plain_colours(image[:, 0], labels[0, 0])
+    assert (coloured_objects(*volumes).colours == counts).all(), "both ways must count the same colours"
+    plain = {
+        "labels": best_of(lambda: plain_labels(how), 1),
+        "judge": best_of(lambda: plain_colours(image[:, 0], labels[0, 0]), 1),
+    }
+    fast = {
+        "labels": best_of(lambda: Picture(how, "target", 0).labels(box)),
+        "judge": best_of(lambda: coloured_objects(*volumes)),
+    }
+    return {"plain": plain, "fast": fast, "times faster": {name: plain[name] / fast[name] for name in plain}}
+
+
+def main() -> None:
+    """Time and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", type=int, default=512, help="side of the image for the plain ways")
+    small = parser.parse_args().small
+    found = {
+        "machine": describe(),
+        "2048 x 2048, seconds": times(Circles()),
+        f"{small} x {small}": against_plain(Circles(shape=(small, small))),
+    }
+    print(save("circles", found), found)
+
+
+if __name__ == "__main__":
+    main()
