@@ -1,6 +1,7 @@
 """Properties have no deadline: on a busy machine an example of microseconds may take a second."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,24 @@ from hypothesis import HealthCheck, settings
 os.environ["VOL2VOL_CHECK_SHAPES"] = "1"  # before anything of vol2vol is imported
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "vol2vol-hello"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _library_names_settings():
+    """Let errors that name flags fail, unless the command line raises them."""
+    from vol2vol.errors import UserError
+
+    def init(self, *args):
+        raised_in = sys._getframe(1).f_globals["__name__"]
+        library = raised_in.startswith("vol2vol.") and not raised_in.startswith("vol2vol.cli")
+        assert not (library and FLAG.search(" ".join(map(str, args)))), (raised_in, args)
+        super(UserError, self).__init__(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UserError, "__init__", init)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Define the errors that a user can correct: each message is one line that says what is wrong, where, and the cure.
 
-The command line prints this line and exits with code 2. Each class also inherits the builtin exception that a caller
-of the Python API would catch. Programming errors are ordinary exceptions or assertions. `one_line` escapes text from
-outside (paths, attributes, messages of libraries) for the terminal, `quoted` writes a path so that a command which a
-message suggests can be pasted into a shell.
+A cure names settings and arguments in backticks, as Python takes them: `voxel_size`. The command line prints the line
+with its own flags instead (`cli/flags.py`) and exits with code 2. Each class also inherits the builtin exception that a
+caller of the Python API would catch. Programming errors are ordinary exceptions or assertions. `one_line` escapes text
+from outside (paths, attributes, messages of libraries) for the terminal, `quoted` writes a path so that a command which
+a message suggests can be pasted into a shell.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from tests.cli.test_verbs import KINDS_OF_VERBS
 
 import vol2vol
 from vol2vol.cli import VERBS, main
+from vol2vol.cli.flags import with_flags
+from vol2vol.errors import BadInput
 from vol2vol.recipes import Recipe
 from vol2vol.tasks import TASKS
 
@@ -30,11 +32,19 @@ ELSEWHERE = {
     "--time",
 }
 """Flags of SLURM's sbatch, in the scripts that are written for it."""
+WHOLE_COMMANDS = {
+    "machines/executors/slurm.py",
+    "prediction/submission.py",
+    "study/loading.py",
+    "study/status.py",
+}
+"""Modules that write batch scripts or say which command to type."""
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 KEY = re.compile(r"\b(?:train|data|task|cyclegan|segment)(?:\.[a-z][a-z_]*)+\b(?!\()")
 
 
-def texts():
-    """Yield module and text of every string in the house that is not documentation."""
+def texts(*, fields=True):
+    """Yield module and text of every string in the house that is not documentation, except that of `fields`."""
     for path in sorted(HOUSE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documentation = {
@@ -44,6 +54,7 @@ def texts():
             and node.body
             and isinstance(node.body[0], ast.Expr)
         }
+        documentation |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and not fields}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
                 yield path.relative_to(HOUSE), node.value
@@ -65,13 +76,36 @@ def flags():
 
 
 def test_every_flag_that_a_message_names_exists(flags):
-    unknown = {
-        (str(path), flag)
-        for path, text in texts()
-        for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)
-        if flag not in flags | ELSEWHERE | {"--no-"} and path.parts[0] != "executors"
+    known = flags | ELSEWHERE | {"--no-"}
+    named = [(str(path), flag) for path, text in texts() for flag in FLAG.findall(text)]
+    shown = [(str(path), flag) for path, text in texts(fields=False) for flag in FLAG.findall(with_flags(text))]
+    assert shown
+    assert not {(path, flag) for path, flag in named + shown if flag not in known}
+
+
+def test_only_the_command_line_names_flags():
+    named = {
+        (path.as_posix(), text)
+        for path, text in texts(fields=False)
+        if FLAG.search(text) and path.parts[0] != "cli" and path.as_posix() not in WHOLE_COMMANDS
     }
-    assert not unknown
+    assert not named
+
+
+def test_settings_of_a_message_become_flags_and_other_words_stay():
+    said = "a.tif (`b c`, `2`, ``) has axes zyx: give `voxel_size` Z,Y,X or `axes` zyx, or leave out `which` best"
+    shown = "a.tif (`b c`, `2`, ``) has axes zyx: give --voxel-size Z,Y,X or --axes zyx, or leave out --checkpoint best"
+    assert with_flags(said) == shown
+    assert with_flags(shown) == shown
+
+
+def test_python_names_settings_where_the_command_line_names_flags(tmp_path, capsys, caplog):
+    path = tmp_path / "lapse.tif"
+    tifffile.imwrite(path, np.ones((3, 4, 30, 40), np.uint8), imagej=True, metadata={"axes": "TZYX"})
+    with pytest.raises(BadInput, match="choose one with `time` 0 to `time` 2") as caught:
+        vol2vol.open_volume(path)
+    assert not FLAG.search(str(caught.value))
+    assert "choose one with --time 0 to --time 2" in one_line(capsys, "prepare", path, tmp_path / "out.zarr")
 
 
 def keys(schema, before=""):

@@ -225,5 +225,5 @@ def test_half_precision_is_near_and_ends_in_float32():
 
 
 def test_tile_dependent_networks_are_refused_by_the_layers_name():
-    with pytest.raises(BadInput, match=r"encoder.1.norm.*--strategy average"):
+    with pytest.raises(BadInput, match=r"encoder.1.norm.*`strategy` average"):
         Stream(nets.build("unet", dims=2, levels=3, width=2, norm="instance"))

@@ -293,7 +293,7 @@ def test_the_type_stays_unless_another_is_asked_for(dtype, models):
 
 def test_intensities_that_do_not_fit_are_refused_or_measured(models):
     values = array((3, 37, 41), np.uint16) * 64
-    with pytest.raises(BadInput, match=r"array does not have the intensities .* --intensity-from array"):
+    with pytest.raises(BadInput, match=r"array does not have the intensities .* `intensity_from` array"):
         translated(models / "2d", values)
     assert translate(models / "2d", values, PredictSettings(any_intensity=True)).shape == values.shape
     measured = translate(models / "2d", values, PredictSettings(intensity_from="array", dtype="uint8"))

@@ -95,7 +95,7 @@ def test_the_hash_follows_what_decides_the_output_and_nothing_else(tmp_path):
 def test_nothing_is_overwritten_unless_told_and_only_bundles_ever(tmp_path):
     path = save(tmp_path / "m", {"forward": unet(1)})
     before = load_bundle(path).hash
-    with pytest.raises(AlreadyExists, match="--overwrite"):
+    with pytest.raises(AlreadyExists, match="`overwrite`"):
         save(path, {"forward": unet(2)})
     assert load_bundle(path).hash == before
     save(path, {"forward": unet(2)}, overwrite=True)
@@ -296,7 +296,7 @@ def test_find_bundle_takes_a_bundle_or_picks_one_of_a_run(tmp_path):
         "100": "epoch-0100",
     }
     assert find_bundle(run / "models" / "epoch-0005") == run / "models" / "epoch-0005"
-    with pytest.raises(BadInput, match="epoch-0005 is one model, not a run of several: leave out --checkpoint best"):
+    with pytest.raises(BadInput, match="epoch-0005 is one model, not a run of several: leave out `which` best"):
         find_bundle(run / "models" / "epoch-0005", "best")
     for wrong in ("7", "epoch-0110", "first", ""):
         with pytest.raises(NotFound, match="best, last, epoch-0005, epoch-0010, epoch-0100"):

@@ -124,5 +124,5 @@ def test_a_list_of_too_many_blocks_is_refused():
         patch=None,
         channels=1,
     )
-    with pytest.raises(BadInput, match="predict parts of it, with --roi"):
+    with pytest.raises(BadInput, match="predict parts of it, with `roi`"):
         layout.blocks()

@@ -102,7 +102,7 @@ def places(data, path=()):
 def refusal(attrs):
     """What is said of a record, nothing where it can be worked with."""
     try:
-        assert len(Record.of(Stated(attrs), cure="give --step").layout.borders()) == 3
+        assert len(Record.of(Stated(attrs), cure="give `step`").layout.borders()) == 3
     except BadInput as error:
         return str(error)
     return ""
@@ -125,7 +125,7 @@ def test_strangers_records_are_read_or_refused_in_one_line():
             assert not line or line.startswith(
                 ("the record of how out.zarr was made cannot", "out.zarr has (40, 100, 100)")
             )
-            assert not line or line.endswith(": give --step")
+            assert not line or line.endswith(": give `step`")
             assert "\n" not in line
             assert "\x1b" not in line
             refused += bool(line)

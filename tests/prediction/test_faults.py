@@ -197,10 +197,10 @@ def test_a_damaged_plan_is_refused(models, long, tmp_path):
     for damaged in ("", text[:100], "[]", "{}", text.replace('"push": 4', '"push": 8'), text.replace("300", "301", 1)):
         assert damaged != text
         plan.write_text(damaged)
-        with pytest.raises(Unreadable, match=r"damaged: start again with --overwrite"):
+        with pytest.raises(Unreadable, match=r"damaged: start again with `overwrite`"):
             predict(models[3], long, out)
     plan.unlink()
-    with pytest.raises(AlreadyExists, match="--overwrite"):
+    with pytest.raises(AlreadyExists, match="`overwrite`"):
         predict(models[3], long, out)
 
 
@@ -234,7 +234,7 @@ def test_an_array_that_does_not_say_who_made_it_is_left_alone(models, long, tmp_
     for overwrite in (False, True):
         with pytest.raises(AlreadyExists, match="does not say that vol2vol wrote it") as caught:
             predict(models[3], long, out, overwrite=overwrite)
-        assert "--overwrite" not in str(caught.value)
+        assert "`overwrite`" not in str(caught.value)
     assert (out / "0" / "zarr.json").read_bytes() == before
 
 

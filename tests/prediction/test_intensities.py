@@ -323,7 +323,7 @@ def test_voxels_of_another_size_are_warned_of_once(size, unit, dims, warned, tmp
         predict(model, tmp_path / "in.zarr", tmp_path / out)
         texts = [record.getMessage() for record in caplog.records if "voxels of" in record.getMessage()]
         assert len(texts) == bool(warned)
-        assert all(warned in text and "in.zarr" in text and "--resample" in text for text in texts)
+        assert all(warned in text and "in.zarr" in text and "`resample`" in text for text in texts)
     caplog.clear()
     predict(model, tmp_path / "in.zarr", tmp_path / "a.zarr")
     assert not [record for record in caplog.records if "voxels of" in record.getMessage()]

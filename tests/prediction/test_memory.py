@@ -75,5 +75,5 @@ def test_other_failures_are_not_taken_for_it(models, volume, tmp_path, monkeypat
 
 def test_tiles_that_matter_are_not_shrunk(models, volume, tmp_path, monkeypatch):
     limit(monkeypatch, 0, MemoryError("no"))
-    with pytest.raises(BadInput, match="smaller --tile"):
+    with pytest.raises(BadInput, match="smaller `tile`"):
         predict(models[3], volume, tmp_path / "out.zarr", PredictSettings(strategy="disjoint"))

@@ -31,7 +31,7 @@ def warned(tmp_path, caplog, made, trained, **settings):
     caplog.clear()
     predict(model, tmp_path / "in.zarr", out, PredictSettings(**settings), overwrite=True)
     with open_volume(out) as volume:
-        return [line for line in caplog.messages if "--dtype" in line], np.asarray(volume)
+        return [line for line in caplog.messages if "`dtype`" in line], np.asarray(volume)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_type_that_cannot_hold_the_domain_is_warned_of_and_the_cure_holds_it(
 ):
     (line,), _ = warned(tmp_path, caplog, fixed(low, high), trained)
     assert "the target domain" in line
-    assert re.search(r"--dtype (\w+)", line)[1] == cure
+    assert re.search(r"`dtype` (\w+)", line)[1] == cure
     lines, cured = warned(tmp_path, caplog, fixed(low, high), trained, dtype=cure)
     _, exact = warned(tmp_path, caplog, fixed(low, high), trained, dtype="float32")
     assert not lines

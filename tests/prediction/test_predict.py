@@ -279,7 +279,7 @@ def test_chunks_are_no_crumbs(tile, models, volume):
         ({"memory": "1KB"}, BadInput, "--memory"),
         ({"memory": "infGB"}, ValueError, "is not a size"),
         ({"memory": "-5GB"}, ValueError, "is not a size"),
-        ({"scheduler": "tcp://somewhere"}, ValueError, "add --executor dask"),
+        ({"scheduler": "tcp://somewhere"}, ValueError, "add `executor` dask"),
         ({"device": "cuda:99"}, BadInput, "--device cpu"),
         ({"device": "meta"}, BadInput, "cuda:1 or mps"),
         ({"device": "abacus"}, BadInput, "cuda:1 or mps"),
@@ -306,7 +306,7 @@ def test_bad_inputs_name_the_cure(models, volume, tmp_path):
         predict(models[3], tmp_path / "nan.zarr", tmp_path / "out.zarr")
     array[0, 1, 7, 7] = np.inf  # mirrored voxels come first in what is read, but are not the first in the volume
     write_volume(tmp_path / "inf.zarr", array)
-    with pytest.raises(BadInput, match=r"first at voxel \(1, 7, 7\).*--overwrite"):
+    with pytest.raises(BadInput, match=r"first at voxel \(1, 7, 7\).*`overwrite`"):
         predict(models[3], tmp_path / "inf.zarr", tmp_path / "inf out.zarr")
 
 

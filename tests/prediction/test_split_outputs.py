@@ -222,7 +222,7 @@ def test_many_inputs_have_their_volumes_each(model, source, tmp_path):
     assert tree(tmp_path / "out/b.zarr") == tree(tmp_path / "alone/b.zarr")
     with pytest.raises(BadInput, match="does not make the domain lamin: it makes actin, nuclei"):
         predict_files(model, [source], tmp_path / "new", settings(outputs=("lamin",)))
-    with pytest.raises(BadInput, match=r"in.tif: the volumes of several domains .* --suffix .zarr"):
+    with pytest.raises(BadInput, match=r"in.tif: the volumes of several domains .* `suffix` .zarr"):
         predict_files(model, [source], tmp_path / "new", settings(), suffix=".tif")
     assert not (tmp_path / "new").exists()
 

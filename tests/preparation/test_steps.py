@@ -96,7 +96,7 @@ def test_convert_refuses_values_that_do_not_fit():
     array = np.array([0, 5, 300]).astype(np.int16).reshape(1, 1, 1, 3)
     np.testing.assert_array_equal(whole(chain(array, Convert(dtype="float32"))), array)
     np.testing.assert_array_equal(whole(chain(array, Convert(dtype="uint8", range="keep"))).ravel(), [0, 5, 255])
-    with pytest.raises(BadInput, match="--range"):
+    with pytest.raises(BadInput, match="`range`"):
         chain(array, Convert(dtype="uint8"))
     with pytest.raises(BadInput, match="label 300 does not fit"):
         whole(chain(array, Convert(dtype="uint8"), labels=True))

@@ -229,7 +229,7 @@ def test_bundles_load_and_know_what_they_are(pair, tmp_path, kind):
 @pytest.mark.parametrize("radius", [0, -1, 7, 4000])
 def test_a_filter_reaches_no_further_than_spectra_say(radius, tmp_path):
     small = write(tmp_path / "small.zarr", texture((5, 13, 15), 0, 1.0, 90, 20).astype(np.uint8))
-    with pytest.raises(BadInput, match=f"radius {radius} .*--radius 1 to 6"):
+    with pytest.raises(BadInput, match=f"radius {radius} .*`radius` 1 to 6"):
         fit_baseline("spectrum", small, small, tmp_path / "m", radius=radius)
     for given, reach in ((6, 6), (None, 6)):  # left out, it is 12 where that is known
         bundle = load_bundle(fit_baseline("spectrum", small, small, tmp_path / f"{given}", radius=given))

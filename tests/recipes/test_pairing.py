@@ -107,7 +107,7 @@ def test_domains_that_are_drawn_apart_are_left_as_they_are():
 
 def test_partners_of_different_size_are_named():
     volumes = {"source": [Named("a.tif")], "target": [Named("b.tif", spatial=(4, 30, 31))]}
-    with pytest.raises(BadInput, match=r"b.tif has \(4, 30, 31\) voxels, its image a.tif .*prepare --crop"):
+    with pytest.raises(BadInput, match=r"b.tif has \(4, 30, 31\) voxels, its image a.tif .*prepare `crop`"):
         paired(NEEDS, volumes)
 
 
@@ -128,7 +128,7 @@ def test_all_partners_that_differ_are_listed_and_counted():
     )
     assert "out/4.tif" in said
     assert "out/5.tif" not in said
-    assert " and 3 more: crop one, such as with vol2vol prepare --crop; resample one, or give the voxel size" in said
+    assert " and 3 more: crop one, such as with vol2vol prepare `crop`; resample one, or give the voxel size" in said
 
 
 def test_other_voxel_sizes_are_named():

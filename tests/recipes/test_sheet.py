@@ -278,7 +278,7 @@ def test_pairs_of_a_sheet_that_differ_are_listed(tmp_path):
     path = images(tmp_path, ["train", "train", "validate", "validate"])
     for i in (0, 1, 3):
         tifffile.imwrite(tmp_path / f"t{i}.tif", np.zeros((40, 45), np.uint8), photometric="minisblack")
-    with pytest.raises(BadInput, match=r"2 of 2 pairs differ: .*t0.tif has .*; .*t1.tif has .*prepare --crop"):
+    with pytest.raises(BadInput, match=r"2 of 2 pairs differ: .*t0.tif has .*; .*t1.tif has .*prepare `crop`"):
         train("small-regress-2d", None, None, tmp_path / "run", sheet=path)
     images(tmp_path, ["train", "train"])
     path = images(tmp_path, ["train", "train", "validate", "validate"])

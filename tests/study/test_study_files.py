@@ -54,7 +54,7 @@ def test_files_in_both_directions_with_a_degraded_copy_and_its_truth(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "line"),
     [
-        ({"image": "none.tif"}, NotFound, "give --data"),
+        ({"image": "none.tif"}, NotFound, "give `data`"),
         (
             {"mask": "b_small.tif"},
             BadInput,

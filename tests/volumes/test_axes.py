@@ -62,7 +62,7 @@ def test_axes_are_settled_where_there_is_one_reading(axes, shape, given_axes, se
     ],
 )
 def test_axes_that_would_be_a_guess_name_the_flag(axes, shape, given_axes):
-    with pytest.raises(BadInput, match=r"^cells .*--axes"):
+    with pytest.raises(BadInput, match=r"^cells .*`axes`"):
         settle_axes("cells", axes, shape, given_axes)
 
 
@@ -95,7 +95,7 @@ def test_units_become_full_words(text, word):
 
 
 def test_a_wrong_unit_lists_the_right_ones():
-    with pytest.raises(BadInput, match=r"--unit furlong .*nanometer"):
+    with pytest.raises(BadInput, match=r"`unit` furlong .*nanometer"):
         user_unit("furlong")
 
 
@@ -118,19 +118,19 @@ def test_voxel_size_from_metadata_user_or_both():
 
 def test_missing_and_contradictory_voxel_sizes_name_the_flag():
     assert settle_voxel_size("cells.tif", "zyx", {}, None) is None
-    with pytest.raises(BadInput, match="no voxel size along z: give --voxel-size"):
+    with pytest.raises(BadInput, match="no voxel size along z: give `voxel_size`"):
         settle_voxel_size("a", "zyx", {"y": 4.0, "x": 4.0}, None)
-    with pytest.raises(BadInput, match=r"is 40,4,4, not 50,4,4: give --voxel-size 40,4,4 or correct"):
+    with pytest.raises(BadInput, match=r"is 40,4,4, not 50,4,4: give `voxel_size` 40,4,4 or correct"):
         settle_voxel_size("a", "zyx", {"z": 40.0, "y": 4.0, "x": 4.0}, [50, 4, 4])
     stored_sizes = {"z": 0.0, "y": -4.0, "x": float("nan")}
     assert settle_voxel_size("a", "zyx", stored_sizes, [50, 4, 4]) == (50, 4, 4)
     assert settle_voxel_size("a", "zyx", stored_sizes, None) is None
-    with pytest.raises(BadInput, match=r"a has no voxel size: give --voxel-size Z,Y,X \(and --unit\)"):
+    with pytest.raises(BadInput, match=r"a has no voxel size: give `voxel_size` Z,Y,X \(and `unit`\)"):
         settle_voxel_size("a", "zyx", {"z": 40.0}, None)
-    with pytest.raises(BadInput, match=r"size along y, x is 4,4, not 50,8,8: give --voxel-size 50,4,4 or"):
+    with pytest.raises(BadInput, match=r"size along y, x is 4,4, not 50,8,8: give `voxel_size` 50,4,4 or"):
         settle_voxel_size("a", "zyx", {"z": 0.0, "y": 4.0, "x": 4.0}, [50, 8, 8])
     for wrong in ([4, 4], [1, 2, 3, 4], [0, 4, 4], [float("nan"), 4, 4], [-1, 4, 4]):
-        with pytest.raises(BadInput, match="--voxel-size"):
+        with pytest.raises(BadInput, match="`voxel_size`"):
             settle_voxel_size("a", "zyx", {}, wrong)
 
 

@@ -126,7 +126,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     options = {"shape": (1, 4, 5, 6), "dtype": "u1", **VOXELS}
     for name in ("a.zarr", "a.tif"):
         create_volume(tmp_path / name, **options)
-        with pytest.raises(AlreadyExists, match=rf"{name} exists: give --overwrite"):
+        with pytest.raises(AlreadyExists, match=rf"{name} exists: give `overwrite`"):
             create_volume(tmp_path / name, **options)
         assert create_volume(tmp_path / name, **options | {"shape": (1, 9, 5, 6)}, overwrite=True).spatial == (9, 5, 6)
 
@@ -257,9 +257,9 @@ def test_overwrite_spares_everything_that_is_no_volume(tmp_path):
         ("a.zarr", {"shape": (4, 5, 6)}, "C,Z,Y,X"),
         ("a.zarr", {"shape": (1, 0, 5, 6)}, "C,Z,Y,X"),
         ("a.zarr", {"dtype": "c8"}, "numbers"),
-        ("a.zarr", {"unit": "furlong"}, "--unit furlong"),
-        ("a.zarr", {"voxel_size": (1, 1)}, "--voxel-size"),
-        ("a.zarr", {"voxel_size": (1, 0, 1)}, "--voxel-size"),
+        ("a.zarr", {"unit": "furlong"}, "`unit` furlong"),
+        ("a.zarr", {"voxel_size": (1, 1)}, "`voxel_size`"),
+        ("a.zarr", {"voxel_size": (1, 0, 1)}, "`voxel_size`"),
         ("a.zarr", {"chunks": (8, 8)}, "chunks"),
         ("a.zarr", {"chunks": (8, 8, 8), "shards": (12, 16, 16)}, "multiples of the chunks"),
         ("a.zarr", {"chunks": (8, 8, 8), "shards": (8, 8, 8), "version": "0.4"}, "0.4 has no shards"),

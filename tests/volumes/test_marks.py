@@ -130,7 +130,7 @@ def test_a_ledger_of_another_version_is_refused(ledger, monkeypatch):
     monkeypatch.setattr("vol2vol.volumes.ledger.FORMAT", 1)
     ledger.begin({})
     monkeypatch.undo()
-    with pytest.raises(Unreadable, match="another version of vol2vol: start again with --overwrite"):
+    with pytest.raises(Unreadable, match="another version of vol2vol: start again with `overwrite`"):
         ledger.plan()
 
 

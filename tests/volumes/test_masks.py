@@ -74,7 +74,7 @@ def test_all_doors_refuse_what_no_mask_holds(tmp_path, door, kind, value):
     array = TRUE.astype(kind)
     array[1, 2, 3] = value
     mask = store(tmp_path / "mask.h5", array)
-    with pytest.raises(BadInput, match=r"holds .*, but a mask holds whole numbers from 0 on.*--above VALUE or --ids"):
+    with pytest.raises(BadInput, match=r"holds .*, but a mask holds whole numbers from 0 on.*`above` VALUE or `ids`"):
         door(mask, tmp_path)
 
 

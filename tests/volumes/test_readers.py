@@ -105,7 +105,7 @@ def test_a_suffix_is_written_small_and_flags_of_other_formats_are_refused(tmp_pa
         READERS["Big"]
     (tmp_path / "a.raw").write_bytes(bytes(8))
     (tmp_path / "a.json").write_text("[2, 2]")
-    with pytest.raises(BadInput, match="leave out --level"):
+    with pytest.raises(BadInput, match="leave out `level`"):
         open_volume(tmp_path / "a.raw", level=1)
-    with pytest.raises(BadInput, match="leave out --image"):
+    with pytest.raises(BadInput, match="leave out `image`"):
         open_volume(tmp_path / "a.raw", image=1)

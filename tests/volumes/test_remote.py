@@ -100,7 +100,7 @@ def test_s3_write_read_overwrite(bucket):
     assert open_volume(f"{where}/1").voxel_size == open_volume(where, level=1).voxel_size == (8, 8, 8)
     volume.set_attrs({"more": 2})
     assert open_volume(where).attrs == {"k": 1, "more": 2}
-    with pytest.raises(AlreadyExists, match="--overwrite"):
+    with pytest.raises(AlreadyExists, match="`overwrite`"):
         write_all(where)
     write_all(where, overwrite=True)
     assert len(open_volume(where).describe()["levels"]) == 1

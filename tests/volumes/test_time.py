@@ -39,10 +39,10 @@ def test_a_time_point_is_a_volume_of_its_own(tmp_path, name):
 
 def test_a_time_point_has_to_be_one_of_those_there_are(tmp_path):
     path = _movie(str(tmp_path / "movie.zarr"))
-    with pytest.raises(BadInput, match="has 3 time points: choose one with --time 0 to --time 2"):
+    with pytest.raises(BadInput, match="has 3 time points: choose one with `time` 0 to `time` 2"):
         open_volume(path, **STATED)
     for wrong in (3, -1):
-        with pytest.raises(BadInput, match=f"has 3 time points and no {wrong}: choose one with --time 0 to --time 2"):
+        with pytest.raises(BadInput, match=f"has 3 time points and no {wrong}: choose one with `time` 0 to `time` 2"):
             open_volume(path, time=wrong, **STATED)
-    with pytest.raises(BadInput, match="leave out --time"):
+    with pytest.raises(BadInput, match="leave out `time`"):
         open_volume(path, axes="czyx", time=1, **STATED)

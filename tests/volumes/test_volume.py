@@ -109,7 +109,7 @@ def test_user_units_and_metadata_units_must_agree():
     assert (volume.voxel_size, volume.unit) == ((40, 4, 4), "nanometer")
     with pytest.raises(BadInput, match="is 40,4,4, not 50,4,4"):
         Volume(stored, voxel_size=(50, 4, 4), unit="nm")
-    with pytest.raises(BadInput, match="leave out --unit"):
+    with pytest.raises(BadInput, match="leave out `unit`"):
         Volume(stored, unit="nm")
 
 

@@ -17,6 +17,7 @@ import traceback
 from importlib import import_module
 
 from vol2vol import __version__
+from vol2vol.cli.flags import with_flags
 from vol2vol.cli.signals import farewell, stopping
 from vol2vol.errors import UserError, one_line
 
@@ -63,12 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vol2vol: {said}", file=sys.stderr)
         return code
     except UserError as error:
-        return _fail(str(error))
+        return _fail(with_flags(str(error)))
     except BrokenPipeError:  # whoever read the result has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, MemoryError) as error:
-        return _fail(one_line(error))
+        return _fail(with_flags(one_line(error)))
     except Exception as error:  # noqa: BLE001  the last net
         return _bug(error)
     return 0
@@ -114,10 +115,10 @@ def _share_cores() -> None:
 
 
 class _OneLine(logging.Formatter):
-    """A line of the log, cleaned of what files and libraries put into it."""
+    """A line of the log with the flags of the command line, cleaned of what files and libraries put into it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"vol2vol: {one_line(record.getMessage())}"
+        return f"vol2vol: {one_line(with_flags(record.getMessage()))}"
 
 
 def _set_up_output() -> None:

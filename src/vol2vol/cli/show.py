@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vol2vol.cli.flags import with_flags
 from vol2vol.errors import BadInput, one_line
 from vol2vol.progress import listening
 
@@ -24,7 +25,12 @@ VALUE = 1000
 
 
 def result(data: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a result, one `key: value` a line with nested parts indented, or as JSON."""
+    """Print a result, one `key: value` a line with nested parts indented, or as JSON.
+
+    `failed` may hold the reason for each file that failed, in which settings become flags.
+    """
+    if isinstance(failed := data.get("failed"), Mapping):
+        data = {**data, "failed": {name: with_flags(reason) for name, reason in failed.items()}}
     if as_json:
         print(json.dumps(data, indent=1, default=str))
     else:

@@ -9,6 +9,7 @@ import tyro
 import yaml
 
 from vol2vol.cli import parse, show
+from vol2vol.cli.flags import with_flags
 from vol2vol.errors import BadInput, one_line
 from vol2vol.study import list_studies, load_study, plan_study, run_study
 
@@ -73,4 +74,4 @@ def _print(told: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"vol2vol: {one_line(line)}", file=sys.stderr, flush=True)
+    print(f"vol2vol: {one_line(with_flags(line))}", file=sys.stderr, flush=True)

@@ -56,7 +56,7 @@ def evaluate_fidelity(
     """
     alike(output, truth)
     if data_range is not None and not 0 < data_range < math.inf:
-        raise BadInput(f"--data-range {data_range:g} must be a number above 0, such as 4095 for 12 bits")
+        raise BadInput(f"`data_range` {data_range:g} must be a number above 0, such as 4095 for 12 bits")
     warn_of_ranges(output, truth)
     used, origin = (span(truth), "maximum minus minimum of the truth") if data_range is None else (data_range, "given")
     scores = to_truth(output, truth, data_range=used, block=block)
@@ -66,7 +66,7 @@ def evaluate_fidelity(
 def warn_of_ranges(output: Volume, reference: Volume) -> None:
     """Warn if two volumes whose stored grey values are compared have different ranges."""
     if words := apart(output, reference):
-        log.warning("%s: this dominates differences of stored values; vol2vol prepare --range rescales", words)
+        log.warning("%s: this dominates differences of stored values; vol2vol prepare `range` rescales", words)
 
 
 def evaluate_structure(source: Volume, output: Volume, *, block: Shape | None = None) -> dict[str, Any]:
@@ -167,11 +167,11 @@ def evaluate_overlap(
 def _check_settings(threshold: float | Literal["best"], near: int | None, least: int | None) -> None:
     """Raise `BadInput` for invalid settings, before anything is read."""
     if least is not None and least < 1:
-        raise BadInput(f"--least {least}: the minimum object size must be 1 voxel or more")
+        raise BadInput(f"`least` {least}: the minimum object size must be 1 voxel or more")
     if threshold != "best" and not 0 <= threshold <= 1:
         raise BadInput(f"a threshold of {threshold:g} is not a probability: use 0 to 1, or best")
     if near is not None and near < 1:
-        raise BadInput(f"--near {near}: the distance from a seam must be 1 voxel or more")
+        raise BadInput(f"`near` {near}: the distance from a seam must be 1 voxel or more")
 
 
 def _threshold(

@@ -57,17 +57,17 @@ def feature_space(
     """
     cutting = cutting or Cutting()
     if keep is not None and features != "encoder":
-        raise BadInput("--keep is for an encoder that is trained now: add --features encoder, or leave it out")
+        raise BadInput("`keep` is for an encoder that is trained now: add `features` encoder, or leave it out")
     if keep is not None:
         check_place(local_path(keep, "an encoder"))
     if features == "inception":
         return FeatureSpace(name="inception", network=load_inception(weights), grey=grey_map(target))
     if weights is not None:
-        raise BadInput("--weights belong to --features inception: leave one of them out")
+        raise BadInput("`weights` belong to `features` inception: leave one of them out")
     if features != "encoder":
         trained = load_encoder(features)
     elif keep is not None and local_path(keep, "an encoder").exists():
-        raise AlreadyExists(f"{keep} exists: choose another name, or use it as --features {quoted(keep)}")
+        raise AlreadyExists(f"{keep} exists: choose another name, or use it as `features` {quoted(keep)}")
     else:
         trained = train_encoder(
             target, EncoderSettings(planes=(cutting.axis,), crop=min(EncoderSettings.crop, cutting.size))

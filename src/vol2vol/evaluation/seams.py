@@ -25,11 +25,11 @@ def evaluate_seams(
     """
     if blind:
         if source is not None or grid is not None:
-            raise BadInput("a blind test uses neither source nor grid: leave out --blind, or --source and --step")
+            raise BadInput("a blind test uses neither source nor grid: leave out `blind`, or `source` and `step`")
         return comb_test(volume)
     grids = [grid] if grid is not None else grids_of(volume)
     if not grids:
-        raise BadInput(f"{volume.path} does not record how it was tiled: give --step Z,Y,X (and --origin), or --blind")
+        raise BadInput(f"{volume.path} does not record how it was tiled: give `step` Z,Y,X (and `origin`), or `blind`")
     return judge_together([seam_tests(volume, grid, source=source) for grid in grids])
 
 
@@ -38,7 +38,7 @@ def grids_of(volume: Volume) -> list[Grid]:
 
     Raises `BadInput` if its record is not valid.
     """
-    record = Record.of(volume, cure="give --step")
+    record = Record.of(volume, cure="give `step`")
     if record is None:
         return []
     grids = [_grid(pass_, record.layout, record.footprint.period) for pass_ in record.layout.passes]
@@ -51,7 +51,7 @@ def statistics_of(volume: Volume) -> str | None:
     "tile", the third cause of seams, also for networks that have no other statistics (norm instance). Raises `BadInput`
     if its record is not valid.
     """
-    record = Record.of(volume, cure="give --step")
+    record = Record.of(volume, cure="give `step`")
     if record is None:
         return None
     own = record.network.arguments.get("norm") == "instance"

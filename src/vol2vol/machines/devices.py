@@ -24,7 +24,7 @@ def find_device(name: str) -> torch.device:
     if device.type not in counts:
         raise BadInput(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps")
     if (device.index or 0) >= counts[device.type]:
-        raise BadInput(f"device {name!r} does not exist on this machine: use --device cpu")
+        raise BadInput(f"device {name!r} does not exist on this machine: use `device` cpu")
     return device
 
 

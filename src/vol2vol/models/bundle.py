@@ -170,7 +170,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if strangers := sorted({entry.name for entry in path.iterdir()} - {MODEL, WEIGHTS}):
         raise AlreadyExists(f"{path} holds {strangers[0]}, which is not part of a model: {cure}")
     if not overwrite:
-        raise AlreadyExists(f"{path} exists: choose another name or --overwrite")
+        raise AlreadyExists(f"{path} exists: choose another name or `overwrite`")
 
 
 def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:

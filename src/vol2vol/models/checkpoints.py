@@ -20,7 +20,7 @@ def find_bundle(path: str | Path, which: str | int = "auto") -> Path:
     path = local_path(path, "a model")
     if (path / MODEL).is_file():
         if which not in ("auto", "last"):
-            raise BadInput(f"{path} is one model, not a run of several: leave out --checkpoint {which}")
+            raise BadInput(f"{path} is one model, not a run of several: leave out `which` {which}")
         return path
     saved = {int(p.name[6:]): p for p in path.glob("models/epoch-*") if p.name[6:].isdigit() and (p / MODEL).is_file()}
     if not saved:

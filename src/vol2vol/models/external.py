@@ -63,10 +63,7 @@ def open_external(path: Path, *, trust: bool) -> External:
         raise NotFound(f"{path} does not exist")
     check_zip(path)
     if not trust:
-        raise BadInput(
-            f"{path}: reading such a file may execute code in it: add --trust if you know who made it "
-            "(from Python trust=True)"
-        )
+        raise BadInput(f"{path}: reading such a file may execute code in it: add `trust` if you know who made it")
     log.warning("%s is read on trust: code in it may be executed", path)
     return _exported(path) if path.suffix == ".pt2" else _bioimage(path)
 

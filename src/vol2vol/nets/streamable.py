@@ -41,7 +41,7 @@ class Streamable:
         if dependent := tile_dependent(net):
             raise BadInput(
                 f"layer {dependent[0]!r} normalises each tile by its own statistics and cannot be streamed: "
-                "use --strategy average, blend or disjoint, or a model with norm calibrated"
+                "use `strategy` average, blend or disjoint, or a model with norm calibrated"
             )
         self.net: Any = net
         self.layers = layers(net) if until is None else leading(layers(net), until)

@@ -80,7 +80,7 @@ def _write(
         with open_volume(path) as volume:
             if volume.attrs.get(KEY) == shown:
                 return
-        raise AlreadyExists(f"{path} exists and shows something else: give --overwrite or another folder")
+        raise AlreadyExists(f"{path} exists and shows something else: give `overwrite` or another folder")
     kind = render(Box((0, 0, 0), (1, 1, 1))).dtype
     with (
         written_whole(path) as partial,

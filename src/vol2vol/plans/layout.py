@@ -130,7 +130,7 @@ class Layout:
     def blocks(self) -> list[Box]:
         """Return the blocks in volume coordinates, last axis fastest; raise `BadInput` for more than `MAX_BLOCKS`."""
         if (count := count_blocks(self.region, self.block)) > MAX_BLOCKS:
-            raise BadInput(f"the region has {count} blocks, more than {MAX_BLOCKS}: predict parts of it, with --roi")
+            raise BadInput(f"the region has {count} blocks, more than {MAX_BLOCKS}: predict parts of it, with `roi`")
         return grid(self.region, self.block)
 
     def rows(self, todo: Sequence[Box], workers: int = 1) -> list[list[Box]]:

@@ -167,7 +167,7 @@ def check_input(job: Job, ledger: Ledger) -> None:
     if job.source_changed():
         ledger.spoil(
             f"{job.source.path} was changed while it was read, so parts of {ledger.output} belong to the old and "
-            "parts to the new: start again with --overwrite"
+            "parts to the new: start again with `overwrite`"
         )
 
 

@@ -119,7 +119,7 @@ def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
     if dependent and strategy.seamless:
         raise BadInput(
             f"layer {dependent[0]!r} normalises every tile by its own statistics, so no tiling is exact: "
-            "use --strategy average, blend or disjoint (seams are to be expected), or train with norm calibrated"
+            "use `strategy` average, blend or disjoint (seams are to be expected), or train with norm calibrated"
         )
     frozen = trained if dependent else nets.frozen(trained)
     if strategy.network == "padded":

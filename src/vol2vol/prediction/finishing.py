@@ -113,7 +113,7 @@ def _warn_range(job: Job) -> None:
             continue
         loss = "does not hold" if beyond else "rounds to a few"
         log.warning(
-            "the %s domain takes values from %g to %g, which %s %s: give --dtype %s",
+            "the %s domain takes values from %g to %g, which %s %s: give `dtype` %s",
             *(name, low, high, job.dtype, loss, _holding(low, high, floats=floats)),
         )
 

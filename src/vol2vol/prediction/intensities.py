@@ -36,7 +36,7 @@ def measured_map(
     (domain, *others) = bundle.translation(request.settings.direction).reads
     if others or not bundle.intensity[domain].clip:
         inputs = "several domains at once" if others else "stored values unchanged"
-        raise BadInput(f"this model reads {inputs}: leave out --intensity-from, or prepare a model for this data")
+        raise BadInput(f"this model reads {inputs}: leave out `intensity_from`, or prepare a model for this data")
     name = str(request.settings.intensity_from)
     volume = source if source is not None and name == source.path else open_finished(name, **request.stated)
     check_channels(volume, bundle.channels[domain])
@@ -44,7 +44,7 @@ def measured_map(
     if isinstance(known, dict) and known.get("fingerprint") == fingerprint:
         return known
     log.info("measuring the intensities of %s", volume.path)
-    measured = measure_like(bundle.intensity[domain], [volume], cure="leave out --intensity-from")
+    measured = measure_like(bundle.intensity[domain], [volume], cure="leave out `intensity_from`")
     return {"name": Path(volume.path).name, "fingerprint": fingerprint, "map": measured.to_dict()}
 
 
@@ -79,7 +79,7 @@ def warn_voxel_size(source: Volume, trained: Iterable[Mapping[str, Any]], axes: 
         " x ".join(f"{size[axis]:g}" for axis in axes) for size in (source.voxel_size, min(sizes))
     )
     log.warning(
-        "%s has voxels of %s %s, the model was trained on %s: vol2vol prepare --resample changes their size",
+        "%s has voxels of %s %s, the model was trained on %s: vol2vol prepare `resample` changes their size",
         *(source.path, source_size, source.unit, trained_size),
     )
 
@@ -120,8 +120,8 @@ def _report(job: Job, fit: Likeness, *, clipped: bool) -> None:
     if fit.fits or job.settings.any_intensity:
         log.warning("%s", message)
         return
-    option = f"--intensity-from {quoted(job.source.path)}"
-    cure = f"{option} measures its own range (vol2vol adapt --intensity keeps it in a model)"
+    option = f"`intensity_from` {quoted(job.source.path)}"
+    cure = f"{option} measures its own range (vol2vol adapt `intensity` keeps it in a model)"
     if not clipped:
         cure = "fit the baseline on volumes of this kind"
-    raise BadInput(f"{message}. Nothing was computed: {cure}; --any-intensity predicts anyway")
+    raise BadInput(f"{message}. Nothing was computed: {cure}; `any_intensity` predicts anyway")

@@ -129,7 +129,7 @@ class Job:
         job = cls.open(request.choosing(plan), layout, device=device, before=plan, model=model)
         refuse_other(plan, job.decisive(), output)
         if job.layout.spatial != job.source.spatial:
-            raise Mismatch(f"{output} is planned for another shape than that of {job.source.path}: give --overwrite")
+            raise Mismatch(f"{output} is planned for another shape than that of {job.source.path}: give `overwrite`")
         return known(replace(job, begun=plan["begun"]), output)
 
     def source_changed(self) -> bool:
@@ -210,7 +210,7 @@ class Job:
         if self.settings.strategy != "exact" or not self.engine.stitchable:
             raise BadInput(
                 f"a tile of {self.layout.passes[0].seen} does not fit in memory, and with strategy "
-                f"{self.settings.strategy} the result depends on it: give a smaller --tile and --overwrite"
+                f"{self.settings.strategy} the result depends on it: give a smaller `tile` and `overwrite`"
             )
         for layout in [*self.shrunk] or smaller(self.layout, self.engine.footprint):
             job = replace(self, layout=layout, engine=replace(self.engine))

@@ -74,9 +74,9 @@ class LoadedModel:
 def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["slices", "volume", "ortho"]:
     assembly = settings.assembly if settings.assembly != "auto" else "volume" if dims == 3 else "slices"
     if dims == 3 and assembly != "volume":
-        raise BadInput(f"assembly {assembly} needs a 2D model, this one is 3D: use --assembly volume")
+        raise BadInput(f"assembly {assembly} needs a 2D model, this one is 3D: use `assembly` volume")
     if dims == 2 and assembly == "volume":
-        raise BadInput("assembly volume needs a 3D model, this one is 2D: use --assembly slices or ortho")
+        raise BadInput("assembly volume needs a 3D model, this one is 2D: use `assembly` slices or ortho")
     if source.spatial[0] == 1 and assembly != "slices":
         raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {assembly} needs a volume")
     if assembly == "ortho":

@@ -36,7 +36,7 @@ def refuse_split(settings: PredictSettings, output: str) -> None:
     if settings.split_outputs and not output.rstrip("/").lower().endswith(".zarr"):
         raise BadInput(
             f"{output}: the volumes of several domains are written into one .zarr: name it NAME.zarr, or for many "
-            "inputs give --suffix .zarr"
+            "inputs give `suffix` .zarr"
         )
 
 

@@ -91,7 +91,7 @@ class _Choice:
         assert layout is not None
         needed = ceil_div((layout.memory + self.settings.resident()) * self.settings.sharing, 10**6)
         subject = f"tile {self.settings.tile}" if self.settings.tile != "auto" else "the smallest layout of this model"
-        raise BadInput(f"{subject} does not fit {self.budget / 1e9:.3g} GB: it needs --memory {needed}MB")
+        raise BadInput(f"{subject} does not fit {self.budget / 1e9:.3g} GB: it needs `memory` {needed}MB")
 
     # Sweeps
 

@@ -24,7 +24,7 @@ def check_types(source: Volume, settings: PredictSettings) -> None:
     dtype = np.dtype(source.dtype)
     if settings.dtype == "source" and not settings.raw and dtype.kind in "iu" and dtype.itemsize > 4:
         raise BadInput(
-            f"{source.path} holds {dtype}, which is not supported for outputs: give --dtype uint16 or another"
+            f"{source.path} holds {dtype}, which is not supported for outputs: give `dtype` uint16 or another"
         )
 
 
@@ -53,7 +53,7 @@ def check_channels(source: Volume, needed: int) -> None:
     if source.channels == needed:
         return
     numbers = ",".join(str(number) for number in range(needed))
-    cure = f"pick {needed} with --channels, such as --channels {numbers}"
+    cure = f"pick {needed} with `channels`, such as `channels` {numbers}"
     if source.channels < needed:
         cure = f"give a volume of {needed} channels, or train a model on volumes like this one"
     channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
@@ -77,7 +77,7 @@ def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
             position = _first(~finite.all(axis=0), box, source.spatial)
             raise BadInput(
                 f"{source.path} holds NaN or infinity, first at voxel {position}: replace it by a number and "
-                "predict again, with --overwrite where an output was begun"
+                "predict again, with `overwrite` where an output was begun"
             )
         return intensity.to_network(values)
 

@@ -87,5 +87,5 @@ def _check(kind: type[Kind], typed: type[_Typed], data: dict[str, Any], output: 
         return checked(kind, data, "its record")
     except BadInput as error:
         raise Mismatch(
-            f"the record of how {output} was made cannot be read ({one_line(error, 300)}): start again with --overwrite"
+            f"the record of how {output} was made cannot be read ({one_line(error, 300)}): start again with `overwrite`"
         ) from None

@@ -104,7 +104,7 @@ class PredictSettings(BaseModel):
     def _has_an_effect(self) -> PredictSettings:
         for name, executor in (("scheduler", "dask"), ("sbatch", "slurm")):
             if getattr(self, name) and self.executor != executor:
-                raise BadInput(f"{name} has no effect with executor {self.executor}: add --executor {executor}")
+                raise BadInput(f"{name} has no effect with executor {self.executor}: add `executor` {executor}")
         if self.statistics == "global" and self.assembly == "ortho":
             raise BadInput("statistics global are those of one slicing, and ortho has three: use assembly slices")
         if self.statistics == "global" and self.executor == "slurm":

@@ -47,7 +47,7 @@ def with_statistics(job: Job, output: str | None = None) -> Job:
     size = job.source.spatial[-dims:]
     measure(network, size, lambda *place: _read(job, *place), batches=batches, progress=progress, save=save)
     if job.source_changed():
-        reason = f"{job.source.path} was changed while its statistics were measured: start again with --overwrite"
+        reason = f"{job.source.path} was changed while its statistics were measured: start again with `overwrite`"
         if ledger is not None:
             ledger.spoil(reason)
         raise Mismatch(reason)

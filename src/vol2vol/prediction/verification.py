@@ -91,9 +91,9 @@ def verify(
     """
     output = address(output)
     if sample < 1:
-        raise BadInput(f"a sample of {sample} blocks verifies nothing: give --sample 1 or more")
+        raise BadInput(f"a sample of {sample} blocks verifies nothing: give `sample` 1 or more")
     if not 0 <= tolerance < inf:
-        raise BadInput(f"tolerance {tolerance:g} is not valid: give --tolerance 0 or more")
+        raise BadInput(f"tolerance {tolerance:g} is not valid: give `tolerance` 0 or more")
     done: set[str] | None = None
     if read_plan(output) is not None:
         job = Job.attach(output, device=device)
@@ -127,7 +127,7 @@ def _reopened(
     if not record.complete:
         raise Mismatch(f"{output} is not complete: finish it with the same vol2vol predict, then verify")
     if model is None or input is None:
-        missing = " and ".join(flag for flag, value in (("--model", model), ("--input", input)) if value is None)
+        missing = " and ".join(flag for flag, value in (("`model`", model), ("`input`", input)) if value is None)
         raise BadInput(
             f"{output} records its model and input only as hashes: give {missing} "
             f"(input {record.input_name}, model {record.model[:12]})"

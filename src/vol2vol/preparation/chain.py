@@ -118,7 +118,7 @@ class Chain:
                 values = step.apply(header, part, values)
             except BadInput as error:
                 where = f"{self.path}{_first_nonfinite(stored, first)}"
-                raise BadInput(f"{where}: {error} and start again with --overwrite") from None
+                raise BadInput(f"{where}: {error} and start again with `overwrite`") from None
         return values
 
     def memory(self, box: Box) -> int:

@@ -25,7 +25,7 @@ def find_content(read: Read, spatial: Shape, block: Shape, background: tuple[flo
         first = _edge(read, content, block, axis, background, ends=False)
         if first is None:
             low, high = background
-            raise BadInput(f"crop content: all is background ({low:g} to {high:g}): give the right range, --background")
+            raise BadInput(f"crop content: all is background ({low:g} to {high:g}): give the right range, `background`")
         content = _with(content, axis, first, content.stop[axis])
         last = _edge(read, content, block, axis, background, ends=True)
         assert last is not None, "content found from one end is found from the other"

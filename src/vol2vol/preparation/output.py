@@ -233,7 +233,7 @@ class Output:
         if volume.fingerprint() != self.record["input"]:
             ledger.spoil(
                 f"{volume.path} was changed while it was read, so parts of {self.path} belong to the old and parts "
-                "to the new: start again with --overwrite"
+                "to the new: start again with `overwrite`"
             )
         absent = {block_name(box) for box in storage.blocks()} - marks.done
         assert not absent, f"{self.path} lacks blocks {sorted(absent)[:4]}"

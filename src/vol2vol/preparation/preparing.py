@@ -41,7 +41,7 @@ def prepare_volume(
     exists, unless `overwrite`.
     """
     if workers < 1:
-        raise BadInput(f"{workers} workers prepare nothing: give --workers 1 or more")
+        raise BadInput(f"{workers} workers prepare nothing: give `workers` 1 or more")
     outputs = preparation.outputs(address(output))
     for path in outputs.values():
         refuse_input(str(input), path)

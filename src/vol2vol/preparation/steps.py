@@ -151,7 +151,7 @@ class Resample(_Step):
     def header(self, before: Header) -> Header:
         """Return the header on the new grid, which fills the same space to within half a voxel."""
         if before.labels and self.method_for(before) not in ("nearest", "majority"):
-            raise BadInput(f"resample {self.method} would mix labels: use --method majority or nearest")
+            raise BadInput(f"resample {self.method} would mix labels: use `method` majority or nearest")
         grids = self.grids(before)
         size = (v * float(g.ratio) for v, g in zip(before.voxel_size, grids, strict=True))
         requested = dict(zip("xyz", reversed(self.voxel_size), strict=False))
@@ -239,7 +239,7 @@ class Convert(_Step):
         if isinstance(self.range, tuple) and not self.range[0] < self.range[1]:
             raise BadInput(f"convert range {self.range[0]:g}:{self.range[1]:g} is empty: give the lower value first")
         if self.range is None and not before.labels and not np.can_cast(before.dtype, new, "safe"):
-            raise BadInput(f"convert {before.dtype} to {new}: give --range LOW:HIGH, type, percentile or keep")
+            raise BadInput(f"convert {before.dtype} to {new}: give `range` LOW:HIGH, type, percentile or keep")
         return replace(before, dtype=new)
 
     def apply(self, before: Header, box: Box, values: np.ndarray) -> np.ndarray:

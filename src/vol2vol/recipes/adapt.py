@@ -47,7 +47,7 @@ def adapt_statistics(
     Long because it explains every option.
     """
     if patches < 1:
-        raise BadInput(f"{patches} patches measure nothing: give --patches 1 or more")
+        raise BadInput(f"{patches} patches measure nothing: give `patches` 1 or more")
     bundle = load_bundle(find_bundle(model, which))
     opened = open_domain(volumes, **stated)
     translation = bundle.translation(direction)
@@ -64,7 +64,7 @@ def adapt_statistics(
             return there
         values = bundle.intensity[domain]
         if intensity:
-            values = measure_like(values, opened, cure="leave out --intensity")
+            values = measure_like(values, opened, cure="leave out `intensity`")
         network = _remeasurable(translation.network, needed=not intensity)
         statistics = {name: part.get("statistics", "") for name, part in bundle.meta["translations"].items()}
         if network is not None:

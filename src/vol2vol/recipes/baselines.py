@@ -208,7 +208,7 @@ def _reach(radius: int | None, dims: int, volumes: list[Volume]) -> int:
         return min(RADIUS[dims], largest)
     if not 1 <= radius <= largest:
         raise BadInput(
-            f"radius {radius} does not suit spectra of patches of {_side(dims, volumes)} voxels: give --radius 1 to "
+            f"radius {radius} does not suit spectra of patches of {_side(dims, volumes)} voxels: give `radius` 1 to "
             f"{largest}"
         )
     return radius

@@ -137,7 +137,7 @@ def warn_of_differences(
         for volume in volumes[1:]
         if not same_voxels(first, volume, SAME_SIZE)
     ]
-    warn_each(f"{domain} volumes differ in voxel size: ", sizes, "; vol2vol prepare --resample makes them alike")
+    warn_each(f"{domain} volumes differ in voxel size: ", sizes, "; vol2vol prepare `resample` makes them alike")
     if image:
         others = list(volumes[1:])
         if looked_at is not None and len(looked_at) < len(volumes):

@@ -120,7 +120,7 @@ def unlike(lead: Volume, other: Volume) -> tuple[str, str] | None:
     """Return why two volumes do not lie on each other and what mends it; None where they do."""
     if lead.spatial != other.spatial:
         what = f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}"
-        return what, "crop one, such as with vol2vol prepare --crop"
+        return what, "crop one, such as with vol2vol prepare `crop`"
     if not same_voxels(lead, other, ISOTROPIC):
         sizes = tuple(other.voxel_size), tuple(lead.voxel_size)
         what = f"{other.path} has voxels of {sizes[0]}, its image {lead.path} {sizes[1]}"

@@ -185,7 +185,7 @@ def located(study: Study, path: str) -> str:
         return path
     file = Path(study.data) / path
     if not Path(re.sub(r"(\.h(?:df)?5):.*", r"\1", str(file))).exists():
-        raise NotFound(f"{file} does not exist: give --data, the folder with the volumes of study {study.name}")
+        raise NotFound(f"{file} does not exist: give `data`, the folder with the volumes of study {study.name}")
     return str(file)
 
 

@@ -150,7 +150,7 @@ def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, provenan
                     words = [some_of([" ".join(map(str, fact.values())) for fact in each]) for each in facts]
                 raise Mismatch(
                     f"{folder.path} was {verb} the {domain} volumes {words[0]}, now they are {words[1]}: name the same "
-                    "ones in the same order, choose another folder or --overwrite"
+                    "ones in the same order, choose another folder or `overwrite`"
                 )
 
 

@@ -116,7 +116,7 @@ def _compare(run: Run, wanted: Mapping[str, Any]) -> None:
     try:
         begun = dict(_leaves(plainyaml.load(read_text(run.recipe))))
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise Unreadable(f"{run.recipe} is not YAML: restore it, or --overwrite the run") from None
+        raise Unreadable(f"{run.recipe} is not YAML: restore it, or `overwrite` the run") from None
     now = dict(_leaves(wanted))
     for key in sorted((begun.keys() | now.keys()) - set(FREE)):
         old, new = begun.get(key), now.get(key)
@@ -124,7 +124,7 @@ def _compare(run: Run, wanted: Mapping[str, Any]) -> None:
         if old != new and not grown:
             raise Mismatch(
                 f"{run.path} was begun with {key} {_show(old)}, now it is {_show(new)}: "
-                "set it back, choose another folder or --overwrite"
+                "set it back, choose another folder or `overwrite`"
             )
 
 

@@ -27,7 +27,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    state = load_tensors(path, "--overwrite starts again; its models still predict")
+    state = load_tensors(path, "`overwrite` starts again; its models still predict")
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path} is not a state this vol2vol reads: use the version that began the run")
     return state

@@ -48,7 +48,7 @@ def user_unit(text: str | None) -> str:
     """Return the full word for a unit a user typed; raise `BadInput` if it is not a unit of length."""
     unit = known_unit(text)
     if text and not unit:
-        raise BadInput(f"--unit {text} is not a unit of length: use one of {', '.join(METRES)}")
+        raise BadInput(f"`unit` {text} is not a unit of length: use one of {', '.join(METRES)}")
     return unit
 
 
@@ -75,15 +75,15 @@ def settle_axes(name: str, axes: str, shape: Shape, stated: str | None) -> str:
     settled = _guess(name, axes, shape) if stated is None else stated.strip().lower()
     if len(settled) != len(shape):
         raise BadInput(
-            f"{name} has {len(shape)} axes of shape {shape}, not {len(settled)}: give --axes one letter each"
+            f"{name} has {len(shape)} axes of shape {shape}, not {len(settled)}: give `axes` one letter each"
         )
     doubled = len(set(settled)) != len(settled)
     if doubled or not set("yx") <= set(settled) <= set("tczyx"):
         raise BadInput(
-            f"{name} cannot be read with axes {settled!r}: give --axes with y, x and, where there are, z and c"
+            f"{name} cannot be read with axes {settled!r}: give `axes` with y, x and, where there are, z and c"
         )
     if stated is not None and any(a not in "?*t" and a != b for a, b in zip(axes, settled, strict=True)):
-        raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out --axes or correct the file")
+        raise BadInput(f"{name} says its axes are {axes}, not {settled}: leave out `axes` or correct the file")
     return settled
 
 
@@ -96,12 +96,12 @@ def settle_time(name: str, count: int, stated: int | None) -> int:
         return 0
     if stated is None:
         raise BadInput(
-            f"{name} has {count} time points: choose one with --time 0 to --time {count - 1}, "
-            "or, if that axis is depth, give --axes"
+            f"{name} has {count} time points: choose one with `time` 0 to `time` {count - 1}, "
+            "or, if that axis is depth, give `axes`"
         )
     if not 0 <= stated < count:
         raise BadInput(
-            f"{name} has {count} time points and no {stated}: choose one with --time 0 to --time {count - 1}"
+            f"{name} has {count} time points and no {stated}: choose one with `time` 0 to `time` {count - 1}"
         )
     return stated
 
@@ -109,21 +109,21 @@ def settle_time(name: str, count: int, stated: int | None) -> int:
 def _guess(name: str, axes: str, shape: Shape) -> str:
     """Return the axes with unnamed ones filled in; raise `BadInput` where more than one reading makes sense."""
     if "*" in axes:
-        raise BadInput(f"{name} has axes of other names than t, c, z, y, x ({axes}) and shape {shape}: give --axes")
+        raise BadInput(f"{name} has axes of other names than t, c, z, y, x ({axes}) and shape {shape}: give `axes`")
     if set(axes) == {"?"}:
         coloured = len(shape) == 3 and shape[-1] <= 4 < min(shape[:2])
         if len(shape) in (2, 3) and not coloured:
             return "zyx"[-len(shape) :]
         last = shape[-1] <= 4 < min(shape[:-1])
         example = {3: "yxc", 4: "zyxc" if last else "czyx", 5: "tzyxc" if last else "tczyx"}.get(len(shape), "zyx")
-        raise BadInput(f"{name} does not name its axes of shape {shape}: give --axes, such as --axes {example}")
+        raise BadInput(f"{name} does not name its axes of shape {shape}: give `axes`, such as `axes` {example}")
     if axes.count("?") == 1 and "z" not in axes:
         return axes.replace("?", "z")
     if "?" in axes:
         left = iter([a for a in "zct" if a not in axes])
         example = "".join(next(left, "?") if a == "?" else a for a in axes)
         raise BadInput(
-            f"{name} names only some of its axes ({axes}) of shape {shape}: give --axes, such as --axes {example}"
+            f"{name} names only some of its axes ({axes}) of shape {shape}: give `axes`, such as `axes` {example}"
         )
     return axes
 

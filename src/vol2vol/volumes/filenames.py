@@ -137,13 +137,13 @@ def _several(
     letter = LETTERS.get(kind, "")
     ways = []
     if letter:
-        choice = " and --time N" if letter == "t" else ""
+        choice = " and `time` N" if letter == "t" else ""
         pattern = _pattern(names[0], numbers, {**marks, other: f"{{{letter}}}"})
-        ways.append(f"--pattern {quoted(pattern)}{choice} to read all")
+        ways.append(f"`pattern` {quoted(pattern)}{choice} to read all")
     if plane is not None:
-        ways.append(f"--pattern {quoted(_pattern(names[0], numbers, marks))} for one of them")
+        ways.append(f"`pattern` {quoted(_pattern(names[0], numbers, marks))} for one of them")
     else:
-        ways.append(f"--pattern {quoted(_pattern(names[0], numbers, {other: '{z}'}))} if they are planes")
+        ways.append(f"`pattern` {quoted(_pattern(names[0], numbers, {other: '{z}'}))} if they are planes")
     return BadInput(f"{problem}give {', or '.join(ways)}, or name a single file")
 
 
@@ -159,10 +159,10 @@ def _differing(folder: Path, names: Sequence[str], parts: Sequence[Sequence[str]
             break
     stem, suffix = parts[first], Path(names[first]).suffix
     alike = [*stem[:-2], "{z}", stem[-1]] if len(stem) > 1 else []
-    option = f"--pattern {quoted(''.join([*alike, suffix]))} for those like the first, " if alike else ""
+    option = f"`pattern` {quoted(''.join([*alike, suffix]))} for those like the first, " if alike else ""
     return BadInput(
         f"{folder} holds {names[first]} and {names[second]}, {difference}: "
-        f"give {option}--pattern '*' to take all as the planes of one stack in this order, or name a single file"
+        f"give {option}`pattern` '*' to take all as the planes of one stack in this order, or name a single file"
     )
 
 
@@ -183,7 +183,7 @@ def check_gaps(folder: Path, numbers: Sequence[int], pattern: str) -> None:
     last = next(a for a, b in pairwise(numbers) if b - a != step)
     lacking = sum(s // step - 1 for s in steps)
     more = f" and {lacking - 1} more" if lacking > 1 else ""
-    cure = f", or give --pattern {quoted(pattern)} to close the gap" if pattern else ""
+    cure = f", or give `pattern` {quoted(pattern)} to close the gap" if pattern else ""
     raise BadInput(f"{folder} lacks plane {last + step}{more}, and every later plane would move up: put it back{cure}")
 
 
@@ -211,7 +211,7 @@ def arranged(folder: Path, names: Sequence[str], pattern: str) -> Arranged:
     fitting = [(name, match) for name in sorted(names, key=natural) if (match := rule.fullmatch(name))]
     if not fitting:
         examples = ", ".join(sorted(names, key=natural)[:3])
-        raise BadInput(f"{folder} holds no image that fits --pattern '{pattern}': it holds {examples}")
+        raise BadInput(f"{folder} holds no image that fits `pattern` '{pattern}': it holds {examples}")
     if not letters:
         return Arranged(axes="z", shape=(len(fitting),), names=[name for name, _ in fitting])
     axes = [a for a in "tcz" if a in letters]
@@ -221,14 +221,14 @@ def arranged(folder: Path, names: Sequence[str], pattern: str) -> Arranged:
         if place in files:
             place_text = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
             raise BadInput(
-                f"{folder} holds {files[place]} and {name}, both {place_text}: give a --pattern that fits one"
+                f"{folder} holds {files[place]} and {name}, both {place_text}: give a `pattern` that fits one"
             )
         files[place] = name
     values = [sorted({place[i] for place in files}, key=lambda v: natural(str(v))) for i in range(len(axes))]
     for place in _grid(values):
         if place not in files:
             place_text = ", ".join(f"{a} = {value}" for a, value in zip(axes, place, strict=True))
-            raise BadInput(f"{folder} lacks the image of {place_text}: put it back, or give a --pattern without it")
+            raise BadInput(f"{folder} lacks the image of {place_text}: put it back, or give a `pattern` without it")
     if "z" in axes:
         planes = [int(value) for value in values[axes.index("z")]]
         check_gaps(folder, planes, pattern.replace("{z}", "*") if axes == ["z"] else "")
@@ -251,7 +251,7 @@ def _rule(pattern: str) -> tuple[re.Pattern[str], list[str]]:
     """Return a pattern as an expression with named groups, and the letters in its braces."""
     if "/" in pattern or "\\" in pattern:
         raise BadInput(
-            f"--pattern '{pattern}' names a folder: name the folder before it, and only files in the pattern"
+            f"`pattern` '{pattern}' names a folder: name the folder before it, and only files in the pattern"
         )
     parts, letters = [], []
     for part in _HOLE.split(pattern):
@@ -262,10 +262,10 @@ def _rule(pattern: str) -> tuple[re.Pattern[str], list[str]]:
             parts.append(f"(?P<{part[1]}>{'.+?' if part == '{c}' else '[0-9]+'})")
         elif _HOLE.fullmatch(part):
             raise BadInput(
-                f"--pattern '{pattern}' holds {part}: write {{z}}, {{c}} or {{t}} for numbers, * for anything"
+                f"`pattern` '{pattern}' holds {part}: write {{z}}, {{c}} or {{t}} for numbers, * for anything"
             )
         else:
             parts.append(re.escape(part))
     if len(set(letters)) < len(letters):
-        raise BadInput(f"--pattern '{pattern}' holds {{{letters[0]}}} twice: write * in one of the places")
+        raise BadInput(f"`pattern` '{pattern}' holds {{{letters[0]}}} twice: write * in one of the places")
     return re.compile("".join(parts), re.DOTALL), letters

@@ -66,9 +66,9 @@ class Ledger:
         except (ValueError, KeyError, AttributeError, TypeError):
             sound = False
         if not sound:
-            raise Unreadable(f"{self.folder}/{PLAN} is damaged: start again with --overwrite")
+            raise Unreadable(f"{self.folder}/{PLAN} is damaged: start again with `overwrite`")
         if plan.get("ledger") != FORMAT:
-            raise Unreadable(f"{self.output} was started by another version of vol2vol: start again with --overwrite")
+            raise Unreadable(f"{self.output} was started by another version of vol2vol: start again with `overwrite`")
         return plan
 
     def begin(self, plan: dict[str, Any], begun: str | None = None) -> str:
@@ -195,7 +195,7 @@ def refuse_other(before: dict[str, Any], now: dict[str, Any], output: str) -> No
         if old != value:
             difference = words.get(key) or _difference(key, old, value)
             raise Mismatch(
-                f"{output} was begun with {difference}: use the same to continue, or --overwrite to start again"
+                f"{output} was begun with {difference}: use the same to continue, or `overwrite` to start again"
             )
 
 

@@ -29,5 +29,5 @@ def foreground(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def _not_a_mask(where: str, value: float) -> BadInput:
-    cure = "make one with vol2vol prepare --above VALUE or --ids NUMBERS" if isfinite(value) else "write a number there"
+    cure = "make one with vol2vol prepare `above` VALUE or `ids` NUMBERS" if isfinite(value) else "write a number there"
     return BadInput(f"{where} holds {value:g}, but a mask holds whole numbers from 0 on, 0 for background: {cure}")

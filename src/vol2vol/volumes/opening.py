@@ -83,7 +83,7 @@ def refuse_idle_time(volumes: Sequence[Volume], stated: Stated) -> None:
     if time and all(volume.time_points == 1 for volume in volumes):
         for volume in volumes:
             volume.close()
-        raise BadInput(f"{volumes[0].path} has one time point, 0, and no {time}: leave out --time")
+        raise BadInput(f"{volumes[0].path} has one time point, 0, and no {time}: leave out `time`")
 
 
 def open_finished(path: str | Path | np.ndarray, *, level: int = 0, **stated: Unpack[Stated]) -> Volume:
@@ -178,7 +178,7 @@ def _without_choice(stored: Stored, chosen: dict[str, Any]) -> Stored:
     kinds = {"pattern": "a folder of images", "image": "a TIFF"}
     for key in chosen:
         stored.close()
-        raise BadInput(f"{stored.path} is not {kinds[key]}: leave out --{key}")
+        raise BadInput(f"{stored.path} is not {kinds[key]}: leave out `{key}`")
     return stored
 
 
@@ -192,7 +192,7 @@ def _first_bytes(path: Path) -> bytes:
 
 def _refuse_level(name: str, level: int) -> None:
     if level:
-        raise BadInput(f"{name} is not a multiscale image and has no level {level}: leave out --level")
+        raise BadInput(f"{name} is not a multiscale image and has no level {level}: leave out `level`")
 
 
 def _check_exists(path: Path) -> None:
@@ -210,7 +210,7 @@ def _check_exists(path: Path) -> None:
         raise NotFound(f"{path} does not exist: name an array of an HDF5 file as {inside}:/{path.relative_to(inside)}")
     hint = f": did you mean {' or '.join(near)}?" if near else ": check the path"
     if "*" in path.name and path.parent.is_dir():
-        hint = f": for a stack of several files, name the folder {path.parent} and give --pattern {quoted(path.name)}"
+        hint = f": for a stack of several files, name the folder {path.parent} and give `pattern` {quoted(path.name)}"
     raise NotFound(f"{path} does not exist{hint}")
 
 
@@ -286,7 +286,7 @@ def _check_request(
     if len(shape) != 4 or min(shape) < 1 or dtype.kind not in "iuf":
         raise BadInput(f"{name}: no volume can have shape {shape} and type {dtype}: give C,Z,Y,X and numbers")
     if len(size) != 3 or not all(isfinite(value) and value > 0 for value in size):
-        raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give --voxel-size")
+        raise BadInput(f"{name}: voxel size {size} must be three positive numbers, Z,Y,X: give `voxel_size`")
     if offset is not None and (len(offset) != 3 or not all(isfinite(value) for value in offset)):
         raise BadInput(f"{name}: offset {offset} must be three finite numbers, Z,Y,X")
 

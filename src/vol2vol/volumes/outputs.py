@@ -63,7 +63,7 @@ def clear_aborted(output: str, *, ours: bool) -> None:
         if not ours or not Path(output).is_file() or Path(output).is_symlink():
             tiffout.refuse_foreign(Path(output))
             raise AlreadyExists(
-                f"{output} exists and was not begun by this command: choose another name or --overwrite"
+                f"{output} exists and was not begun by this command: choose another name or `overwrite`"
             )
         tiffout.delete_tiff(Path(output))
 
@@ -89,14 +89,14 @@ def check_store(output: str, *, shape: Shape, dtype: np.dtype, block: Shape, sha
     try:
         volume = open_volume(output)
     except BadInput as error:
-        raise Mismatch(f"{output} is damaged ({one_line(error, 300)}): start again with --overwrite") from None
+        raise Mismatch(f"{output} is damaged ({one_line(error, 300)}): start again with `overwrite`") from None
     with volume:
         shards = volume.shards[1:] if sharded else volume.chunks[1:]
         whole = all(n % s == 0 or s >= m for n, s, m in zip(block, shards, shape[1:], strict=True))
         if volume.shape != shape or volume.dtype != dtype or not (whole or output.lower().endswith((".tif", ".tiff"))):
             raise Mismatch(
                 f"{output} holds {volume.shape} {volume.dtype} in shards of {shards}, the plan has {shape} {dtype} "
-                f"in {block}: start again with --overwrite"
+                f"in {block}: start again with `overwrite`"
             )
 
 

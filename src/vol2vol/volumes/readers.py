@@ -40,7 +40,7 @@ def open_by_suffix(path: Path, level: int = 0) -> Stored | None:
     if not suffix or (reader := READERS[suffix]) is None:
         return None
     if level:
-        raise BadInput(f"{path} is read by the reader of another package, which gives one level: leave out --level")
+        raise BadInput(f"{path} is read by the reader of another package, which gives one level: leave out `level`")
     try:
         stored = reader(path)
     except (UserError, MemoryError, *READ_ERRORS):

@@ -20,7 +20,7 @@ def some_channels(stored: Stored, axes: str, chosen: Sequence[int | str]) -> Sto
     count = stored.shape[at] if at >= 0 else 1
     picked = [_number(stored, count, channel) for channel in chosen]
     if not picked or len(set(picked)) < len(picked):
-        raise BadInput(f"--channels {','.join(map(str, chosen))} must name channels, each once")
+        raise BadInput(f"`channels` {','.join(map(str, chosen))} must name channels, each once")
     if at < 0:
         return stored
     places = np.array(picked)
@@ -55,5 +55,5 @@ def _number(stored: Stored, count: int, channel: int | str) -> int:
     choice = "one channel, 0" if count == 1 else f"the channels 0 to {count - 1}"
     named = f" ({', '.join(one_line(name, 40) for name in names[:8])})" if names else ""
     raise BadInput(
-        f"{stored.path} has no channel {one_line(channel, 60)!r}, it has {choice}{named}: correct --channels"
+        f"{stored.path} has no channel {one_line(channel, 60)!r}, it has {choice}{named}: correct `channels`"
     )

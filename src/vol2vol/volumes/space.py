@@ -42,9 +42,9 @@ def settle_space(stored: Stored, axes: str, stated: Stated) -> Space:
     unit = typed_unit or stored_unit
     if typed_unit and user_size is None:
         if stored.voxel_size and stored_unit not in ("", unit):
-            raise BadInput(f"{stored.path} is in {stored_unit}, not {unit}: leave out --unit")
+            raise BadInput(f"{stored.path} is in {stored_unit}, not {unit}: leave out `unit`")
         if not stored.voxel_size:
-            raise BadInput(f"{stored.path} has no voxel size: give --voxel-size Z,Y,X along with --unit")
+            raise BadInput(f"{stored.path} has no voxel size: give `voxel_size` Z,Y,X along with `unit`")
     counted = not stored_unit and bool(stored.voxel_size) and _ones(stored)
     sizes = {a: convert(size, stored_unit, unit) for a, size in stored.voxel_size.items()}
     placeholder = counted and (user_size is not None or not typed_unit)
@@ -78,14 +78,14 @@ def _note(path: str) -> None:
         return
     _noted.add(path)
     ending = "; further files are not listed" if len(_noted) == NOTES else ""
-    log.info("%s has no voxel size: it is counted in voxels (--voxel-size Z,Y,X and --unit state it)%s", path, ending)
+    log.info("%s has no voxel size: it is counted in voxels (`voxel_size` Z,Y,X and `unit` state it)%s", path, ending)
 
 
 def need_voxel_size(volume: Any, what: str) -> None:
     """Raise `BadInput`, naming what needs it, where the voxel size of a volume is not known."""
     if not volume.sized:
         raise BadInput(
-            f"{volume.path} has no voxel size, which {what}: give --voxel-size Z,Y,X (and --unit), in a study the "
+            f"{volume.path} has no voxel size, which {what}: give `voxel_size` Z,Y,X (and `unit`), in a study the "
             "voxel_size of its domain"
         )
 
@@ -104,9 +104,9 @@ def settle_voxel_size(
     if stated is not None:
         typed = [float(value) for value in stated]
         if len(typed) != 3 and not (len(typed) == 2 and "z" not in axes):
-            raise BadInput(f"--voxel-size {_typed(typed)} must be three numbers: give Z,Y,X")
+            raise BadInput(f"`voxel_size` {_typed(typed)} must be three numbers: give Z,Y,X")
         if not all(isfinite(value) and value > 0 for value in typed):
-            raise BadInput(f"--voxel-size {_typed(typed)} must be positive numbers")
+            raise BadInput(f"`voxel_size` {_typed(typed)} must be positive numbers")
         size = dict(zip("zyx"[-len(typed) :], typed, strict=True))
         contradicted = [
             a for a in stored if a in axes and abs(size.get(a, stored[a]) - stored[a]) > TOLERANCE * stored[a]
@@ -118,7 +118,7 @@ def settle_voxel_size(
             agreed = _typed([stored.get(a, size[a]) for a in "zyx" if a in stored or a in size])
             raise BadInput(
                 f"{name} says its voxel size{along} is {file_size}, not {_typed(typed)}: "
-                f"give --voxel-size {agreed} or correct the file"
+                f"give `voxel_size` {agreed} or correct the file"
             )
     if not any(a in size for a in axes):
         return None
@@ -126,7 +126,7 @@ def settle_voxel_size(
         size.setdefault("z", 1.0)
     if missing := [a for a in "zyx" if a not in size]:
         along = "" if len(missing) > 1 else f" along {missing[0]}"
-        raise BadInput(f"{name} has no voxel size{along}: give --voxel-size Z,Y,X (and --unit)")
+        raise BadInput(f"{name} has no voxel size{along}: give `voxel_size` Z,Y,X (and `unit`)")
     return size["z"], size["y"], size["x"]
 
 

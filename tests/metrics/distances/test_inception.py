@@ -220,7 +220,7 @@ def test_weights_from_an_address_are_downloaded_once(published, tmp_path):
                 load_inception(url, cache=tmp_path / "cache")
             assert Quiet.asked == 1
             assert [p.name for p in (tmp_path / "cache").iterdir()] == [published.name]
-            with pytest.raises(NotFound, match="give --weights FILE"):
+            with pytest.raises(NotFound, match="give `weights` FILE"):
                 load_inception(url.replace("weights-", "other-"), cache=tmp_path / "cache")
         finally:
             server.shutdown()
@@ -231,10 +231,10 @@ def test_offline_says_the_cure(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "vol2vol.metrics.distances.inception_weights.URL", "http://127.0.0.1:9/pt_inception-2015-12-05-6726825d.pth"
     )
-    with pytest.raises(NotFound, match=r"^InceptionV3 weights are not here: download http\S+ once and give --weights"):
+    with pytest.raises(NotFound, match=r"^InceptionV3 weights are not here: download http\S+ once and give `weights`"):
         load_inception(cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NotFound, match="give --weights FILE"):
+    with pytest.raises(NotFound, match="give `weights` FILE"):
         load_inception(tmp_path / "missing.pth")
     assert URL.endswith("-6726825d.pth")
 

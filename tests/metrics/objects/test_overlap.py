@@ -237,7 +237,7 @@ def test_numbers_of_objects_are_no_probabilities(tmp_path, kind):
     labels = np.zeros((4, 9, 9), kind)
     labels[:2, :3], labels[2:, 5:] = 7, 37
     made, truth = store(tmp_path / "labels.zarr", labels), store(tmp_path / "truth.zarr", (labels > 0).astype(np.uint8))
-    with pytest.raises(BadInput, match=r"labels\.zarr holds 0 to 37.*instance labels.*prepare --binarise"):
+    with pytest.raises(BadInput, match=r"labels\.zarr holds 0 to 37.*instance labels.*prepare `binarise`"):
         curve(made, truth)
 
 

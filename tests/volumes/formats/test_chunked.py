@@ -67,7 +67,7 @@ def test_dimension_names_give_the_axes(tmp_path):
     put(tmp_path / "a.zarr", ARRAY.transpose(2, 1, 0), dimension_names=("x", "y", "z"))
     volume = open_volume(tmp_path / "a.zarr", voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(volume.read(WHOLE)[0], ARRAY)
-    with pytest.raises(BadInput, match="--axes"):
+    with pytest.raises(BadInput, match="`axes`"):
         open_volume(tmp_path / "a.zarr", axes="zyx", voxel_size=(1, 1, 1))
 
 
@@ -136,13 +136,13 @@ def test_scale_one_without_unit_gives_way_to_the_user(tmp_path):
 
 def test_contradicting_the_metadata_names_both_and_the_flag(tmp_path):
     ome(tmp_path / "a.zarr", "0.5", "zyx", scale={"z": 40.0, "y": 4.0, "x": 4.0})
-    with pytest.raises(BadInput, match=r"is 40,4,4, not 4,4,4: give --voxel-size 40,4,4"):
+    with pytest.raises(BadInput, match=r"is 40,4,4, not 4,4,4: give `voxel_size` 40,4,4"):
         open_volume(tmp_path / "a.zarr", voxel_size=(4, 4, 4))
 
 
 def test_time_points_are_an_error_with_the_cure(tmp_path):
     put(tmp_path / "a.zarr", np.zeros((3, 8, 9), np.uint8), dimension_names=("t", "y", "x"))
-    with pytest.raises(BadInput, match=r"has 3 time points: .*--axes"):
+    with pytest.raises(BadInput, match=r"has 3 time points: .*`axes`"):
         open_volume(tmp_path / "a.zarr", voxel_size=(1, 1, 1))
     assert open_volume(tmp_path / "a.zarr", axes="zyx", voxel_size=(1, 1, 1)).spatial == (3, 8, 9)
 
@@ -316,7 +316,7 @@ def test_n5_written_by_tensorstore_with_channels(tmp_path):
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/a.n5/x/"}, "metadata": metadata}
     stack = np.random.default_rng(0).integers(-999, 999, (2, 11, 13, 17)).astype("i2")
     ts.open({**spec, "create": True}).result()[...] = stack.T
-    with pytest.raises(BadInput, match=r"names only some of its axes \(xy\?\?\) .* such as --axes xyzc"):
+    with pytest.raises(BadInput, match=r"names only some of its axes \(xy\?\?\) .* such as `axes` xyzc"):
         open_volume(tmp_path / "a.n5" / "x", voxel_size=(1, 1, 1))
     volume = open_volume(tmp_path / "a.n5" / "x", axes="xyzc", voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(volume.read(WHOLE), stack)

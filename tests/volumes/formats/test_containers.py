@@ -61,7 +61,7 @@ def test_imaris_is_read_without_its_padding(tmp_path):
 def test_channels_time_points_and_levels_of_imaris(tmp_path):
     path = tmp_path / "a.ims"
     write_ims(path, [ARRAY, ARRAY + 7], times=3, levels=2)
-    with pytest.raises(BadInput, match="3 time points: choose one with --time"):
+    with pytest.raises(BadInput, match="3 time points: choose one with `time`"):
         open_volume(path)
     with open_volume(path, time=2) as volume:
         assert (volume.axes, volume.describe()["format"]) == ("tczyx", "Imaris")
@@ -132,7 +132,7 @@ def test_bigdataviewer_hdf5_takes_its_voxel_size_from_the_xml(tmp_path):
         reads(volume, ARRAY[:, ::2, ::2] // 2)
     with pytest.raises(BadInput, match="no level 2: choose 0 to 1"):
         open_volume(path, level=2)
-    with pytest.raises(BadInput, match="no level 1: leave out --level"):
+    with pytest.raises(BadInput, match="no level 1: leave out `level`"):
         open_volume(f"{path}:/t00000/s00/0/cells", level=1)
     (tmp_path / "dataset.xml").write_text((tmp_path / "dataset.xml").read_text().replace("24 20 6", "24 20 7"))
     with pytest.raises(BadInput, match=r"setup 0 has 24 x 20 x 6 voxels, but 24 x 20 x 7 by .*dataset"):

@@ -44,7 +44,7 @@ def refusal(path, **stated):
 
 def offered(text):
     """Return the patterns that a message offers."""
-    return re.findall(r"--pattern '([^']+)'", text)
+    return re.findall(r"`pattern` '([^']+)'", text)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_the_names_tell_apart_beside_planes_is_refused_and_the_offered_patt
     if kind == "channels":
         np.testing.assert_array_equal(read(folder, pattern=stacks[0]), every)
     if kind == "time points":
-        assert "--time N" in text
+        assert "`time` N" in text
         for time in range(2):
             np.testing.assert_array_equal(read(folder, pattern=stacks[0], time=time)[0], every[time])
 
@@ -146,7 +146,7 @@ def test_gaps_are_refused_and_can_be_closed(tmp_path, numbers, first):
         (["p_1.tif", "p_01.tif", "p_2.tif"], r"holds plane 1 twice, p_1\.tif and p_01\.tif|p_01\.tif and p_1\.tif"),
         (["p_1.tif", "p_1.tiff"], r"p_1\.tif and p_1\.tiff, twice the same plane"),
         (["p_1.tif", "p_2.tif", "p_2 copy.tif"], r"holds p_2 copy\.tif and p_2\.tif.*(both number 2|differ)"),
-        (["dapi_1.tif", "gfp_1.tif"], r"holds dapi_1\.tif and gfp_1\.tif, both number 1: give --pattern 'dapi_\{z\}"),
+        (["dapi_1.tif", "gfp_1.tif"], r"holds dapi_1\.tif and gfp_1\.tif, both number 1: give `pattern` 'dapi_\{z\}"),
         (["left.png", "right.png"], r"left\.png and right\.png, whose names differ in more than a number"),
     ],
 )
@@ -177,7 +177,7 @@ def test_channels_have_the_names_that_stand_in_the_pattern(tmp_path):
         ("{pos}_{z}.png", r"holds \{pos\}: write \{z\}"),
         ("{z}_{z}.png", r"holds \{z\} twice"),
         ("sub/{z}.png", "names a folder"),
-        ("x{z}.png", r"no image that fits --pattern 'x\{z\}\.png': it holds DAPI_1\.png"),
+        ("x{z}.png", r"no image that fits `pattern` 'x\{z\}\.png': it holds DAPI_1\.png"),
         ("*_{z}.png", r"holds DAPI_1\.png and GFP_1\.png, both z = 1"),
         ("{c}_*{z}.png", "lacks the image of c = GFP, z = 2"),
     ],
@@ -205,16 +205,16 @@ def test_coloured_slices(tmp_path):
 
 def test_a_pattern_or_an_image_is_refused_where_there_is_none_to_choose(tmp_path):
     fill(tmp_path / "a", ["1.tif", "1.png"])
-    assert "leave out --pattern" in refusal(tmp_path / "a" / "1.tif", pattern="*")
-    assert "leave out --image" in refusal(tmp_path / "a" / "1.png", image=0)
-    assert "leave out --image" in refusal(tmp_path / "a", image=0)
+    assert "leave out `pattern`" in refusal(tmp_path / "a" / "1.tif", pattern="*")
+    assert "leave out `image`" in refusal(tmp_path / "a" / "1.png", image=0)
+    assert "leave out `image`" in refusal(tmp_path / "a", image=0)
 
 
 def test_a_pattern_in_the_place_of_a_path_is_answered_by_the_flag_that_takes_it(tmp_path):
     fill(tmp_path / "a", ["s2.tif", "s1.tif"])
     with pytest.raises(NotFound) as caught:
         open_volume(tmp_path / "a" / "s*.tif")
-    folder, pattern = re.search(r"the folder (\S+) and give --pattern '(.*)'", str(caught.value)).groups()
+    folder, pattern = re.search(r"the folder (\S+) and give `pattern` '(.*)'", str(caught.value)).groups()
     with open_volume(folder, pattern=pattern) as volume:
         assert volume.spatial[0] == 2
 

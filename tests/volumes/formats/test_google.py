@@ -112,7 +112,7 @@ def test_a_volume_is_written_read_and_replaced(bucket):
     before = volume.fingerprint()
     volume.write(Box((0, 0, 0), (32, 20, 24)), ARRAY[:, :32] + 1)
     assert open_volume(where).fingerprint() != before
-    with pytest.raises(AlreadyExists, match="--overwrite"):
+    with pytest.raises(AlreadyExists, match="`overwrite`"):
         create_volume(where, shape=ARRAY.shape, dtype="u1", voxel_size=(8, 4, 4), unit="nm")
     with pytest.raises(NotFound, match="holds no Zarr or N5"):
         open_volume(f"{bucket}/nothing.zarr")

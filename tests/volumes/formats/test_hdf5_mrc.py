@@ -64,7 +64,7 @@ def test_hdf5_metadata_dialects(tmp_path):
     np.testing.assert_array_equal(ilastik.read(Box.of(ilastik.spatial)), channels)
     image = open_volume(f"{path}:/labelled", voxel_size=(1, 1))
     np.testing.assert_array_equal(image.read(Box.of(image.spatial))[0, 0], STACK[0].T)
-    with pytest.raises(BadInput, match="--axes czyx"):
+    with pytest.raises(BadInput, match="`axes` czyx"):
         open_volume(f"{path}:/stack", voxel_size=(1, 1, 1))
     stack = open_volume(f"{path}:/stack", axes="CZYX", voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(stack.read(Box.of(stack.spatial)), channels)

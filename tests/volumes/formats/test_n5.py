@@ -74,7 +74,7 @@ def test_lists_of_spatial_axes_and_a_single_unit_are_read(tmp_path):
 
 def test_axes_in_no_known_order_are_asked(tmp_path):
     write(tmp_path / "a.n5/raw", ARRAY[0], {"axes": ["y", "x", "z"], "resolution": [1, 2, 3]})
-    with pytest.raises(BadInput, match="--axes"):
+    with pytest.raises(BadInput, match="`axes`"):
         open_volume(tmp_path / "a.n5/raw")
 
 

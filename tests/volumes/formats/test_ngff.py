@@ -186,7 +186,7 @@ def test_axes_of_other_names_are_asked(tmp_path):
     attributes = old("zyx")
     attributes["multiscales"][0]["axes"][0] = {"name": "angle", "type": "rotation"}
     write(tmp_path / "a.zarr", "zyx", attributes, zarr_format=2)
-    with pytest.raises(BadInput, match=r"axes of other names .*\(\*yx\).*--axes"):
+    with pytest.raises(BadInput, match=r"axes of other names .*\(\*yx\).*`axes`"):
         open_volume(tmp_path / "a.zarr")
     with pytest.raises(BadInput, match="no voxel size along z"):
         open_volume(tmp_path / "a.zarr", axes="zyx")

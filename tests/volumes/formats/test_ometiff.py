@@ -36,13 +36,13 @@ def positions(path, images, axes, **options):
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
 def test_images_of_one_shape_are_no_stack_but_can_be_chosen(tmp_path, options):
     path = positions(tmp_path / "a.ome.tif", IMAGES, "CYX", **options)
-    with pytest.raises(BadInput, match=r"holds 3 images of one shape.*--image, 0 \(Position 0\), 1 \(Position 1\)"):
+    with pytest.raises(BadInput, match=r"holds 3 images of one shape.*`image`, 0 \(Position 0\), 1 \(Position 1\)"):
         open_volume(path)
     for i, name in enumerate(["Position 0", 1, "2"]):
         with open_volume(path, image=name) as volume:
             assert (volume.shape, volume.axes, volume.voxel_size[1]) == ((2, 1, 20, 24), "cyx", 0.5 + i)
             np.testing.assert_array_equal(volume.read(Box.of(volume.spatial))[:, 0], IMAGES[i])
-    with pytest.raises(BadInput, match=r"no image 'Position 7': give --image with one of 0 \(Position 0\)"):
+    with pytest.raises(BadInput, match=r"no image 'Position 7': give `image` with one of 0 \(Position 0\)"):
         open_volume(path, image="Position 7")
 
 
@@ -50,7 +50,7 @@ def test_images_that_are_planes_can_be_said_to_be_a_stack(tmp_path):
     path = positions(tmp_path / "a.ome.tif", IMAGES[:, 0], "YX")
     with pytest.raises(BadInput) as caught:
         open_volume(path)
-    axes = re.search("--axes ([a-z]+)", str(caught.value))[1]
+    axes = re.search("`axes` ([a-z]+)", str(caught.value))[1]
     np.testing.assert_array_equal(read(path, axes=axes)[0], IMAGES[:, 0])
 
 
@@ -68,21 +68,21 @@ def test_the_axes_named_for_images_that_are_one_volume_are_accepted(tmp_path, ax
     path = positions(tmp_path / "a.ome.tif", images, axes)
     with pytest.raises(BadInput) as caught:
         open_volume(path)
-    assert re.search("--axes ([a-z]+)", str(caught.value))[1] == stated
+    assert re.search("`axes` ([a-z]+)", str(caught.value))[1] == stated
     with open_volume(path, axes=stated, **({"time": 1} if "t" in stated else {})) as volume:
         assert volume.axes == stated
 
 
 def test_no_axes_are_named_where_every_letter_is_taken(tmp_path):
     path = positions(tmp_path / "a.ome.tif", np.zeros((2, 2, 2, 3, 5, 6), np.uint8), "TCZYX")
-    with pytest.raises(BadInput, match="--image") as caught:
+    with pytest.raises(BadInput, match="`image`") as caught:
         open_volume(path)
-    assert "--axes" not in str(caught.value)
+    assert "`axes`" not in str(caught.value)
 
 
 def test_one_of_images_that_differ_can_be_chosen(tmp_path):
     path = positions(tmp_path / "a.ome.tif", [IMAGES[0], IMAGES[1, :, :7]], "CYX")
-    with pytest.raises(BadInput, match=r"image 1 \(counted from 0\) has another shape.*--image 0"):
+    with pytest.raises(BadInput, match=r"image 1 \(counted from 0\) has another shape.*`image` 0"):
         open_volume(path)
     np.testing.assert_array_equal(read(path, image=1)[:, 0], IMAGES[1, :, :7])
 
@@ -166,7 +166,7 @@ def members(folder, names, description="set.companion.ome"):
 
 def test_a_member_is_read_by_the_companion_of_its_folder(tmp_path):
     members(tmp_path, ["c0.ome.tif", "c1.ome.tif"])
-    with pytest.raises(BadInput, match=r"a set that set\.companion\.ome describes, which is missing.*--axes"):
+    with pytest.raises(BadInput, match=r"a set that set\.companion\.ome describes, which is missing.*`axes`"):
         open_volume(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1))
     alone = read(tmp_path / "c0.ome.tif", voxel_size=(1, 1, 1), axes="zyx")
     np.testing.assert_array_equal(alone[0], IMAGES[0])
@@ -189,7 +189,7 @@ def test_of_images_in_files_of_their_own_that_of_the_named_file_is_read(tmp_path
     path = companion(tmp_path, image(0, ["p0.ome.tif"]), image(1, ["p1.ome.tif"]))
     np.testing.assert_array_equal(read(tmp_path / "p1.ome.tif")[0], IMAGES[1])
     np.testing.assert_array_equal(read(tmp_path / "p1.ome.tif", image="Position 0")[0], IMAGES[0])
-    with pytest.raises(BadInput, match=r"holds 2 images .*--image, 0 \(Position 0\), 1 \(Position 1\)"):
+    with pytest.raises(BadInput, match=r"holds 2 images .*`image`, 0 \(Position 0\), 1 \(Position 1\)"):
         open_volume(path)
     np.testing.assert_array_equal(read(path, image=1)[0], IMAGES[1])
 

@@ -105,7 +105,7 @@ def test_coloured_planes_written_one_by_one_are_a_stack(tmp_path):
 
 def test_volumes_written_one_by_one_need_a_name_for_the_axis_they_are_stacked_along(tmp_path):
     path = write_each(tmp_path / "loop.tif", [STACK, STACK + 1])
-    with pytest.raises(BadInput, match=r"names only some of its axes.*\(2, 7, 41, 53\): give --axes"):
+    with pytest.raises(BadInput, match=r"names only some of its axes.*\(2, 7, 41, 53\): give `axes`"):
         open_volume(path, voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(read(path, axes="czyx"), np.stack([STACK, STACK + 1]))
 
@@ -191,14 +191,14 @@ def test_imagej_hyperstacks(tmp_path):
     volume = open_volume(tmp_path / "a.tif")
     assert (volume.voxel_size, volume.unit) == ((0.3, 0.2, 0.1), "micrometer")
     np.testing.assert_array_equal(volume.read(Box.of(volume.spatial)), stack.transpose(1, 0, 2, 3))
-    with pytest.raises(BadInput, match=r"is 0.3,0.2,0.1, not 1,1,1: give --voxel-size"):
+    with pytest.raises(BadInput, match=r"is 0.3,0.2,0.1, not 1,1,1: give `voxel_size`"):
         open_volume(tmp_path / "a.tif", voxel_size=(1, 1, 1))
 
 
 def test_imagej_files_with_half_a_voxel_size(tmp_path):
     metadata = {"axes": "ZYX", "unit": "nm"}
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, resolution=(10, 10), metadata=metadata)
-    with pytest.raises(BadInput, match="no voxel size along z: give --voxel-size"):
+    with pytest.raises(BadInput, match="no voxel size along z: give `voxel_size`"):
         open_volume(tmp_path / "a.tif")
     assert open_volume(tmp_path / "a.tif", voxel_size=(1, 0.1, 0.1)).unit == "nanometer"
     tifffile.imwrite(tmp_path / "b.tif", STACK, imagej=True, resolution=(72, 72), metadata={"axes": "ZYX"})
@@ -207,7 +207,7 @@ def test_imagej_files_with_half_a_voxel_size(tmp_path):
 
 def test_imagej_time_series_can_be_said_to_be_depth(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX"})
-    with pytest.raises(BadInput, match=r"7 time points.*--axes"):
+    with pytest.raises(BadInput, match=r"7 time points.*`axes`"):
         open_volume(tmp_path / "a.tif", voxel_size=(1, 1, 1))
     np.testing.assert_array_equal(read(tmp_path / "a.tif", axes="zyx")[0], STACK)
 
@@ -295,7 +295,7 @@ def test_unknown_files_list_what_can_be_read(tmp_path):
     with pytest.raises(BadInput, match=r"a\.gif has a format that cannot be read: .*TIFF.*PNG.*MRC"):
         open_volume(tmp_path / "a.gif")
     tifffile.imwrite(tmp_path / "a.tif", STACK)
-    with pytest.raises(BadInput, match="--axes"):
+    with pytest.raises(BadInput, match="`axes`"):
         open_volume(tmp_path / "a.tif", axes="yx", voxel_size=(1, 1, 1))
     with pytest.raises(BadInput, match="no level 1"):
         open_volume(tmp_path / "a.tif", level=1, voxel_size=(1, 1, 1))

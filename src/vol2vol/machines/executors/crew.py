@@ -213,6 +213,6 @@ class Crew(Generic[Item, Result]):
             return
         error = WorkerLost(
             f"{self._name(task.item)} failed {task.tries} times ({value}): the same command tries again; "
-            "if memory is short, use fewer --workers or less --memory"
+            "if memory is short, use fewer `workers` or less `memory`"
         )
         self._results.put(("made", self._lost(task.item, error)))

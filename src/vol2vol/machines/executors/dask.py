@@ -81,7 +81,7 @@ def _result(future: Any, name: str, retries: int, lost: Callable[[WorkerLost], A
 
     error = future.exception()
     if isinstance(error, KilledWorker):
-        killed = f"{name} killed its worker {retries + 1} times: give workers more memory, or less --memory"
+        killed = f"{name} killed its worker {retries + 1} times: give workers more memory, or less `memory`"
         return [lost(WorkerLost(killed))]
     if error is not None and not isinstance(error, UserError):
         failed = f"{name} failed {retries + 1} times ({type(error).__name__}: {one_line(error, 300)})"
@@ -97,7 +97,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise NotFound(f"--executor dask needs the package distributed: {CURE}") from None
+        raise NotFound(f"`executor` dask needs the package distributed: {CURE}") from None
     if scheduler is not None and scheduler.endswith((".yaml", ".yml")):
         cluster = stack.enter_context(_slurm_cluster(Path(scheduler)))
         cluster.scale(jobs=workers)

@@ -58,7 +58,7 @@ def submit(script: Path) -> str | None:
     number = re.match(r"\d+", reply.stdout)
     if reply.returncode or number is None:
         line = " ".join((reply.stderr or reply.stdout).split())
-        raise WorkerLost(f"sbatch refused {script} ({line}): correct --sbatch, or submit the script yourself")
+        raise WorkerLost(f"sbatch refused {script} ({line}): correct `sbatch`, or submit the script yourself")
     return number.group()
 
 

@@ -43,7 +43,7 @@ def load_inception(weights: str | Path | None = None, *, cache: Path | None = No
     name = URL if weights is None else str(weights)
     path = fetch(name, cache or cache_folder()) if is_web(name) else local_path(name, "a file of weights")
     if not path.is_file():
-        raise NotFound(f"InceptionV3 weights are not at {path}: download {URL} once and give --weights FILE")
+        raise NotFound(f"InceptionV3 weights are not at {path}: download {URL} once and give `weights` FILE")
     check_hash(path)
     network = InceptionV3()
     _fill(network, _read(path), path)
@@ -78,12 +78,12 @@ def _download(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(url, timeout=TIMEOUT)
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
-        raise NotFound(f"InceptionV3 weights are not here: download {url} once and give --weights FILE") from None
+        raise NotFound(f"InceptionV3 weights are not here: download {url} once and give `weights` FILE") from None
     with response, part.open("wb") as file:
         try:
             shutil.copyfileobj(response, file)
         except (TimeoutError, ConnectionError):
-            raise NotFound(f"the download broke off: try again, or fetch {url} and give --weights FILE") from None
+            raise NotFound(f"the download broke off: try again, or fetch {url} and give `weights` FILE") from None
 
 
 def check_hash(path: Path) -> None:

@@ -183,7 +183,7 @@ def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
     if largest > 1:
         raise BadInput(
             f"{prediction.path} holds 0 to {largest} in {prediction.dtype}, instance labels rather than "
-            f"probabilities of 0 to {certain}: make it a mask with vol2vol prepare --binarise, or store floats in 0..1"
+            f"probabilities of 0 to {certain}: make it a mask with vol2vol prepare `binarise`, or store floats in 0..1"
         )
     return 1.0
 
@@ -194,7 +194,7 @@ def probability(prediction: Volume, box: Box, scale: float) -> np.ndarray:
     if not (stored.min() >= 0 and stored.max() <= scale):
         raise BadInput(
             f"{prediction.path} holds {stored.min():g} to {stored.max():g}, no probabilities: "
-            "give 0 to 1, or uint8; make a mask of instance labels with vol2vol prepare --binarise"
+            "give 0 to 1, or uint8; make a mask of instance labels with vol2vol prepare `binarise`"
         )
     return stored.astype(np.float64) / scale
 

@@ -81,7 +81,7 @@ def alike(first: Volume, second: Volume) -> None:
     if not same_voxels(first, second, RELATIVE):
         sizes = [f"{v.voxel_size} {v.unit}".strip() for v in (first, second)]
         raise BadInput(
-            f"{first.path} has voxels of {sizes[0]} and {second.path} of {sizes[1]}: resample one or give --voxel-size"
+            f"{first.path} has voxels of {sizes[0]} and {second.path} of {sizes[1]}: resample one or give `voxel_size`"
         )
     warn_apart(first, second)
 

@@ -136,8 +136,8 @@ def prepare_files(
     """
     if settings.executor == "slurm":
         raise BadInput(
-            "executor slurm shares one volume, not many files: give this command without it to sbatch, with --workers "
-            "for the cores of the job, or use --executor dask --scheduler FILE.yaml"
+            "executor slurm shares one volume, not many files: give this command without it to sbatch, with `workers` "
+            "for the cores of the job, or use `executor` dask with `scheduler` FILE.yaml"
         )
     stated: Any = {key: value for key, value in options.items() if key != "suffix"}
     request = Request.of(model, "", settings, **stated)

@@ -62,7 +62,7 @@ def _array(node: Node, level: int) -> Located:
     located = _with_image(node)
     if level:
         kind = "is a single array" if located.image is None else "is a level itself"
-        raise BadInput(f"{node.location} {kind} and has no level {level}: leave out --level")
+        raise BadInput(f"{node.location} {kind} and has no level {level}: leave out `level`")
     return located
 
 

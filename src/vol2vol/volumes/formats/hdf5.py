@@ -43,7 +43,7 @@ def open_hdf5(name: str, *, level: int = 0) -> Stored:
         view = _view(file, path, dataset, level)
         data = _dataset(file, path, dataset) if view is None else view
         if level and view is None:
-            raise BadInput(f"{path}:{data.name} is not a multiscale image and has no level {level}: leave out --level")
+            raise BadInput(f"{path}:{data.name} is not a multiscale image and has no level {level}: leave out `level`")
         return _stored(file, path, data)
     except BaseException:
         file.close()

@@ -88,7 +88,7 @@ def _select(file: Any, path: Path, dataset: str, level: int) -> tuple[int, Any, 
     named = _PART.fullmatch(dataset or "DataSet")
     assert named is not None, dataset
     if level and named["level"]:
-        raise BadInput(f"{path}:/{dataset} is in a level itself: leave out --level, or the part behind the colon")
+        raise BadInput(f"{path}:/{dataset} is in a level itself: leave out `level`, or the part behind the colon")
     number = _chosen(_numbers(file["DataSet"], "level"), named["level"] or str(level), "resolution level", path)
     group = file[f"DataSet/ResolutionLevel {number}"]
     times = _some(_numbers(group, "time"), named["time"], "time point", path)

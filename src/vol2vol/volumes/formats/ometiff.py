@@ -97,7 +97,7 @@ def _check_set(path: Path, root: ElementTree.Element) -> None:
         name = one_line(elsewhere.get("MetadataFile") or "another file", 100)
         raise BadInput(
             f"{path} is one file of a set that {name} describes, which is missing: put it into {path.parent}, "
-            "or give --axes for the planes of this file, to read it alone"
+            "or give `axes` for the planes of this file, to read it alone"
         )
     parts = [e for e in root.iter() if str(e.tag).endswith("UUID") and e.get("FileName") and e.text != root.get("UUID")]
     names = list(
@@ -120,7 +120,7 @@ def _number(path: Path, series: Sequence[tifffile.TiffPageSeries], choice: int |
         return names.index(str(choice))
     if str(choice).isdecimal() and int(choice) < len(series):
         return int(choice)
-    raise BadInput(f"{path} has no image {one_line(choice, 60)!r}: give --image with one of {listed(series)}")
+    raise BadInput(f"{path} has no image {one_line(choice, 60)!r}: give `image` with one of {listed(series)}")
 
 
 def listed(series: Sequence[tifffile.TiffPageSeries]) -> str:

@@ -185,7 +185,7 @@ def clear_aborted_group(location: str, *, ours: bool) -> None:
         return
     if not _is_first_write(location, keys) and not (ours and _is_aborted(location, keys)):
         refuse_foreign(location)  # names an obstacle that --overwrite would not remove
-        raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or --overwrite")
+        raise AlreadyExists(f"{location} exists and was not begun by this command: choose another name or `overwrite`")
     clear_group(location, overwrite=True)
 
 
@@ -257,7 +257,7 @@ def clear_group(location: str, *, overwrite: bool) -> None:
     if not names:
         return
     if not overwrite:
-        raise AlreadyExists(f"{location} exists: give --overwrite to replace it, or another name")
+        raise AlreadyExists(f"{location} exists: give `overwrite` to replace it, or another name")
     refuse_foreign(location)
     if ".vol2vol" in names:
         delete_keys(location, _PLAN)

@@ -61,7 +61,7 @@ def image_of(path: Path, series: Sequence[tifffile.TiffPageSeries], *, named: bo
         shape, axes, offset = (len(alike), *shape[kept:]), "Q" + axes[kept:], None
         if named and ndim != len(shape):
             raise BadInput(
-                f"{path} holds {len(alike)} images of one shape, such as stage positions: choose one with --image, "
+                f"{path} holds {len(alike)} images of one shape, such as stage positions: choose one with `image`, "
                 f"{listed(series)}{_as_one(axes)}"
             )
     pages: Sequence[Any] = first.pages if len(alike) == 1 else [page for other in alike for page in other.pages]
@@ -93,7 +93,7 @@ def _as_one(axes: str) -> str:
         return ""
     kind = {"z": "planes", "c": "channels", "t": "time points"}[free[0]]
     letters = "".join(free.pop(0) if letter == "?" else letter for letter in known)
-    return f"; or, where they are the {kind} of one volume, give --axes {letters}"
+    return f"; or, where they are the {kind} of one volume, give `axes` {letters}"
 
 
 def _extra(series: tifffile.TiffPageSeries, first: tifffile.TiffPageSeries) -> bool:
@@ -114,7 +114,7 @@ def _check_alike(path: Path, number: int, series: tifffile.TiffPageSeries, first
             difference = "" if attribute.startswith("tiling") else f" ({value}, the first has {expected})"
             raise BadInput(
                 f"{path}: its image {number} (counted from 0) has another {attribute}{difference}: "
-                "choose one with --image, such as --image 0, or re-save those you need as one stack"
+                "choose one with `image`, such as `image` 0, or re-save those you need as one stack"
             )
 
 

@@ -66,7 +66,7 @@ def clear_tiff(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise AlreadyExists(f"{path} exists: give --overwrite to replace it, or another name")
+        raise AlreadyExists(f"{path} exists: give `overwrite` to replace it, or another name")
     refuse_foreign(path)
     delete_tiff(path)
 
