@@ -92,6 +92,16 @@ def mse(p: Annotated[Tensor, "*shape"], t: Annotated[Tensor, "*shape"]) -> Numbe
 
 
 @shaped
+def weighted_mse(p: Patches, t: Patches, weight: Annotated[Tensor, "batch 1 *space"]) -> Number:
+    """Return the sum over space of weight times squared difference, averaged over batch and channels.
+
+    `p` and `t` are (B, C, *space), `weight` is (B, 1, *space); weights that sum to 1 make it a weighted mean.
+    """
+    squares = (p.float() - t.float()) ** 2
+    return (squares * weight).flatten(2).sum(2).mean()
+
+
+@shaped
 def bce_dice(p: Patches, t: Patches) -> Number:
     """Return the sum of `bce`, which compares voxels, and `dice`, which compares regions."""
     return bce(p, t) + dice(p, t)

@@ -303,8 +303,10 @@ def test_state_holds_the_pools_too():
 
 
 def test_channels_may_differ_where_nothing_compares_them():
-    with pytest.raises(BadInput, match=r"set task\.lambda_identity=0 task\.ssim_forward=0"):
+    with pytest.raises(BadInput, match=r"1 source and 2 target channels cannot be compared: set task\.ssim_forward=0$"):
         small(channels={"target": 2})
+    with pytest.raises(BadInput, match=r"set task\.lambda_identity=0 task\.ssim_forward=0$"):
+        small(channels={"source": 3, "target": 2})
     task = small(channels={"target": 2}, lambda_identity=0, ssim_forward=0)
     assert task.channels() == {"source": 1, "target": 2}
     patches = {"source": torch.rand(1, 1, 22, 22), "target": torch.rand(1, 2, 22, 22)}

@@ -11,6 +11,7 @@ from torch import Tensor
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity, SideBySide
+from vol2vol.nets import repeated
 from vol2vol.phantoms.noise import smooth, white
 from vol2vol.volumes import Volume
 
@@ -29,7 +30,7 @@ class SampleTiles:
     """Maps stored values to the network's range; None for networks that read stored values, with noise in -1..1."""
 
     def __post_init__(self) -> None:
-        if self.volume is not None and self.volume.channels != self.channels:
+        if self.volume is not None and self.volume.channels not in (1, self.channels):
             raise BadInput(
                 f"{self.volume.path} has {self.volume.channels} channels, the network reads {self.channels}: convert it"
             )
@@ -50,7 +51,7 @@ class SampleTiles:
         tensor = torch.from_numpy(np.ascontiguousarray(values, np.float64))[None]
         if not bool(torch.isfinite(tensor).all()):
             raise BadInput(f"{self.name} holds NaN or infinite voxels: replace them by a number in the file")
-        return tensor if self.dims == 3 else tensor[:, :, 0]
+        return repeated(tensor if self.dims == 3 else tensor[:, :, 0], self.channels)
 
     def tones(self, shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of every channel in the middle, within the volume."""

@@ -258,15 +258,15 @@ def _take(path: Path, direction: str, shapes: Mapping[str, Tensor], weights: dic
 def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]) -> None:
     """Raise `BadInput` unless the network reads as many channels as the model says its domains have.
 
-    A network that is shown its own output reads as many as the wider of both: channels of grey images are repeated.
+    Of a grey and a colour domain it may read as many as the latter has; one that is shown its own output must.
     """
     described = meta["translations"][name]
     read, made = (
         sum(meta["domains"][domain]["channels"] for domain in described[which]) for which in ("reads", "makes")
     )
     march = isinstance(_applied(path, name, described), March)
-    needed = max(read, made) if march else read
-    if network.in_channels == needed and (not march or {read, made} <= {1, needed}):
+    wide = {max(read, made)} if 1 in (read, made) or read == made else set()
+    if network.in_channels in (wide if march else wide | {read}):
         return
     shown = f" and what it makes has {made}" if march else ""
     raise BadInput(

@@ -6,6 +6,7 @@ layers (`footprint`), never declared; variants for prediction (`frozen`, `croppe
 
 from vol2vol.nets.calibration import calibrate
 from vol2vol.nets.catalogue import CATALOGUE, build, count_parameters
+from vol2vol.nets.channels import repeated
 from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.cost import flops, peak_memory
 from vol2vol.nets.footprint import extents, footprint
@@ -33,6 +34,7 @@ __all__ = [
     "padded",
     "peak_memory",
     "remeasurable",
+    "repeated",
     "tile_dependent",
     "tilewise",
     "unmeasured",

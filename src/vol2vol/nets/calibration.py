@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import check_choice
+from vol2vol.nets.channels import repeated
 from vol2vol.nets.footprint import Extent, extents
 from vol2vol.nets.moments import Moments
 from vol2vol.nets.norm import Norm
@@ -61,7 +62,7 @@ def _measure(net: nn.Module, records: Sequence[Layer], measured: list[Layer], ba
     for batch in batches:
         inside = extents(records, batch.shape[2:])
         with suppress(_LastLayerReached), _hooks(measured, sums, inside):
-            net(batch.to(weight.device, weight.dtype))
+            net(repeated(batch, net.in_channels).to(weight.device, weight.dtype))  # type: ignore[arg-type]
     for layer in measured:
         assert isinstance(layer.module, Norm)
         mean, variance = sums[layer.name].totals(layer.name)

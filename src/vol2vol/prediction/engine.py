@@ -68,7 +68,7 @@ class Engine:
     @torch.inference_mode()
     def run(self, tiles: np.ndarray) -> np.ndarray:
         """Return the network's output for a batch of tiles (B, C, *space), float32 (float64 for a float64 network)."""
-        batch = torch.from_numpy(tiles).to(self.device)
+        batch = self.shown(torch.from_numpy(tiles))
         if self.stitchable:
             output = self._whole.whole(batch)
         else:
@@ -76,6 +76,11 @@ class Engine:
             with torch.autocast(self.device.type, self.dtype, enabled=half):
                 output = self.network(batch)
         return to_numpy(output)
+
+    def shown(self, batch: Tensor) -> Tensor:
+        """Return a batch (B, C, *space) on the device, grey repeated where the network reads more channels."""
+        channels: int = self.network.in_channels  # type: ignore[assignment]
+        return nets.repeated(batch, channels).to(self.device)
 
     def tested(self, size: Shape) -> Engine:
         """Return this engine, or one in float32 if half precision gives wrong results on tiles of this size.

@@ -125,7 +125,7 @@ def _planes(axis: int, start: int, stop: int) -> tuple[slice, ...]:
 def _to_network(slab: np.ndarray, sweep: Sweep, engine: Engine) -> torch.Tensor:
     """Turn (C, Z, Y, X) into a batch: one volume, or its planes across the planar axis."""
     batch = slab[None] if sweep.planar is None else np.moveaxis(slab, sweep.planar + 1, 0)
-    return torch.from_numpy(np.ascontiguousarray(batch)).to(engine.device)
+    return engine.shown(torch.from_numpy(np.ascontiguousarray(batch)))
 
 
 def _to_volume(batch: np.ndarray, sweep: Sweep) -> np.ndarray:

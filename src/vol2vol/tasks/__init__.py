@@ -1,8 +1,9 @@
 """Training objectives: who plays against whom. No optimisers, no data, no loggers."""
 
-from vol2vol.tasks.base import Batch, Judge, NetworkSettings, Task, TaskSettings, Turn, alone
+from vol2vol.tasks.base import Batch, Judge, NetworkSettings, Progressive, Task, TaskSettings, Turn, alone
 from vol2vol.tasks.catalogue import TASKS, AnyTask, build, packages
-from vol2vol.tasks.cyclegan import CycleGAN, CycleGANSettings
+from vol2vol.tasks.cyclegan import CycleGAN
+from vol2vol.tasks.cyclegan_settings import CycleGANSettings
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.segment import Segment, SegmentSettings
 
@@ -15,6 +16,7 @@ __all__ = [
     "ImagePool",
     "Judge",
     "NetworkSettings",
+    "Progressive",
     "Segment",
     "SegmentSettings",
     "Task",

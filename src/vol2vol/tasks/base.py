@@ -129,6 +129,14 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Progressive(Protocol):
+    """What a task has besides when its losses change in the course of training."""
+
+    def set_progress(self, share: float) -> None:
+        """Note which share of all steps has been taken, 0 to 1; called before every step."""
+
+
 def detached(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return terms without their gradients, for the log."""
     return {name: term.detach() for name, term in terms.items()}

@@ -7,64 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from dataclasses import replace
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
-from vol2vol.protocol import PAIR, Need, Translation, between
-from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings, Turn, alone, detached
+from vol2vol.protocol import PAIR, Translation, between
+from vol2vol.tasks.base import Batch, NetworkSettings, Turn, alone, detached
+from vol2vol.tasks.cyclegan_settings import CycleGANSettings
 from vol2vol.tasks.pool import ImagePool
 from vol2vol.tasks.regions import Image, Region, refuse_patch
-
-
-class CycleGANSettings(TaskSettings):
-    """What a cycleGAN is made of and what it is told to minimise."""
-
-    name: Literal["cyclegan"] = "cyclegan"
-    """The task."""
-    generator: NetworkSettings = NetworkSettings(name="unet")
-    """Both generators."""
-    critic: NetworkSettings = NetworkSettings(name="patchgan")
-    """Both critics."""
-    gan: Literal["lsgan", "vanilla", "hinge"] = "lsgan"
-    """The adversarial loss; the paper's is lsgan."""
-    lambda_cycle: float = Field(default=10.0, ge=0)
-    """Weight of the cycle terms."""
-    lambda_identity: float = Field(default=0.5, ge=0)
-    """Weight of the identity terms, in units of lambda_cycle; 0 saves their two passes."""
-    ssim_cycle: float = Field(default=1.0, ge=0)
-    """Weight of 1 - SSIM beside the L1 of a cycle, inside lambda_cycle; 0 leaves L1 alone."""
-    ssim_forward: float = Field(default=0.01, ge=0)
-    """Weight of 1 - SSIM between a patch and its translation."""
-    segmenters: Mapping[Literal["source", "target"], str] = {}
-    """Trained segmenters, models or runs, by the domain they were trained on: what one sees in a patch it shall see
-    again when the patch comes back from the other domain. Only the generator of the way back hears of it."""
-    lambda_segmentation: float = Field(default=2.0, ge=0)
-    """Weight of each segmenter's term, binary cross-entropy."""
-    loss_region: Literal["certain", "full"] = "full"
-    """Where losses and critics look: `full` output as the paper's code does, or only its `certain` centre, which
-    depends on no border; it shrinks twice over a cycle and asks for larger patches."""
-    pool: int = Field(default=50, ge=0)
-    """How many past translations per domain the critics are reminded of; 0 for none. They lie on the device and in
-    every full state: twice 1.4 GB for 50 patches of 190 voxels in 3D."""
-
-    @property
-    def predicts(self) -> NetworkSettings:
-        """The network that predicts."""
-        return self.generator
-
-    def needs(self) -> tuple[Need, ...]:
-        """Return the two domains, which are drawn apart."""
-        return Need(name="source"), Need(name="target")
-
-    def models(self) -> Mapping[str, str]:
-        """Return the segmenters."""
-        return {str(domain): path for domain, path in self.segmenters.items()}
+from vol2vol.tasks.stitching import ENCODED, Stitching, StitchingSettings
 
 
 class CycleGAN(nn.Module):
@@ -90,18 +46,22 @@ class CycleGAN(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self._channels = settings, {"source": 1, "target": 1, **(channels or {})}
-        _check(settings, self._channels)
+        settings.generator.check()
+        settings.critic.check()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._generators, self._critics = (
-                _generators(settings.generator, dims, self._channels),
+                _generators(settings, dims, self._channels),
                 _critics(settings.critic, dims, self._channels),
             )
-        self.pools = nn.ModuleDict({d: ImagePool(settings.pool, seed + i) for i, d in enumerate(self._critics)})
+        self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
+        stitching = settings.stitching
+        self._stitching = {d: self._stitched(stitching, d) for d in settings.stitched} if stitching else {}
+        pooled = [*self._critics, *(f"{PAIR[direction][1]}_stitched" for direction in self._stitching)]
+        self.pools = nn.ModuleDict({name: ImagePool(settings.pool, seed + i) for i, name in enumerate(pooled)})
         self.generators = nn.ModuleList(self._generators.values())
         self.critics = nn.ModuleList(self._critics.values())
         self.players: Mapping[str, nn.Module] = {"generators": self.generators, "critics": self.critics}
-        self._footprints = {direction: nets.footprint(net) for direction, net in self._generators.items()}
         self.segmenters = nn.ModuleDict(models or {}).requires_grad_(False)
         self._seen = {domain: nets.footprint(net) for domain, net in self.segmenters.items()}
 
@@ -121,21 +81,23 @@ class CycleGAN(nn.Module):
                 "cycle_target": self._cycle(y, gfy),
             }
             if s.lambda_identity > 0:
-                terms["identity_forward"] = self._l1(y, self._translate("forward", y))
-                terms["identity_backward"] = self._l1(x, self._translate("backward", x))
+                terms["identity_forward"] = self._identity("forward", y)
+                terms["identity_backward"] = self._identity("backward", x)
             if s.ssim_forward > 0:
                 terms["ssim_forward"] = self._dissimilarity(x, gx)
                 terms["ssim_backward"] = self._dissimilarity(y, fy)
             for domain, patch, away in (("target", y, fy), ("source", x, gx)):
                 if domain in self.segmenters:
                     terms[f"segmentation_{domain}"] = self._seen_again(domain, patch, away)
+            again, more = self._continued({"forward": (x, gx), "backward": (y, fy)})
+            terms |= more
             loss = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
             terms["cycle"] = terms["cycle_source"] + terms["cycle_target"]
             yield Turn("generators", loss, {"generators": loss.detach(), **detached(terms)})
         with alone(self.players, "critics"):
             terms = {
-                "critic_target": self._judge("target", y, gx),
-                "critic_source": self._judge("source", x, fy),
+                "critic_target": self._judge("target", y, gx, *again.get("forward", ())),
+                "critic_source": self._judge("source", x, fy, *again.get("backward", ())),
             }
             loss = terms["critic_target"] + terms["critic_source"]
             yield Turn("critics", loss, {"critics": loss.detach(), **detached(terms)})
@@ -145,6 +107,8 @@ class CycleGAN(nn.Module):
         kind = term.partition("_")[0]
         identity = s.lambda_cycle * s.lambda_identity
         weights = {"gan": 1.0, "cycle": s.lambda_cycle, "identity": identity, "ssim": s.ssim_forward}
+        if kind == "stitch":
+            return self._stitching["forward"].weight
         return {**weights, "segmentation": s.lambda_segmentation}[kind]
 
     def _translate(self, direction: str, image: Image) -> Image:
@@ -155,14 +119,34 @@ class CycleGAN(nn.Module):
         box = b.region.part(self.settings.loss_region == "certain")
         return a.within(box), b.within(box)
 
-    def _l1(self, a: Image, b: Image) -> Tensor:
-        return losses.l1(*self._pair(a, b))
+    def _difference(self, a: Image, b: Image) -> Tensor:
+        compare = losses.l1 if self.settings.difference == "l1" else losses.mse
+        return compare(*self._pair(a, b))
+
+    def _identity(self, direction: str, image: Image) -> Tensor:
+        """Return how far a generator changes an image of the domain that it makes, which it sees as tiles show it."""
+        stitching = self.settings.stitching
+        offset = {"forward": ENCODED, "backward": -ENCODED}[direction] if stitching and stitching.encoded else 0.0
+        return self._difference(image, self._translate(direction, image.shifted(offset)))
+
+    def _continued(
+        self, outputs: Mapping[str, tuple[Image, Image]]
+    ) -> tuple[dict[str, list[Image]], dict[str, Tensor]]:
+        """Return what generators make of tiles that show their output, where critics judge it, and its terms."""
+        terms: dict[str, Tensor] = {}
+        judged: dict[str, list[Image]] = {}
+        for direction, stitching in self._stitching.items():
+            again, terms[f"stitch_{direction}"] = stitching.continued(*outputs[direction])
+            if stitching.settings.adversarial:
+                terms[f"gan_stitched_{direction}"] = self._fool(PAIR[direction][1], again)
+                judged[direction] = [again]
+        return judged, terms
 
     def _dissimilarity(self, a: Image, b: Image) -> Tensor:
         return losses.ssim_distance(*self._pair(a, b))
 
     def _cycle(self, patch: Image, returned: Image) -> Tensor:
-        loss = self._l1(patch, returned)
+        loss = self._difference(patch, returned)
         weight = self.settings.ssim_cycle
         return loss + weight * self._dissimilarity(patch, returned) if weight > 0 else loss
 
@@ -181,17 +165,32 @@ class CycleGAN(nn.Module):
         score = self._critics[domain](self._pair(fake, fake)[1])
         return losses.adversarial(score, real=True, kind=self.settings.gan, for_generator=True)
 
-    def _judge(self, domain: str, real: Image, fake: Image) -> Tensor:
-        """Return the critic's mean loss on real patches and on translations, past ones among them."""
+    def _judge(self, domain: str, real: Image, fake: Image, *stitched: Image) -> Tensor:
+        """Return the critic's mean loss on real patches and on translations, past ones among them.
+
+        Translations of tiles that show earlier output count, together with the others, as much as real patches.
+        """
         shown, seen = self._pair(real, fake.detach())
         critic, gan = self._critics[domain], self.settings.gan
         for_real = losses.adversarial(critic(shown), real=True, kind=gan)
-        for_fake = losses.adversarial(critic(self.pools[domain](seen)), real=False, kind=gan)
+        pooled = [self.pools[domain](seen)]
+        pooled += [self.pools[f"{domain}_stitched"](self._pair(again, again.detach())[1]) for again in stitched]
+        for_fake = torch.stack([losses.adversarial(critic(seen), real=False, kind=gan) for seen in pooled]).mean()
         return (for_real + for_fake) / 2
 
+    def set_progress(self, share: float) -> None:
+        """Note which share of training is done: the weight of the stitching loss may grow with it."""
+        for stitching in self._stitching.values():
+            stitching.progress = share
+
     def translations(self) -> dict[str, Translation]:
-        """Return the generators, the part that predicts."""
-        return between(self._generators)
+        """Return the generators, the part that predicts; those that learn to continue their output say so."""
+        made = between(self._generators)
+        return {**made, **{name: replace(made[name], applied=s.applied) for name, s in self._stitching.items()}}
+
+    def _stitched(self, settings: StitchingSettings, direction: str) -> Stitching:
+        about = {"certain": self.settings.loss_region == "certain", "backward": direction == "backward"}
+        return Stitching(settings, self._generators[direction], self._footprints[direction], **about)
 
     def context(self) -> tuple[Shape, Shape]:
         """Return nothing: no patch is compared with one of the other domain."""
@@ -204,6 +203,8 @@ class CycleGAN(nn.Module):
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the smallest patch that works, unless all losses have voxels to look at."""
+        for stitching in self._stitching.values():
+            stitching.check(patch)
         why = f"leaves the losses too few voxels (loss_region {self.settings.loss_region})"
         refuse_patch(patch, self._footprints["forward"], self._leaves_enough, why)
 
@@ -218,6 +219,10 @@ class CycleGAN(nn.Module):
         if not all(self._fits(twice, footprint) for footprint in self._seen.values()):
             return False
         needs = losses.WINDOW if s.ssim_cycle > 0 or s.ssim_forward > 0 else 1
+        for stitching in self._stitching.values():
+            again = stitching.seen(once)
+            if again is None or not self._critics_accept(again.shape):
+                return False
         return min(twice.part(certain).shape) >= needs and self._critics_accept(once.part(certain).shape)
 
     @staticmethod
@@ -239,16 +244,11 @@ class CycleGAN(nn.Module):
         return True
 
 
-def _generators(generator: NetworkSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
+def _generators(s: CycleGANSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
+    about, made = s.generator, {direction: channels[end] for direction, (_, end) in PAIR.items()}
     return {
-        direction: nets.build(
-            generator.name,
-            dims=dims,
-            in_channels=channels[start],
-            out_channels=channels[end],
-            **generator.arguments,
-        )
-        for direction, (start, end) in PAIR.items()
+        d: nets.build(about.name, dims=dims, in_channels=read, out_channels=made[d], **about.arguments)
+        for d, read in s.reads(channels).items()
     }
 
 
@@ -257,13 +257,3 @@ def _critics(critic: NetworkSettings, dims: int, channels: Mapping[str, int]) ->
         domain: nets.build(critic.name, dims=dims, in_channels=channels[domain], **critic.arguments)
         for domain in ("target", "source")
     }
-
-
-def _check(s: CycleGANSettings, channels: Mapping[str, int]) -> None:
-    s.generator.check()
-    s.critic.check()
-    if channels["source"] != channels["target"] and (s.lambda_identity > 0 or s.ssim_forward > 0):
-        raise BadInput(
-            f"{channels['source']} source and {channels['target']} target channels cannot be compared: "
-            "set task.lambda_identity=0 task.ssim_forward=0"
-        )

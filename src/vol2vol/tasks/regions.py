@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint, Shape, round_up
+from vol2vol.nets import repeated
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,17 @@ class Region:
         """Return the box a loss looks at: the certain centre, or all there is."""
         return self.certain if certain else self.box
 
-    def fitted(self, footprint: Footprint) -> Region:
-        """Return the largest centre that the network accepts; raise `BadInput` where there is none."""
+    def fitted(self, footprint: Footprint, *, centred: bool = True) -> Region:
+        """Return the largest centre, or the largest part from the start on, that the network accepts.
+
+        Raises `BadInput` where there is none.
+        """
         low = []
         for axis, size in enumerate(self.box.shape):
             low.append(fits := footprint.admissible(size, axis, at_least=False))
             if fits > size:
                 raise BadInput(f"{size} voxels do not pass this network: the smallest that fit are {fits}")
-        before = tuple((size - n) // 2 for size, n in zip(self.box.shape, low, strict=True))
+        before = tuple((size - n) // 2 if centred else 0 for size, n in zip(self.box.shape, low, strict=True))
         after = tuple(size - n - b for size, n, b in zip(self.box.shape, low, before, strict=True))
         box = self.box.grow([-n for n in before], [-n for n in after])
         return Region(box, self.certain & box)
@@ -75,9 +79,13 @@ class Image:
         return cls(patch, Region.of(patch.shape[2:]))
 
     def through(self, network: nn.Module, footprint: Footprint) -> Image:
-        """Return what a network makes of this image, cut first to the largest size it accepts."""
+        """Return what a network makes of this image, cut first to the largest size it accepts.
+
+        A grey image is repeated where the network reads several channels (`nets.repeated`).
+        """
         region = self.region.fitted(footprint)
-        output = network(self.within(region.box))
+        channels: int = network.in_channels  # type: ignore[assignment]
+        output = network(repeated(self.within(region.box), channels))
         return Image(output.float(), region.through(footprint))
 
     def within(self, box: Box) -> Tensor:
@@ -85,6 +93,10 @@ class Image:
         assert self.region.box.contains(box), (self.region, box)
         slices = (slice(None), slice(None), *box.relative_to(self.region.box.start).slices)
         return self.voxels[slices]
+
+    def shifted(self, offset: float) -> Image:
+        """Return the image with a number added to every voxel; without a copy where that is 0."""
+        return replace(self, voxels=self.voxels + offset) if offset else self
 
     def detach(self) -> Image:
         """Return the image without its gradient."""

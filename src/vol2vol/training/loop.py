@@ -22,7 +22,7 @@ from vol2vol.errors import Stopped, UserError
 from vol2vol.files import write_text
 from vol2vol.machines.memory import Watch
 from vol2vol.protocol import networks
-from vol2vol.tasks import Batch, Judge, Task, Turn
+from vol2vol.tasks import Batch, Judge, Progressive, Task, Turn
 from vol2vol.training.batches import loader_of, share_of
 from vol2vol.training.delivery import VOLUMES, Delivery, deliver
 from vol2vol.training.ema import Average, kept_by
@@ -141,6 +141,8 @@ class Loop(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> None:
         """Play every turn of the task and step its player."""
+        if isinstance(self.task, Progressive):
+            self.task.set_progress((self.done + self._steps / self.steps) / self.settings.epochs)
         for turn in self.task.turns(batch):
             self._count(turn)
             stepped = self._optimizer(turn.player)
