@@ -37,7 +37,7 @@ from tests.evaluation.stored_volumes import refused
         ),
         (["overlap", "chance.zarr", "mask.zarr", "--instances", "watershed", "--depth", "0"], "depth <= reach"),
         (["overlap", "chance.zarr", "mask.zarr", "--least", "0"], "must be 1 voxel or more"),
-        (["overlap", "clean.zarr", "mask.zarr"], "no probabilities"),
+        (["overlap", "clean.zarr", "mask.zarr"], "not probabilities"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--features", "nowhere"], "no encoder"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--weights", "nowhere.pth"], "nowhere.pth"),
         (["distance", "clean.zarr", "clean.zarr", "clean.zarr", "--keep", "here"], "add --features encoder"),

@@ -55,18 +55,18 @@ def unet(norm="tracked", **arguments):
 @pytest.mark.parametrize(("name", "arguments"), SHIPPED, ids=lambda x: x if isinstance(x, str) else "")
 def test_shipped_networks_are_stitchable_and_measure_as_derived(name, arguments):
     net = lively(name, **arguments)
-    found = certify(net)
+    certificate = certify(net)
     foot = nets.footprint(net)
-    assert found.stitchable, found.sentence
-    assert found.footprint == foot
-    for axis, spread in enumerate(found.measured.values()):
+    assert certificate.stitchable, certificate.sentence
+    assert certificate.footprint == foot
+    for axis, spread in enumerate(certificate.measured.values()):
         assert (spread.before, spread.after, spread.period) == (
             foot.reach[0][axis], foot.reach[1][axis], foot.period[axis],
         )  # fmt: skip
-    assert max(found.mismatch.invariance, found.mismatch.far) < found.rounding
+    assert max(certificate.mismatch.invariance, certificate.mismatch.far) < certificate.rounding
     if max(foot.period) > 1:
-        assert found.mismatch.aliasing > 1e-3
-    json.dumps(found.to_dict(), allow_nan=False)
+        assert certificate.mismatch.aliasing > 1e-3
+    json.dumps(certificate.to_dict(), allow_nan=False)
 
 
 def test_certifying_changes_nothing():
@@ -81,18 +81,18 @@ def test_certifying_changes_nothing():
 
 @pytest.mark.parametrize("norm", ["instance", "calibrated"])
 def test_statistics_of_the_tile_are_named_by_layer(norm):
-    found = certify(unet(norm))
-    assert not found.stitchable
-    assert found.tile_dependent == tuple(nets.tile_dependent(unet(norm)))
-    assert found.sentence.startswith(f"Not stitchable: layer {found.tile_dependent[0]} normalises")
-    assert found.mismatch.invariance > 1e-2
-    assert found.mismatch.far > 1e-2
-    assert found.mismatch.disparity == 0, "training and prediction are the same function"
+    certificate = certify(unet(norm))
+    assert not certificate.stitchable
+    assert certificate.tile_dependent == tuple(nets.tile_dependent(unet(norm)))
+    assert certificate.sentence.startswith(f"Not stitchable: layer {certificate.tile_dependent[0]} normalises")
+    assert certificate.mismatch.invariance > 1e-2
+    assert certificate.mismatch.far > 1e-2
+    assert certificate.mismatch.disparity == 0, "training and prediction are the same function"
 
 
 def test_tile_mismatch_falls_to_rounding_at_the_reach_and_not_before():
-    found = certify(unet(padding="same"))
-    by_distance, reach = found.mismatch.by_distance, found.footprint.reach[0][0]
+    certificate = certify(unet(padding="same"))
+    by_distance, reach = certificate.mismatch.by_distance, certificate.footprint.reach[0][0]
     assert max(by_distance[reach:]) < 1e-9
     assert min(by_distance[:2]) > 1e-3
     assert certify(unet("instance")).mismatch.by_distance[-1] > 1e-3
@@ -104,19 +104,19 @@ def test_a_claimed_reach_that_is_too_small_is_caught(side):
     foot = nets.footprint(net)
     reach = [foot.reach[0], foot.reach[1]]
     reach[side] = tuple(n - 1 for n in reach[side])
-    found = certify(net, footprint=replace(foot, reach=tuple(reach)))
-    assert not found.stitchable
+    certificate = certify(net, footprint=replace(foot, reach=tuple(reach)))
+    assert not certificate.stitchable
     assert (
         f"an output depends on 6 voxels {('before', 'after')[side]} it along x, the footprint states 5"
-        in found.sentence
+        in certificate.sentence
     )
 
 
 def test_a_claimed_period_that_is_wrong_is_caught():
     net = unet()
     foot = nets.footprint(net)
-    found = certify(net, footprint=replace(foot, period=(2, 2)))
-    assert "repeats every 4 voxels along x, the footprint states 2" in found.sentence
+    certificate = certify(net, footprint=replace(foot, period=(2, 2)))
+    assert "repeats every 4 voxels along x, the footprint states 2" in certificate.sentence
     assert certify(net, footprint=replace(foot, period=(8, 8), residue=foot.minimum)).stitchable
 
 
@@ -140,16 +140,16 @@ def test_a_network_that_does_more_than_its_layers_say_is_caught_by_its_tiles(tri
             return TRICKS[trick](x, super().forward(x), axis)
 
     net.__class__ = Tricky
-    found = certify(net, footprint=foot)
-    assert not found.stitchable
-    assert "standard deviations" in found.sentence
+    certificate = certify(net, footprint=foot)
+    assert not certificate.stitchable
+    assert "standard deviations" in certificate.sentence
 
 
 def test_disparity_of_networks():
     net = unet("tracked")
-    told = certify(net).mismatch
-    assert told.disparity > 0.1
-    assert told.disparity_dice is None
+    mismatch = certify(net).mismatch
+    assert mismatch.disparity > 0.1
+    assert mismatch.disparity_dice is None
     assert certify(nets.frozen(net)).mismatch.disparity == 0
     assert certify(unet("none")).mismatch.disparity == 0
     segmenter = certify(lively("segmenter", dims=2, width=2)).mismatch
@@ -173,8 +173,8 @@ def ramp(shape, place):
 
 
 def test_mismatch_of_known_statistics():
-    told = measure_smallest(Centred().eval(), FLAT, ramp)
-    assert (told.tile, told.invariance, told.far) == ((1, 8), 0, 0)
+    mismatch = measure_smallest(Centred().eval(), FLAT, ramp)
+    assert (mismatch.tile, mismatch.invariance, mismatch.far) == ((1, 8), 0, 0)
     shifting = measure_smallest(Centred().train(), FLAT, ramp)
     assert shifting.invariance == pytest.approx(1 / np.arange(10).std(ddof=1)), "along x, tiles of 1 x 10"
     assert shifting.far == pytest.approx(1 / np.tile(np.arange(8), 3).std(ddof=1)), "along y, of 3 x 8"
@@ -183,11 +183,11 @@ def test_mismatch_of_known_statistics():
 def test_borders_and_modes_are_means_over_places():
     tile = (2, 10)
     shown = np.concatenate([np.tile(np.arange(10) + 100 * place, 2) for place in range(1, PLACES + 1)])
-    told = measure_typical(Centred().eval(), FLAT, ramp, tile, segments=True)
-    assert (told.typical, told.places, told.overlap_dice) == (tile, PLACES, 1)
-    assert told.disparity == pytest.approx(shown.mean() / shown.std(ddof=1))
-    assert told.disparity_dice == pytest.approx(2 * 8 / (8 + 20))
-    assert max(told.by_distance) == 0
+    mismatch = measure_typical(Centred().eval(), FLAT, ramp, tile, segments=True)
+    assert (mismatch.typical, mismatch.places, mismatch.overlap_dice) == (tile, PLACES, 1)
+    assert mismatch.disparity == pytest.approx(shown.mean() / shown.std(ddof=1))
+    assert mismatch.disparity_dice == pytest.approx(2 * 8 / (8 + 20))
+    assert max(mismatch.by_distance) == 0
     shifting = measure_typical(Centred().train(), FLAT, ramp, tile, segments=False)
     spread = np.tile(np.arange(10), 2 * PLACES).std(ddof=1)
     assert shifting.by_distance == pytest.approx([1 / 2 / spread, *[1 / spread] * 4]), "half of the places are along y"
@@ -213,14 +213,14 @@ def test_statistics_of_the_tile_are_measured_at_its_typical_size_and_all_over_th
     assert (small.typical, large.typical) == ((18, 18), (270, 270))
     assert small.by_distance[-1] > 5 * large.by_distance[-1]
     assert (small.invariance, small.far) == (large.invariance, large.far), "of the smallest tile, whatever the patch"
-    told = certify(folder / "model", open_volume(folder / "in.zarr")).to_dict()["mismatch"]
-    assert (told["typical"], told["places"]) == ([30, 30], PLACES)
+    mismatch = certify(folder / "model", open_volume(folder / "in.zarr")).to_dict()["mismatch"]
+    assert (mismatch["typical"], mismatch["places"]) == ([30, 30], PLACES)
 
 
 def test_dice_of_known_answers():
-    one, other = torch.tensor([0.9, 0.8, 0.1, 0.2]), torch.tensor([0.9, 0.1, 0.7, 0.2])
-    assert dice(one, other) == 0.5
-    assert dice(one * 0, other * 0) == 1
+    first, second = torch.tensor([0.9, 0.8, 0.1, 0.2]), torch.tensor([0.9, 0.1, 0.7, 0.2])
+    assert dice(first, second) == 0.5
+    assert dice(first * 0, second * 0) == 1
 
 
 class Strange(nn.Module):
@@ -240,22 +240,22 @@ class Strange(nn.Module):
 
 
 def test_a_callable_of_other_making_is_measured():
-    found = certify(Strange().double(), dims=2)
-    assert found.stitchable, found.sentence
-    assert found.footprint_from == "measurement"
-    for spread in found.measured.values():  # 1, then 1 at half resolution, and the other voxel of the pair
+    certificate = certify(Strange().double(), dims=2)
+    assert certificate.stitchable, certificate.sentence
+    assert certificate.footprint_from == "measurement"
+    for spread in certificate.measured.values():  # 1, then 1 at half resolution, and the other voxel of the pair
         assert (spread.before, spread.after, spread.period) == (4, 4, 2)
 
 
 def test_of_other_making_with_tile_statistics():
-    found = certify(Strange(norm=True).eval(), dims=2)
-    assert not found.stitchable
-    assert found.tile_dependent == ("norm",)
+    certificate = certify(Strange(norm=True).eval(), dims=2)
+    assert not certificate.stitchable
+    assert certificate.tile_dependent == ("norm",)
     hidden = Strange(norm=True).eval()
-    found = certify(lambda x: hidden(x), dims=2)
-    assert found.tile_dependent == ()
-    assert "depend on the whole tile along x" in found.sentence
-    assert "beyond the reach" in found.sentence or "disagree" in found.sentence
+    certificate = certify(lambda x: hidden(x), dims=2)
+    assert certificate.tile_dependent == ()
+    assert "depend on the whole tile along x" in certificate.sentence
+    assert "beyond the reach" in certificate.sentence or "disagree" in certificate.sentence
 
 
 def test_a_module_of_other_making_is_judged_as_it_predicts_and_left_as_it_was():
@@ -279,28 +279,28 @@ def test_a_network_that_does_not_react_is_asked_in_the_volumes_own_tones(folder,
     with pytest.raises(BadInput, match="does not react to the probe, values around 0 that change by 3: give a volume"):
         certify(silent(bias), dims=2)
     volume = open_volume(folder / "in.zarr")
-    found = certify(silent(bias), volume, dims=2)
-    assert found.stitchable, found.sentence
-    assert [(spread.before, spread.after, spread.period) for spread in found.measured.values()] == [(2, 2, 1)] * 2
+    certificate = certify(silent(bias), volume, dims=2)
+    assert certificate.stitchable, certificate.sentence
+    assert [(spread.before, spread.after, spread.period) for spread in certificate.measured.values()] == [(2, 2, 1)] * 2
     hidden = silent(bias)
-    found = certify(lambda x: hidden(x) - hidden(x).mean(), volume, dims=2)
-    assert "depend on the whole tile along y" in found.sentence
+    certificate = certify(lambda x: hidden(x) - hidden(x).mean(), volume, dims=2)
+    assert "depend on the whole tile along y" in certificate.sentence
     with pytest.raises(BadInput, match=r"reacts neither to values around 0 nor to the grey values of .*in\.zarr"):
         certify(lambda x: 0 * x, volume, dims=2)
 
 
 def test_a_network_that_skips_planes_is_heard_at_those_it_reads():
-    found = certify(lambda x: x[..., 1::2, 1::2].repeat_interleave(2, -1).repeat_interleave(2, -2), dims=2)
-    assert found.stitchable, found.sentence
-    assert {(spread.before, spread.after, spread.period) for spread in found.measured.values()} == {(0, 0, 2)}
+    certificate = certify(lambda x: x[..., 1::2, 1::2].repeat_interleave(2, -1).repeat_interleave(2, -2), dims=2)
+    assert certificate.stitchable, certificate.sentence
+    assert {(spread.before, spread.after, spread.period) for spread in certificate.measured.values()} == {(0, 0, 2)}
 
 
 def test_an_exported_program_is_certified_through_its_module():
     size = {2: torch.export.Dim("y", min=2, max=512) * 2, 3: torch.export.Dim("x", min=2, max=512) * 2}
     program = torch.export.export(Strange(), (torch.zeros(1, 1, 32, 32),), dynamic_shapes=(size,))
-    found = certify(program.module(), dims=2)
-    assert found.stitchable, found.sentence
-    assert found.measured["x"].period == 2
+    certificate = certify(program.module(), dims=2)
+    assert certificate.stitchable, certificate.sentence
+    assert certificate.measured["x"].period == 2
     static = torch.export.export(Strange(), (torch.zeros(1, 1, 32, 32),))
     with pytest.raises(BadInput, match="dynamic sizes"):
         certify(static.module(), dims=2, size=(32, 32))
@@ -324,10 +324,10 @@ def test_networks_that_cannot_be_judged_say_so():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certify this")
-    grey, one = fixed(0, 255), {"source": 1, "target": 1}
+    grey, channels = fixed(0, 255), {"source": 1, "target": 1}
     both = {"forward": unet(), "backward": unet("instance")}
     save_bundle(
-        folder / "model", between(both), {"source": grey, "target": grey}, channels=one, provenance={"patch": 30}
+        folder / "model", between(both), {"source": grey, "target": grey}, channels=channels, provenance={"patch": 30}
     )
     array = np.random.default_rng(0).integers(0, 256, (1, 4, 130, 134), dtype=np.uint8)
     array[..., 30:] //= 2
@@ -339,9 +339,9 @@ def folder(tmp_path_factory):
 
 def test_the_verb(folder, capsys):
     assert main(["certify", str(folder / "model"), str(folder / "in.zarr"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["stitchable"]
-    assert told["data"].endswith("in.zarr")
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["stitchable"]
+    assert answer["data"].endswith("in.zarr")
     assert main(["certify", str(folder / "model"), "--direction", "backward"]) == 1
     assert "Not stitchable: layer" in capsys.readouterr().out
 
@@ -356,7 +356,7 @@ def test_a_volume_smaller_than_the_tile_is_mirrored(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["network.pt2"], "does not exist"),
         (["network.onnx"], "give the module to vol2vol.certify"),
@@ -365,12 +365,12 @@ def test_a_volume_smaller_than_the_tile_is_mirrored(folder):
         (["model", "nothing.zarr"], "nothing.zarr"),
     ],
 )
-def test_mistakes_are_one_line(words, said, folder, capsys, monkeypatch):
+def test_mistakes_are_one_line(words, message, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     assert main(["certify", *words]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
 
 
 def test_what_is_certified_is_predicted_without_seams(folder, capsys):
@@ -388,8 +388,8 @@ def test_what_is_certified_is_predicted_without_seams(folder, capsys):
         settings = vol2vol.PredictSettings(strategy=strategy, tile="46", device="cpu")
         vol2vol.predict(folder / "model", folder / "tissue.zarr", out, settings)
         assert main(["evaluate", "seams", str(out), "--source", str(folder / "tissue.zarr"), "--json"]) == 0
-        (told,) = json.loads(capsys.readouterr().out)["passes"]
-        assert told["grid"]["period"] == [1, 4, 4]
-        tested = [row for row in told["rows"] if row["verdict"] != "not tested"]
+        (report,) = json.loads(capsys.readouterr().out)["passes"]
+        assert report["grid"]["period"] == [1, 4, 4]
+        tested = [row for row in report["rows"] if row["verdict"] != "not tested"]
         assert {row["axis"] for row in tested} == {"y", "x"}
         assert any(row["verdict"] == "seam" for row in tested) == seams

@@ -18,12 +18,12 @@ def volume(path, shape, seed):
 
 def test_a_measure_of_the_list_is_taken_with_what_it_needs(tmp_path):
     source, output = (volume(tmp_path / f"{seed}.zarr", (12, 20, 30), seed) for seed in (0, 1))
-    found = evaluate_measure("structure", output, {"source": source})
-    assert found == evaluate_structure(source, output)
-    assert found.keys() == {"lncc", "gradient_correlation", "nmi"}
+    scores = evaluate_measure("structure", output, {"source": source})
+    assert scores == evaluate_structure(source, output)
+    assert scores.keys() == {"lncc", "gradient_correlation", "nmi"}
     assert evaluate_measure("fidelity", output, {"truth": output})["pearson"]["value"] == pytest.approx(1)
     small = volume(tmp_path / "small.zarr", (12, 20, 29), 2)
-    for name, given, line in (
+    for name, needs, line in (
         ("structur", {}, "'structur' cannot be applied to stored volumes: use one of fidelity, structure"),
         ("cycle", {"source": source}, "'cycle' cannot be applied to stored volumes: use one of"),
         ("structure", {}, "structure needs source: give exactly these"),
@@ -31,4 +31,4 @@ def test_a_measure_of_the_list_is_taken_with_what_it_needs(tmp_path):
         ("structure", {"source": small}, "compare volumes of one shape"),
     ):
         with pytest.raises(BadInput, match=line):
-            evaluate_measure(name, output, given)
+            evaluate_measure(name, output, needs)

@@ -48,13 +48,13 @@ def test_covers_as_often_as_it_says():
 def test_pairing_removes_what_both_share():
     rng = np.random.default_rng(1)
     shared = rng.normal(size=50) * 10
-    one = Blockwise(name="a", sums=sums_of(shared + 1 + rng.normal(size=50) * 0.1), combine=mean)
+    first = Blockwise(name="a", sums=sums_of(shared + 1 + rng.normal(size=50) * 0.1), combine=mean)
     two = Blockwise(name="b", sums=sums_of(shared + rng.normal(size=50) * 0.1), combine=mean)
-    paired = one.against(two)
+    paired = first.against(two)
     assert 0.9 < paired.low < 1 < paired.high < 1.1
-    alone = one.interval()
+    alone = first.interval()
     assert alone.high - alone.low > 20 * (paired.high - paired.low)
-    back = paired_interval(two, one)
+    back = paired_interval(two, first)
     assert (back.value, back.low, back.high) == pytest.approx((-paired.value, -paired.high, -paired.low), abs=0.01)
 
 
@@ -64,8 +64,8 @@ def volumes(rng, blocks, apart=0.0):
     size = rng.gamma(3, 400, blocks)
     both = []
     for quality in (hard, np.clip(hard + apart, 0, 1)):
-        found = size * np.clip(quality + 0.05 * rng.normal(size=blocks), 0, 1)
-        both.append(np.stack([found, size * 0.2 * rng.random(blocks), size - found], axis=1))
+        hits = size * np.clip(quality + 0.05 * rng.normal(size=blocks), 0, 1)
+        both.append(np.stack([hits, size * 0.2 * rng.random(blocks), size - hits], axis=1))
     return [Blockwise(name=name, sums=sums, combine=iou) for name, sums in zip("ab", both, strict=True)]
 
 
@@ -73,26 +73,29 @@ def volumes(rng, blocks, apart=0.0):
 def test_paired_intervals_cover_and_p_is_uniform_without_a_difference(by):
     rng = np.random.default_rng(7)
     null = 0.0 if by == "difference" else 1.0
-    found = [one.against(two, Resampling(resamples=500), by=by) for one, two in (volumes(rng, 40) for _ in range(400))]
-    assert 0.92 <= np.mean([i.low <= null <= i.high for i in found]) <= 0.98
-    p = np.array([i.p for i in found])
+    intervals = [
+        first.against(second, Resampling(resamples=500), by=by)
+        for first, second in (volumes(rng, 40) for _ in range(400))
+    ]
+    assert 0.92 <= np.mean([i.low <= null <= i.high for i in intervals]) <= 0.98
+    p = np.array([i.p for i in intervals])
     assert stats.kstest(p, "uniform").pvalue > 0.01
-    assert np.mean((p < 0.05) == np.array([not i.low <= null <= i.high for i in found])) > 0.98
+    assert np.mean((p < 0.05) == np.array([not i.low <= null <= i.high for i in intervals])) > 0.98
 
 
 def test_paired_intervals_cover_a_difference():
     rng = np.random.default_rng(8)
     large = np.random.default_rng(0)
-    one, two = volumes(large, 400_000, 0.06)
-    true = two.value - one.value
+    first, second = volumes(large, 400_000, 0.06)
+    true = second.value - first.value
     assert true > 0.02
     hits = 0
     powerful = 0
     for _ in range(300):
-        one, two = volumes(rng, 40, 0.06)
-        found = two.against(one, Resampling(resamples=500))
-        hits += found.low <= true <= found.high
-        powerful += found.p < 0.05
+        first, second = volumes(rng, 40, 0.06)
+        interval = second.against(first, Resampling(resamples=500))
+        hits += interval.low <= true <= interval.high
+        powerful += interval.p < 0.05
     assert 0.92 <= hits / 300 <= 0.98
     assert powerful / 300 > 0.8
 
@@ -119,9 +122,9 @@ def test_few_blocks_are_widened_as_a_mean_is():
     """The exact interval of a mean of 6 normal numbers is Student's."""
     values = np.random.default_rng(4).normal(size=6)
     how = Resampling(resamples=20000, method="percentile")
-    found = block_interval(sums_of(values), mean, how)
+    interval = block_interval(sums_of(values), mean, how)
     low, high = stats.t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
-    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
+    assert interval.high - interval.low == pytest.approx(high - low, rel=0.15)
     narrow = block_interval(sums_of(values), mean, Resampling(resamples=20000, method="percentile", expanded=False))
     assert narrow.high - narrow.low < 0.75 * (high - low)
 
@@ -129,12 +132,12 @@ def test_few_blocks_are_widened_as_a_mean_is():
 def test_median_of_blocks():
     rng = np.random.default_rng(5)
     values = rng.normal(0.3, 1, 41)
-    one = Blockwise(name="a", sums=sums_of(values), combine=mean)
-    two = Blockwise(name="b", sums=sums_of(np.zeros(41)), combine=mean)
-    found = paired_median(one, two, Resampling(resamples=4000, expanded=False))
-    assert found.value == pytest.approx(np.median(values))
+    first = Blockwise(name="a", sums=sums_of(values), combine=mean)
+    second = Blockwise(name="b", sums=sums_of(np.zeros(41)), combine=mean)
+    interval = paired_median(first, second, Resampling(resamples=4000, expanded=False))
+    assert interval.value == pytest.approx(np.median(values))
     theirs = stats.bootstrap((values,), np.median, n_resamples=4000, method="percentile", rng=1).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
+    assert (interval.low, interval.high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
     even = Blockwise(name="a", sums=sums_of(np.array([1.0, 2, 4, 9, np.nan])), combine=mean)
     assert paired_median(even, Blockwise(name="b", sums=sums_of(np.zeros(5)), combine=mean)).value == 3
 
@@ -149,10 +152,10 @@ def test_same_seed_same_interval_and_sums_of_draws():
 def test_any_statistic_of_weights():
     values = np.random.default_rng(2).normal(size=25)
     how = Resampling(resamples=500, method="percentile")
-    one = resampled_interval(lambda w: float(np.average(values, weights=w)), 25, how)
+    interval = resampled_interval(lambda w: float(np.average(values, weights=w)), 25, how)
     two = block_interval(sums_of(values), mean, how)
-    assert (one.low, one.high) == pytest.approx((two.low, two.high))
-    assert one.blocks == two.blocks == 25
+    assert (interval.low, interval.high) == pytest.approx((two.low, two.high))
+    assert interval.blocks == two.blocks == 25
 
 
 def test_equal_blocks_and_undefined_draws():

@@ -93,7 +93,7 @@ def _tell(volume: str, reports: list[Any], statistics: str | None, *, as_json: b
     for report, sentence in found:
         _table(report, sentence)
     if any(hasattr(row, "test") for report, _ in found for row in report.rows):
-        show.line("SGR: sharp edges where tiles meet; SJE: steps of tone; HFR: detail lost by averaging.")
+        show.line("SGR: sharp edges where tiles meet; SJE: intensity steps; HFR: detail lost by averaging.")
         show.line("Each is 1 without seams, its 95 % interval in brackets; p is corrected for all tests.")
     if statistics == "tile":
         show.line("Every tile was normalised by its own statistics, which causes seams at any overlap.")

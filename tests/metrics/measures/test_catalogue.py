@@ -18,11 +18,11 @@ def filled(key):
 
 def test_every_value_of_a_row_belongs_to_one_quantity():
     for measure in measures():
-        for one in measure.quantities:
-            name = measure.name_of(filled(one.key))
+        for quantity in measure.quantities:
+            name = measure.name_of(filled(quantity.key))
             owners = [(m.name, q.key) for m in measures() for q in m.quantities if m.quantity(name) is q]
-            assert owners == [(measure.name, one.key)]
-            assert one.about, one
+            assert owners == [(measure.name, quantity.key)]
+            assert quantity.about, quantity
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_other_names_belong_to_nobody(name):
 
 
 def test_parts_in_braces_stand_for_one_word_each():
-    one = Quantity(key="{a}.x/fid/{b}")
-    assert one.words("p.x/fid/q") == ("p", "q")
-    assert one.words("pyx/fid/q") is None
-    assert one.words("p/r.x/fid/q") is None
-    assert one.words("p.x/fid/") is None
+    quantity = Quantity(key="{a}.x/fid/{b}")
+    assert quantity.words("p.x/fid/q") == ("p", "q")
+    assert quantity.words("pyx/fid/q") is None
+    assert quantity.words("p/r.x/fid/q") is None
+    assert quantity.words("p.x/fid/") is None
 
 
 def test_what_looks_at_answers_says_so():

@@ -92,8 +92,8 @@ def test_it_is_evaluated(install, tmp_path, capsys):
     install(TOY, brightness="BRIGHTNESS")
     source, output = (stored(tmp_path / f"{n}.zarr", np.full((3, 5, 7), n, np.uint16)) for n in (200, 300))
     assert main(["evaluate", "brightness", output, "--source", source, "--json"]) == 0
-    told = {"ratio": 1.5, "raw": 300, "in words": {"ratio": "a mean over a mean"}}
-    assert json.loads(capsys.readouterr().out) == told
+    expected = {"ratio": 1.5, "raw": 300, "in words": {"ratio": "a mean over a mean"}}
+    assert json.loads(capsys.readouterr().out) == expected
     assert main(["evaluate"]) == 0
     assert "brightness How bright a volume is." in capsys.readouterr().out
     assert main(["evaluate", "brightness", "--help"]) == 0
@@ -144,9 +144,9 @@ def test_checkpoints_are_picked_by_it(install, tmp_path):
     first = checkpoint_trials(study)
     assert first[0].measures == ("brightness",)
     wanted, off = first[1].checkpoint, (0.4, 1.2, *[2.0] * len(first))  # 1.2 is nearer to 1, by ratio, than 0.4
-    values = {one.name: {"brightness/ratio": Value(value=ratio)} for one, ratio in zip(first, off, strict=False)}
-    rows = [replace(one.row(), values=values[one.name]) for one in first]
-    assert {one.checkpoint for one in picked_trials(study, rows)} == {wanted}
+    values = {trial.name: {"brightness/ratio": Value(value=ratio)} for trial, ratio in zip(first, off, strict=False)}
+    rows = [replace(trial.row(), values=values[trial.name]) for trial in first]
+    assert {trial.checkpoint for trial in picked_trials(study, rows)} == {wanted}
     with pytest.raises(BadInput, match="did you mean brightness/ratio"):
         load_study(tmp_path / "toy.yaml", ("picks=[{by: brightness/ratoi}]",))
 
@@ -165,7 +165,7 @@ def test_a_broken_one_is_named_with_its_package_by_who_asks_for_it(install, tmp_
     (tmp_path / "toy.yaml").write_text(STUDY)
     with pytest.raises(BadInput, match=f"'brightness' of the package toy 1.0 .*{why}"):
         load_study(tmp_path / "toy.yaml")
-    assert [one.name for one in measures()] == [one.name for one in measures()] == list(MEASURES.own)
+    assert [measure.name for measure in measures()] == [measure.name for measure in measures()] == list(MEASURES.own)
     assert caplog.text.count("of the package toy 1.0") == 1
 
 

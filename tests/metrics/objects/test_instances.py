@@ -42,13 +42,13 @@ def table(truth, predicted, block=(64, 64, 64)):
 def test_components_are_scipys_in_blocks_of_any_size(shape, block, density, neighbours, seed):
     mask = np.random.default_rng(seed).random(shape) < density
     boxes = grid(Box.of(shape), block)
-    found = components(lambda box: mask[box.slices], shape, boxes, neighbours=neighbours)
+    labelling = components(lambda box: mask[box.slices], shape, boxes, connectivity=neighbours)
     whole = np.zeros(shape, np.int64)
     for box in boxes:
-        whole[box.slices] = found(box)
+        whole[box.slices] = labelling(box)
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[neighbours])
     want, count = ndimage.label(mask, structure)
-    assert found.count == count
+    assert labelling.count == count
     assert len(set(zip(whole.ravel().tolist(), want.ravel().tolist(), strict=True))) == len(np.unique(want))
     assert ((whole > 0) == mask).all()
     assert whole.max() == count
@@ -105,14 +105,14 @@ def test_objects_are_matched_as_well_as_can_be(seed, threshold):
     rng = np.random.default_rng(seed)
     truth, predicted = (np.kron(rng.integers(0, 5, (3, 3, 3)), np.ones((2, 2, 2), int)) for _ in range(2))
     predicted = np.where(rng.random(truth.shape) < 0.7, truth, predicted)
-    one = table(truth, predicted)
-    found = objects(one, threshold)
-    assert found.found == best_matching(one, threshold)
-    assert found.found + found.missed == len(set(truth.ravel()) - {0})
-    assert found.found + found.invented == len(set(predicted.ravel()) - {0})
-    assert found.surplus == len(set(predicted.ravel()) - {0}) - len(set(truth.ravel()) - {0})
-    every = found.found + found.invented + found.missed
-    assert found.accuracy == (found.found / every if every else 1)
+    shared = table(truth, predicted)
+    scores = objects(shared, threshold)
+    assert scores.found == best_matching(shared, threshold)
+    assert scores.found + scores.missed == len(set(truth.ravel()) - {0})
+    assert scores.found + scores.invented == len(set(predicted.ravel()) - {0})
+    assert scores.surplus == len(set(predicted.ravel()) - {0}) - len(set(truth.ravel()) - {0})
+    every = scores.found + scores.invented + scores.missed
+    assert scores.accuracy == (scores.found / every if every else 1)
 
 
 def test_two_halves_find_one_object_not_two():
@@ -120,9 +120,9 @@ def test_two_halves_find_one_object_not_two():
     truth[:] = 1
     halves = np.ones_like(truth)
     halves[..., 4:] = 2
-    found = objects(table(truth, halves), 0.5)
-    assert (found.found, found.invented, found.missed) == (1, 1, 0)
-    assert found.f1 == pytest.approx(2 / 3)
+    scores = objects(table(truth, halves), 0.5)
+    assert (scores.found, scores.invented, scores.missed) == (1, 1, 0)
+    assert scores.f1 == pytest.approx(2 / 3)
     assert objects(table(truth, halves), 0.75).f1 == 0
 
 
@@ -132,46 +132,46 @@ def test_average_precision_ranks_by_score():
     for i in range(3):
         truth[..., 10 * i : 10 * i + 5] = i + 1
     predicted[..., 0:5], predicted[..., 10:14], predicted[..., 35:38], predicted[..., 20:22] = 7, 8, 9, 11
-    one = table(truth, predicted)
+    shared = table(truth, predicted)
     # by size: 7 hits, 8 hits (0.8), 9 misses, 11 misses (0.4): precision 1, 1 at recall 1/3, 2/3
-    assert average_precision(one, 0.5) == pytest.approx(2 / 3)
-    assert average_precision(one, 0.9) == pytest.approx(1 / 3)
+    assert average_precision(shared, 0.5) == pytest.approx(2 / 3)
+    assert average_precision(shared, 0.9) == pytest.approx(1 / 3)
     # 9 first: precision 1/2, 2/3, then nothing; made monotone 2/3, 2/3
-    assert average_precision(one, 0.5, np.array([3, 2, 9, 1])) == pytest.approx((2 / 3 + 2 / 3) / 3)
-    assert average_precision(one, 0.4, np.array([3, 2, 9, 1])) == pytest.approx(3 * 3 / 4 / 3)
-    assert overlaps(one).toarray()[1, 1] == pytest.approx(0.8)
+    assert average_precision(shared, 0.5, np.array([3, 2, 9, 1])) == pytest.approx((2 / 3 + 2 / 3) / 3)
+    assert average_precision(shared, 0.4, np.array([3, 2, 9, 1])) == pytest.approx(3 * 3 / 4 / 3)
+    assert overlaps(shared).toarray()[1, 1] == pytest.approx(0.8)
     with pytest.raises(BadInput, match="2 scores for 4 predicted objects"):
-        average_precision(one, 0.5, np.array([1, 2]))
+        average_precision(shared, 0.5, np.array([1, 2]))
     with pytest.raises(BadInput, match="the truth is empty"):
         average_precision(table(np.zeros_like(truth), predicted))
 
 
 def test_no_objects_on_either_side():
-    empty, one = np.zeros((2, 3, 4), int), np.ones((2, 3, 4), int)
+    empty, full = np.zeros((2, 3, 4), int), np.ones((2, 3, 4), int)
     assert objects(table(empty, empty)).f1 == 1
-    assert objects(table(one, empty)).f1 == objects(table(empty, one)).f1 == 0
+    assert objects(table(full, empty)).f1 == objects(table(empty, full)).f1 == 0
     with pytest.raises(BadInput, match="overlap of 0"):
-        objects(table(one, one), 0)
+        objects(table(full, full), 0)
 
 
 def test_specks_become_background():
     truth = labels((9, 12, 11), 1)
     specks = truth.copy()
     specks[0, 0, 0] = 99
-    one = table(truth, specks)
-    clean = one.at_least(2)
-    assert len(clean.predicted) <= len(one.predicted) - 1
-    assert clean.table.sum() == one.table.sum()
-    np.testing.assert_array_equal(clean.truth, one.truth[one.truth >= 2])
+    shared = table(truth, specks)
+    clean = shared.at_least(2)
+    assert len(clean.predicted) <= len(shared.predicted) - 1
+    assert clean.table.sum() == shared.table.sum()
+    np.testing.assert_array_equal(clean.truth, shared.truth[shared.truth >= 2])
     assert (clean.predicted >= 2).all()
     kept = np.where(np.isin(specks, np.flatnonzero(np.bincount(specks.ravel()) >= 2)), specks, 0)
     np.testing.assert_array_equal(clean.table.toarray(), table(truth, kept).table.toarray())
-    assert len(one.at_least(10**6).predicted) == len(one.at_least(10**6).truth) == 0
+    assert len(shared.at_least(10**6).predicted) == len(shared.at_least(10**6).truth) == 0
 
 
 def test_small_objects_become_background_on_both_sides():
-    truth, made = labels((9, 12, 11), 1), labels((9, 12, 11), 2)
-    whole = table(truth, made)
+    truth, predicted = labels((9, 12, 11), 1), labels((9, 12, 11), 2)
+    whole = table(truth, predicted)
     sizes = np.sort(np.concatenate([whole.truth, whole.predicted]))
     least = int(sizes[len(sizes) // 2])
     kept = whole.at_least(least)
@@ -179,7 +179,7 @@ def test_small_objects_become_background_on_both_sides():
     def large(array):
         return np.where(np.isin(array, np.flatnonzero(np.bincount(array.ravel()) >= least)), array, 0)
 
-    want = table(large(truth), large(made))
+    want = table(large(truth), large(predicted))
     assert 0 < len(kept.truth) < len(whole.truth)
     assert 0 < len(kept.predicted) < len(whole.predicted)
     np.testing.assert_array_equal(kept.table.toarray(), want.table.toarray())
@@ -200,28 +200,28 @@ def test_volumes_from_mask_to_scores(tmp_path):
     p = np.where(truth > 0, 200, 20).astype(np.uint8)
     given_labels, predicted = store(tmp_path / "é labels.zarr", truth), store(tmp_path / "p.zarr", p)
     boxes = blocks_of(predicted, (8, 16, 7))
-    found = instances_of(predicted, boxes)
-    assert found.count == truth.max()
-    one = contingency(stored_labels(given_labels), found, boxes)
-    assert objects(one, 0.75).f1 == 1
-    assert adapted_rand(one).error == pytest.approx(0)
+    labelling = instances_of(predicted, boxes)
+    assert labelling.count == truth.max()
+    shared = contingency(stored_labels(given_labels), labelling, boxes)
+    assert objects(shared, 0.75).f1 == 1
+    assert adapted_rand(shared).error == pytest.approx(0)
     mask = store(tmp_path / "m.zarr", (truth > 0).astype(np.uint8))
     numbered = store(tmp_path / "numbers are foreground.zarr", truth)
     for real, own in ((given_labels, (False, True)), (mask, (False, False)), (numbered, (False, False))):
-        same = shared_objects(predicted, real, given=own, block=(8, 16, 7))
-        np.testing.assert_array_equal(np.sort(same.truth), np.sort(one.truth))
+        same = shared_objects(predicted, real, labelled=own, block=(8, 16, 7))
+        np.testing.assert_array_equal(np.sort(same.truth), np.sort(shared.truth))
         assert objects(same, 0.75).f1 == 1
-    with pytest.raises(BadInput, match="volumes of one"):
+    with pytest.raises(BadInput, match="a volume of one channel"):
         shared_objects(*[store(tmp_path / f"c{i}.zarr", np.stack([p, p])) for i in range(2)])
     with pytest.raises(BadInput, match="has shape"):
         shared_objects(predicted, store(tmp_path / "cut.zarr", truth[:9]))
-    with pytest.raises(BadInput, match="give integer labels"):
+    with pytest.raises(BadInput, match="one channel of integers"):
         stored_labels(store(tmp_path / "f.zarr", p.astype(np.float32)))
     with pytest.raises(BadInput, match="6, 18 or 26"):
-        instances_of(predicted, boxes, neighbours=8)
+        instances_of(predicted, boxes, connectivity=8)
     negative = store(tmp_path / "n.zarr", truth.astype(np.int16) - 1)
     with pytest.raises(BadInput, match="below 0"):
-        contingency(stored_labels(negative), found, boxes)
+        contingency(stored_labels(negative), labelling, boxes)
 
 
 def test_pairs_are_added_up_as_they_come(monkeypatch):

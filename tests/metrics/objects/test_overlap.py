@@ -31,15 +31,15 @@ def pair(request, tmp_path):
 @pytest.mark.parametrize("block", [None, (4, 7, 5)])
 def test_agrees_with_scikit_learn(pair, block):
     p, truth, prediction, real = pair
-    found = curve(prediction, real, block=block)
+    counts = curve(prediction, real, block=block)
     exact = prediction.dtype == np.uint8
     want = oracle.average_precision_score(truth.ravel(), p.ravel())
-    assert found.auprc().value == pytest.approx(want, abs=1e-12 if exact else 1e-4)
+    assert counts.auprc().value == pytest.approx(want, abs=1e-12 if exact else 1e-4)
     for threshold in (0.25, 0.5, 0.75):
         mask = (p >= threshold).ravel()
-        assert found.score("iou", threshold).value == pytest.approx(oracle.jaccard_score(truth.ravel(), mask))
-        assert found.score("dice", threshold).value == pytest.approx(oracle.f1_score(truth.ravel(), mask))
-    assert found.foreground == truth.sum()
+        assert counts.score("iou", threshold).value == pytest.approx(oracle.jaccard_score(truth.ravel(), mask))
+        assert counts.score("dice", threshold).value == pytest.approx(oracle.f1_score(truth.ravel(), mask))
+    assert counts.foreground == truth.sum()
 
 
 @pytest.mark.parametrize("stored", ["float32", "mask of 0 and 1", "mask of 0 and 255"])
@@ -52,10 +52,10 @@ def test_scores_are_those_at_exactly_the_threshold(tmp_path, stored, threshold):
     else:
         values, p = (p > 0.6).astype(np.uint8) * (1 if stored.endswith("1") else 255), (p > 0.6).astype(np.float64)
     prediction, real = store(tmp_path / "p.zarr", values), store(tmp_path / "t.zarr", truth)
-    found, chosen = scores_at(prediction, real, threshold, block=(4, 7, 9)), p >= threshold
+    scores, chosen = scores_at(prediction, real, threshold, block=(4, 7, 9)), p >= threshold
     both = (chosen & (truth > 0)).sum()
-    assert found["iou"].value == both / (chosen | (truth > 0)).sum()
-    assert found["dice"].value == pytest.approx(2 * both / (chosen.sum() + truth.sum()), rel=1e-12)
+    assert scores["iou"].value == both / (chosen | (truth > 0)).sum()
+    assert scores["dice"].value == pytest.approx(2 * both / (chosen.sum() + truth.sum()), rel=1e-12)
 
 
 @pytest.mark.parametrize("bins", [256, 4096])
@@ -72,18 +72,18 @@ def test_agrees_with_monai(pair):
 
     p, truth, prediction, real = pair
     tensors = [torch.from_numpy(v.astype(np.float32))[None, None] for v in (p >= 0.5, truth)]
-    found = curve(prediction, real)
+    counts = curve(prediction, real)
     for metric, name in ((DiceMetric(), "dice"), (MeanIoU(), "iou")):
-        assert found.score(name, 0.5).value == pytest.approx(float(metric(*tensors)), rel=1e-6)
+        assert counts.score(name, 0.5).value == pytest.approx(float(metric(*tensors)), rel=1e-6)
 
 
 def test_best_threshold_is_the_best_of_all(pair):
     p, truth, prediction, real = pair
-    found = curve(prediction, real)
-    best = found.best_threshold("iou")
+    counts = curve(prediction, real)
+    best = counts.best_threshold("iou")
     every = [oracle.jaccard_score(truth.ravel(), (p >= t).ravel()) for t in np.arange(1, 256) / 256]
-    assert found.score("iou", best).value >= max(every) - 1e-12
-    assert found.best_threshold("dice") == best
+    assert counts.score("iou", best).value >= max(every) - 1e-12
+    assert counts.best_threshold("dice") == best
 
 
 @given(
@@ -120,7 +120,7 @@ def test_empty_masks_are_defined_or_refused(tmp_path):
     empty = curve(volumes["some"], volumes["none"])
     with pytest.raises(BadInput, match="the truth is empty"):
         empty.auprc()
-    with pytest.raises(BadInput, match="choice of threshold needs foreground"):
+    with pytest.raises(BadInput, match="choice of a threshold needs foreground"):
         empty.best_threshold()
 
 
@@ -128,32 +128,34 @@ def test_masks_of_one_and_of_255_and_bools_are_the_same(tmp_path):
     p, truth = draw()
     mask = (p > 0.5).astype(np.uint8)
     real = store(tmp_path / "t.zarr", truth)
-    found = [
+    totals = [
         curve(store(tmp_path / f"{i}.zarr", v), real).score("iou", 0.5).value
         for i, v in enumerate((mask, mask * 255, mask.astype(np.float32), mask.astype(np.int32)))
     ]
-    assert found == [pytest.approx(oracle.jaccard_score(truth.ravel(), mask.ravel()))] * 4
+    assert totals == [pytest.approx(oracle.jaccard_score(truth.ravel(), mask.ravel()))] * 4
 
 
 def test_intervals_and_pairs(tmp_path):
     p, truth = draw((16, 32, 32))
     real = store(tmp_path / "t.zarr", truth)
     worse = np.clip(p + np.random.default_rng(1).normal(size=p.shape).astype(np.float32) * 0.3, 0, 1)
-    one, two = (curve(store(tmp_path / f"{n}.zarr", v), real, block=(8, 8, 8)) for n, v in (("a", p), ("b", worse)))
-    better = one.score("iou", 0.5).against(two.score("iou", 0.5))
+    first, second = (
+        curve(store(tmp_path / f"{n}.zarr", v), real, block=(8, 8, 8)) for n, v in (("a", p), ("b", worse))
+    )
+    better = first.score("iou", 0.5).against(second.score("iou", 0.5))
     assert 0 < better.low < better.value < better.high
     assert better.blocks == 32
-    assert one.auprc().against(two.auprc()).low > 0
+    assert first.auprc().against(second.auprc()).low > 0
 
 
 def test_bad_input(tmp_path):
     p, truth = draw()
     real = store(tmp_path / "t.zarr", truth)
-    with pytest.raises(BadInput, match="no probabilities"):
+    with pytest.raises(BadInput, match="not probabilities"):
         curve(store(tmp_path / "l.zarr", p * 3 - 1), real)
     holed = p.copy()
     holed[2, 3, 4] = np.nan
-    with pytest.raises(BadInput, match="no probabilities"):
+    with pytest.raises(BadInput, match="not probabilities"):
         curve(store(tmp_path / "n.zarr", holed), real)
     with pytest.raises(BadInput, match="has shape"):
         curve(store(tmp_path / "s.zarr", p[:5]), real)
@@ -182,25 +184,25 @@ def brute(mask, truth, planes, width, offset):
 def test_near_seams_agree_with_counting(tmp_path, block, planes):
     p, truth = draw((16, 48, 48))
     volumes = store(tmp_path / "p.zarr", p), store(tmp_path / "t.zarr", truth)
-    found = near_seams(*volumes, planes, width=2, shifts=5, block=block)
+    overlap = near_seams(*volumes, planes, width=2, shifts=5, block=block)
     near, interior = brute(p >= 0.5, truth, planes, 2, 0)
-    assert (found.near, found.interior) == pytest.approx((near, interior))
-    assert found.effect.value == pytest.approx(near - interior - np.mean(found.shifted))
-    assert len(found.shifted) == 5
-    for offset, value in zip((4, 6, 8, 10, 12), found.shifted, strict=True):
+    assert (overlap.near, overlap.interior) == pytest.approx((near, interior))
+    assert overlap.effect.value == pytest.approx(near - interior - np.mean(overlap.shifted))
+    assert len(overlap.shifted) == 5
+    for offset, value in zip((4, 6, 8, 10, 12), overlap.shifted, strict=True):
         a, b = brute(p >= 0.5, truth, planes, 2, offset)
         assert value == pytest.approx(a - b)
 
 
 def test_seams_that_cost_overlap_are_found_and_others_are_not(tmp_path):
-    planes, found = ([], [32, 64], [32, 64]), []
+    planes, intervals = ([], [32, 64], [32, 64]), []
     for seed in range(12):
         p, truth = draw((12, 96, 96), seed)
         real = store(tmp_path / f"t{seed}.zarr", truth)
-        one = near_seams(store(tmp_path / f"p{seed}.zarr", p), real, planes, width=4, shifts=9, block=(12, 24, 24))
-        interval = one.effect.interval(Resampling(resamples=300))
-        found.append(interval.low <= 0 <= interval.high)
-    assert sum(found) >= 9
+        overlap = near_seams(store(tmp_path / f"p{seed}.zarr", p), real, planes, width=4, shifts=9, block=(12, 24, 24))
+        interval = overlap.effect.interval(Resampling(resamples=300))
+        intervals.append(interval.low <= 0 <= interval.high)
+    assert sum(intervals) >= 9
     for y in (32, 64):
         p[:, y - 3 : y + 3] = 0.1
         p[:, :, y - 3 : y + 3] = 0.1
@@ -219,16 +221,16 @@ def test_what_seams_cost_is_counted_once(tmp_path):
         for plane in (32, 64):
             near |= (abs(np.arange(96) - plane + 0.5) < 4).reshape([-1 if a == axis else 1 for a in range(3)])
     p = (rng.random(truth.shape) < np.where(near, 0.5, 0.9)).astype(np.float32)
-    found = near_seams(store(tmp_path / "p.zarr", p), store(tmp_path / "t.zarr", truth), planes, width=4, shifts=5)
-    assert found.near - found.interior == pytest.approx(-0.4, abs=0.01)
-    assert found.effect.value == pytest.approx(-0.4, abs=0.01)
+    overlap = near_seams(store(tmp_path / "p.zarr", p), store(tmp_path / "t.zarr", truth), planes, width=4, shifts=5)
+    assert overlap.near - overlap.interior == pytest.approx(-0.4, abs=0.01)
+    assert overlap.effect.value == pytest.approx(-0.4, abs=0.01)
 
 
 def test_near_seams_need_room(tmp_path):
     real = store(tmp_path / "t.zarr", draw((4, 40, 40))[1])
     with pytest.raises(BadInput, match="20 voxels apart leave no room for shifted grids with 8 voxels"):
         near_seams(real, real, ([], [10, 30], []), width=8)
-    with pytest.raises(BadInput, match="no seams to look near"):
+    with pytest.raises(BadInput, match="needs seams"):
         near_seams(real, real, ([], [], []))
 
 
@@ -236,19 +238,22 @@ def test_near_seams_need_room(tmp_path):
 def test_numbers_of_objects_are_no_probabilities(tmp_path, kind):
     labels = np.zeros((4, 9, 9), kind)
     labels[:2, :3], labels[2:, 5:] = 7, 37
-    made, truth = store(tmp_path / "labels.zarr", labels), store(tmp_path / "truth.zarr", (labels > 0).astype(np.uint8))
+    prediction, truth = (
+        store(tmp_path / "labels.zarr", labels),
+        store(tmp_path / "truth.zarr", (labels > 0).astype(np.uint8)),
+    )
     with pytest.raises(BadInput, match=r"labels\.zarr holds 0 to 37.*instance labels.*prepare `binarise`"):
-        curve(made, truth)
+        curve(prediction, truth)
 
 
 def test_faint_probabilities_of_a_prediction_are_still_some(tmp_path):
     faint = np.full((2, 8, 8), 20, np.uint8)
-    made, truth = store(tmp_path / "faint.zarr", faint), store(tmp_path / "truth.zarr", np.ones_like(faint))
+    prediction, truth = store(tmp_path / "faint.zarr", faint), store(tmp_path / "truth.zarr", np.ones_like(faint))
     with pytest.raises(BadInput, match="holds 0 to 20 in uint8"):
-        curve(made, truth)
-    made.set_attrs({"vol2vol": {"complete": True}})
-    assert curve(made, truth).score("iou", 0.5).value == 0
-    assert curve(made, truth).score("iou", 0.05).value == 1
+        curve(prediction, truth)
+    prediction.set_attrs({"vol2vol": {"complete": True}})
+    assert curve(prediction, truth).score("iou", 0.5).value == 0
+    assert curve(prediction, truth).score("iou", 0.05).value == 1
     timid = store(tmp_path / "timid.zarr", np.ones_like(faint))
     assert curve(timid, truth).score("iou", 0.5).value == 1  # a mask, for all that is known
     timid.set_attrs({"vol2vol": {"complete": True}})

@@ -23,11 +23,11 @@ def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scores")
     truth, field = blobs(0)
     rng = np.random.default_rng(1)
-    one, two = (
+    first, second = (
         np.clip(0.5 + 0.3 * (field - 1) + noise * ndimage.gaussian_filter(rng.normal(size=SHAPE), 1), 0, 1)
         for noise in (0.6, 1.2)
     )
-    named = {"truth": truth.astype(np.uint8), "one": one.astype(np.float32), "two": two.astype(np.float32)}
+    named = {"truth": truth.astype(np.uint8), "one": first.astype(np.float32), "two": second.astype(np.float32)}
     return {name: store(folder / f"{name}.zarr", array) for name, array in named.items()}
 
 
@@ -35,7 +35,7 @@ def test_blocks_add_up_to_the_scores_of_the_whole(volumes):
     scores = segmentation_scores(volumes["one"], volumes["truth"], block=BLOCK)
     shared = shared_objects(volumes["one"], volumes["truth"])
     assert set(scores) == set(COMBINE)
-    assert {len(one.sums) for one in scores.values()} == {2 * 3 * 4}
+    assert {len(score.sums) for score in scores.values()} == {2 * 3 * 4}
     for level in (0.5, 0.75):
         name = round(100 * level)
         assert scores[f"f1_{name}"].value == pytest.approx(objects(shared, level).f1)
@@ -44,8 +44,8 @@ def test_blocks_add_up_to_the_scores_of_the_whole(volumes):
     assert scores["rand_error"].value == pytest.approx(adapted_rand(shared).error)
     assert scores["count_ratio"].value == len(shared.predicted) / len(shared.truth)
     assert scores["count_error"].value == pytest.approx(abs(len(shared.predicted) / len(shared.truth) - 1))
-    for one in scores.values():
-        assert one.interval().low <= one.value <= one.interval().high
+    for score in scores.values():
+        assert score.interval().low <= score.value <= score.interval().high
 
 
 def test_objects_lie_in_the_block_of_their_centre(volumes):
@@ -67,12 +67,12 @@ def test_only_objects_of_some_size_are_counted(volumes):
 
 
 def test_two_predictions_of_one_truth_are_paired(volumes):
-    one, two = (segmentation_scores(volumes[name], volumes["truth"], block=BLOCK) for name in ("one", "two"))
+    first, second = (segmentation_scores(volumes[name], volumes["truth"], block=BLOCK) for name in ("one", "two"))
     for name in ("iou", "f1_50", "auprc", "ap_50"):
-        apart = one[name].against(two[name])
-        assert apart.value == pytest.approx(one[name].value - two[name].value)
+        apart = first[name].against(second[name])
+        assert apart.value == pytest.approx(first[name].value - second[name].value)
         assert apart.low > 0
-    assert one["rand_error"].against(two["rand_error"]).high < 0
+    assert first["rand_error"].against(second["rand_error"]).high < 0
 
 
 def test_more_objects_than_ranks(volumes, monkeypatch):
@@ -131,19 +131,21 @@ def coverage(repetitions, blocks=48, seed=0):
     true = {}
     for name in hits:
         if name == "ap_50":  # ranks of several volumes are not added up
-            true[name] = np.mean([one[name].value for one in every])
+            true[name] = np.mean([scores_of_draw[name].value for scores_of_draw in every])
         else:
             true[name] = float(
-                every[0][name].combine(np.mean([one[name].sums.mean(0) for one in every], axis=0) * blocks)
+                every[0][name].combine(
+                    np.mean([scores_of_draw[name].sums.mean(0) for scores_of_draw in every], axis=0) * blocks
+                )
             )
     for _ in range(repetitions):
         scores = object_scores(simulated(rng, blocks), Row(blocks), block=(1, 1, 10))
         for name in hits:
-            found = scores[name].interval(Resampling(resamples=600))
-            hits[name] += found.low <= true[name] <= found.high
+            interval = scores[name].interval(Resampling(resamples=600))
+            hits[name] += interval.low <= true[name] <= interval.high
     return {name: count / repetitions for name, count in hits.items()}
 
 
 def test_intervals_cover_as_often_as_they_say():
-    found = coverage(120)
-    assert all(0.88 <= share <= 0.995 for share in found.values()), found
+    covered = coverage(120)
+    assert all(0.88 <= share <= 0.995 for share in covered.values()), covered

@@ -22,18 +22,18 @@ from vol2vol.metrics.objects.watershed import Parting, parted
 
 def whole(mask, block, how=None, voxel_size=()):
     boxes = grid(Box.of(mask.shape), block)
-    found = parted(lambda box: mask[box.slices], mask.shape, boxes, how, voxel_size=voxel_size)
+    objects = parted(lambda box: mask[box.slices], mask.shape, boxes, how, voxel_size=voxel_size)
     labels = np.zeros(mask.shape, np.int64)
     for box in boxes:
-        labels[box.slices] = found(box)
-    assert set(np.unique(labels)) - {0} == set(range(1, found.count + 1))
+        labels[box.slices] = objects(box)
+    assert set(np.unique(labels)) - {0} == set(range(1, objects.count + 1))
     assert ((labels > 0) == mask).all()
     return labels
 
 
-def same_partition(one, two):
-    pairs = set(zip(one.ravel().tolist(), two.ravel().tolist(), strict=True))
-    return len(pairs) == len(np.unique(one)) == len(np.unique(two))
+def same_partition(first, second):
+    pairs = set(zip(first.ravel().tolist(), second.ravel().tolist(), strict=True))
+    return len(pairs) == len(np.unique(first)) == len(np.unique(second))
 
 
 def blobs(shape, seed, sigma=3.0, level=0.2):
@@ -78,22 +78,22 @@ def test_blocks_of_any_size_give_the_same_objects(shape, block, sigma, depth, re
 @pytest.mark.parametrize("seed", range(4))
 def test_as_many_objects_as_scikit_image_and_nearly_the_same(seed):
     mask = blobs((24, 50, 60), seed)
-    found = whole(mask, (9, 32, 31), Parting(depth=1.013, reach=8))
+    objects = whole(mask, (9, 32, 31), Parting(depth=1.013, reach=8))
     count, flooded = scikit_images(mask, 1.013, 8)
-    assert found.max() == count
-    assert adapted_rand_error(flooded, found)[0] < 0.1
+    assert objects.max() == count
+    assert adapted_rand_error(flooded, objects)[0] < 0.1
 
 
 def test_overlapping_balls_are_parted_at_their_neck():
     mask = balls((30, 40, 70), ((15, 20, 20), 12), ((15, 20, 38), 11), ((15, 10, 62), 6))
-    found = whole(mask, (16, 16, 16))
-    assert found.max() == 3
-    assert found[15, 20, 20] != found[15, 20, 38]
-    assert found[15, 20, 26] == found[15, 20, 20]
-    assert found[15, 20, 32] == found[15, 20, 38]
+    objects = whole(mask, (16, 16, 16))
+    assert objects.max() == 3
+    assert objects[15, 20, 20] != objects[15, 20, 38]
+    assert objects[15, 20, 26] == objects[15, 20, 20]
+    assert objects[15, 20, 32] == objects[15, 20, 38]
     count, flooded = scikit_images(mask, 2.0, 32)
     assert count == 3
-    assert adapted_rand_error(flooded, found)[0] < 0.01
+    assert adapted_rand_error(flooded, objects)[0] < 0.01
 
 
 def test_depth_and_reach_decide_what_is_a_neck():

@@ -15,7 +15,7 @@ GRID = Grid(step=(64, 64, 64))
 def detections(volumes, share, seed=1):
     """Return, per correlation length, the share of axes on which tile offsets of `share` of the deviation are found."""
     rng = np.random.default_rng(seed)
-    found = {}
+    detected = {}
     for sigma in (0.6, 1.5, 3.0):
         for _ in range(volumes):
             x = texture(rng, SHAPE, sigma)
@@ -23,8 +23,8 @@ def detections(volumes, share, seed=1):
             y += np.float32(share * y.std()) * offsets(rng, SHAPE, 64)
             for name, source in (("alone", None), ("source", x)):
                 rows = [row for row in seam_tests(y, GRID, source=source).rows if row.test == "SJE"]
-                found.setdefault((sigma, name), []).extend(row.verdict == "seam" for row in rows)
-    return {key: float(np.mean(verdicts)) for key, verdicts in found.items()}
+                detected.setdefault((sigma, name), []).extend(row.verdict == "seam" for row in rows)
+    return {key: float(np.mean(verdicts)) for key, verdicts in detected.items()}
 
 
 @pytest.mark.slow
@@ -64,10 +64,10 @@ def test_sections_differ_as_a_whole(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_hundredth_of_the_deviation_is_detected():
-    found = detections(6, 0.01)
-    assert found[1.5, "alone"] == found[3.0, "alone"] == 1.0
-    assert found[1.5, "source"] == found[3.0, "source"] == 1.0
-    assert found[0.6, "source"] >= 0.6
+    detected = detections(6, 0.01)
+    assert detected[1.5, "alone"] == detected[3.0, "alone"] == 1.0
+    assert detected[1.5, "source"] == detected[3.0, "source"] == 1.0
+    assert detected[0.6, "source"] >= 0.6
 
 
 @pytest.mark.slow

@@ -78,12 +78,14 @@ def test_sharp_edges_and_averages_are_found_under_a_pattern_that_comes_twice_in_
 
 def test_too_few_planes_in_phase_are_said():
     report = seam_tests(patterned(0), Grid(step=(1, 32, 32), period=(1, 32, 4)))
-    assert "leave 0 planes in phase with the network's period of 32" in report.row("y", "SGR").reason
+    assert "leave 0 control planes in phase with the network's period of 32" in report.row("y", "SGR").reason
     assert report.row("x", "SGR").verdict != "not tested"
     report = seam_tests(patterned(0), Grid(step=(1, 32, 32), period=(1, 8, 8)))
     assert report.row("y", "SGR").verdict != "not tested"
-    assert "leave 1 planes in phase with the network's period of 8" in report.row("y", "HFR").reason
+    assert "leave 1 control planes in phase with the network's period of 8" in report.row("y", "HFR").reason
     report = seam_tests(patterned(0), Grid(step=(1, 32, 64), overlap=(0, 0, 32), period=(1, 1, 32)))
-    assert "leave 0 planes in phase" in report.row("x", "SGR").reason, "half a tile away is the seam's other end"
+    assert "leave 0 control planes in phase" in report.row("x", "SGR").reason, (
+        "half a tile away is the seam's other end"
+    )
     with pytest.raises(BadInput, match="periods of at least 1"):
         Grid(step=(8, 8, 8), period=(0, 1, 1))

@@ -66,14 +66,14 @@ def test_contrast_raises_at_most_five_false_alarms_in_a_hundred(memory, periods)
     """Fewer where the controls of a period are worth no more than two or three planes."""
     rng = np.random.default_rng(int(10 * memory) + periods)
     controls = control_phases(64, 8)
-    found = []
+    p_values = []
     for _ in range(400):
         noise = rng.standard_normal(64 * periods + 200)
         series = np.zeros(noise.size)
         for i in range(1, noise.size):
             series[i] = memory * series[i - 1] + noise[i]
-        found.append(contrast(series[200:].reshape(periods, 64), controls).p < 0.05)
-    assert (0.02 if memory < 0.9 else 0.005) < np.mean(found) < 0.08
+        p_values.append(contrast(series[200:].reshape(periods, 64), controls).p < 0.05)
+    assert (0.02 if memory < 0.9 else 0.005) < np.mean(p_values) < 0.08
 
 
 def test_contrast_without_any_variation():

@@ -39,12 +39,12 @@ def by_hand(y, r, axis, edges):
             fine[(slice(None),) * b + ([0, -1],)] = np.nan
     jump = np.abs(np.diff(y, axis=axis, prepend=np.nan))
     first, second = (edges[b] for b in range(3) if b != axis)
-    found = []
+    profiles = []
     for values in (jump, r, fine):
         planes = np.moveaxis(values, axis, 0)
         rows = [[nanmean(planes[:, a:b, c:d]) for c, d in pairwise(second)] for a, b in pairwise(first)]
-        found.append(np.moveaxis(np.array(rows), 2, 0))
-    return found
+        profiles.append(np.moveaxis(np.array(rows), 2, 0))
+    return profiles
 
 
 def nanmean(cells):
@@ -70,15 +70,15 @@ def test_slabs_columns_and_blocks_change_nothing(shape, chunks, step, room, chan
         patch.setattr(profiles, "SLAB_BYTES", room)
         patch.setattr(profiles, "BLOCK", (5, 7, 9))
         volumes = [Chunked(y, chunks), Chunked(x, chunks)]
-        found = measure_profiles(volumes[0], edges, volumes[1])
+        measured = measure_profiles(volumes[0], edges, volumes[1])
         readings = profiles._readings(volumes)
     for number, reading in enumerate(readings):
         values = ((y, x)[reading.stack][reading.channel] - reading.shift) / reading.scale
-        rest = values - (reading.lookup(x[reading.given]) if reading.lookup else 0)
+        rest = values - (reading.lookup(x[reading.source_channel]) if reading.lookup else 0)
         for axis in range(3):
             expected = by_hand(values, rest, axis, edges)
             for name, by_formula in zip(("jump", "level", "fine"), expected, strict=True):
-                got = getattr(found[axis], name)[:, number]
+                got = getattr(measured[axis], name)[:, number]
                 if name == "fine" and shape[axis] > 2:
                     by_formula[[0, -1]] = np.nan
                 np.testing.assert_allclose(got, by_formula, rtol=1e-4, atol=1e-4)
@@ -99,8 +99,8 @@ def test_large_offsets_do_not_drown_small_steps():
     edges = Grid(step=(8, 8, 8)).cells(small.shape, 1 << 20)
     expected = measure_profiles(as_readable(small.astype(np.float32)), edges)
     for array in (1e8 + small, 1e-30 * small, (1e9 + 1e5 * small).astype(np.uint32)):
-        found = measure_profiles(as_readable(array), edges)
-        for a, b in zip(found, expected, strict=True):
+        profiles = measure_profiles(as_readable(array), edges)
+        for a, b in zip(profiles, expected, strict=True):
             np.testing.assert_allclose(a.jump, b.jump, rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(a.level, b.level, rtol=1e-3, atol=1e-4)
 

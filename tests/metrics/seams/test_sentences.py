@@ -15,7 +15,7 @@ def row(axis, verdict="none found", test="SGR", **more):
     ("rows", "states", "message"),
     [
         ([row("y"), row("x")], "yy", "No seam found: seam-free within 1 %."),
-        ([row("y"), row("x")], "uu", "too small or too noisy to show that there is none."),
+        ([row("y"), row("x")], "uu", "too small or too noisy to exclude seams."),
         (
             [
                 row("y"),
@@ -28,13 +28,13 @@ def row(axis, verdict="none found", test="SGR", **more):
         (
             [row("y", statistic=1.0321), row("x")],
             "nu",
-            "No seam found: y is more than 1 % from seamless (SGR 1.032), but not significantly among all tests; "
-            "too small or too noisy to tell along x.",
+            "No seam found: y differs by more than 1 % from seamless (SGR 1.032), but not significantly after "
+            "correction; the volume is too small or too noisy to decide along x.",
         ),
         (
             [row("y", "in the source too", statistic=0.95), row("x")],
             "ny",
-            "seam-free within 1 % along x; y is more than 1 % from seamless (SGR 0.95), as the source is.",
+            "seam-free within 1 % along x; y differs by more than 1 % from seamless (SGR 0.95), as does the source.",
         ),
         (
             [row("y"), row("y", "not tested", "HFR", reason="too few planes"), row("x")],

@@ -143,11 +143,11 @@ def test_blanking_half_of_an_output_loses_half(tmp_path, dtype):
     reference = store(tmp_path / "truth.zarr", truth)
     whole, half = (store(tmp_path / f"{n}.zarr", v) for n, v in (("noisy", noisy), ("blank", blank)))
     block = (24, 40, 12)
-    kept, lost = (to_truth(one, reference, block=block) for one in (whole, half))
+    kept, lost = (to_truth(output, reference, block=block) for output in (whole, half))
     assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)  # windows across the edge count as they are
     assert lost["lncc"].value < kept["lncc"].value
     assert lost["lncc"].per_block[-1] == lost["pearson"].per_block[-1] == 0
-    kept, lost = (to_source(reference, one, block=block) for one in (whole, half))
+    kept, lost = (to_source(reference, output, block=block) for output in (whole, half))
     assert lost["lncc"].value == pytest.approx(0.5, abs=0.11)
     for name in ("lncc", "gradient_correlation"):
         assert lost[name].value < kept[name].value
@@ -161,16 +161,16 @@ def test_intervals_come_from_blocks(tmp_path):
     a, b = images((32, 32, 32))
     worse = np.clip(b.astype(int) + 40 * texture((32, 32, 32), 9), 0, 255).astype(np.uint8)
     truth = store(tmp_path / "truth.zarr", a)
-    one, two = (
+    first, second = (
         to_truth(store(tmp_path / f"{n}.zarr", v), truth, block=(8, 8, 8), window=5)
         for n, v in (("one", b), ("two", worse))
     )
-    better = one["ssim"].against(two["ssim"], Resampling(resamples=300))
+    better = first["ssim"].against(second["ssim"], Resampling(resamples=300))
     assert 0 < better.low < better.value < better.high
     assert better.blocks == 64
-    alone = one["pearson"].interval()
-    assert alone.low < one["pearson"].value < alone.high
-    assert one["pearson"].per_block.shape == (64,)
+    alone = first["pearson"].interval()
+    assert alone.low < first["pearson"].value < alone.high
+    assert first["pearson"].per_block.shape == (64,)
 
 
 def test_rows_of_sums_are_bounded(tmp_path, monkeypatch):
@@ -179,9 +179,9 @@ def test_rows_of_sums_are_bounded(tmp_path, monkeypatch):
     want = to_truth(*volumes, block=(4, 4, 4))
     monkeypatch.setattr("vol2vol.metrics.similarity.volume_pairs.ROWS", 7)
     got = to_truth(*volumes, block=(4, 4, 4))
-    for name, one in got.items():
-        assert one.sums.shape[0] == 7
-        assert one.value == pytest.approx(want[name].value, rel=1e-12)
+    for name, score in got.items():
+        assert score.sums.shape[0] == 7
+        assert score.value == pytest.approx(want[name].value, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -204,27 +204,27 @@ def test_windows_are_summed_as_scipy_does(shape, size, dtype):
 def test_results_do_not_depend_on_threads(tmp_path, monkeypatch):
     a, b = images((30, 40, 50))
     volumes = store(tmp_path / "a.zarr", a), store(tmp_path / "b.zarr", b)
-    found = []
+    scores = []
     for threads in (1, 3):
         monkeypatch.setattr("vol2vol.metrics.similarity.volume_pairs.THREADS", threads)
-        found.append({**to_truth(*volumes, block=(8, 16, 16)), **to_source(*volumes, block=(8, 16, 16))})
-    for name, one in found[0].items():
-        np.testing.assert_array_equal(one.sums, found[1][name].sums)
+        scores.append({**to_truth(*volumes, block=(8, 16, 16)), **to_source(*volumes, block=(8, 16, 16))})
+    for name, score in scores[0].items():
+        np.testing.assert_array_equal(score.sums, scores[1][name].sums)
     few = differences(*volumes, block=(8, 16, 16))
-    assert all(np.array_equal(one.sums, found[0][name].sums) for name, one in few.items())
+    assert all(np.array_equal(score.sums, scores[0][name].sums) for name, score in few.items())
 
 
 def test_scores_do_not_depend_on_the_type_that_values_are_kept_in(tmp_path):
     truth = images(dtype=np.uint8)[1]
     noisy = np.clip(truth + np.random.default_rng(1).normal(0, 5, truth.shape), 0, 255).astype(np.uint8)
-    found = []
+    values = []
     for factor, dtype in ((1, np.uint8), (16, np.uint16), (128, np.int16), (1 / 256, np.float32)):
         kept = [(v * np.float64(factor)).astype(dtype) for v in (noisy, truth)]
         scores = to_truth(*(store(tmp_path / f"{factor}-{i}.zarr", v) for i, v in enumerate(kept)))
-        found.append([scores["psnr"].value, scores["ssim"].value])
-    np.testing.assert_allclose(found, found[:1] * 4, atol=1e-6)
+        values.append([scores["psnr"].value, scores["ssim"].value])
+    np.testing.assert_allclose(values, values[:1] * 4, atol=1e-6)
     span = float(np.ptp(truth))
-    assert found[0][0] == pytest.approx(oracle.peak_signal_noise_ratio(truth * 1.0, noisy * 1.0, data_range=span))
+    assert values[0][0] == pytest.approx(oracle.peak_signal_noise_ratio(truth * 1.0, noisy * 1.0, data_range=span))
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e5, 1), (-30, 1e-3), (7, 1e6)])
@@ -260,8 +260,8 @@ def test_bytes_are_summed_exactly(tmp_path):
     small, large = ([store(tmp_path / f"{i}{d}.zarr", v.astype(d)) for i, v in enumerate((a, b))] for d in ("u1", "f4"))
     for radius in ((4, 4, 4), (1, 2, 3)):
         for reference in ("first", "second"):
-            one, two = (compare(*volumes, [lncc(radius, reference)])["lncc"] for volumes in (small, large))
-            np.testing.assert_allclose(one.sums, two.sums, rtol=1e-9)
+            first, second = (compare(*volumes, [lncc(radius, reference)])["lncc"] for volumes in (small, large))
+            np.testing.assert_allclose(first.sums, second.sums, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(11, 11, 11), (1, 11, 11), (13, 11, 17)])

@@ -1,4 +1,4 @@
-"""Measures: what can be said of a translated volume, each in a file of its own; see `catalogue` for the list."""
+"""Measures of translated volumes, each in a file of its own; `catalogue` lists them."""
 
 from vol2vol.metrics.measures.catalogue import MEASURES, measures, quantity_of
 from vol2vol.metrics.measures.measure import Bounded, Measure, Number, Quantity, Taken

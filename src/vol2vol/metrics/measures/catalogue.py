@@ -1,4 +1,4 @@
-"""The measures by name: the one list that `evaluate`, studies, picks and reports read."""
+"""The list of measures by name, which `evaluate`, studies, picks and reports read."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OWN = (
     *(SEAMS, MISMATCH, DISTANCE, FIDELITY, STRUCTURE, CYCLE),
     *(SEGMENTATION, NEAR_SEAM, OBJECTS, LABEL_FREE, COST),
 )
-"""Those of vol2vol, in the order in which they are taken."""
+"""The measures of vol2vol, in the order in which they are taken."""
 
 
 def _check(name: str, measure: Any) -> str:
-    """Return what keeps a thing of another package from being a measure, in words."""
+    """Return why an object of another package cannot be a measure; empty if it can."""
     if not isinstance(measure, Measure):
         return "it is not a Measure"
     if measure.name != name:
@@ -40,13 +40,13 @@ def _check(name: str, measure: Any) -> str:
 
 
 MEASURES: Catalogue[Measure] = Catalogue("measure", "vol2vol.measures", {own.name: own for own in OWN}, _check)
-"""Every measure by its name; other packages offer theirs by the entry points `vol2vol.measures`."""
+"""All measures by name; other packages add theirs by the entry points `vol2vol.measures`."""
 _unusable: set[str] = set()
-"""Names of measures that were warned of."""
+"""Names of measures for which a warning was logged."""
 
 
 def measures() -> Iterator[Measure]:
-    """Yield every measure that can be used, vol2vol's own first; a package that is broken is warned of, once."""
+    """Yield all usable measures, vol2vol's own first; a broken package is logged as a warning, once."""
     for name in MEASURES:
         try:
             yield MEASURES[name]
@@ -57,5 +57,5 @@ def measures() -> Iterator[Measure]:
 
 
 def quantity_of(name: str) -> Quantity | None:
-    """Return the quantity of a value by its name in a study's rows; None where no measure gives it."""
+    """Return the quantity of a value by its name in a study's rows; None if no measure has it."""
     return next((quantity for measure in measures() if (quantity := measure.quantity(name))), None)

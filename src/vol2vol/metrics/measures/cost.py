@@ -1,4 +1,4 @@
-"""What it cost to train a network, and to translate a volume with it, on the computer that did."""
+"""The cost of training a network and of translating a volume, on the computer that did it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vol2vol.metrics.measures.subject import Subject
 
 
 def take(subject: Subject) -> Taken:
-    """Return what is known of the cost."""
+    """Return the known costs of the volume."""
     known = {quantity.key for quantity in COST.quantities}
     return Taken(values={key: value for key, value in subject.spent.items() if key in known})
 
@@ -17,7 +17,9 @@ COST = Measure(
     about="time, memory and operations of training and translation",
     needs=("spent",),
     quantities=(
-        Quantity(key="parameters", sense="lower", about="weights of the network", title="Parameters", amount=True),
+        Quantity(
+            key="parameters", sense="lower", about="number of weights of the network", title="Parameters", amount=True
+        ),
         Quantity(
             key="flops_per_voxel",
             sense="lower",
@@ -26,9 +28,9 @@ COST = Measure(
             amount=True,
         ),
         Quantity(
-            key="redundancy", sense="lower", about="voxels that the network reads per voxel made", title="Redundancy"
+            key="redundancy", sense="lower", about="voxels that the network reads per voxel written", title="Redundancy"
         ),
-        Quantity(key="seconds", sense="lower", about="time of the translation", title="Time (s)"),
+        Quantity(key="seconds", sense="lower", about="time of the translation in seconds", title="Time (s)"),
         Quantity(
             key="voxels_per_second",
             sense="higher",
@@ -39,7 +41,7 @@ COST = Measure(
         Quantity(
             key="peak_memory",
             sense="lower",
-            about="bytes that the translation took beyond what the process held before",
+            about="peak memory of the translation in bytes, without what the process held before",
             title="Memory (B)",
             column="peak_memory_bytes",
             amount=True,
@@ -61,7 +63,7 @@ COST = Measure(
         Quantity(
             key="train_peak_memory",
             sense="lower",
-            about="most bytes of the whole process that trained",
+            about="peak memory of the training process in bytes",
             title="Training, memory (B)",
             column="train_peak_memory_bytes",
             amount=True,

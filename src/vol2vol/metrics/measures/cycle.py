@@ -1,4 +1,4 @@
-"""Cycle: what comes back from a volume once it can hide nothing in detail below a grey level."""
+"""Cycle error of a volume translated back to the source, after quantisation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vol2vol.metrics.similarity.cycle import cycle_error, quantised
 
 
 def take(subject: Subject) -> Taken:
-    """Send the volume back without seams, as stored and rounded to 256 levels with noise; compare with the source.
+    """Translate the volume back without seams, as stored and rounded to 256 levels with noise; compare with the source.
 
-    A volume that is stored in 8 bits has nothing left to hide: what `hidden` says of it is what the noise costs.
+    A volume stored in 8 bits can hide no detail below a grey level; its `hidden` is the effect of the noise.
     """
     levels = subject.target_range
 
@@ -26,14 +26,14 @@ def take(subject: Subject) -> Taken:
 
 CYCLE = Measure(
     name="cycle",
-    about="what comes back to the source from the volume, rounded to 256 levels with noise of one",
+    about="error after translation back to the source from the volume, rounded to 256 levels with noise of one level",
     needs=("source", "network", "target_range"),
     quantities=(
         Quantity(
             key="psnr",
             sense="higher",
-            about="peak signal-to-noise ratio in decibels, peak: the source's maximum minus its minimum",
-            title="Back again (dB)",
+            about="peak signal-to-noise ratio in decibels, with the source's maximum minus its minimum as peak",
+            title="PSNR, back (dB)",
             column="cycle_psnr",
             digits=1,
             places=True,
@@ -42,7 +42,8 @@ CYCLE = Measure(
         Quantity(
             key="hidden",
             sense="lower",
-            about="that minus the same of the volume as stored, in grey values: above 0 is hidden detail",
+            about="mean absolute difference minus that without quantisation, in grey values; above 0 if detail was "
+            "hidden",
             column="cycle_hidden",
         ),
     ),

@@ -1,4 +1,4 @@
-"""Frechet and kernel distance to the target domain in the eyes of feature networks, between floor and ceiling."""
+"""Frechet and kernel distances of features to the target domain, between floor and ceiling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vol2vol.metrics.measures.subject import Subject
 
 
 def take(subject: Subject) -> Taken:
-    """Measure how far the volume is from the target's training part, for every network, plane and distance."""
+    """Measure the distances of the volume to the target's training part, for all networks and planes."""
     sets = subject.features
     values: dict[str, Number] = {}
     for network in sets.networks:
@@ -30,7 +30,7 @@ def take(subject: Subject) -> Taken:
 
 
 def _around(value: float, after: Features, real: Features, distance: Distance, *, resamples: int) -> Bounded:
-    """Return a distance with its interval, which a volume may be too small for."""
+    """Return a distance with its interval, or without one if the volume is too small."""
     try:
         drawn = interval_over_cubes(after, real, distance, resamples, around=value) if resamples else None
     except BadInput:
@@ -39,7 +39,7 @@ def _around(value: float, after: Features, real: Features, distance: Distance, *
 
 
 def _beyond(first: Features, after: Features, real: Features, distance: Distance, *, resamples: int) -> Number:
-    """Return by how much the distance exceeds that of the first strategy's volume; None without an interval."""
+    """Return the distance minus that of the first strategy's volume, with its interval; None without an interval."""
     try:
         drawn = interval_over_cubes(after, real, distance, resamples, minus=first) if resamples else None
     except BadInput:
@@ -49,15 +49,18 @@ def _beyond(first: Features, after: Features, real: Features, distance: Distance
 
 _ABOUT = {"fid": "Frechet distance of features", "kid": "kernel distance (MMD) of features"}
 _ENDS: dict[str, tuple[Sense | None, str]] = {
-    "/floor": (None, "the same between two halves of the target"),
-    "/ceiling": (None, "the same between source and target"),
-    "/gap_closed": ("higher", "share of the way from ceiling to floor: 0 untranslated, 1 as near as the target itself"),
-    "/against_first": (None, "minus that of the first strategy's volume, at the same places"),
+    "/floor": (None, "distance between two halves of the target"),
+    "/ceiling": (None, "distance between source and target"),
+    "/gap_closed": (
+        "higher",
+        "fraction of the way from ceiling to floor: 0 for the untranslated source, 1 for the target itself",
+    ),
+    "/against_first": (None, "distance minus that of the first strategy's volume, at the same places"),
 }
 
 
 def _quantities(name: str) -> list[Quantity]:
-    """Return a distance and what goes with it."""
+    """Return the quantities of a distance."""
     key = f"{{features}}/{name}/{{plane}}"
     more = [Quantity(key=key + end, sense=sense, about=about) for end, (sense, about) in _ENDS.items()]
     return [Quantity(key=key, sense="lower", about=f"{_ABOUT[name]}, 0 for the target itself"), *more]
@@ -65,7 +68,7 @@ def _quantities(name: str) -> list[Quantity]:
 
 DISTANCE = Measure(
     name="distance",
-    about="distance to the target domain in the eyes of feature networks",
+    about="distance to the target domain in the features of networks",
     needs=("source", "target", "features"),
     quantities=tuple(quantity for name in DISTANCES for quantity in _quantities(name)),
     cheap=True,

@@ -1,4 +1,4 @@
-"""Fidelity: nearness to the known answer."""
+"""Fidelity: similarity to the known answer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def take(subject: Subject) -> Taken:
 
 FIDELITY = Measure(
     name="fidelity",
-    about="nearness to the known answer",
+    about="similarity to the known answer",
     needs=("truth",),
     quantities=(
         Quantity(
             key="psnr",
             sense="higher",
-            about="peak signal-to-noise ratio in decibels, peak: the truth's maximum minus its minimum",
+            about="peak signal-to-noise ratio in decibels, with the truth's maximum minus its minimum as peak",
             title="PSNR (dB)",
             digits=1,
             places=True,

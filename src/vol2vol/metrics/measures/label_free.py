@@ -1,4 +1,4 @@
-"""What can be said of segmentations without a mask."""
+"""Measures of segmentations that need no mask: confidence, foreground and agreement."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from vol2vol.metrics.measures.subject import Subject
 from vol2vol.metrics.objects.overlap import full_scale, iou, probability
 from vol2vol.metrics.similarity.volume_pairs import blocks_of
 
-WITNESSES = 2
-"""Segmenters that are asked where nothing but their confidence and agreement is wanted."""
+SEGMENTERS = 2
+"""Largest number of segmenters that are used."""
 
 
 def take(subject: Subject) -> Taken:
-    """Return confidence, foreground and, of two segmenters or more, agreement; in one pass over their probabilities."""
-    seen = subject.segmentations[:WITNESSES]
+    """Return confidence, foreground and, with two segmenters, agreement, in one pass over their probabilities."""
+    seen = subject.segmentations[:SEGMENTERS]
     boxes = blocks_of(seen[0].probability, subject.block)
     scales = [full_scale(view.probability, boxes) for view in seen]
     sums = np.zeros((len(seen), 4))
@@ -40,24 +40,24 @@ def take(subject: Subject) -> Taken:
 
 LABEL_FREE = Measure(
     name="label_free",
-    about="what segmenters of the target say of the volume without a mask",
+    about="confidence and agreement of the target's segmenters on the volume, without a mask",
     needs=("segmentations",),
     quantities=(
         Quantity(
             key="confidence",
             sense="higher",
-            about="the Dice that a segmenter expects of its own mask, 2 sum(p m) / (sum p + sum m), 0 to 1",
+            about="Dice coefficient that a segmenter expects of its own mask, 2 sum(p m) / (sum p + sum m), 0 to 1",
             segmenters=1,
         ),
         Quantity(
             key="foreground",
             sense="nearer 1",
-            about="share of the mask over that in the segmenter's own domain",
+            about="fraction of foreground, relative to that in the segmenter's own domain",
             segmenters=1,
         ),
         Quantity(key="agreement", sense="higher", about="IoU of the masks of two segmenters, 0 to 1", segmenters=2),
     ),
-    segmenters=WITNESSES,
+    segmenters=SEGMENTERS,
     cheap=True,
     table="",
     take=take,

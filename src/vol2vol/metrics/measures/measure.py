@@ -1,4 +1,4 @@
-"""What a measure is: a name, the numbers that it gives with their sense, what it needs, and how it is taken."""
+"""Define measures: their names, their quantities and senses, their needs, and how they are taken."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vol2vol.metrics.measures.subject import Need, Subject
 
 Sense = Literal["higher", "lower", "nearer 1"]
 ANSWERS: tuple[Need, ...] = ("mask", "truth")
-"""Needs that hold the answer: a checkpoint that is picked by them is picked by what it is judged by."""
+"""Needs that contain the answer; checkpoints must not be picked by measures that use them."""
 
 
 class Bounded(NamedTuple):
-    """A number with the ends of its 95 % interval, None where it has none."""
+    """A number with the ends of its 95 % interval; None if it has no interval."""
 
     value: float | None
     low: float | None = None
@@ -28,48 +28,48 @@ class Bounded(NamedTuple):
 
 
 Number = float | Bounded | Blockwise | None
-"""A number as it is, with an interval, or as sums per block, from which the interval is drawn; None: not defined."""
+"""A plain number, a number with its interval, or sums per block from which the interval follows; None if undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a measure found in a volume."""
+    """The result of a measure on a volume."""
 
     values: Mapping[str, Number]
-    """Numbers by the `key` of their quantity, parts in braces filled in."""
+    """Numbers by the `key` of their quantity, with the parts in braces filled in."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Sentences, by key; that with an empty key is about the whole measure."""
+    """Sentences by key; the one with an empty key refers to the whole measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """One number that a measure gives: what it is called, when it is good, and how tables show it."""
+    """One number of a measure: its name, the sense in which it is good, and how tables show it."""
 
     key: str
-    """Name below that of the measure, such as `psnr`. Parts in braces stand for any word: `{features}/fid/{plane}`."""
+    """Name within the measure, such as `psnr`. Parts in braces stand for any word: `{features}/fid/{plane}`."""
     sense: Sense | None = None
-    """When it is better; None where it says nothing of a volume's quality, such as a p or a threshold."""
+    """Which values are better; None if it does not describe quality, such as a p or a threshold."""
     about: str = ""
-    """One line, with unit and range."""
+    """Description in one line, with unit and range."""
     title: str = ""
-    """Heads its column on the report's page; without one it is not shown there."""
+    """Heading of its column on the report's page; without a title it is not shown there."""
     column: str = ""
-    """Heads its column in the CSV table; by default the key. Without title and column it stands in no table."""
+    """Heading of its column in the CSV table, by default the key; without title and column it is in no table."""
     digits: int = 3
-    """Significant digits on the page, or, with `places`, digits after the point."""
+    """Significant digits on the page or, with `places`, decimal places."""
     places: bool = False
     amount: bool = False
-    """Written with k, M, G."""
+    """Whether it is written with a prefix k, M or G."""
     divisor: float = 1
     """Tables show the number divided by this, such as 3600 for hours."""
     segmenters: int = 0
-    """It takes at least so many of them."""
+    """Minimum number of segmenters that it needs."""
     interval: bool = True
-    """Whether a study's rows keep its interval and its sums per block; not where these take long and show nothing."""
+    """Whether a study's rows keep its interval and sums per block; not if these take long and serve no purpose."""
     combine: Combine | None = None
-    """What makes the number of sums per block `(..., k)`, where the report compares trials by these."""
+    """Computes the number from sums `(..., k)`, if the report compares trials by their sums per block."""
     condense: Callable[[np.ndarray], np.ndarray] | None = None
-    """Shortens sums per block `(blocks, k)` before they are resampled, where many of them are 0."""
+    """Shortens sums per block `(blocks, k)`, many of which are 0, before they are resampled."""
 
     @property
     def metric(self) -> str:
@@ -81,41 +81,41 @@ class Quantity:
         return re.compile("([^/]+)".join(map(re.escape, re.split(r"\{\w+\}", self.key))))
 
     def goodness(self, value: float) -> float | None:
-        """Return a value turned so that higher is better; as it is without a sense; None for no ratio, nearer to 1."""
+        """Return a value with its sign such that higher is better; None if it should be near 1 and is not positive."""
         if self.sense == "nearer 1":
             return -abs(log(value)) if value > 0 else None
         return -value if self.sense == "lower" else value
 
     def words(self, key: str) -> tuple[str, ...] | None:
-        """Return the words in place of the parts in braces; None where a key is not this quantity's."""
+        """Return the words in place of the parts in braces; None if the key does not belong to this quantity."""
         match = self._pattern.fullmatch(key)
         return None if match is None else match.groups()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A way to judge a volume. `evaluate`, studies, their picks and reports take what they know of it from here."""
+    """A way to judge a volume, as `evaluate`, studies, picks and reports use it."""
 
     name: str
     about: str
-    """One line."""
+    """Description in one line."""
     quantities: tuple[Quantity, ...]
     take: Callable[[Subject], Taken]
-    """Raises `BadInput` where the measure cannot be taken of a volume; what is provided is all that `needs` names."""
+    """Takes the measure of a subject, which provides what `needs` names. Raises `BadInput` if that is impossible."""
     needs: tuple[Need, ...] = ()
-    """What it asks its subject for."""
+    """What the subject has to provide."""
     family: str = ""
-    """First part of the names of its values in a study's rows; by default the measure's name."""
+    """First part of the names of its values in a study's rows, by default the name of the measure."""
     segmenters: int | None = None
-    """With need of segmentations, how many of them it looks at; None: all."""
+    """Number of segmentations that it uses, if it needs them; None for all."""
     ranked: bool = True
-    """Whether a report asks how well it ranks volumes; not for overlap itself and costs."""
+    """Whether a report shows how well it ranks volumes; not for overlap and cost."""
     cheap: bool = False
-    """Whether a study takes it of every checkpoint, if it is not told otherwise."""
+    """Whether a study takes it of every checkpoint by default."""
     always: bool = False
-    """Taken of every volume when it is made, asked for or not, because it cannot be taken later."""
+    """Whether it is always taken when a volume is written, because it cannot be taken later."""
     table: str = "further"
-    """Table of the report in which it has its columns."""
+    """Table of the report with its columns."""
 
     def __post_init__(self) -> None:
         if not self.family:
@@ -123,20 +123,20 @@ class Measure:
 
     @property
     def sees_answers(self) -> bool:
-        """Whether it looks at masks or truths of what is tested."""
+        """Whether it uses the mask or truth of the tested volume."""
         return bool({*ANSWERS} & {*self.needs})
 
     @property
     def against_first(self) -> bool:
-        """Whether it also says how a volume differs from that of the study's first strategy."""
+        """Whether it also compares a volume with that of the study's first strategy."""
         return any(quantity.metric == "against_first" for quantity in self.quantities)
 
     def name_of(self, key: str) -> str:
-        """Return the name of a value, or note, in a study's rows."""
+        """Return the name of a value or note in a study's rows."""
         return f"{self.family}/{key}" if key else self.family
 
     def quantity(self, name: str) -> Quantity | None:
-        """Return the quantity of a value by its name in a study's rows, None where it is not of this measure."""
+        """Return the quantity of a value by its name in a study's rows, None if it does not belong to this measure."""
         family, _, key = name.partition("/")
         if family != self.family:
             return None

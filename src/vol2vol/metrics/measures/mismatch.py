@@ -1,4 +1,4 @@
-"""Whether a volume depends on where its tiles lie, and how far tiles of its network agree."""
+"""Dependence of a volume on the position of its tiles, and agreement between tiles of its network."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from vol2vol.metrics.measures.subject import Subject
 
 
 def take(subject: Subject) -> Taken:
-    """Predict again with the tiles elsewhere, and ask the network what two tiles make of the voxels at their border.
+    """Predict again with shifted tiles, and compare two tiles of the network at their border.
 
-    `tile` and `largest` are of this volume's stitching, the others of the network, wherever it is cut.
+    `tile` and `largest` describe this volume's stitching; the others describe the network for any tiling.
     """
     agreement = subject.network.agreement()
     mismatch = agreement.mismatch
@@ -23,27 +23,30 @@ def take(subject: Subject) -> Taken:
         "tile": mean,
         "largest": largest,
     }
-    sentence = f"{agreement.sentence} Border and disparity: tiles of {tile}, {mismatch.places} places."
+    sentence = (
+        f"{agreement.sentence} Border and disparity were measured on tiles of {tile} at {mismatch.places} places."
+    )
     return Taken(values=values, notes={"border": sentence})
 
 
 MISMATCH = Measure(
     name="mismatch",
-    about="how much tiles disagree, in standard deviations of the output",
+    about="disagreement of tiles, in standard deviations of the output",
     needs=("network",),
     quantities=(
         Quantity(
             key="tile",
             sense="lower",
-            about="mean change when the tiles are moved by one period of the network; 0: they do not matter",
-            title="S4 (tiles moved)",
+            about="mean change when the tiles are shifted by one period of the network; 0 if their position has no "
+            "effect",
+            title="S4 (shifted tiles)",
             column="tiles_moved",
             places=True,
         ),
         Quantity(
             key="largest",
             sense="lower",
-            about="largest change when the tiles are moved",
+            about="largest change when the tiles are shifted",
             title="S4, largest",
             column="tiles_moved_largest",
             digits=2,
@@ -52,13 +55,13 @@ MISMATCH = Measure(
         Quantity(
             key="border",
             sense="lower",
-            about="difference of two tiles on the voxels at the border of one, tiles of the training patch's size",
+            about="difference of two tiles at the border of one of them, for tiles of the training patch's size",
             column="network_border",
         ),
         Quantity(
             key="disparity",
             sense="lower",
-            about="difference that the statistics of training mode make, tiles of the training patch's size",
+            about="difference due to the statistics of training mode, for tiles of the training patch's size",
             column="network_disparity",
         ),
         Quantity(

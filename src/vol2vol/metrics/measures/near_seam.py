@@ -1,4 +1,4 @@
-"""What overlap loses near the seams of a volume."""
+"""Overlap lost near the seams of a volume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vol2vol.volumes import Volume
 
 
 def take(subject: Subject) -> Taken:
-    """Say what overlap loses near the volume's seams, and how much more than the first strategy's at those places."""
+    """Measure the overlap lost near the volume's seams, also relative to the first strategy at the same places."""
     how, mask = subject.judging, subject.mask
     planes = borders_of(subject.grids, subject.volume.spatial, subject.volume.path)
 
@@ -39,18 +39,18 @@ def take(subject: Subject) -> Taken:
 NEAR_SEAM = Measure(
     name="near_seam",
     family=FAMILY,
-    about="what overlap loses near seams",
+    about="overlap lost near seams",
     needs=("mask", "segmentations", "grids"),
     quantities=(
         Quantity(
             key=f"{EACH}/near_seam",
             sense="higher",
-            about="IoU near seams minus elsewhere, beyond that of shifted grids: 0 where seams cost nothing",
+            about="IoU near seams minus elsewhere, minus the same on shifted grids; 0 if seams cost nothing",
             combine=near_seam_effect,
         ),
         Quantity(
             key=f"{EACH}/near_seam/against_first",
-            about="minus what the first strategy's volume loses at the same places",
+            about="the same minus that of the first strategy's volume at the same places",
         ),
     ),
     ranked=False,

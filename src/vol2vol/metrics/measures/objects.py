@@ -1,4 +1,4 @@
-"""Objects that segmenters of the target find, invent, miss and count in a volume."""
+"""Objects that the target's segmenters detect, invent, miss and count in a volume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vol2vol.metrics.measures.subject import Subject
 from vol2vol.metrics.objects.instances import shared_objects
 from vol2vol.metrics.objects.scores import object_scores
 
-CALLED = {
+ROW_NAMES = {
     "f1_50": "f1",
     "f1_75": "f1_75",
     "ap_50": "ap50",
@@ -17,30 +17,30 @@ CALLED = {
     "count_ratio": "count_ratio",
     "rand_error": "rand",
 }
-"""Scores of objects, and what rows call them."""
+"""Names of object scores in a study's rows."""
 
 
 def take(subject: Subject) -> Taken:
-    """Compare the objects that every segmentation shows with the mask's."""
+    """Compare the objects of every segmentation with those of the mask."""
     how, block, mask = subject.judging, subject.block, subject.mask
     values: dict[str, Number] = {}
     for seen in subject.segmentations:
         shared = shared_objects(seen.probability, mask, threshold=seen.threshold, parting=how.parting(), block=block)
         scores = object_scores(shared, mask, least=how.least, block=block)
-        values |= {f"{seen.name}/{called}": scores[name] for name, called in CALLED.items()}
+        values |= {f"{seen.name}/{row_name}": scores[name] for name, row_name in ROW_NAMES.items()}
     return Taken(values=values)
 
 
 OBJECTS = Measure(
     name="objects",
     family=FAMILY,
-    about="objects found, missed and counted",
+    about="objects detected, missed and counted",
     needs=("mask", "segmentations"),
     quantities=(
         Quantity(
             key=f"{EACH}/f1",
             sense="higher",
-            about="F1 of objects found from an IoU of 0.5 on, 0 to 1",
+            about="F1 of objects that match at an IoU of 0.5 or more, 0 to 1",
             title="F1 at IoU 0.5",
             column="f1",
             places=True,
@@ -48,7 +48,7 @@ OBJECTS = Measure(
         Quantity(
             key=f"{EACH}/ap50",
             sense="higher",
-            about="average precision of objects from an IoU of 0.5 on, 0 to 1",
+            about="average precision of objects at an IoU of 0.5 or more, 0 to 1",
             title="AP at 0.5",
             column="ap50",
             places=True,
@@ -56,7 +56,7 @@ OBJECTS = Measure(
         Quantity(
             key=f"{EACH}/ap75",
             sense="higher",
-            about="average precision of objects from an IoU of 0.75 on, 0 to 1",
+            about="average precision of objects at an IoU of 0.75 or more, 0 to 1",
             title="AP at 0.75",
             column="ap75",
             places=True,
@@ -64,8 +64,8 @@ OBJECTS = Measure(
         Quantity(
             key=f"{EACH}/count_error",
             sense="lower",
-            about="|predicted - true| / true objects",
-            title="Error of count",
+            about="|predicted - true| / true number of objects",
+            title="Count error",
             column="count_error",
             places=True,
         ),
@@ -77,8 +77,10 @@ OBJECTS = Measure(
             column="rand_error",
             places=True,
         ),
-        Quantity(key=f"{EACH}/f1_75", sense="higher", about="F1 of objects found from an IoU of 0.75 on, 0 to 1"),
-        Quantity(key=f"{EACH}/count_ratio", sense="nearer 1", about="predicted over true objects"),
+        Quantity(
+            key=f"{EACH}/f1_75", sense="higher", about="F1 of objects that match at an IoU of 0.75 or more, 0 to 1"
+        ),
+        Quantity(key=f"{EACH}/count_ratio", sense="nearer 1", about="predicted / true number of objects"),
     ),
     ranked=False,
     table="objects",

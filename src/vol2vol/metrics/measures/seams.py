@@ -1,4 +1,4 @@
-"""Seams of a stitched volume: edges (SGR), steps of tone (SJE) and averaging (HFR) where its tiles meet, per axis."""
+"""Seams of a stitched volume per axis: edges (SGR), intensity steps (SJE) and averaging (HFR) where tiles meet."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vol2vol.metrics.seams.sentences import seam_sentence
 from vol2vol.metrics.seams.verdicts import SeamReport, SeamRow, judge_together, overall
 
 TESTS = {
-    "sgr": "sharp edges where tiles meet, a ratio: 1 without seams",
-    "sje": "steps of tone where tiles meet, a ratio: 1 without seams",
-    "hfr": "detail lost by averaging where tiles overlap, a ratio: 1 without seams",
+    "sgr": "sharp edges where tiles meet, as a ratio; 1 without seams",
+    "sje": "intensity steps where tiles meet, as a ratio; 1 without seams",
+    "hfr": "detail lost by averaging where tiles overlap, as a ratio; 1 without seams",
 }
 
 
 def take(subject: Subject) -> Taken:
-    """Test the volume for seams; of several passes, which are corrected together, the clearest answer counts."""
+    """Test the volume for seams; of several passes, which are corrected together, the smallest p counts."""
     if not subject.grids:
         raise BadInput(f"{subject.volume.path} does not record how it was tiled")
     reports = judge_together([seam_tests(subject.volume, grid, source=subject.source) for grid in subject.grids])
@@ -42,15 +42,18 @@ def _clearest(reports: list[SeamReport]) -> dict[tuple[str, str], SeamRow]:
 
 SEAMS = Measure(
     name="seams",
-    about="edges, steps of tone and lost detail where tiles meet",
+    about="edges, intensity steps and lost detail where tiles meet",
     needs=("source", "grids"),
     quantities=tuple(
         quantity
         for test, about in TESTS.items()
         for quantity in (
             Quantity(key=f"{test}/{{axis}}", sense="nearer 1", about=about),
-            Quantity(key=f"{test}/{{axis}}/p", about="p that there is no seam, corrected for all tests of the volume"),
-            Quantity(key=f"{test}/{{axis}}/source", about="the same of the source, at the same planes"),
+            Quantity(
+                key=f"{test}/{{axis}}/p",
+                about="p of the hypothesis that there is no seam, corrected for all tests of the volume",
+            ),
+            Quantity(key=f"{test}/{{axis}}/source", about="the same statistic of the source, at the same planes"),
         )
     ),
     table="seams",

@@ -1,4 +1,4 @@
-"""Overlap of what segmenters of the target see in a volume with the source's mask."""
+"""Overlap of the segmentations by the target's segmenters with the source's mask."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vol2vol.metrics.objects.overlap import curve
 from vol2vol.metrics.objects.scores import COMBINE
 
 BINS = 256
-"""Levels of probability: those of the bytes that segmentations are stored in."""
+"""Number of probability levels, that of the 8-bit segmentations."""
 FAMILY = "segmentation"
 EACH = "{segmenter}/{seed}"
 
 
 def take(subject: Subject) -> Taken:
-    """Compare every segmentation with the mask: IoU, Dice, AUPRC."""
+    """Return IoU, Dice and AUPRC of every segmentation against the mask."""
     values: dict[str, Number] = {}
     for seen in subject.segmentations:
         counted = curve(seen.probability, subject.mask, block=subject.block, bins=BINS)
@@ -29,14 +29,14 @@ def take(subject: Subject) -> Taken:
 
 
 def _filled(sums: np.ndarray) -> np.ndarray:
-    """Leave out bins that are empty in all blocks: most of a byte volume's are."""
+    """Leave out bins that are empty in all blocks, as most are for 8-bit volumes."""
     bins = sums.reshape(len(sums), 2, -1)
     return bins[..., bins.any((0, 1))].reshape(len(sums), -1)
 
 
 SEGMENTATION = Measure(
     name="segmentation",
-    about="overlap of what segmenters of the target see with the mask",
+    about="overlap of the target's segmentations with the mask",
     needs=("mask", "segmentations"),
     quantities=(
         Quantity(key=f"{EACH}/iou", sense="higher", about="intersection over union, 0 to 1", combine=COMBINE["iou"]),
@@ -48,11 +48,13 @@ SEGMENTATION = Measure(
             combine=COMBINE["auprc"],
             condense=_filled,
         ),
-        Quantity(key=f"{EACH}/threshold", about="probability from which a voxel is foreground, of the own domain"),
+        Quantity(
+            key=f"{EACH}/threshold", about="minimum probability of foreground, chosen on the segmenter's own domain"
+        ),
         Quantity(
             key=f"{EACH}/iou_at_best",
             sense="higher",
-            about="IoU at the threshold that is best on this very mask: what is lost besides is the threshold's",
+            about="IoU at the threshold that is best on this mask; the difference from IoU is due to the threshold",
         ),
     ),
     ranked=False,

@@ -31,7 +31,7 @@ class Judging(Settings):
     instances: Literal["components", "watershed"] = "components"
     """Objects are connected components, or split at narrow necks (watershed), in prediction and mask alike."""
     depth: float | None = Field(default=None, gt=0, le=32)
-    """For watershed: how many voxels narrower than both its sides a neck must be; by default 2."""
+    """Depth of the watershed in voxels: how much narrower than both sides a neck must be; by default 2."""
 
     def parting(self) -> Parting | None:
         """Return how touching objects are split, None if they are not."""

@@ -1,4 +1,4 @@
-"""Structure: what a volume keeps of the source, in ways that do not mind another look."""
+"""Structure: similarity to the source that does not depend on its appearance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def take(subject: Subject) -> Taken:
 
 STRUCTURE = Measure(
     name="structure",
-    about="how much of the source's structure is kept",
+    about="structure of the source that is kept",
     needs=("source",),
     quantities=(
         Quantity(

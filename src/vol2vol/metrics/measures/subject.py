@@ -1,4 +1,4 @@
-"""What measures are taken of: a volume, and what they may ask about it; whoever makes a subject provides it."""
+"""Define the subject of measures: a volume, and what measures need besides it."""
 
 from __future__ import annotations
 
@@ -28,98 +28,101 @@ Need = Literal[
     "spent",
 ]
 Change = Callable[[Box, np.ndarray], np.ndarray]
-"""A box of a volume and its voxels `(C, Z, Y, X)` to other voxels of that shape."""
+"""Maps a box of a volume and its voxels `(C, Z, Y, X)` to other voxels of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """What a segmenter made of the volume."""
+    """A segmentation of the volume by one segmenter."""
 
     name: str
     """`segmenter/seed`."""
     probability: Volume
     threshold: float
-    """From which a voxel is foreground; chosen on the segmenter's own domain."""
+    """Minimum probability of foreground, chosen on the segmenter's own domain."""
     foreground: float
-    """Share of foreground in the segmenter's own domain."""
+    """Fraction of foreground in the segmenter's own domain."""
     first: Volume | None = None
-    """The same segmenter's probabilities of the first strategy's volume, where this is not it."""
+    """Probabilities by the same segmenter for the first strategy's volume; None if this is that volume."""
 
 
 class FeatureSets(Protocol):
-    """What feature networks see in the volume and in those that it is compared with."""
+    """Features of the volume, and of the volumes that it is compared with."""
 
     networks: Sequence[str]
     planes: Sequence[str]
     resamples: int
-    """Draws of intervals; 0: none are drawn."""
+    """Number of draws for intervals; 0 for no intervals."""
 
     def __call__(self, which: Literal["source", "volume", "target", "first"], network: str, plane: str) -> Features:
-        """Return the patches of a volume, those of the first three cut at the same places of their volumes."""
+        """Return the features of patches; those of source, volume and first strategy are from the same places."""
         ...
 
     @property
     def has_first(self) -> bool:
-        """Whether there is a volume of the study's first strategy to compare with."""
+        """Whether a volume of the study's first strategy exists."""
         ...
 
 
 class Agreement(Protocol):
-    """How far tiles of a network agree, in standard deviations of the output; see `certify`."""
+    """Agreement between tiles of a network, in standard deviations of the output; see `certify`."""
 
     @property
     def sentence(self) -> str:
-        """What it comes to."""
+        """Summary in one sentence."""
         ...
 
     @property
     def mismatch(self) -> Any:
-        """Border by distance, disparity, invariance and aliasing, with the tile and the number of places."""
+        """Difference by distance from the border, disparity, invariance, aliasing, tile and number of places."""
         ...
 
 
 class Network(Protocol):
-    """The network that made the volume, to be asked further."""
+    """The network that translated the volume."""
 
     def agreement(self) -> Agreement:
-        """Return how far its tiles agree."""
+        """Return the agreement between its tiles."""
         ...
 
     def moved(self) -> tuple[float, float]:
-        """Return mean and largest change of the volume when its tiles are moved by one period, over its deviation."""
+        """Return the mean and largest change of the volume when its tiles are shifted by one period.
+
+        Both are in standard deviations of the volume.
+        """
         ...
 
     def returned(self, change: Change | None = None) -> AbstractContextManager[Volume]:
-        """Give the volume translated back to the source without seams, changed before; it is removed afterwards.
+        """Provide the volume, after `change`, translated back to the source without seams; it is deleted at exit.
 
-        Raises `BadInput` where the model has no translation back.
+        Raises `BadInput` if the model has no translation back.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A volume to be measured. What takes time is made when it is first asked for, once."""
+    """A volume to be measured. Each need is computed once, on first use."""
 
     volume: Volume
     block: Shape | None = None
-    """Sums are kept for blocks of so many voxels Z, Y, X; None: of a size that fits."""
+    """Size of the blocks for which sums are kept, in voxels `(Z, Y, X)`; None for a default."""
     judging: Judging = field(default_factory=Judging)
-    """How measures are taken."""
+    """Settings of the measures."""
     provide: Mapping[Need, Callable[[], Any]] = field(default_factory=dict)
-    """Makers of all that there is besides the volume."""
+    """Functions that return what is available besides the volume, by need."""
     _ready: dict[Need, Any] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, needs: Iterable[Need]) -> bool:
-        """Say whether all of this is there."""
+        """Return whether all these needs are available."""
         return all(need in self.provide for need in needs)
 
     def asked(self, need: Need) -> bool:
-        """Say whether this was asked for."""
+        """Return whether this need was computed."""
         return need in self._ready
 
     def make(self, needs: Iterable[Need]) -> None:
-        """Make all of this, unless it is ready; raises what the makers raise."""
+        """Compute these needs unless they are ready; raises what their functions raise."""
         for need in needs:
             if need not in self._ready:
                 self._ready[need] = self.provide[need]()
@@ -130,49 +133,49 @@ class Subject:
 
     @property
     def source(self) -> Volume:
-        """What was translated, of the volume's shape."""
+        """The volume that was translated; it has the shape of the translation."""
         source: Volume = self._get("source")
         return source
 
     @property
     def truth(self) -> Volume:
-        """The known answer, of the volume's shape."""
+        """The known answer; it has the shape of the volume."""
         truth: Volume = self._get("truth")
         return truth
 
     @property
     def target(self) -> Volume:
-        """A volume of the domain whose look the volume was given; other tissue."""
+        """A volume of the target domain, of other tissue."""
         target: Volume = self._get("target")
         return target
 
     @property
     def mask(self) -> Volume:
-        """What segmentations of the volume should find, of the volume's shape; 0 is background."""
+        """The true mask of the volume, of its shape; 0 is background."""
         mask: Volume = self._get("mask")
         return mask
 
     @property
     def grids(self) -> Sequence[Grid]:
-        """Where tiles of the volume meet, one grid per pass that differs; empty where nothing says so."""
+        """The grids at which tiles of the volume meet, one per different pass; empty if they are unknown."""
         grids: Sequence[Grid] = self._get("grids")
         return grids
 
     @property
     def network(self) -> Network:
-        """What made the volume."""
+        """The network that translated the volume."""
         network: Network = self._get("network")
         return network
 
     @property
     def features(self) -> FeatureSets:
-        """What feature networks see."""
+        """Features of the volume and of those that it is compared with."""
         features: FeatureSets = self._get("features")
         return features
 
     @property
     def segmentations(self) -> Sequence[Segmentation]:
-        """What segmenters see."""
+        """Segmentations of the volume."""
         segmentations: Sequence[Segmentation] = self._get("segmentations")
         return segmentations
 
@@ -184,6 +187,6 @@ class Subject:
 
     @property
     def spent(self) -> Mapping[str, float | None]:
-        """What it cost to train the network and to make the volume, by the keys of the measure `cost`."""
+        """The cost of training the network and of translating the volume, by the keys of the measure `cost`."""
         spent: Mapping[str, float | None] = self._get("spent")
         return spent

@@ -1,4 +1,4 @@
-"""Instances in volumes of any size: which objects of truth and prediction share how many voxels."""
+"""Count the voxels that objects of truth and prediction share, in volumes of any size."""
 
 from __future__ import annotations
 
@@ -20,30 +20,36 @@ from vol2vol.volumes.masks import foreground
 from vol2vol.volumes.space import need_voxel_size
 
 Labels = Callable[[Box], np.ndarray]
-"""A block of a partition to int64 labels `(Z, Y, X)`, 0 is background."""
+"""Maps a block of a partition to int64 labels `(Z, Y, X)`; 0 is background."""
 WAITING = 1 << 20
-"""Pairs of labels collected before they are added up."""
+"""Number of label pairs that are collected before equal pairs are added up."""
 DENSE = 1 << 22
-"""Labels, or pairs of them, up to which counting takes a table instead of sorting."""
+"""Largest number of labels, or of label pairs, that are counted in a table instead of by sorting."""
 
 
 def stored_labels(volume: Volume) -> Labels:
-    """Read given instances: integer labels of one channel, 0 is background."""
+    """Return a reader of stored instance labels: integers of one channel, 0 is background.
+
+    Raises `BadInput` for other volumes.
+    """
     if volume.dtype.kind not in "iu" or volume.channels != 1:
-        raise BadInput(f"{volume.path} holds {volume.channels} x {volume.dtype}, no instances: give integer labels")
+        raise BadInput(
+            f"{volume.path} has {volume.channels} channels of {volume.dtype}, not instance labels: give one channel of "
+            "integers"
+        )
     return lambda box: volume.read(box)[0].astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contingency:
-    """Voxels that an instance of the truth shares with one of the prediction; row and column 0 are background."""
+    """Numbers of voxels that true and predicted objects share; row and column 0 are background."""
 
     table: sparse.csr_array
-    """Truth by prediction; rows and columns of labels that occur, and background."""
+    """A row per true object, a column per predicted object, after the background."""
     truth_centres: np.ndarray
-    """Mean place of every true object's voxels, `(objects, 3)`, ZYX."""
+    """Mean position of every true object's voxels, `(objects, 3)`, ZYX in voxels."""
     predicted_centres: np.ndarray
-    """Of every predicted object's."""
+    """The same for every predicted object."""
 
     @property
     def truth(self) -> np.ndarray:
@@ -56,7 +62,7 @@ class Contingency:
         return np.asarray(self.table.sum(0)).ravel()[1:]
 
     def at_least(self, least: int) -> Contingency:
-        """Return the table with objects of fewer voxels, true and predicted, taken as background."""
+        """Return the table with true and predicted objects of fewer voxels counted as background."""
         rows, columns = (size >= least for size in (self.truth, self.predicted))
         table = _onto_background(rows) @ self.table @ _onto_background(columns).T
         return replace(
@@ -68,19 +74,19 @@ class Contingency:
 
 
 def _onto_background(kept: np.ndarray) -> sparse.csr_array:
-    """Return the matrix of zeros and ones that adds the rows of objects not kept to row 0, the background's."""
+    """Return the matrix of zeros and ones that adds the rows of objects that are not kept to row 0, the background."""
     rows = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)])
     shape = (int(kept.sum()) + 1, len(rows))
     return sparse.csr_array((np.ones(len(rows), np.int64), (rows, np.arange(len(rows)))), shape=shape)
 
 
 def tenth_of_median(shared: Contingency) -> int:
-    """Return a tenth of the median size of true objects in voxels, at least 1: what is smaller is taken for noise."""
+    """Return a tenth of the median size of true objects in voxels, at least 1; smaller objects count as noise."""
     return max(1, -(-int(np.median(shared.truth)) // 10)) if len(shared.truth) else 1
 
 
 def contingency(truth: Labels, prediction: Labels, boxes: Iterable[Box]) -> Contingency:
-    """Count shared voxels, block by block; memory is some numbers per object and one per pair that touches.
+    """Count shared voxels block by block; memory grows with the numbers of objects and of pairs that overlap.
 
     Raises `BadInput` on labels below 0.
     """
@@ -89,33 +95,38 @@ def contingency(truth: Labels, prediction: Labels, boxes: Iterable[Box]) -> Cont
     centres = _Centres(), _Centres()
     waiting = 0
     for box in boxes:
-        (one, i), (two, j) = (named(labels(box)) for labels in (truth, prediction))
-        centres[0].add(one, i, box)
-        centres[1].add(two, j, box)
-        found, times = _counted(i * len(two) + j, len(one) * len(two))
-        pairs.append(np.stack([one[found // len(two)], two[found % len(two)]], axis=1))
+        (true_names, i), (predicted_names, j) = (named(labels(box)) for labels in (truth, prediction))
+        centres[0].add(true_names, i, box)
+        centres[1].add(predicted_names, j, box)
+        occurring, times = _counted(i * len(predicted_names) + j, len(true_names) * len(predicted_names))
+        pairs.append(
+            np.stack(
+                [true_names[occurring // len(predicted_names)], predicted_names[occurring % len(predicted_names)]],
+                axis=1,
+            )
+        )
         counts.append(times)
-        waiting += len(found)
+        waiting += len(occurring)
         if waiting > max(WAITING, len(pairs[0])):
             pairs, counts, waiting = *_merged(pairs, counts), 0
     (keys,), (sizes,) = _merged(pairs, counts)
     places, names = zip(*(_places(column) for column in keys.T), strict=True)
     return Contingency(
         table=sparse.csr_array((sizes, places), shape=names),
-        truth_centres=centres[0].found(),
-        predicted_centres=centres[1].found(),
+        truth_centres=centres[0].centres(),
+        predicted_centres=centres[1].centres(),
     )
 
 
 class _Centres:
-    """Voxels and sums of their places, per label."""
+    """Numbers of voxels and sums of their positions, by label."""
 
     def __init__(self) -> None:
         self.names: list[np.ndarray] = [np.zeros(0, np.int64)]
         self.sums: list[np.ndarray] = [np.zeros((0, 4))]
 
     def add(self, names: np.ndarray, place: np.ndarray, box: Box) -> None:
-        """Add a block: its labels and, for each voxel, the place of its label among them."""
+        """Add a block: its ascending labels and, for each voxel, the index of its label."""
         count = len(names)
         if names[-1] == 0:
             return
@@ -129,8 +140,8 @@ class _Centres:
         self.names.append(names[names > 0])
         self.sums.append(sums[names > 0])
 
-    def found(self) -> np.ndarray:
-        """Return the centres of all labels but 0, ascending, `(labels, 3)`."""
+    def centres(self) -> np.ndarray:
+        """Return the centres of all labels except 0, in ascending order, `(labels, 3)`."""
         names, place = np.unique(np.concatenate(self.names), return_inverse=True)
         sums = np.zeros((len(names), 4))
         np.add.at(sums, place, np.concatenate(self.sums))
@@ -138,10 +149,10 @@ class _Centres:
 
 
 def named(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels that occur, ascending, and the place of each voxel's among them."""
+    """Return the labels that occur, in ascending order, and the index of each voxel's label."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        raise BadInput("instances have labels below 0: number objects from 1, background 0")
+        raise BadInput("instance labels below 0 are not allowed: number objects from 1 and background 0")
     if high >= DENSE:
         names, place = np.unique(labels, return_inverse=True)
         return names, place.ravel()
@@ -151,12 +162,12 @@ def named(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the keys below `size` that occur and how often."""
+    """Return the keys below `size` that occur, and how often."""
     if size > DENSE:
         return np.unique(keys, return_counts=True)
     times = np.bincount(keys, minlength=size)
-    found = np.flatnonzero(times)
-    return found, times[found]
+    occurring = np.flatnonzero(times)
+    return occurring, times[occurring]
 
 
 def _merged(pairs: list[np.ndarray], counts: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -169,7 +180,7 @@ def _merged(pairs: list[np.ndarray], counts: list[np.ndarray]) -> tuple[list[np.
 
 
 def _places(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the row of every label, background first whether it occurs or not, and the number of rows."""
+    """Return the row of every label, and the number of rows; row 0 is background even if it does not occur."""
     names, place = np.unique(np.concatenate([[0], labels]), return_inverse=True)
     return place.reshape(-1)[1:], len(names)
 
@@ -179,15 +190,18 @@ def instances_of(
     boxes: Sequence[Box],
     *,
     threshold: float | None = 0.5,
-    neighbours: int = 6,
+    connectivity: int = 6,
     parting: Parting | None = None,
 ) -> Components:
-    """Find the connected components of probabilities from a threshold on, or of a mask; parted at necks if wanted.
+    """Return the objects of a volume: connected components, or with `parting` components split at narrow necks.
 
-    Without a threshold the volume is a mask, whatever its numbers mean.
+    Foreground are voxels whose probability is at least the threshold; without a threshold, the volume is a mask. Raises
+    `BadInput` unless the volume has one channel.
     """
     if volume.channels != 1:
-        raise BadInput(f"{volume.path} has {volume.channels} channels: objects are found in volumes of one")
+        raise BadInput(
+            f"{volume.path} has {volume.channels} channels, but objects need one: give a volume of one channel"
+        )
     scale = 1.0 if threshold is None else full_scale(volume, boxes)
 
     def mask(box: Box) -> np.ndarray:
@@ -200,31 +214,30 @@ def instances_of(
         if volume.spatial[0] > 1:
             need_voxel_size(volume, "a watershed in 3D needs")
         return parted(mask, volume.spatial, boxes, parting, voxel_size=volume.voxel_size)
-    return components(mask, volume.spatial, boxes, neighbours=neighbours)
+    return components(mask, volume.spatial, boxes, connectivity=connectivity)
 
 
 def shared_objects(
     prediction: Volume,
     truth: Volume,
     *,
-    given: tuple[bool, bool] = (False, False),
+    labelled: tuple[bool, bool] = (False, False),
     threshold: float = 0.5,
-    neighbours: int = 6,
+    connectivity: int = 6,
     parting: Parting | None = None,
     block: Shape | None = None,
 ) -> Contingency:
-    """Return which objects of prediction and truth share how many voxels: what every score of objects starts from.
+    """Return the numbers of voxels that objects of prediction and truth share, from which all object scores follow.
 
-    Objects are connected components, of the truth's foreground, with `parting` those of a watershed; `given` says
-    of which volume, prediction or truth, they are its labels instead.
-    Raises `BadInput` where shapes or voxel sizes differ.
+    Objects are connected components, or with `parting` components split at narrow necks; `labelled` tells whether
+    prediction and truth are instance labels instead. Raises `BadInput` if shapes or voxel sizes differ.
     """
     alike(prediction, truth)
     boxes = blocks_of(truth, block)
-    found, real = (
+    predicted_labels, true_labels = (
         stored_labels(volume)
-        if labelled
-        else instances_of(volume, boxes, threshold=level, neighbours=neighbours, parting=parting)
-        for volume, labelled, level in zip((prediction, truth), given, (threshold, None), strict=True)
+        if has_labels
+        else instances_of(volume, boxes, threshold=level, connectivity=connectivity, parting=parting)
+        for volume, has_labels, level in zip((prediction, truth), labelled, (threshold, None), strict=True)
     )
-    return contingency(real, found, counted(boxes, "matching objects", len(boxes)))
+    return contingency(true_labels, predicted_labels, counted(boxes, "matching objects", len(boxes)))

@@ -1,4 +1,4 @@
-"""Objects found: adapted Rand error, F1 and average precision at an overlap, counts; all from one contingency table."""
+"""Score objects from a contingency table: adapted Rand error, F1 and average precision at an overlap, and counts."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ class Rand:
 
     error: float
     precision: float
-    """Pairs that are together in both, of those together in the prediction."""
+    """Fraction of the voxel pairs within one predicted object that are also within one true object."""
     recall: float
-    """Of those together in the truth."""
+    """Fraction of the voxel pairs within one true object that are also within one predicted object."""
 
 
-def adapted_rand(found: Contingency) -> Rand:
-    """Return the adapted Rand error over the true foreground, the prediction's background being an object there.
+def adapted_rand(shared: Contingency) -> Rand:
+    """Return the adapted Rand error over the true foreground, in which predicted background counts as one object.
 
-    `skimage.metrics.adapted_rand_error(truth, prediction)`. Raises `BadInput` where the truth has no pair of voxels.
+    It equals `skimage.metrics.adapted_rand_error(truth, prediction)`. Raises `BadInput` if no true object has two
+    voxels.
     """
-    table = found.table[1:].astype(np.float64)
+    table = shared.table[1:].astype(np.float64)
     total = table.sum()
     together = float((table.data**2).sum() - total)
     truth = float((np.asarray(table.sum(1)) ** 2).sum() - total)
     predicted = float((np.asarray(table.sum(0)) ** 2).sum() - total)
     if truth <= 0:
-        raise BadInput("an adapted Rand error needs true objects, the truth is empty: choose a region that has some")
+        raise BadInput(
+            "the adapted Rand error needs true objects, but the truth is empty: choose a region with objects"
+        )
     precision = together / predicted if predicted > 0 else 1.0
     recall = together / truth
     score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -43,71 +46,73 @@ def adapted_rand(found: Contingency) -> Rand:
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """Objects found, matched one to one at an overlap."""
+    """Numbers of true and predicted objects that match one to one at an overlap."""
 
     threshold: float
-    """IoU from which an object is found."""
+    """Minimum IoU of a match."""
     found: int
+    """Pairs of a true and a predicted object that match."""
     invented: int
-    """Predicted objects that match none."""
+    """Predicted objects without a match."""
     missed: int
-    """True objects that match none."""
+    """True objects without a match."""
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 where there are no objects on either side."""
+        """2 TP / (2 TP + FP + FN); 1 if neither truth nor prediction has objects."""
         every = 2 * self.found + self.invented + self.missed
         return 2 * self.found / every if every else 1.0
 
     @property
     def accuracy(self) -> float:
-        """TP / (TP + FP + FN), which some call average precision at this overlap; 1 where there are no objects."""
+        """TP / (TP + FP + FN), which some call average precision at this overlap; 1 without objects."""
         every = self.found + self.invented + self.missed
         return self.found / every if every else 1.0
 
     @property
     def surplus(self) -> int:
-        """Predicted minus true objects."""
+        """Number of predicted objects minus that of true objects."""
         return self.invented - self.missed
 
 
-def overlaps(found: Contingency) -> sparse.csr_array:
-    """Return the IoU of every true with every predicted object that it touches."""
-    shared = sparse.coo_array(found.table[1:, 1:])
-    union = found.truth[shared.row] + found.predicted[shared.col] - shared.data
-    return sparse.csr_array((shared.data / union, (shared.row, shared.col)), shape=shared.shape)
+def overlaps(shared: Contingency) -> sparse.csr_array:
+    """Return the IoU of every true object with every predicted object that it overlaps, `(true, predicted)`."""
+    voxels = sparse.coo_array(shared.table[1:, 1:])
+    union = shared.truth[voxels.row] + shared.predicted[voxels.col] - voxels.data
+    return sparse.csr_array((voxels.data / union, (voxels.row, voxels.col)), shape=voxels.shape)
 
 
-def matched(found: Contingency, threshold: float = 0.5) -> np.ndarray:
-    """Return the predicted object, 0 ..., that each true object is matched with, -1 where with none.
+def matched(shared: Contingency, threshold: float = 0.5) -> np.ndarray:
+    """Return the index of the predicted object that matches each true object, -1 without a match.
 
-    One to one, at an IoU of at least `threshold`, as many as possible.
+    Matches are one to one at an IoU of at least `threshold`, and as many as possible. Raises `BadInput` unless
+    0 < threshold <= 1.
     """
     if not 0 < threshold <= 1:
         raise BadInput(f"objects cannot be matched at an overlap of {threshold:g}: use 0.5 or 0.75")
-    enough = overlaps(found)
+    enough = overlaps(shared)
     enough.data = (enough.data >= threshold).astype(np.float64)
     enough.eliminate_zeros()
     if not enough.nnz:
-        return np.full(len(found.truth), -1)
+        return np.full(len(shared.truth), -1)
     result: np.ndarray = csgraph.maximum_bipartite_matching(enough, perm_type="column")
     return result
 
 
-def objects(found: Contingency, threshold: float = 0.5) -> Objects:
-    """Match true and predicted objects of at least this IoU so that as many as possible are found."""
-    hits = int((matched(found, threshold) >= 0).sum())
-    invented, missed = len(found.predicted) - hits, len(found.truth) - hits
+def objects(shared: Contingency, threshold: float = 0.5) -> Objects:
+    """Match as many true and predicted objects as possible at an IoU of at least `threshold`."""
+    hits = int((matched(shared, threshold) >= 0).sum())
+    invented, missed = len(shared.predicted) - hits, len(shared.truth) - hits
     return Objects(threshold=threshold, found=hits, invented=invented, missed=missed)
 
 
-def ranked(found: Contingency, threshold: float, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the predicted objects by falling score, and the true object that each takes in this order, -1 for none.
+def ranked(shared: Contingency, threshold: float, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predicted objects by falling score, and the true object that each one matches, -1 without a match.
 
-    Each takes the free true object of largest IoU, if that reaches `threshold`.
+    In this order, each matches the free true object of largest IoU, if that IoU is at least `threshold`.
     """
-    columns = sparse.csc_array(overlaps(found))
-    free = np.ones(len(found.truth), bool)
+    columns = sparse.csc_array(overlaps(shared))
+    free = np.ones(len(shared.truth), bool)
     order = np.argsort(-scores, kind="stable")
     taken = np.full(len(order), -1)
     for rank, column in enumerate(order):
@@ -120,19 +125,19 @@ def ranked(found: Contingency, threshold: float, scores: np.ndarray) -> tuple[np
     return order, taken
 
 
-def average_precision(found: Contingency, threshold: float = 0.5, scores: np.ndarray | None = None) -> float:
-    """Return the average precision of predicted objects, ranked by `scores`, best first, or by their size.
+def average_precision(shared: Contingency, threshold: float = 0.5, scores: np.ndarray | None = None) -> float:
+    """Return the average precision of predicted objects, ranked by falling `scores`, by default by their size.
 
-    Each takes, in that order, the free true object of largest IoU, if that reaches `threshold`; the area under
-    precision over recall, precision made monotone (Everingham et al. 2010). Raises `BadInput` without true objects
-    or where there is not one score per predicted object.
+    Objects are matched as in `ranked`. The result is the area under precision over recall after precision is made
+    monotone (Everingham et al. 2010). Raises `BadInput` without true objects, or unless there is one score per
+    predicted object.
     """
-    if not len(found.truth):
-        raise BadInput("average precision needs true objects, the truth is empty: choose a region that has some")
-    scores = found.predicted if scores is None else np.asarray(scores)
-    if len(scores) != len(found.predicted):
-        raise BadInput(f"{len(scores)} scores for {len(found.predicted)} predicted objects: give one for each")
-    hits = ranked(found, threshold, scores)[1] >= 0
+    if not len(shared.truth):
+        raise BadInput("average precision needs true objects, but the truth is empty: choose a region with objects")
+    scores = shared.predicted if scores is None else np.asarray(scores)
+    if len(scores) != len(shared.predicted):
+        raise BadInput(f"{len(scores)} scores for {len(shared.predicted)} predicted objects: give one for each")
+    hits = ranked(shared, threshold, scores)[1] >= 0
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     monotone = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(monotone[hits].sum() / len(found.truth))
+    return float(monotone[hits].sum() / len(shared.truth))

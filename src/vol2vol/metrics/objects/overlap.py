@@ -1,7 +1,7 @@
-"""Overlap of a segmentation with the truth: one pass counts voxels per probability bin, everything else follows.
+"""Measure the overlap of a segmentation with the truth from voxel counts per probability bin, in one pass.
 
-Empty masks: where neither truth nor prediction has a voxel, IoU and Dice are 1; where one of them has, 0. Average
-precision and a choice of threshold need a foreground and say so.
+IoU and Dice are 1 if truth and prediction are both empty, and 0 if only one of them is. Average precision and the
+choice of a threshold raise an error without foreground.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from vol2vol.volumes import Volume
 from vol2vol.volumes.masks import foreground
 
 BINS = 4096
-"""Bins of probability; a byte volume has 256 values, none of which share one."""
+"""Number of probability bins; the 256 values of an 8-bit volume fall into different bins."""
 
 Score = Literal["iou", "dice"]
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """Return TP / (TP + FP + FN) of `(..., 3)` counts TP, FP, FN; 1 where all are 0."""
+    """Return TP / (TP + FP + FN) of `(..., 3)` counts TP, FP, FN; 1 if all are 0."""
     hit, wrong, missed = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     union = hit + wrong + missed
     return np.where(union > 0, hit / np.where(union > 0, union, 1), 1.0)
 
 
 def dice(counts: np.ndarray) -> np.ndarray:
-    """Return 2 TP / (2 TP + FP + FN) of `(..., 3)` counts TP, FP, FN; 1 where all are 0."""
+    """Return 2 TP / (2 TP + FP + FN) of `(..., 3)` counts TP, FP, FN; 1 if all are 0."""
     both = iou(counts)
     return cast(np.ndarray, 2 * both / (1 + both))
 
@@ -45,29 +45,29 @@ SCORES = {"iou": iou, "dice": dice}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """Voxels of background and foreground per bin of predicted probability: `(blocks, 2, bins)`."""
+    """Numbers of background and foreground voxels per bin of predicted probability, `(blocks, 2, bins)`."""
 
     counts: np.ndarray
 
     @property
     def total(self) -> np.ndarray:
-        """Voxels per class and bin, `(2, bins)`."""
+        """Number of voxels per class and bin, `(2, bins)`."""
         return cast(np.ndarray, self.counts.sum(0))
 
     @property
     def foreground(self) -> int:
-        """Voxels of the true foreground."""
+        """Number of voxels of the true foreground."""
         return int(self.counts[:, 1].sum())
 
     @property
     def thresholds(self) -> np.ndarray:
-        """Lower edges of the bins: a voxel is foreground where its probability is at least the threshold."""
+        """Lower edges of the bins; a voxel is foreground if its probability is at least the threshold."""
         return cast(np.ndarray, np.arange(self.counts.shape[2]) / self.counts.shape[2])
 
     def at(self, threshold: float) -> np.ndarray:
         """Return TP, FP and FN per block, `(blocks, 3)`, at the bin edge nearest to a threshold.
 
-        The last bin holds certainty, so that nothing is above it: no edge is beyond its lower one.
+        The last bin includes probability 1; its lower edge is the highest threshold.
         """
         bins = self.counts.shape[2]
         first = int(np.clip(round(threshold * bins), 0, bins - 1))
@@ -79,9 +79,9 @@ class Curve:
         return Blockwise(name=score, sums=self.at(threshold).astype(np.float64), combine=SCORES[score])
 
     def auprc(self) -> Blockwise:
-        """Return the average precision, the sum of precision times step in recall over all bins.
+        """Return the average precision: the sum over all bins of precision times the step in recall.
 
-        `sklearn.metrics.average_precision_score`, voxels of one bin counting as ties. Raises `BadInput` without
+        It equals `sklearn.metrics.average_precision_score` with the voxels of a bin as ties. Raises `BadInput` without
         foreground.
         """
         self._need_foreground("average precision")
@@ -93,12 +93,12 @@ class Curve:
         )
 
     def best_threshold(self, score: Score = "iou") -> float:
-        """Return the threshold of the highest score; of several in a row, the one in their middle.
+        """Return the threshold of the highest score, or the middle of a run of equal highest scores.
 
-        For validation data: a threshold chosen on the data it is scored on is no threshold. Raises `BadInput`
-        without foreground.
+        Use it on validation data: a threshold chosen on the data that are scored makes the score too good. Raises
+        `BadInput` without foreground.
         """
-        self._need_foreground("a choice of threshold")
+        self._need_foreground("the choice of a threshold")
         above = np.cumsum(self.total[:, ::-1], axis=1)[:, ::-1]
         counts = np.stack([above[1], above[0], above[1, 0] - above[1]], axis=1)
         values = SCORES[score](counts)
@@ -110,11 +110,11 @@ class Curve:
 
     def _need_foreground(self, what: str) -> None:
         if not self.foreground:
-            raise BadInput(f"{what} needs foreground, the truth is empty: choose a region that has some")
+            raise BadInput(f"{what} needs foreground, but the truth is empty: choose a region with foreground")
 
 
 def average_precision(counts: np.ndarray) -> np.ndarray:
-    """Return average precision of voxels of background and foreground per rising bin, `(..., 2, bins)`."""
+    """Return average precision from numbers of background and foreground voxels per rising bin, `(..., 2, bins)`."""
     above = np.cumsum(counts[..., ::-1].astype(np.float64), axis=-1)
     wrong, hit = above[..., 0, :], above[..., 1, :]
     everything = hit[..., -1:]
@@ -127,10 +127,10 @@ def average_precision(counts: np.ndarray) -> np.ndarray:
 def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins: int = BINS) -> Curve:
     """Count the voxels of a prediction per class and bin, one block at a time.
 
-    Predictions are probabilities: floats in 0..1, or unsigned integers in 0..the dtype's largest; integers that are
-    nowhere above 1 are a mask. Truth is a mask. Memory: `2 x bins` numbers for each of at most
-    `pairs.ROWS` rows. Raises `BadInput` where shapes or voxel sizes differ or values are no probabilities, such as
-    numbers of objects.
+    Predictions are probabilities: floats in 0..1, or unsigned integers from 0 to the largest of their type; integers of
+    0 and 1 only are a mask. The truth is a mask. Memory holds `2 x bins` numbers for each of at most
+    `volume_pairs.ROWS` rows. Raises `BadInput` if shapes or voxel sizes differ, or if values are not probabilities but,
+    for example, instance labels.
     """
     alike(prediction, truth)
     boxes = blocks_of(truth, block)
@@ -146,9 +146,9 @@ def curve(prediction: Volume, truth: Volume, *, block: Shape | None = None, bins
 def scores_at(
     prediction: Volume, truth: Volume, threshold: float, *, block: Shape | None = None
 ) -> dict[Score, Blockwise]:
-    """Return IoU and Dice where a voxel is foreground if its probability is at least the threshold, not a bin's edge.
+    """Return IoU and Dice at exactly the threshold, which need not be the edge of a bin.
 
-    Reads both volumes once, one block at a time. Raises what `curve` raises.
+    Both volumes are read once, one block at a time. Raises `BadInput` as `curve` does.
     """
     alike(prediction, truth)
     boxes = blocks_of(truth, block)
@@ -160,17 +160,16 @@ def scores_at(
 
 
 def _parts(prediction: Volume, truth: Volume, box: Box, scale: float, threshold: float) -> list[np.ndarray]:
-    """Return which voxels of a box are hits, which wrong and which missed, at exactly a threshold."""
+    """Return masks of the true positive, false positive and false negative voxels of a box at a threshold."""
     chosen, real = probability(prediction, box, scale) >= threshold, foreground(truth.read(box), truth.path)
     return [chosen & real, chosen & ~real, ~chosen & real]
 
 
 def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
-    """Return the stored value that means certainty: 1 for floats and masks of 0 and 1, else the dtype's largest.
+    """Return the stored value of probability 1: 1 for floats and masks of 0 and 1, else the largest of the dtype.
 
-    An integer volume that `vol2vol predict` wrote holds probabilities, however faint. Any other is read until a value
-    of half the dtype's largest turns up. Raises `BadInput` where none does, but values above 1: those are numbers of
-    objects.
+    Integer volumes written by `vol2vol predict` contain probabilities, however low. Others are read until a value
+    exceeds half of the largest of the dtype. Raises `BadInput` if none does but some exceed 1, as instance labels do.
     """
     if prediction.dtype.kind != "u":
         return 1.0
@@ -189,29 +188,30 @@ def full_scale(prediction: Volume, boxes: Sequence[Box]) -> float:
 
 
 def probability(prediction: Volume, box: Box, scale: float) -> np.ndarray:
-    """Return a box of a prediction as float64 in 0..1. Raises `BadInput` on values that are no probabilities."""
+    """Return a box of a prediction as float64 in 0..1. Raises `BadInput` on values that are not probabilities."""
     stored = prediction.read(box)
     if not (stored.min() >= 0 and stored.max() <= scale):
         raise BadInput(
-            f"{prediction.path} holds {stored.min():g} to {stored.max():g}, no probabilities: "
-            "give 0 to 1, or uint8; make a mask of instance labels with vol2vol prepare `binarise`"
+            f"{prediction.path} holds {stored.min():g} to {stored.max():g}, which are not "
+            "probabilities: give values of 0 to 1, or uint8; make a mask of instance labels with vol2vol prepare "
+            "`binarise`"
         )
     return stored.astype(np.float64) / scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeamOverlap:
-    """IoU near seams minus IoU away from them, and the same for grids that lie elsewhere."""
+    """IoU near seams and away from them, and their difference on shifted grids without seams."""
 
     near: float
     interior: float
     shifted: tuple[float, ...]
-    """Near minus interior for shifted grids, of voxels that are near no seam."""
+    """Near minus interior IoU on shifted grids, for voxels that are not near a seam."""
     effect: Blockwise
-    """Near minus interior, minus the mean of the shifted ones; below 0 where seams cost overlap.
+    """Near minus interior IoU, minus its mean over shifted grids; below 0 if seams cost overlap.
 
-    Its block-bootstrap interval is the test. Shifted grids a few voxels apart see the same voxels, so that the rank
-    of the true grid among them would not be one.
+    Its block-bootstrap interval is the test. The rank of the true grid among shifted grids would not be a test, because
+    grids shifted by a few voxels share most of their voxels.
     """
 
 
@@ -225,25 +225,25 @@ def near_seams(
     shifts: int = 31,
     block: Shape | None = None,
 ) -> SeamOverlap:
-    """Return what overlap loses within `width` voxels of the seams, against grids shifted along all axes together.
+    """Return the overlap lost within `width` voxels of the seams, compared with grids shifted along all axes.
 
-    `planes` are the positions of seams along Z, Y and X, as `Plan.borders` gives them: a seam at p lies between
-    voxels p - 1 and p; an axis may have none. Shifted grids keep their distance from the true one: along no axis does
-    one near zone touch the other, and where they cross, or in what is left as interior, voxels near true seams are
-    left out. Raises `BadInput` where the spacing leaves no room for them or no voxel is near.
+    `planes` are the positions of seams along Z, Y and X, as `Plan.borders` returns them: a seam at p lies between
+    voxels p - 1 and p; an axis may have none. Along every axis, the zones near shifted and true seams do not touch;
+    voxels near true seams are excluded from both zones of shifted grids. Raises `BadInput` without seams, or if their
+    spacing leaves no room for shifted grids.
     """
     alike(prediction, truth)
     offsets = _offsets(planes, truth.spatial, width, shifts)
     boxes = blocks_of(truth, block)
     scale = full_scale(prediction, boxes)
     rows = Rows(len(boxes))
-    for box in counted(boxes, "looking near seams", len(boxes)):
+    for box in counted(boxes, "scoring near seams", len(boxes)):
         parts = _parts(prediction, truth, box, scale, threshold)
         inside = [_inside(p, offsets, width, range(a, b)) for p, a, b in zip(planes, box.start, box.stop, strict=True)]
         for axis in inside:
-            axis[1:] *= axis[0]  # what a shifted grid has away from itself and from the true one
+            axis[1:] *= axis[0]  # voxels away from the shifted and from the true seams
         far = np.stack([_separable(part.sum(0, dtype=np.float64), inside) for part in parts], axis=1)
-        total = np.broadcast_to(far[0], far.shape).copy()  # a shifted grid has what is away from the true one
+        total = np.broadcast_to(far[0], far.shape).copy()  # of shifted grids: voxels away from the true seams
         total[0] = [part.sum() for part in parts]
         rows.add(np.stack([total - far, far], axis=1))  # shift, near or far, count
     counts = rows.sums
@@ -268,14 +268,14 @@ def near_seam_effect(sums: np.ndarray) -> np.ndarray:
 
 
 def _offsets(planes: Sequence[Sequence[int]], spatial: Shape, width: int, shifts: int) -> np.ndarray:
-    """Return shifts of the grid in voxels, the first 0, the others half-way between seams and around there."""
+    """Return shifts of the grid in voxels: first 0, then shifts around half of the distance between seams."""
     if len(planes) != 3 or not any(len(p) for p in planes):
-        raise BadInput("there are no seams to look near: give their positions along Z, Y and X")
+        raise BadInput("overlap near seams needs seams: give their positions along Z, Y and X")
     spacing = min(int(np.diff(p).min()) if len(p) > 1 else n for p, n in zip(planes, spatial, strict=True) if len(p))
     free = np.arange(2 * width, spacing - 2 * width + 1)
     if len(free) < 2:
         raise BadInput(
-            f"seams {spacing} voxels apart leave no room for shifted grids with {width} voxels on either side: "
+            f"seams {spacing} voxels apart leave no room for shifted grids with {width} voxels on both sides: "
             "use a smaller width"
         )
     picked = free[np.unique(np.linspace(0, len(free) - 1, min(shifts, len(free))).round().astype(int))]
@@ -283,7 +283,7 @@ def _offsets(planes: Sequence[Sequence[int]], spatial: Shape, width: int, shifts
 
 
 def _inside(planes: Sequence[int], offsets: np.ndarray, width: int, span: range) -> np.ndarray:
-    """Return, per shift, which positions of an axis are further than `width` from every plane: `(shifts, n)`."""
+    """Return, per shift, which positions along an axis are farther than `width` from every plane, `(shifts, n)`."""
     at = np.arange(span.start, span.stop)
     result = np.ones((len(offsets), len(at)))
     if len(planes):
@@ -296,5 +296,5 @@ def _inside(planes: Sequence[int], offsets: np.ndarray, width: int, span: range)
 
 
 def _separable(counts: np.ndarray, inside: list[np.ndarray]) -> np.ndarray:
-    """Return the voxels that lie inside along all axes, per shift."""
+    """Return, per shift, the sum of the voxels that lie inside along all axes."""
     return cast(np.ndarray, np.einsum("zyx,kz,ky,kx->k", counts, *inside, optimize=True))

@@ -1,7 +1,7 @@
-"""Everything that is said of a segmentation, kept per block: for intervals, and to compare two on the same blocks.
+"""Score segmentations per block, for intervals and for paired comparisons on the same blocks.
 
-An object counts in the block that its centre lies in, a match in that of its true object. Blocks are then drawn as
-for voxels; they should be large against the objects.
+An object counts in the block that contains its centre, and a match in the block of its true object. Blocks are
+resampled as for voxel scores; they should be large compared with the objects.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from vol2vol.metrics.similarity.volume_pairs import ROWS, blocks_of
 from vol2vol.volumes import Volume
 
 LEVELS = (0.5, 0.75)
-"""IoU from which an object is found."""
+"""Minimum IoU of a match."""
 RANKS = 1024
-"""Ranks of predicted objects that average precision tells apart; with more objects, runs of neighbours share one."""
+"""Number of ranks in average precision; of more predicted objects, neighbours in rank share one."""
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Return 2 TP / (2 TP + FP + FN) of `(..., 3)` objects found, invented and missed; 1 where there are none."""
+    """Return 2 TP / (2 TP + FP + FN) of `(..., 3)` matched, invented and missed objects; 1 without objects."""
     return overlap.dice(counts)
 
 
 def ranked_precision(sums: np.ndarray) -> np.ndarray:
-    """Return the average precision of `(..., 2 k + 1)` hits per rank, objects per rank, true objects; NaN without."""
+    """Return average precision from `(..., 2 k + 1)` counts: k hits, k predicted, true objects; NaN without these."""
     ranks = (sums.shape[-1] - 1) // 2
     hits, every, real = sums[..., :ranks], sums[..., ranks:-1], sums[..., -1]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -42,10 +42,11 @@ def ranked_precision(sums: np.ndarray) -> np.ndarray:
 
 
 def rand_error(sums: np.ndarray) -> np.ndarray:
-    """Return the adapted Rand error of `(..., 5)` sums over true objects; NaN where they hold no pair of voxels.
+    """Return the adapted Rand error of `(..., 5)` sums over true objects; NaN if no true object has two voxels.
 
-    The sums, n being shared voxels: n^2 over all predicted objects and the background; voxels^2; n times the
-    predicted object's voxels in the true foreground; voxels that were missed; voxels.
+    With n the voxels that a true object shares with a predicted one, the sums are: n^2 over all predicted objects and
+    the background; the square of the object's voxels; n times the predicted object's voxels in the true foreground; its
+    missed voxels; its voxels.
     """
     shared, own, other, missed, voxels = np.moveaxis(sums, -1, 0)
     together, truth, predicted = shared - voxels, own - voxels, other + missed**2 - voxels
@@ -75,7 +76,7 @@ COMBINE: dict[str, Combine] = {
     "count_ratio": count_ratio,
     "count_error": count_error,
 }
-"""What makes a value of the sums of each score: `Blockwise(name=name, sums=sums, combine=COMBINE[name])`."""
+"""The function that combines the sums of each score: `Blockwise(name=name, sums=sums, combine=COMBINE[name])`."""
 
 
 def segmentation_scores(
@@ -87,40 +88,45 @@ def segmentation_scores(
     least: int = 1,
     block: Shape | None = None,
 ) -> dict[str, Blockwise]:
-    """Return every score of `COMBINE` of a predicted probability, two passes over both volumes.
+    """Return all scores of `COMBINE` for predicted probabilities, in two passes over both volumes.
 
-    Objects are connected components, with `parting` those of a watershed; `least` as in `object_scores`. `auprc` is
-    missing where the truth is empty. Two predictions of one truth are compared with `Blockwise.against`. Raises
-    `BadInput` where shapes or voxel sizes differ or a value is not a probability.
+    Objects are connected components, or with `parting` components split at narrow necks; `least` is as in
+    `object_scores`. `auprc` is missing if the truth is empty. Compare two predictions of one truth with
+    `Blockwise.against`. Raises `BadInput` if shapes or voxel sizes differ or a value is not a probability.
     """
     counted = overlap.curve(prediction, truth, block=block)
     voxels = [counted.score("iou", threshold), counted.score("dice", threshold)]
     voxels += [counted.auprc()] if counted.foreground else []
     shared = shared_objects(prediction, truth, threshold=threshold, parting=parting, block=block)
-    return {one.name: one for one in voxels} | object_scores(shared, truth, least=least, block=block)
+    return {score.name: score for score in voxels} | object_scores(shared, truth, least=least, block=block)
 
 
 def object_scores(
-    found: Contingency, truth: Volume, *, least: int = 1, block: Shape | None = None
+    shared: Contingency, truth: Volume, *, least: int = 1, block: Shape | None = None
 ) -> dict[str, Blockwise]:
-    """Return F1 and AP per IoU in `LEVELS`, adapted Rand error and counts of objects, of `instances.shared_objects`.
+    """Return F1 and AP for each IoU in `LEVELS`, the adapted Rand error and counts, from `instances.shared_objects`.
 
-    Counts are of objects of at least `least` voxels, true and predicted. AP ranks by size.
+    Counts include true and predicted objects of at least `least` voxels. AP ranks objects by size.
     """
     places = _Places(truth, block)
-    real, made = places.of(found.truth_centres), places.of(found.predicted_centres)
-    sums = {"rand_error": places.add(real, _rand_sums(found))}
+    true_rows, predicted_rows = places.of(shared.truth_centres), places.of(shared.predicted_centres)
+    sums = {"rand_error": places.add(true_rows, _rand_sums(shared))}
     for level in LEVELS:
         name = round(100 * level)
-        sums[f"f1_{name}"] = _matches(found, level, (real, made), places)
-        sums[f"ap_{name}"] = _ranks(found, level, (real, made), places)
-    both = [places.add(where, size >= least) for where, size in ((made, found.predicted), (real, found.truth))]
+        sums[f"f1_{name}"] = _matches(shared, level, (true_rows, predicted_rows), places)
+        sums[f"ap_{name}"] = _ranks(shared, level, (true_rows, predicted_rows), places)
+    both = [
+        places.add(where, size >= least)
+        for where, size in ((predicted_rows, shared.predicted), (true_rows, shared.truth))
+    ]
     sums["count_ratio"] = sums["count_error"] = np.concatenate(both, axis=1)
-    return {name: Blockwise(name=name, sums=one, combine=COMBINE[name]) for name, one in sums.items()}
+    return {
+        name: Blockwise(name=name, sums=sums_of_score, combine=COMBINE[name]) for name, sums_of_score in sums.items()
+    }
 
 
 class _Places:
-    """The blocks of a volume, in at most `ROWS` rows of as many neighbours, as voxels are counted."""
+    """The blocks of a volume in at most `ROWS` rows of neighbouring blocks, as for voxel scores."""
 
     def __init__(self, volume: Volume, block: Shape | None) -> None:
         boxes = blocks_of(volume, block)
@@ -143,18 +149,18 @@ class _Places:
         return sums
 
 
-def _matches(found: Contingency, level: float, where: Sequence[np.ndarray], places: _Places) -> np.ndarray:
-    """Return objects found, invented and missed per row, `(rows, 3)`."""
-    partner = matched(found, level)
+def _matches(shared: Contingency, level: float, where: Sequence[np.ndarray], places: _Places) -> np.ndarray:
+    """Return the numbers of matched, invented and missed objects per row, `(rows, 3)`."""
+    partner = matched(shared, level)
     hit, invented = partner >= 0, np.ones(len(where[1]), bool)
     invented[partner[hit]] = False
     parts = [(where[0], hit), (where[1], invented), (where[0], ~hit)]
-    return np.concatenate([places.add(rows, one) for rows, one in parts], axis=1)
+    return np.concatenate([places.add(rows, counted_objects) for rows, counted_objects in parts], axis=1)
 
 
-def _ranks(found: Contingency, level: float, where: Sequence[np.ndarray], places: _Places) -> np.ndarray:
-    """Return hits per rank, objects per rank and true objects per row, `(rows, 2 ranks + 1)`."""
-    order, taken = ranked(found, level, found.predicted)
+def _ranks(shared: Contingency, level: float, where: Sequence[np.ndarray], places: _Places) -> np.ndarray:
+    """Return, per row, hits and predicted objects by rank and the number of true objects, `(rows, 2 ranks + 1)`."""
+    order, taken = ranked(shared, level, shared.predicted)
     ranks = min(len(order), RANKS)
     rank = np.arange(len(order)) * ranks // max(len(order), 1)
     hit = taken >= 0
@@ -167,9 +173,9 @@ def _ranks(found: Contingency, level: float, where: Sequence[np.ndarray], places
     return sums
 
 
-def _rand_sums(found: Contingency) -> np.ndarray:
+def _rand_sums(shared: Contingency) -> np.ndarray:
     """Return the sums of `rand_error` per true object, `(objects, 5)`."""
-    table = found.table[1:].astype(np.float64)
+    table = shared.table[1:].astype(np.float64)
     voxels = np.asarray(table.sum(1)).ravel()
     inside = np.asarray(table.sum(0)).ravel()
     inside[0] = 0

@@ -1,10 +1,10 @@
-"""Objects that touch, parted at their necks: the watershed of the distance to the background, in blocks, exactly.
+"""Split touching objects at their narrow necks: an exact blockwise watershed of the distance to the background.
 
-Every voxel climbs to the highest of its six neighbours; where the climb ends is a peak, and who ends there is a basin
-(toboggan, Fairfield 1990). Of two basins that meet, the lower one is an object of its own if its peak stands at least
-`depth` above the pass between them (dynamics, Grimaud 1992; its peaks are the h-maxima), else it joins the other. Each
-step looks a bounded way, so that blocks of any size give the same objects; memory is a block with its surroundings and
-one number per basin and per pair of basins that meet.
+From every voxel, a path climbs to the highest of the six neighbours until it reaches a peak; the voxels that reach the
+same peak are a basin (toboggan, Fairfield 1990). Of two basins that meet, the lower one is an object of its own if its
+peak lies at least `depth` above the pass between them (dynamics, Grimaud 1992; such peaks are the h-maxima); otherwise
+it joins the other. Every step depends on a bounded neighbourhood, so that blocks of any size give the same objects.
+Memory holds a block with its surroundings, and a number per basin and per pair of basins that meet.
 """
 
 from __future__ import annotations
@@ -21,33 +21,36 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.metrics.objects.components import Components, Faces, Mask, unite
 
 UNIT = 1024
-"""Steps of height per voxel: heights are whole numbers, equal in every block."""
+"""Height steps per voxel; heights are integers, so that they are equal in every block."""
 PLACE = 42
-"""Bits that hold the place of a voxel in a volume; height comes before them: no two voxels are equally high."""
+"""Number of low bits with the position of a voxel, below its height, so that no two voxels are equally high."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parting:
-    """Where touching objects are parted; lengths in voxels of the finest axis."""
+    """Where touching objects are split; lengths are in voxels of the finest axis."""
 
     depth: float = 2.0
-    """How much wider than the neck, measured from its middle, the thinner of two objects must be."""
+    """How much farther from the background the centre of the thinner object must be than the middle of the neck."""
     reach: int = 32
-    """Distance beyond which all voxels are equally deep: necks of twice this width part nothing."""
+    """Largest distance from the background that counts; objects are not split at necks wider than twice this."""
 
     def __post_init__(self) -> None:
         if not (0 < self.depth <= self.reach <= 512):
-            raise BadInput(f"a watershed of depth {self.depth:g} and reach {self.reach}: use 0 < depth <= reach <= 512")
+            raise BadInput(
+                f"a watershed of depth {self.depth:g} and reach {self.reach} is not possible: use 0 < depth <= reach "
+                "<= 512"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class _Slopes:
-    """A block of heights, each voxel with the way up; arrays are one voxel larger on every side."""
+    """The heights of a block and the direction of ascent from each voxel; arrays are one voxel larger on every side."""
 
     keys: np.ndarray
-    """Height and place in one number, 0 in the background and outside."""
+    """Height and position in one integer; 0 in the background and outside the volume."""
     up: np.ndarray
-    """0 on a peak, 1 + 2 axis towards the voxel before, 2 + 2 axis towards the one after."""
+    """0 on a peak, 1 + 2 axis towards the previous voxel, 2 + 2 axis towards the next voxel."""
 
     @property
     def inner(self) -> tuple[slice, ...]:
@@ -57,34 +60,34 @@ class _Slopes:
 def parted(
     mask: Mask, spatial: Shape, boxes: Sequence[Box], how: Parting | None = None, *, voxel_size: Sequence[float] = ()
 ) -> Components:
-    """Find the objects of a mask, touching ones parted, one block at a time.
+    """Label the objects of a mask one block at a time, splitting objects that touch.
 
-    `boxes` partition the volume in reading order, as `pairs.blocks_of` gives them; the result does not depend on them
-    but for the order of labels. Objects touch across faces. Distances follow `voxel_size` (Z, Y, X) where it is given.
+    `boxes` partition the volume in reading order, as `volume_pairs.blocks_of` returns them; only the order of labels
+    depends on them. Voxels are connected across faces. Distances account for `voxel_size` (Z, Y, X) if it is not empty.
     """
     how = how or Parting()
     size = np.array(voxel_size or (1.0, 1.0, 1.0), np.float64)
     sampling = size / size.min()
-    faces, found = Faces(spatial), _Passes()
+    faces, passes = Faces(spatial), _Passes()
     offsets: dict[Box, int] = {}
 
     def slopes(box: Box) -> _Slopes | None:
         return _slopes(mask, spatial, box, sampling, how.reach)
 
     for box in boxes:
-        offsets[box] = found.total
+        offsets[box] = passes.total
         faces.enter(box)
         labels = np.zeros(box.shape, np.int64)
         if (land := slopes(box)) is not None:
             local, peaks = _climb(land)
-            labels = np.where(local > 0, local + found.total, 0)
-            found.add(peaks, labels, land)
+            labels = np.where(local > 0, local + passes.total, 0)
+            passes.add(peaks, labels, land)
             for axis in range(3):
                 if box.start[axis] > 0:
                     plane, (rows, columns) = faces.before(axis, box)
-                    found.across(axis, plane[slice(*rows), slice(*columns)], np.take(labels, 0, axis=axis), land)
+                    passes.across(axis, plane[slice(*rows), slice(*columns)], np.take(labels, 0, axis=axis), land)
         faces.keep(box, labels)
-    roots, count = found.united(how.depth)
+    roots, count = passes.united(how.depth)
 
     def local_labels(box: Box) -> np.ndarray:
         land = slopes(box)
@@ -94,7 +97,7 @@ def parted(
 
 
 def _slopes(mask: Mask, spatial: Shape, box: Box, sampling: np.ndarray, reach: int) -> _Slopes | None:
-    """Return the heights in and around a block and the ways up; None where it holds no foreground."""
+    """Return the heights in and around a block with the directions of ascent; None if it has no foreground."""
     near = box.grow((2, 2, 2), (2, 2, 2))
     part = near & Box.of(spatial)
     heights = _heights(mask, spatial, part, sampling, reach)
@@ -115,9 +118,9 @@ def _slopes(mask: Mask, spatial: Shape, box: Box, sampling: np.ndarray, reach: i
 
 
 def _heights(mask: Mask, spatial: Shape, part: Box, sampling: np.ndarray, reach: int) -> np.ndarray:
-    """Return the distances to the background of a region in steps of 1 / `UNIT`, 0 in the background.
+    """Return the distances of a region to the background in steps of 1 / `UNIT`, 0 in the background.
 
-    What is seen of the background from within bounds the distances, and so the surroundings that have to be looked at.
+    Background inside the region bounds the distances, and thereby the halo that has to be read.
     """
     seen = mask(part)
     if not seen.any():
@@ -143,7 +146,7 @@ def _along(axis: int) -> tuple[int, ...]:
 
 
 def _climb(land: _Slopes) -> tuple[np.ndarray, np.ndarray]:
-    """Return the basins of a block, 1, 2 ..., and the keys of their peaks; who climbs out of it peaks at the border."""
+    """Return the basins of a block, 1, 2 ..., and the keys of their peaks; a path that leaves it ends at the border."""
     keys, up = land.keys[land.inner], land.up[land.inner]
     shape = keys.shape
     steps = (shape[1] * shape[2], shape[2], 1)
@@ -167,7 +170,7 @@ def _climb(land: _Slopes) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Passes:
-    """Basins found so far, which climb into which, and the highest pass between every two that meet."""
+    """The basins of the blocks so far, which of them continue across faces, and the highest pass between each pair."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -176,7 +179,7 @@ class _Passes:
         self.pairs: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
 
     def add(self, peaks: np.ndarray, labels: np.ndarray, land: _Slopes) -> None:
-        """Count the basins of a block and the passes within it."""
+        """Add the basins of a block and the passes within it."""
         self.peaks.append(peaks)
         self.total += len(peaks)
         heights = land.keys[land.inner] >> PLACE
@@ -188,18 +191,18 @@ class _Passes:
         self.pairs.append(_highest(np.concatenate(rows)))
 
     def across(self, axis: int, before: np.ndarray, here: np.ndarray, land: _Slopes) -> None:
-        """Join what climbs through a face and note the passes in it."""
+        """Join basins that continue across a face, and add the passes in it."""
         inner = tuple(part for a, part in enumerate(land.inner) if a != axis)
-        (up_before, up_here), (one, two) = (
+        (up_before, up_here), (keys_before, keys_here) = (
             [field.take(at, axis)[inner] for at in (0, 1)] for field in (land.up, land.keys)
         )
         touch = (before > 0) & (here > 0)
         climbs = touch & ((up_before == 2 * axis + 2) | (up_here == 2 * axis + 1))
         self.links.append(np.unique(np.stack([before[climbs], here[climbs]], axis=1), axis=0))
-        self.pairs.append(_highest(_meeting(before, here, np.minimum(one, two) >> PLACE)))
+        self.pairs.append(_highest(_meeting(before, here, np.minimum(keys_before, keys_here) >> PLACE)))
 
     def united(self, depth: float) -> tuple[np.ndarray, int]:
-        """Return the object, 0 to the number of objects, of every basin."""
+        """Return the object of every basin, from 0 to the number of objects, and that number."""
         basins, count = unite(np.concatenate(self.links), self.total)
         peaks = np.zeros(count + 1, np.int64)
         np.maximum.at(peaks, basins, np.concatenate(self.peaks))
@@ -209,19 +212,19 @@ class _Passes:
         ends = np.sort(peaks[pairs[:, :2]], axis=1)
         order = np.lexsort((ends[:, 1], ends[:, 0], -pairs[:, 2]))
         joined = _join(pairs[order].tolist(), (peaks >> PLACE).tolist(), round(depth * UNIT))
-        objects, found = unite(np.array(joined, np.int64).reshape(-1, 2), count)
-        return objects[basins], found
+        objects, object_count = unite(np.array(joined, np.int64).reshape(-1, 2), count)
+        return objects[basins], object_count
 
 
-def _meeting(one: np.ndarray, two: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Return the labels on both sides wherever they differ, the smaller first, and the height there, `(n, 3)`."""
-    meet = (one > 0) & (two > 0) & (one != two)
-    a, b = one[meet], two[meet]
+def _meeting(first: np.ndarray, second: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Return, wherever two labels meet, both labels in ascending order and the height, `(n, 3)`."""
+    meet = (first > 0) & (second > 0) & (first != second)
+    a, b = first[meet], second[meet]
     return np.stack([np.minimum(a, b), np.maximum(a, b), height[meet]], axis=1)
 
 
 def _highest(rows: np.ndarray) -> np.ndarray:
-    """Return the highest of the passes between the same two, `(n, 3)`."""
+    """Return the highest pass between each pair of basins, `(n, 3)`."""
     rows = np.concatenate([np.sort(rows[:, :2], axis=1), rows[:, 2:]], axis=1)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     last = np.ones(len(rows), bool)
@@ -230,15 +233,15 @@ def _highest(rows: np.ndarray) -> np.ndarray:
 
 
 def _join(passes: list[list[int]], peaks: list[int], depth: int) -> list[tuple[int, int]]:
-    """Return which basins join, going down from the highest pass; `peaks` rise to that of all who joined."""
+    """Return the pairs of basins that join, from the highest pass down; `peaks` becomes the highest of the joined."""
     parent = list(range(len(peaks)))
     joined = []
     for a, b, height in passes:
-        one, two = _top(parent, a), _top(parent, b)
-        if one == two or min(peaks[one], peaks[two]) - height >= depth:
+        first_root, second_root = _top(parent, a), _top(parent, b)
+        if first_root == second_root or min(peaks[first_root], peaks[second_root]) - height >= depth:
             continue
-        parent[two] = one
-        peaks[one] = max(peaks[one], peaks[two])
+        parent[second_root] = first_root
+        peaks[first_root] = max(peaks[first_root], peaks[second_root])
         joined.append((a, b))
     return joined
 

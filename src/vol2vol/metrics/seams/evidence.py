@@ -1,7 +1,7 @@
-"""What the planes of one axis say about seams: three numbers per plane and face, laid out by phase.
+"""Compute the seam statistics of the planes of one axis: three numbers per plane and face, arranged by phase.
 
-A *face* is one seam plane within one lateral tile cell (and channel). Sources: SGR descends from measures of JPEG
-blockiness (Wang, Bovik and Evans 2000); HFR from the loss of variance where predictions are averaged (2412.12771).
+A *face* is one seam plane within one lateral tile cell and channel. SGR is derived from measures of JPEG blockiness
+(Wang, Bovik and Evans 2000), HFR from the loss of variance where predictions are averaged (arXiv:2412.12771).
 """
 
 from __future__ import annotations
@@ -17,58 +17,59 @@ from vol2vol.metrics.seams.profiles import Profile
 
 TESTS = ("SGR", "SJE", "HFR")
 FEWEST = (4, 2)
-"""Controls that are needed of neighbouring planes, and of planes a period apart."""
+"""Minimum number of control planes if they are neighbours, and if they are a period apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseLayout:
-    """Where the seams of one axis are."""
+    """The positions of the seams of one axis."""
 
     borders: np.ndarray
-    """Planes p with a seam between p - 1 and p."""
+    """Planes p such that a seam lies between p - 1 and p."""
     step: int
     overlap: int
     guard: int
     period: int = 1
-    """Of the network's own pattern, counted from the start of a tile."""
+    """Period of the network's own pattern in planes, counted from the start of a tile."""
 
     def seam(self, test: str) -> tuple[Shape, int]:
-        """Return where a test looks for a seam, relative to its border, and how far away it compares."""
+        """Return the planes of a seam in a test, relative to its border, and the guard around them."""
         return ((self.overlap // 2,), self.band_guard) if test == "HFR" else (self.offsets, self.guard)
 
     def away(self, test: str) -> np.ndarray:
-        """Return the phases that are far enough from a seam, and where `halved` from half a tile beside it too."""
+        """Return the phases outside the guard of a seam and, if `halved`, of the plane half a tile from it too."""
         offsets, guard = self.seam(test)
         return control_phases(self.step, guard, self._doubled(offsets) if self.halved(test) else offsets)
 
     def controls(self, test: str) -> np.ndarray:
-        """Return the phases to compare with."""
+        """Return the control phases of a test."""
         return self.away(test) if self.halved(test) else control_phases(self.step, *self.seam(test)[::-1], self.period)
 
     def halved(self, test: str) -> bool:
-        """Whether every plane is compared less the one half a tile before, which rids both of the network's pattern.
+        """Return whether the plane half a tile before is subtracted from every plane, to cancel the network's pattern.
 
-        So where fewer than 2 planes are in its phase and half a tile is a multiple of its period.
+        This is so if fewer than two control planes are in phase with the pattern and half a tile is a multiple of its
+        period.
         """
         offsets, guard = self.seam(test)
         if self.period == 1 or self.step % (2 * self.period):
             return False
         if control_phases(self.step, guard, offsets, self.period).sum() >= FEWEST[1]:
             return False
-        beside = control_phases(self.step, guard, self._doubled(offsets))
+        halfway = control_phases(self.step, guard, self._doubled(offsets))
         apart = all(abs((b - a) % self.step - self.step // 2) >= guard for a in offsets for b in offsets)
-        return apart and bool(beside.sum() >= FEWEST[0])
+        return apart and bool(halfway.sum() >= FEWEST[0])
 
     def lacking(self, test: str) -> str:
-        """Say why there is too little to compare with, or nothing."""
+        """Return why there are too few control planes; empty if there are enough."""
         number, phased = int(self.controls(test).sum()), self.period > 1 and not self.halved(test)
         if number >= FEWEST[phased]:
             return ""
         phase = f" in phase with the network's period of {self.period}" if phased else ""
-        return f"tiles of {self.step} voxels leave {number} planes{phase} to compare with: {FEWEST[phased]} are needed"
+        return f"tiles of {self.step} voxels leave {number} control planes{phase}: {FEWEST[phased]} are needed"
 
     def columns(self, size: int) -> np.ndarray:
-        """Return the phase of every plane of an axis, counted from -step // 2."""
+        """Return the phase of every plane of an axis; phases start at -step // 2."""
         result: np.ndarray = (np.arange(size) - self.borders[0] + self.step // 2) % self.step
         return result
 
@@ -77,55 +78,56 @@ class PhaseLayout:
 
     @property
     def offsets(self) -> Shape:
-        """Planes of one seam relative to its border: where a tile starts and where the one before ends."""
+        """Planes of a seam relative to its border: the start of a tile and the end of the previous one."""
         return tuple(sorted({0, self.overlap % self.step}))
 
     @property
     def band(self) -> int:
-        """Half the thickness of the band in which HFR looks for averaging: half the overlap, or half the guard."""
+        """Half the thickness of the band that HFR examines for averaging: half the overlap, or half the guard."""
         return max(1, min(self.overlap // 2 or self.guard // 2, self.step // 6))
 
     @property
     def band_guard(self) -> int:
-        """How far from the seam's band the bands lie that it is compared with; farther where the overlap is unknown."""
+        """Distance of control bands from the band of the seam, which is larger if the overlap is unknown."""
         return min((2 if self.overlap else 3) * self.band, self.step // 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One test's numbers on one axis; the phases run from -step // 2 to step - step // 2 - 1."""
+    """The numbers of one test on one axis; phases run from -step // 2 to step - step // 2 - 1."""
 
     faces: np.ndarray
-    """(periods, faces, step)"""
+    """The statistic of every face, `(periods, faces, step)`."""
     planes: np.ndarray
-    """(periods, step): the faces of a plane combined, nearly normal: means of logarithms, or cube roots of means."""
+    """Combined faces of every plane, `(periods, step)`: means of logarithms, or cube roots of means; nearly normal."""
     controls: np.ndarray
-    """Phases to compare with."""
+    """Control phases."""
     ratios: np.ndarray
-    """(periods, faces): what the statistic averages."""
+    """The numbers of which the statistic is the mean, `(periods, faces)`."""
     profile: np.ndarray
-    """The statistic at every phase as if the seams were there: T(phi), 1 without seams."""
+    """T(phi): the statistic if the seams were at phase phi, 1 without seams."""
     logs: bool
-    """Whether faces are logarithms of what is compared, else themselves."""
+    """Whether faces are logarithms of the compared numbers."""
     period: int = 1
 
     @property
     def contrast(self) -> Contrast:
-        """Seam planes against control planes."""
+        """The comparison of seam planes with control planes."""
         columns = in_phase(self.planes.shape[1], self.period)
         return contrast(self.planes[:, columns], self.controls[columns])
 
     @property
     def statistic(self) -> float:
-        """The test's number: 1 without seams."""
+        """The statistic of the test, 1 without seams."""
         mean = float(np.nanmean(self.ratios))
         return math.exp(mean) if self.logs else mean
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the interval of the statistic over planes, which leaves out 1 where the Student p is below 1 - level.
+        """Return the interval of the statistic over planes, which excludes 1 if the Student p is below 1 - level.
 
-        Planes differ as a whole (brightness and contrast of sections), so that their faces are no independent samples.
-        The planes' relative error is that of the controls; without a bound where it exceeds a cube root's mean.
+        Whole planes differ in brightness and contrast, as sections do, so that their faces are not independent samples.
+        The relative error of planes is that of the controls; the upper end is infinite if it exceeds the mean of the
+        cube roots.
         """
         reach = self.contrast.reach(level)
         if self.logs:
@@ -135,26 +137,26 @@ class Evidence:
 
 
 def gather_evidence(profile: Profile, channels: slice, layout: PhaseLayout) -> dict[str, Evidence]:
-    """Return the evidence of SGR, SJE and HFR for some channels of an axis' profile; those without are left out.
+    """Return the evidence of SGR, SJE and HFR for some channels of an axis' profile, if it can be computed.
 
     * SGR, sharp seams: J(f) = mean |y(p) - y(p - 1)| over a face; t(f) = log J(f) - mean of log J over the controls;
-      SGR = exp(mean t). Above 1 edges, below 1 smoothing.
-    * SJE, steps of tone: D(f) = mean (r(p) - r(p - 1)), signed, so that texture averages out, less what the two
-      planes on either side predict (linear regression over the controls); SJE = mean D^2 / median over control
-      phases of mean D^2, each face in units of its cell's mean D^2.
+      SGR = exp(mean t). It is above 1 for edges and below 1 for smoothing.
+    * SJE, intensity steps: D(f) = mean (r(p) - r(p - 1)) keeps its sign, so that texture averages out, minus its
+      prediction from the two planes on either side (linear regression over the controls); SJE = mean D^2 / median over
+      control phases of mean D^2, with each face in units of the mean D^2 of its cell.
     * HFR, averaging: e = (y - box3(y))^2 in a band around the seam; HFR = exp(mean contrast of log e).
 
-    Where the layout is `halved`, all three are ratios of what is found to the same half a tile before.
+    If the layout is `halved`, all three are ratios to the same quantity half a tile before.
     """
     level = profile.level[:, channels]
     jump, fine = (_flat(a[:, channels]) for a in (profile.jump, profile.fine))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = {
+        by_test = {
             "SGR": _log_evidence(np.log(jump), layout, "SGR"),
             "SJE": (_halved_energy_evidence if layout.halved("SJE") else _energy_evidence)(level, layout),
             "HFR": _log_evidence(np.log(_bands(fine, layout.band)), layout, "HFR"),
         }
-    return {name: evidence for name, evidence in found.items() if evidence is not None}
+    return {name: evidence for name, evidence in by_test.items() if evidence is not None}
 
 
 def _flat(means: np.ndarray) -> np.ndarray:
@@ -162,7 +164,7 @@ def _flat(means: np.ndarray) -> np.ndarray:
 
 
 def _bands(fine: np.ndarray, band: int) -> np.ndarray:
-    """Return the means over the planes p - band to p + band - 1; NaN where one of them has none."""
+    """Return the means over planes p - band to p + band - 1; NaN if any of them is NaN."""
     result = np.full_like(fine, np.nan)
     if len(fine) >= 2 * band:
         windows = np.lib.stride_tricks.sliding_window_view(fine, 2 * band, axis=0)
@@ -171,7 +173,7 @@ def _bands(fine: np.ndarray, band: int) -> np.ndarray:
 
 
 def _log_evidence(logs: np.ndarray, layout: PhaseLayout, test: str) -> Evidence | None:
-    """Lay out logarithms; faces without variation somewhere (padding, zeros) are left out."""
+    """Arrange logarithms by phase; faces with a constant plane (padding, zeros) are left out."""
     controls, period = layout.controls(test), 1 if layout.halved(test) else layout.period
     logs = np.where(np.isfinite(logs), logs, np.nan)
     logs = _less_halfway(logs, layout.step // 2) if layout.halved(test) else logs
@@ -192,7 +194,7 @@ def _log_evidence(logs: np.ndarray, layout: PhaseLayout, test: str) -> Evidence 
 
 
 def _energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence | None:
-    """Lay out squared signed steps; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
+    """Arrange squared steps by phase; the cube root of a plane's mean is nearly normal (Wilson and Hilferty 1931)."""
     controls = layout.controls("SJE")
     steps = _unpredicted(_flat(np.diff(level, axis=0, prepend=np.nan)), controls[layout.columns(len(level))], layout)
     energy = phase_table(steps**2, layout.borders, layout.step, layout.offsets)
@@ -216,9 +218,9 @@ def _energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence | None:
 
 
 def _halved_energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence | None:
-    """Lay out logarithms of the mean squared steps of whole planes: the pattern's steps and their energy go.
+    """Arrange logarithms of the mean squared steps of whole planes, without the steps and energy of the pattern.
 
-    Of every plane's steps the mean of those half a tile away over all tiles is taken, per channel.
+    The mean step over all tiles half a tile away is subtracted from the steps of every plane, per channel.
     """
     columns, half = layout.columns(len(level)), layout.step // 2
     steps = np.diff(level, axis=0, prepend=np.nan)
@@ -230,16 +232,16 @@ def _halved_energy_evidence(level: np.ndarray, layout: PhaseLayout) -> Evidence 
 
 
 def _less_halfway(series: np.ndarray, half: int) -> np.ndarray:
-    """Return `(n, faces)` numbers less those `half` planes before, NaN where there are none.
+    """Return `(n, faces)` numbers minus those `half` planes before, NaN for the first ones.
 
-    Not those on both sides: neighbouring seams would share one, and be no independent samples.
+    Numbers on both sides are not used, because neighbouring seams would share one and not be independent samples.
     """
     result: np.ndarray = series - np.concatenate([np.full_like(series[:half], np.nan), series[:-half]])
     return result
 
 
 def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray | None:
-    """Blank faces that lack a number where others have one, keep usable periods; None with fewer than two."""
+    """Set incomplete faces to NaN and return the usable periods; None with fewer than two."""
     whole = (np.isfinite(faces) == np.isfinite(faces).any(axis=1, keepdims=True)).all(axis=2)
     faces = np.where(whole[..., None], faces, np.nan)
     keep = usable_periods(_mean(faces, 1), controls)
@@ -247,16 +249,17 @@ def _select(faces: np.ndarray, controls: np.ndarray, period: int) -> np.ndarray 
 
 
 def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: PhaseLayout) -> np.ndarray:
-    """Return steps `(n, faces)` less their linear prediction from the steps up to 2 planes away on both sides.
+    """Return steps `(n, faces)` minus their linear prediction from the steps up to two planes away on both sides.
 
-    Neighbouring steps of a smooth texture are nearly equal, a seam's is not. Fitted on the control planes.
+    Neighbouring steps of a smooth texture are nearly equal, but those at a seam are not. The prediction is fitted on
+    the control planes.
     """
-    size, beside = len(steps), min(2, layout.guard - 1)
-    if beside < 1 or size <= 2 * beside:
+    size, reach = len(steps), min(2, layout.guard - 1)
+    if reach < 1 or size <= 2 * reach:
         return steps
-    inner = slice(beside, size - beside)
+    inner = slice(reach, size - reach)
     around = np.stack(
-        [steps[beside - k : size - beside - k] + steps[beside + k : size - beside + k] for k in range(1, beside + 1)]
+        [steps[reach - k : size - reach - k] + steps[reach + k : size - reach + k] for k in range(1, reach + 1)]
     )
     known = np.isfinite(steps[inner]) & np.isfinite(around).all(axis=0) & controls[inner, None]
     weights = np.linalg.lstsq(around[:, known].T, steps[inner][known], rcond=None)[0]
@@ -266,7 +269,7 @@ def _unpredicted(steps: np.ndarray, controls: np.ndarray, layout: PhaseLayout) -
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean of what is known, NaN where nothing is."""
+    """Return the mean of the finite values along an axis, NaN if there are none."""
     known = np.isfinite(values)
     count = known.sum(axis=axis)
     result: np.ndarray = np.where(known, values, 0.0).sum(axis=axis) / np.where(count > 0, count, np.nan)

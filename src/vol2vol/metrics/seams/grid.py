@@ -1,4 +1,4 @@
-"""Where seams may be: the planes at which tiles meet, and the cells into which a tiling cuts such a plane."""
+"""Positions of possible seams: the planes at which tiles meet, and the cells into which tiles divide these planes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vol2vol.plans import Plan
 
 AXES = "zyx"
 SMALLEST_CELL = 8
-"""Cells narrower than this many voxels are joined: their means are too noisy to be worth their memory."""
+"""Cells narrower than this many voxels are joined, because their means are too noisy."""
 MOST_CELLS = 1 << 20
-"""Pairs of plane and cell per axis: their sums take at most 72 MB per channel."""
+"""Largest number of pairs of plane and cell per axis; their sums take at most 72 MB per channel."""
 BETWEEN = 1 << 40
-"""The step of an axis whose tiles meet between its planes."""
+"""Step of an axis whose tiles meet between its planes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Grid:
     origin: Shape = (0, 0, 0)
     overlap: Shape = (0, 0, 0)
     period: Shape = (1, 1, 1)
-    """The network's own pattern repeats after so many voxels of a tile: only planes in its phase are compared."""
+    """The network's period in voxels; only planes in the same phase of its pattern are compared."""
 
     def __post_init__(self) -> None:
         fields = (self.step, self.origin, self.overlap, self.period)
@@ -45,25 +45,25 @@ class Grid:
 
     @classmethod
     def of(cls, plan: Plan) -> Grid:
-        """Return the grid of a plan; a plan of two axes becomes one whose every plane is a tile."""
+        """Return the grid of a plan; with a plan of two axes, every plane is a tile."""
         overlap = tuple(kept - step for kept, step in zip(plan.kept, plan.step, strict=True))
         if plan.dims == 2:
             return cls(step=(1, *plan.step), origin=(0, *plan.origin), overlap=(0, *overlap))
         return cls(step=plan.step, origin=plan.origin, overlap=overlap)
 
     def borders(self, size: int, axis: int) -> np.ndarray:
-        """Return the positions p, 0 < p < size, at which a tile starts: its seam lies between p - 1 and p."""
+        """Return the positions p, 0 < p < size, at which tiles start; the seam lies between p - 1 and p."""
         step, origin = self.step[axis], self.origin[axis]
         return np.arange(origin % step or step, size, step)
 
     def tiled(self, size: int, axis: int) -> bool:
-        """Say whether tiles meet across an axis of `size` planes, not counting a tile per plane."""
+        """Return whether tiles meet across an axis of `size` planes, other than plane by plane."""
         return self.step[axis] == BETWEEN or (self.step[axis] > 1 and self.borders(size, axis).size > 0)
 
     def cells(self, spatial: Shape, most: int) -> list[np.ndarray]:
-        """Return, per axis, the edges that cut a plane into one cell per tile: ascending, 0 and the size included.
+        """Return, per axis, the ascending edges from 0 to the size that divide a plane into one cell per tile.
 
-        A rest of less than half a step joins its neighbour. Neighbouring cells are joined until they are at least
+        A remainder of less than half a step joins its neighbour. Neighbouring cells are joined until they are at least
         8 voxels wide and no axis has more than `most` pairs of plane and cell.
         """
         edges = []
@@ -82,9 +82,9 @@ class Grid:
 
 
 def borders_of(grids: Sequence[Grid], spatial: Shape, path: str) -> list[list[int]]:
-    """Return where tiles of several passes meet along Z, Y, X, in any of them; `path` names the volume in errors.
+    """Return the planes along Z, Y and X at which tiles of any pass meet; `path` names the volume in errors.
 
-    Raises `BadInput` where the passes' tiles have different steps.
+    Raises `BadInput` if the tiles of the passes have different steps.
     """
     planes: list[list[int]] = []
     for axis, size in enumerate(spatial):

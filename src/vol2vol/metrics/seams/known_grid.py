@@ -1,7 +1,8 @@
-"""Find seams: compare the planes at which tiles meet with the planes between them.
+"""Detect seams on a known grid: compare the planes at which tiles meet with the planes between them.
 
-Distances between distributions do not see a seam; it is two voxels in a hundred. Three statistics do: SGR (sharp
-edges), SJE (steps of tone) and HFR (averaging), defined in `evidence`. Each is 1 without seams and two-sided.
+Distances between distributions do not detect a seam, which is two voxels in a hundred. Three statistics do: SGR (sharp
+edges), SJE (intensity steps) and HFR (averaging), which are defined in `evidence`. Each is 1 without seams and tested
+on both sides.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vol2vol.metrics.seams.verdicts import NAN, Equivalence, SeamReport, SeamRow
 from vol2vol.plans import Plan
 
 SMALLEST_STEP = 8
-FLAT = "fewer than two seams have planes with variation on both sides to compare with"
+FLAT = "fewer than two seams have varying control planes on both sides"
 
 
 def seam_tests(
@@ -34,12 +35,12 @@ def seam_tests(
     alpha: float = 0.05,
     margin: float = 0.01,
 ) -> SeamReport:
-    """Test a stitched volume for seams on a known grid, in one pass and a few hundred MB whatever its size.
+    """Test a stitched volume of any size for seams on a known grid, in one pass and a few hundred MB.
 
-    `volume` is an open volume or an array `([C,] Z, Y, X)`; `grid` a `Grid` or the `Plan` it was predicted with. With
-    the `source` it was translated from, steps of tone are conditioned on it and every statistic is computed on it too,
-    since planes of acquisition may coincide with the grid. Controls are at least `guard` planes from a seam (a
-    quarter of the step where tiles are small). The channels' faces are pooled.
+    `volume` is an open volume or an array `([C,] Z, Y, X)`; `grid` is a `Grid`, or the `Plan` of its prediction. If
+    `source`, the volume it was translated from, is known, SJE is conditioned on it, and all statistics are computed on
+    it too, since planes of the acquisition may coincide with the grid. Controls are at least `guard` planes from a
+    seam, or a quarter of the step if tiles are small. The faces of all channels are pooled.
 
     Raises `BadInput` on a source of another shape and on voxels that are not finite.
     """
@@ -55,11 +56,11 @@ def seam_tests(
         size, layout = stitched.spatial[axis], None
         if not (reason := _untestable(grid, size, axis)):
             layout = _layout(grid, size, axis, guard)
-        found = gather_evidence(profile, channels[0], layout) if layout else {}
-        beside = gather_evidence(profile, channels[1], layout) if layout and origin is not None else {}
+        by_test = gather_evidence(profile, channels[0], layout) if layout else {}
+        source_by_test = gather_evidence(profile, channels[1], layout) if layout and origin is not None else {}
         reasons = {test: layout.lacking(test) or FLAT if layout else reason for test in TESTS}
-        rows += [_row(AXES[axis], test, found.get(test), beside.get(test), reasons[test]) for test in TESTS]
-        shown = _equivalence(AXES[axis], found.get("SGR"), margin, reasons["SGR"])
+        rows += [_row(AXES[axis], test, by_test.get(test), source_by_test.get(test), reasons[test]) for test in TESTS]
+        shown = _equivalence(AXES[axis], by_test.get("SGR"), margin, reasons["SGR"])
         equivalence.append(replace(shown, tiled=grid.tiled(size, axis)))
     report = SeamReport(grid=grid, margin=margin, alpha=alpha, rows=tuple(rows), equivalence=tuple(equivalence))
     return judge_together([report])[0]
@@ -83,23 +84,24 @@ def _check(volume: Readable, source: Readable | None, *, guard: int, alpha: floa
 
 
 def _untestable(grid: Grid, size: int, axis: int) -> str:
-    """Say why an axis cannot be tested, or nothing."""
+    """Return why an axis cannot be tested; empty if it can."""
     step = grid.step[axis]
     if size > 1 and step == 1:
-        return "every plane is a tile of its own: there are no planes between seams to compare with"
+        return "every plane is a tile of its own, so that there are no control planes between seams"
     if step == BETWEEN:
         return (
-            "tiles meet between its planes, as it was stretched for the network by a factor that does not divide them"
+            "tiles meet between its planes, because the axis was stretched for the network by a factor that is not a "
+            "whole number"
         )
     if (number := len(grid.borders(size, axis))) < 2:
         return f"{number} seams on {size} voxels: at least two are needed"
     if step < SMALLEST_STEP:
-        return f"tiles of {step} voxels leave no planes to compare with: at least {SMALLEST_STEP} are needed"
+        return f"tiles of {step} voxels leave no control planes: at least {SMALLEST_STEP} are needed"
     return ""
 
 
 def _layout(grid: Grid, size: int, axis: int, guard: int) -> PhaseLayout:
-    """Return where the seams are; the guard shrinks where less than a quarter of the planes are left, or too few."""
+    """Return the layout of the seams; the guard shrinks until enough control planes, a quarter of all, are left."""
     step, overlap = grid.step[axis], grid.overlap[axis]
     layout = PhaseLayout(
         borders=grid.borders(size, axis),
@@ -113,46 +115,46 @@ def _layout(grid: Grid, size: int, axis: int, guard: int) -> PhaseLayout:
     return layout
 
 
-def _row(axis: str, test: str, found: Evidence | None, source: Evidence | None, reason: str) -> SeamRow:
-    """Return a row without correction and verdict; the reason is that of a test for which nothing was found."""
-    if found is None:
+def _row(axis: str, test: str, evidence: Evidence | None, source: Evidence | None, reason: str) -> SeamRow:
+    """Return a row without corrected p and verdict; `reason` tells why there is no evidence."""
+    if evidence is None:
         return SeamRow(axis=axis, test=test, verdict="not tested", reason=reason)
-    result = found.contrast
-    low, high = found.interval()
+    result = evidence.contrast
+    low, high = evidence.interval()
     row = SeamRow(
         axis=axis,
         test=test,
         verdict="none found",
-        statistic=found.statistic,
+        statistic=evidence.statistic,
         low=low,
         high=high,
         z=result.z,
         p=result.p,
-        p_phase=rank_p(found.profile, found.controls),
-        p_faces=faces_p(found.faces, found.controls),
-        planes=len(found.planes),
-        faces=int(np.isfinite(found.ratios).sum()),
-        controls=int(found.controls.sum()),
-        profile=tuple(np.roll(found.profile, -(found.profile.size // 2)).tolist()),
+        p_phase=rank_p(evidence.profile, evidence.controls),
+        p_faces=faces_p(evidence.faces, evidence.controls),
+        planes=len(evidence.planes),
+        faces=int(np.isfinite(evidence.ratios).sum()),
+        controls=int(evidence.controls.sum()),
+        profile=tuple(np.roll(evidence.profile, -(evidence.profile.size // 2)).tolist()),
     )
     if source is None:
         return row
-    same = source.planes.shape == found.planes.shape
-    beyond = replace(found, planes=found.planes - source.planes).contrast.p if same else NAN
+    same = source.planes.shape == evidence.planes.shape
+    beyond = replace(evidence, planes=evidence.planes - source.planes).contrast.p if same else NAN
     return replace(row, source=source.statistic, source_p=source.contrast.p, p_beyond_source=beyond)
 
 
-def _equivalence(axis: str, found: Evidence | None, margin: float, reason: str) -> Equivalence:
-    """Test whether SGR lies within 1 - margin and 1 + margin."""
-    if found is None:
+def _equivalence(axis: str, evidence: Evidence | None, margin: float, reason: str) -> Equivalence:
+    """Test whether SGR lies between 1 - margin and 1 + margin."""
+    if evidence is None:
         return Equivalence(axis=axis, seam_free="not tested", reason=reason)
-    result = found.contrast
+    result = evidence.contrast
     bottom, top = math.log(1 - margin), math.log(1 + margin)
     low, high = (math.exp(bound) for bound in result.interval(0.90))
     p = max(result.beyond(bottom), 1 - result.beyond(top))
     outside = min(1 - result.beyond(bottom), result.beyond(top))
     if p < 0.05 or outside < 0.05:
         return Equivalence(axis=axis, seam_free="yes" if p < 0.05 else "no", low=low, high=high, p=p)
-    faces = int(np.isfinite(found.ratios).sum())
-    reason = f"too few faces: {faces} on {len(found.planes)} planes leave SGR between {low:.4f} and {high:.4f}"
+    faces = int(np.isfinite(evidence.ratios).sum())
+    reason = f"too few faces: {faces} on {len(evidence.planes)} planes leave SGR between {low:.4f} and {high:.4f}"
     return Equivalence(axis=axis, seam_free="undecided", low=low, high=high, p=p, reason=reason)

@@ -1,8 +1,8 @@
-"""The one comparison all seam tests share: planes on the grid against the planes between them.
+"""The comparison that all seam tests share: planes on the grid with planes between them.
 
-Along an axis every plane p has a number Q(p). With seams at p_k = p_0 + k S, Q is laid out as a table X(k, phi) =
-Q(p_k + phi) of periods and phases, -S/2 <= phi < S/2. Without seams the phase does not matter: X(k, 0) is one more
-draw of what the phases further than a guard from the seam (the controls) show.
+Along an axis, every plane p has a number Q(p). With seams at p_k = p_0 + k S, Q is arranged as a table X(k, phi) =
+Q(p_k + phi) of periods and phases, -S/2 <= phi < S/2. Without seams the phase has no effect: X(k, 0) is another sample
+from the distribution of the controls, the phases farther than a guard from the seam.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vol2vol.geometry import Shape
 
 
 def phase_table(series: np.ndarray, borders: np.ndarray, step: int, offsets: Shape = (0,)) -> np.ndarray:
-    """Lay `(n, faces)` numbers out as `(periods, faces, step)`, phase -step // 2 first.
+    """Arrange `(n, faces)` numbers as `(periods, faces, step)`, with phase -step // 2 first.
 
     `offsets` are the planes of one seam relative to its border; their numbers are averaged. NaN outside the volume.
     """
@@ -28,9 +28,9 @@ def phase_table(series: np.ndarray, borders: np.ndarray, step: int, offsets: Sha
 
 
 def control_phases(step: int, guard: int, offsets: Shape = (0,), period: int = 1) -> np.ndarray:
-    """Say which phases, -step // 2 first, keep every plane of the seam at least `guard` planes from every other.
+    """Return which phases, -step // 2 first, are controls: at least `guard` planes from all planes of the seam.
 
-    With a `period` only those a multiple of it after the start of a tile: a strided network has a pattern of its own.
+    A strided network has a periodic pattern; with its `period`, only phases that are a multiple of it are controls.
     """
     phases = np.arange(step) - step // 2
     gaps = {(b - a) % step for a in offsets for b in offsets}
@@ -40,7 +40,7 @@ def control_phases(step: int, guard: int, offsets: Shape = (0,), period: int = 1
 
 
 def in_phase(step: int, period: int) -> np.ndarray:
-    """Return the columns, -step // 2 first, of phases in the period of phase 0, with that one in the middle."""
+    """Return the columns, -step // 2 first, of phases that are a multiple of the period, centred on phase 0."""
     phases = np.arange(step) - step // 2
     columns = np.flatnonzero(phases % step % period == 0)
     before, after = (columns < step // 2).sum(), (columns > step // 2).sum()
@@ -50,7 +50,7 @@ def in_phase(step: int, period: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Seam planes minus control planes, the mean over periods, and how far chance carries it."""
+    """Mean difference of seam planes from control planes over periods, with its standard error."""
 
     effect: float
     error: float
@@ -58,18 +58,18 @@ class Contrast:
 
     @property
     def z(self) -> float:
-        """Effect in standard errors."""
+        """The effect in standard errors."""
         if self.error > 0:
             return self.effect / self.error
         return 0.0 if self.effect == 0 else float(np.copysign(np.inf, self.effect))
 
     @property
     def p(self) -> float:
-        """Two-sided Student p."""
+        """The two-sided Student p."""
         return float(2 * stats.t.sf(abs(self.z), self.df))
 
     def beyond(self, bound: float) -> float:
-        """Return the p of the claim that the effect lies above `bound`."""
+        """Return the one-sided p for the effect being above `bound`."""
         if self.error > 0:
             return float(stats.t.sf((self.effect - bound) / self.error, self.df))
         return float(self.effect <= bound)
@@ -85,7 +85,7 @@ class Contrast:
 
 
 def usable_periods(table: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """Say which rows of a `(periods, step)` table have a number at phase 0 and at half of the controls or more."""
+    """Return which rows of a `(periods, step)` table have numbers at phase 0 and at half or more of the controls."""
     known = np.isfinite(table)
     result: np.ndarray = known[:, table.shape[1] // 2] & (2 * known[:, controls].sum(axis=1) >= max(4, controls.sum()))
     return result
@@ -94,10 +94,9 @@ def usable_periods(table: np.ndarray, controls: np.ndarray) -> np.ndarray:
 def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:
     """Compare phase 0 of a `(periods, step)` table of usable periods with its control phases, period by period.
 
-    The n controls of a period are neighbours and look alike: with autocorrelations rho they are worth n / tau
-    independent planes, tau = 1 + 2 sum rho. The variance of a period's contrast is
-    s^2 (1 + tau / n), s^2 being that of its controls; the mean over periods is compared with Student's t, degrees of
-    freedom after Welch and Satterthwaite.
+    The n controls of a period are correlated neighbours: with autocorrelations rho they count as n / tau independent
+    planes, tau = 1 + 2 sum rho. The variance of a period's contrast is s^2 (1 + tau / n), with s^2 that of its
+    controls. The mean over periods is compared with Student's t, with degrees of freedom after Welch and Satterthwaite.
     """
     rest = table[:, controls]
     number = np.isfinite(rest).sum(axis=1)
@@ -112,7 +111,7 @@ def contrast(table: np.ndarray, controls: np.ndarray) -> Contrast:
 
 
 def _correlation_time(residual: np.ndarray, number: float) -> float:
-    """Return 1 + 2 sum rho of `number` planes per period that were centred, which takes tau / number off every rho."""
+    """Return 1 + 2 sum rho of `number` planes per period, corrected for centring, which lowers rho by tau / number."""
     known = np.isfinite(residual)
     filled = np.where(known, residual, 0.0)
     variance = float((filled**2).sum()) / max(int(known.sum()), 1)
@@ -127,7 +126,7 @@ def _correlation_time(residual: np.ndarray, number: float) -> float:
 
 
 def _positive_sum(rho: np.ndarray) -> float:
-    """Return 1 + 2 sum rho, ended where two neighbours sum to nothing or less (Geyer 1992)."""
+    """Return 1 + 2 sum rho up to the first pair of neighbours whose sum is not positive (Geyer 1992)."""
     pairs = rho[: rho.size // 2 * 2].reshape(-1, 2)
     ended = np.flatnonzero(pairs.sum(axis=1) <= 0)
     end = int(ended[0]) if ended.size else len(pairs)
@@ -136,9 +135,9 @@ def _positive_sum(rho: np.ndarray) -> float:
 
 
 def rank_p(profile: np.ndarray, controls: np.ndarray) -> float:
-    """Return the phase-permutation p of a profile T(phi): how rarely a control is as far from the controls' median.
+    """Return the phase-permutation p of a profile T(phi): the fraction of phases as far from the controls' median.
 
-    Two-sided, never below 1 / (1 + number of controls).
+    It is two-sided and never below 1 / (1 + number of controls).
     """
     others = profile[controls & np.isfinite(profile)]
     centre = np.median(others)
@@ -149,8 +148,8 @@ def rank_p(profile: np.ndarray, controls: np.ndarray) -> float:
 def faces_p(table: np.ndarray, controls: np.ndarray) -> float:
     """Return the two-sided signed-rank p over faces of the rank of phase 0 among the controls of its own face.
 
-    `table` is `(periods, faces, step)`. The ranks are symmetric without seams whatever the distribution; the faces
-    are taken as independent, which planes that differ as a whole (sections) are not.
+    `table` is `(periods, faces, step)`. Without seams, the ranks are symmetric for any distribution. Faces are assumed
+    to be independent, which is wrong if planes differ as a whole, as sections do.
     """
     others, own = table[..., controls], table[..., table.shape[2] // 2, None]
     known = np.isfinite(others).sum(axis=2)

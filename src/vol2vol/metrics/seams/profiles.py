@@ -1,8 +1,8 @@
-"""One pass over a volume of any size: what every plane of every axis says, cell by cell.
+"""Measure the planes of every axis, cell by cell, in one pass over a volume of any size.
 
-The volume is swept once along z in slabs of whole chunks; the last planes of a slab are kept for the next, so that
-a chunk is decoded once where a slab of full width fits `SLAB_BYTES` (else in columns that overlap by a voxel). Two
-threads work on blocks small enough for the processor's cache. Memory: about three slabs, and the sums.
+The volume is swept once along z in slabs of whole chunks. The last planes of a slab are kept for the next one, so that
+a chunk is decoded once if a slab of full width fits `SLAB_BYTES`; otherwise the volume is swept in columns that overlap
+by a voxel. Two threads work on blocks that fit the processor's cache. Memory holds about three slabs and the sums.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from vol2vol.metrics.similarity.source_lookup import Lookup, fit_lookup, standar
 from vol2vol.progress import counted
 
 SLAB_BYTES = 96 << 20
-"""Stored bytes of one slab, of volume and source together."""
+"""Bytes of one slab as stored, of volume and source together."""
 BLOCK: Shape = (32, 32, 256)
-"""Voxels worked on at once: 1 MiB in float32."""
+"""Voxels of a block that one thread works on: 1 MiB in float32."""
 Sums = tuple[str, int, slice, tuple[slice, slice], np.ndarray]
-"""Name and axis of a profile, planes and cells, sums to add there."""
+"""Name and axis of a profile, its planes and cells, and the sums to add to them."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the stored values of one channel become numbers of mean 0 and deviation 1."""
+    """How the stored values of one channel are standardised to mean 0 and standard deviation 1."""
 
     stack: int
     """0 for the volume, 1 for the source."""
@@ -40,11 +40,11 @@ class Reading:
     shift: float
     scale: float
     lookup: Lookup | None = None
-    """What channel `given` of the source says of these numbers."""
-    given: int = 0
+    """Prediction of these numbers from channel `source_channel` of the source."""
+    source_channel: int = 0
 
     def __call__(self, stacks: Sequence[np.ndarray], where: tuple[slice, ...]) -> np.ndarray:
-        """Return float32 numbers of a region."""
+        """Return the standardised values of a region as float32."""
         return standardise(stacks[self.stack][self.channel][where], self.shift, 1 / self.scale)
 
 
@@ -58,9 +58,9 @@ class Profile:
     jump: np.ndarray
     """|y(p) - y(p - 1)|; NaN at plane 0."""
     level: np.ndarray
-    """y(p), or y(p) - h(x(p)) where there is a source."""
+    """y(p), or y(p) - h(x(p)) with a source."""
     fine: np.ndarray
-    """(y - box3(y))^2, box3 the mean of the 3 x 3 x 3 neighbours; NaN in end planes and cells without such voxels."""
+    """(y - box3(y))^2, with box3 the mean over 3 x 3 x 3 voxels; NaN at the border, where it is not defined."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ def measure_profiles(volume: Readable, edges: Sequence[np.ndarray], source: Read
 
 
 def sample(volumes: Sequence[Readable], side: int = 20, per_axis: int = 5) -> list[np.ndarray]:
-    """Read the same lattice of small boxes from volumes of one shape; one float64 `(C, voxels)` per volume."""
+    """Read the same lattice of small boxes from volumes of one shape; return float64 `(C, voxels)` per volume."""
     spatial = volumes[0].spatial
     starts = [np.unique(np.linspace(0, max(0, n - side), per_axis).astype(int)).tolist() for n in spatial]
     within = Box.of(spatial)
@@ -114,22 +114,22 @@ def sample(volumes: Sequence[Readable], side: int = 20, per_axis: int = 5) -> li
 
 
 def _readings(volumes: Sequence[Readable]) -> list[Reading]:
-    """Measure mean, deviation and h(x) of every channel on a sample from all over the volume."""
+    """Measure mean, standard deviation and h(x) of every channel on boxes from all over the volume."""
     samples = sample(volumes)
     readings = []
     for stack, channels in enumerate(samples):
         for channel, stored in enumerate(channels):
             finite = bool(np.isfinite(stored).all())
             shift, scale = (float(stored.mean()), float(stored.std()) or 1.0) if finite else (0.0, 1.0)
-            lookup, given = None, channel % volumes[-1].shape[0]
-            if stack == 0 and len(samples) == 2 and finite and np.isfinite(samples[1][given]).all():
-                lookup = fit_lookup(samples[1][given], (stored - shift) / scale)
-            readings.append(Reading(stack, channel, shift, scale, lookup, given))
+            lookup, source_channel = None, channel % volumes[-1].shape[0]
+            if stack == 0 and len(samples) == 2 and finite and np.isfinite(samples[1][source_channel]).all():
+                lookup = fit_lookup(samples[1][source_channel], (stored - shift) / scale)
+            readings.append(Reading(stack, channel, shift, scale, lookup, source_channel))
     return readings
 
 
 def _columns(volumes: Sequence[Readable]) -> Iterator[tuple[Box, int]]:
-    """Yield the columns of a sweep along z, and the depth of their slabs in whole chunks."""
+    """Yield the columns of a sweep along z, with the depth of their slabs in whole chunks."""
     spatial = volumes[0].spatial
     room = SLAB_BYTES // sum(v.shape[0] * np.dtype(v.dtype).itemsize for v in volumes)
     depth, y, x = (min(chunk, n) for chunk, n in zip(volumes[0].chunks[1:], spatial, strict=True))
@@ -144,7 +144,7 @@ def _columns(volumes: Sequence[Readable]) -> Iterator[tuple[Box, int]]:
 def _slabs(
     sweep: _Sweep, column: Box, depth: int, reader: ThreadPoolExecutor
 ) -> Iterator[tuple[partial[None], Iterable[Box]]]:
-    """Read a column slab by slab, the next one ahead; yield what to do and the blocks to do it with."""
+    """Read a column slab by slab, one slab ahead; yield a function and the blocks to call it with."""
     size = column.stop[0]
     wide = column.grow((0, 1, 1), (0, 1, 1)) & Box.of(sweep.volume.spatial)
     starts = range(0, size, depth)
@@ -178,7 +178,7 @@ def _add_block(sweep: _Sweep, stacks: Sequence[np.ndarray], origin: Shape, box: 
             values = reading(stacks, where)
             level = values[inner]
             if reading.lookup is not None:
-                level = level - reading.lookup(stacks[1][reading.given][where][inner])
+                level = level - reading.lookup(stacks[1][reading.source_channel][where][inner])
             parts = [*_sums("level", level, box, sweep.edges), *_fine_sums(values, padded, sweep)]
             for axis in range(3):
                 parts += _jump_sums(values, padded, box, axis, sweep.edges)
@@ -246,7 +246,7 @@ def _fold(values: np.ndarray, axis: int, box: Box, edges: Sequence[np.ndarray]) 
 
 
 def _divide(profile: Profile, axis: int, spatial: Shape, edges: Sequence[np.ndarray]) -> None:
-    """Turn sums into means; mark the planes at which there is nothing to measure."""
+    """Divide sums by numbers of voxels; set planes without a value to NaN."""
     lateral = [b for b in range(3) if b != axis]
     whole = np.multiply.outer(*(np.diff(edges[b]) for b in lateral))
     inside = [np.diff(np.clip(edges[b], int(spatial[b] > 2), spatial[b] - int(spatial[b] > 2))) for b in lateral]

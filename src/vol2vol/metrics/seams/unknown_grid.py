@@ -1,4 +1,4 @@
-"""Find seams of unknown tile size: regularly spaced planes at which a volume changes more than elsewhere."""
+"""Detect seams of unknown tile size: regularly spaced planes at which a volume changes more than elsewhere."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from vol2vol.metrics.seams.phases import holm
 from vol2vol.metrics.seams.profiles import measure_profiles
 
 SMALLEST, PERIODS = 8, 4
-"""Smallest period that is tried by itself, and the fewest whole periods a volume must hold."""
+"""Smallest period that is tried by default, and the minimum number of whole periods in a volume."""
 WIDTH, ORDER = 31, 4
-"""Planes of the running median; planes before that predict the next."""
+"""Number of planes of the running median, and of previous planes that predict the next."""
 TERMS = 2000
-"""Of a series whose terms fall at least as a geometric one's."""
+"""Number of terms of a series that falls at least as fast as a geometric one."""
 NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CombRow:
-    """The most conspicuous period of one axis."""
+    """The most significant period of one axis."""
 
     axis: str
     verdict: str
     """`seam`, `none found` or `not tested`."""
     step: int = 0
-    """Distance between the conspicuous planes in voxels."""
+    """Distance between the seam planes in voxels."""
     origin: int = 0
-    """First of them, or of the band of planes."""
+    """The first seam plane, or the first plane of its band."""
     overlap: int = 0
-    """Voxels of bands that change less than the planes between, as averaging leaves them (bands that fade look
-    narrower, about the same middle); 0 where single planes stand out."""
+    """Thickness in voxels of bands that change less than the planes between, as after averaging (blended bands appear
+    narrower around the same centre); 0 if single planes differ."""
     statistic: float = NAN
-    """Mean power of the comb over mean power of the other frequencies: 1 without seams."""
+    """Mean power of the period's harmonics over mean power of other frequencies, 1 without seams."""
     p: float = NAN
-    """F test, after Bonferroni over the periods that were tried."""
+    """p of the F test, after Bonferroni's correction for the periods that were tried."""
     p_corrected: float = NAN
-    """After Holm over the axes."""
+    """`p` after Holm's correction over the axes."""
     tried: int = 0
-    """Periods that were tried."""
+    """Number of periods that were tried."""
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CombReport:
-    """One row per axis."""
+    """The results of the blind test, one row per axis."""
 
     alpha: float
     rows: tuple[CombRow, ...]
@@ -66,7 +66,7 @@ class CombReport:
         return "seams" if "seam" in verdicts else "none found" if "none found" in verdicts else "not tested"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON, None for what is not a finite number."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         rows = [
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
             for row in self.rows
@@ -75,17 +75,17 @@ class CombReport:
 
 
 def comb_test(volume: Readable | np.ndarray, *, steps: Sequence[int] | None = None, alpha: float = 0.05) -> CombReport:
-    """Look for equally spaced seams without knowing the tiles, in one pass; weaker than `seam_tests`.
+    """Test a volume for equally spaced seams of unknown spacing, in one pass; less sensitive than `seam_tests`.
 
-    q(p) = log mean |y(p) - y(p - 1)| less its running median over 31 planes and an autoregression of order 4; a comb of
-    period S puts its power on the harmonics k/S: F = mean power there over mean power elsewhere, F(2h, 2o) distributed
-    without seams, h and o being the frequencies in either (after the power of the blocky signal in JPEG: Wang, Bovik
-    and Evans 2000). `steps` defaults to every S from 8 voxels to a quarter of the axis; the period of smallest p is
-    shown, with the origin of the plane of more or less change, or of the band of less, that fits it best. Raises
-    `BadInput` on voxels that are not finite.
+    The series is q(p) = log mean |y(p) - y(p - 1)| minus its running median over 31 planes and an autoregression of
+    order 4. Seams of period S (a comb) concentrate its power at the harmonics k/S. The statistic F is the mean power
+    there over the mean power elsewhere; without seams its distribution is F(2h, 2o), with h and o the numbers of
+    harmonics and of other frequencies (after the power of the blocky signal in JPEG: Wang, Bovik and Evans 2000).
+    `steps` defaults to every S from 8 voxels to a quarter of the axis. The result is the period of smallest p, with the
+    position of the planes, or bands, that fit it best. Raises `BadInput` on voxels that are not finite.
     """
     if steps is not None and (not len(steps) or min(steps) < 2):
-        raise BadInput(f"steps {list(steps)} must be at least 2 voxels")
+        raise BadInput(f"steps {list(steps)} are not allowed: give steps of at least 2 voxels")
     stitched = as_readable(volume)
     profiles = measure_profiles(stitched, [np.array([0, size]) for size in stitched.spatial])
     rows = [_scan(AXES[axis], profile.jump[1:], steps) for axis, profile in enumerate(profiles)]
@@ -112,10 +112,10 @@ def _scan(axis: str, jump: np.ndarray, steps: Sequence[int] | None) -> CombRow:
         reason = f"{size} voxels: {needed} are needed for {PERIODS} periods"
         return CombRow(axis=axis, verdict="not tested", reason=reason)
     if not (jump > 0).all():
-        return CombRow(axis=axis, verdict="not tested", reason="neighbouring planes are equal somewhere")
+        return CombRow(axis=axis, verdict="not tested", reason="some neighbouring planes are equal")
     detail, weights = _detail(np.log(jump).mean(axis=(1, 2, 3)))
     tried = [(_comb(detail, step), step) for step in candidates]
-    (log_p, statistic), step = min(tried, key=lambda one: (one[0][0], -one[0][1], one[1]))
+    (log_p, statistic), step = min(tried, key=lambda trial: (trial[0][0], -trial[0][1], trial[1]))
     phase, overlap = _place(detail, weights, step)
     return CombRow(
         axis=axis,
@@ -130,9 +130,9 @@ def _scan(axis: str, jump: np.ndarray, steps: Sequence[int] | None) -> CombRow:
 
 
 def _detail(logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a series less its running median and what the `ORDER` planes before predict, and their weights.
+    """Return a series minus its running median and its prediction from the `ORDER` planes before, and their weights.
 
-    It is white without a comb.
+    It is white noise without seams.
     """
     rest = logs - median_filter(logs, size=WIDTH, mode="nearest")
     before = np.stack([rest[ORDER - k : rest.size - k] for k in range(1, ORDER + 1)], axis=1)
@@ -141,7 +141,7 @@ def _detail(logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _comb(detail: np.ndarray, step: int) -> tuple[float, float]:
-    """Return log p and F of one period on its whole periods, without what the running median took away."""
+    """Return log p and F of one period, over whole periods and frequencies that the running median does not remove."""
     periods = len(detail) // step
     power = np.abs(np.fft.rfft(detail[: periods * step])) ** 2
     bins = np.arange(power.size)
@@ -156,9 +156,9 @@ def _comb(detail: np.ndarray, step: int) -> tuple[float, float]:
 
 
 def _log_tail(statistic: float, first: float, second: float) -> float:
-    """Return the logarithm of the p of F with these degrees of freedom, also where p itself is too small for a float.
+    """Return the logarithm of the p of F with these degrees of freedom, even if p is too small for a float.
 
-    There the incomplete beta integral is taken as its series (Abramowitz and Stegun 1964, 26.5.4).
+    In that case, the incomplete beta function is computed as a series (Abramowitz and Stegun 1964, 26.5.4).
     """
     if (p := float(stats.f.sf(statistic, first, second))) > 1e-200:
         return math.log(p)
@@ -169,10 +169,10 @@ def _log_tail(statistic: float, first: float, second: float) -> float:
 
 
 def _place(detail: np.ndarray, weights: np.ndarray, step: int) -> tuple[int, int]:
-    """Return phase and overlap of the comb that fits the mean period best: one plane, or a band that changes less.
+    """Return the phase and overlap that fit the mean period best: a single plane, or a band that changes less.
 
-    Where two predictions are averaged over w voxels, w - 1 jumps have half the variance and the two at its ends three
-    quarters. What is fitted went through the same prediction from the planes before as the series did.
+    If two predictions are averaged over w voxels, w - 1 steps have half of the variance and the two at the ends three
+    quarters. The fitted templates pass the same autoregression as the series.
     """
     folded = np.array([detail[phase::step].mean() for phase in range(step)])
     best = (0.0, 0, 0)

@@ -1,4 +1,4 @@
-"""What the seam tests say: a row per test and axis, whether seams are excluded, and the verdict over all of it."""
+"""Results of the seam tests: a row per test and axis, the test of equivalence, and the overall verdict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NAN = float("nan")
 
 @dataclass(frozen=True, kw_only=True)
 class SeamRow:
-    """One test on one axis; numbers are NaN where it was not tested."""
+    """The result of one test on one axis; numbers are NaN if it was not tested."""
 
     axis: str
     test: str
-    """`SGR` sharp seams, `SJE` steps of tone, `HFR` averaging."""
+    """`SGR` for sharp seams, `SJE` for intensity steps, `HFR` for averaging."""
     verdict: Verdict
     reason: str = ""
     """Why it was not tested."""
@@ -31,45 +31,45 @@ class SeamRow:
     """1 without seams."""
     low: float = NAN
     high: float = NAN
-    """95 % interval over planes, as `p`: leaves 1 out where `p` is below 0.05."""
+    """95 % interval over planes, which excludes 1 if `p` is below 0.05."""
     z: float = NAN
-    """Seam planes against control planes, in standard errors over whole planes."""
+    """Difference of seam planes from control planes, in standard errors over whole planes."""
     p: float = NAN
-    """Two-sided Student p of `z`: plane level, valid also where whole planes differ; the one that decides."""
+    """Two-sided Student p of `z` over planes, valid even if whole planes differ; the verdict depends on it."""
     p_corrected: float = NAN
-    """`p` after Holm over all axes, tests and passes."""
+    """`p` after Holm's correction over all axes, tests and passes."""
     p_phase: float = NAN
-    """Phase-permutation p: free of distributions, never below 1 / (1 + controls)."""
+    """Phase-permutation p, which assumes no distribution and is never below 1 / (1 + controls)."""
     p_faces: float = NAN
-    """Signed-rank p over faces: sharpest, valid where faces are independent."""
+    """Signed-rank p over faces, the most sensitive one; it is valid if faces are independent."""
     planes: int = 0
-    """Seams across the axis."""
+    """Number of seams across the axis."""
     faces: int = 0
     controls: int = 0
-    """Phases compared with."""
+    """Number of control phases."""
     source: float = NAN
-    """The statistic on the source, at the same planes."""
+    """The statistic of the source at the same planes."""
     source_p: float = NAN
     p_beyond_source: float = NAN
-    """Two-sided Student p of the difference to the source."""
+    """Two-sided Student p of the difference from the source."""
     profile: tuple[float, ...] = ()
-    """The statistic with the grid shifted by phi = 0 .. step - 1 planes: a flat line at 1 is seamless.
+    """The statistic with the grid shifted by phi = 0 .. step - 1 planes; a volume without seams has a flat line at 1.
 
-    Where planes are compared less those half a tile before, a seam shows upside down at step // 2 too.
+    If the planes half a tile before are subtracted, a seam also appears inverted at step // 2.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equivalence:
-    """Whether SGR of an axis is shown to lie within the margin: two one-sided tests at 5 % (Schuirmann 1987)."""
+    """Test of equivalence: whether SGR lies within the margin, by two one-sided tests at 5 % (Schuirmann 1987)."""
 
     axis: str
     seam_free: Equivalent
     tiled: bool = True
-    """Whether tiles meet across the axis, other than plane by plane; the verdict is about those axes."""
+    """Whether tiles meet across the axis, other than plane by plane; the verdict depends on these axes."""
     low: float = NAN
     high: float = NAN
-    """90 % interval of SGR over planes; inside the margin means yes, outside means no."""
+    """90 % interval of SGR over planes; inside the margin the answer is yes, outside it no."""
     p: float = NAN
     """The larger of the two one-sided p."""
     reason: str = ""
@@ -77,7 +77,7 @@ class Equivalence:
 
 @dataclass(frozen=True, kw_only=True)
 class SeamReport:
-    """What the seam tests found; `verdict` sums it up."""
+    """The results of the seam tests on one grid."""
 
     grid: Grid
     margin: float
@@ -95,7 +95,7 @@ class SeamReport:
         return next(row for row in self.rows if (row.axis, row.test) == (axis, test))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON, None for what is not a finite number."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         result: dict[str, Any] = _plain(asdict(self) | {"verdict": self.verdict})
         return result
 
@@ -111,18 +111,19 @@ def _plain(value: Any) -> Any:
 def overall(reports: Sequence[SeamReport]) -> str:
     """Return `seams`, `seam-free within 1 %`, `undecided` or `not tested` for all passes of a volume.
 
-    Seam-free is a volume only by every axis across which tiles meet: one that could not be tested leaves it undecided.
+    A volume is seam-free only if all axes across which tiles meet are; an axis that could not be tested leaves the
+    verdict undecided.
     """
     if any(row.verdict == "seam" for report in reports for row in report.rows):
         return "seams"
-    states = {one.seam_free for report in reports for one in report.equivalence if one.tiled}
+    states = {axis.seam_free for report in reports for axis in report.equivalence if axis.tiled}
     if states <= {"not tested"}:
         return "not tested"
     return f"seam-free within {100 * reports[0].margin:g} %" if states == {"yes"} else "undecided"
 
 
 def judge_together(reports: Sequence[SeamReport]) -> list[SeamReport]:
-    """Correct p for all tests that were made in all reports of a volume, and give the rows their verdicts."""
+    """Correct p for the number of all tests in all reports of a volume, and set the verdicts of the rows."""
     p = np.array([row.p for report in reports for row in report.rows if row.verdict != "not tested"])
     corrected = iter(holm(p).tolist())
     judged = []
@@ -140,7 +141,7 @@ def _judged(row: SeamRow, corrected: float, alpha: float) -> SeamRow:
 
 
 def _shared(row: SeamRow, alpha: float) -> bool:
-    """Say whether the source has the same, and the volume shows no more of it."""
+    """Return whether the source has the same deviation from 1, and the volume has no more of it."""
     if not row.source_p < alpha or (row.source - 1) * (row.statistic - 1) <= 0:
         return False
     return abs(math.log(row.statistic)) <= abs(math.log(row.source)) or row.p_beyond_source >= alpha

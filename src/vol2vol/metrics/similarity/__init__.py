@@ -1,1 +1,1 @@
-"""Similarity of two volumes, voxel by voxel and structure by structure."""
+"""Similarity of two volumes, by voxels and by structure."""

@@ -1,8 +1,8 @@
-"""Cycle error after 8-bit quantisation: what comes back once a translation can hide nothing in invisible detail.
+"""Measure the cycle error after 8-bit quantisation, which removes information hidden in invisible detail.
 
-A generator under a cycle loss learns to write the source into details below a grey level (Chu et al. 2017); a cycle
-that is only good before quantisation and noise was good for the wrong reason. Whoever has the two networks translates a
-source, sends the translation back as it is and `quantised`, and asks `cycle_error`.
+Under a cycle loss, a generator can learn to encode the source in details below a grey level (Chu et al. 2017). The
+cycle error is therefore measured after quantisation and noise: translate a source, translate the result back unchanged
+and `quantised`, and call `cycle_error`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ NOISE = 1.0
 def quantised(
     translation: np.ndarray, target_range: tuple[float, float], *, noise: float = NOISE, seed: int | Sequence[int] = 0
 ) -> np.ndarray:
-    """Return a translation of any shape, given Gaussian noise and rounded to 256 levels of `target_range`, as float64.
+    """Return a translation of any shape as float64, rounded to 256 levels of `target_range` after adding noise.
 
-    The noise is of `noise` levels and added before rounding; what lies beyond the range is clipped to it. Raises
-    `BadInput` where the range is empty.
+    The noise is Gaussian with a standard deviation of `noise` levels. Values outside the range are clipped. Raises
+    `BadInput` if the range is empty.
     """
     low, high = target_range
     if not low < high:
-        raise BadInput(f"256 levels from {low:g} to {high:g}: a target needs more than one grey value")
+        raise BadInput(
+            f"the target range {low:g} to {high:g} cannot be divided into 256 levels: give more than one grey value"
+        )
     levels = (np.asarray(translation, np.float64) - low) * (255 / (high - low))
     if noise:
         levels += np.random.default_rng(seed).normal(0, noise, levels.shape)
@@ -40,20 +42,22 @@ def quantised(
 
 
 def cycle_error(source: Volume, returned: Volume, plain: Volume, *, block: Shape | None = None) -> dict[str, Blockwise]:
-    """Return how far the way there and back leads from the source, per block.
+    """Return the difference between a source and its translation there and back, per block.
 
-    `returned` came back from the quantised translation, `plain` from the translation as it is. `psnr` in decibels has
-    the span of the source as its peak; `mean_absolute` is in grey values of the source; `hidden` is that of `returned`
-    minus that of `plain`: above 0 is detail that was hidden below a grey level. Raises `BadInput` where shapes or voxel
-    sizes differ or the source is constant.
+    `returned` was translated back from the quantised translation, `plain` from the unchanged one. `psnr`, in decibels,
+    has the span of the source as its peak; `mean_absolute` is in grey values of the source; `hidden` is the mean
+    absolute difference of `returned` minus that of `plain`, and above 0 if detail was hidden below a grey level. Raises
+    `BadInput` if shapes or voxel sizes differ or the source is constant.
     """
     low, high = extremes(source)
     if low == high:
-        raise BadInput(f"{source.path} is {low:g} everywhere: there is nothing that could come back")
-    found = compare(source, returned, [psnr(high - low), mean_absolute()], block=block)
-    coarse, without = found["mean_absolute"], compare(source, plain, [mean_absolute()], block=block)["mean_absolute"]
+        raise BadInput(
+            f"{source.path} is {low:g} everywhere, so that a cycle error is not defined: choose a source with structure"
+        )
+    errors = compare(source, returned, [psnr(high - low), mean_absolute()], block=block)
+    coarse, without = errors["mean_absolute"], compare(source, plain, [mean_absolute()], block=block)["mean_absolute"]
     sums = np.concatenate([coarse.sums, without.sums[:, :1]], axis=1)
-    return {**found, "hidden": Blockwise(name="hidden", sums=sums, combine=_more)}
+    return {**errors, "hidden": Blockwise(name="hidden", sums=sums, combine=_more)}
 
 
 def _more(s: np.ndarray) -> np.ndarray:

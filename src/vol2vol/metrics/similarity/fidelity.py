@@ -1,8 +1,8 @@
-"""Fidelity: to the truth where it is known, to the source's structure where it is not; streamed, kept per block.
+"""Measure fidelity to a known truth, or to the structure of the source, block by block.
 
-Windows that would reach over the volume's border are left out of every windowed metric, as scikit-image does. One of
-the two volumes is the reference, truth or source: where it is flat there is no structure to keep and correlations leave
-it out; where only the output is flat, structure was lost, and they count it as 0.
+Windows that would extend over the border of the volume are left out, as in scikit-image. One of the two volumes is the
+reference, truth or source: correlations leave out windows in which it is constant, and count windows in which only the
+output is constant as 0, because structure was lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vol2vol.metrics.similarity.window_sums import slabs, windowed
 from vol2vol.volumes import Volume
 
 Reference = Literal["first", "second"]
-"""Which volume of a pair is the truth or the source."""
+"""The volume of a pair that is the reference (truth or source)."""
 
 
 def to_truth(
@@ -28,7 +28,7 @@ def to_truth(
 ) -> dict[str, Blockwise]:
     """Return `psnr`, `ssim`, `pearson`, `lncc` and `mean_absolute` of an output to the known truth.
 
-    `data_range` is the span of grey values in PSNR and SSIM, by default `span` of the truth. Raises `BadInput` where
+    `data_range` is the span of grey values in PSNR and SSIM, by default `span` of the truth. Raises `BadInput` if
     shapes or voxel sizes differ or the truth is constant.
     """
     if data_range is None:
@@ -39,19 +39,16 @@ def to_truth(
 
 
 def differences(output: Volume, truth: Volume, *, block: Shape | None = None) -> dict[str, Blockwise]:
-    """Return `psnr`, `mean_absolute` and `pearson` only, which see single voxels and volumes of any size.
-
-    Raises `BadInput` where shapes or voxel sizes differ or the truth is constant.
-    """
+    """Return `psnr`, `mean_absolute` and `pearson`, which use no windows; raise `BadInput` as `to_truth` does."""
     return compare(output, truth, [psnr(span(truth)), mean_absolute(), pearson()], block=block)
 
 
 def to_source(
     source: Volume, output: Volume, *, window: int = 9, bins: int = 64, block: Shape | None = None
 ) -> dict[str, Blockwise]:
-    """Return how much of the source's structure an output keeps: `lncc`, `gradient_correlation`, `nmi`.
+    """Return how much of the source's structure an output keeps: `lncc`, `gradient_correlation` and `nmi`.
 
-    None of them minds a change of brightness and contrast; `nmi` not even an inversion. Raises `BadInput` where
+    They do not depend on brightness and contrast; `nmi` does not even depend on an inversion. Raises `BadInput` if
     shapes or voxel sizes differ or a volume is constant.
     """
     radius = window_radius(source, window)
@@ -60,10 +57,10 @@ def to_source(
 
 
 def span(truth: Volume) -> float:
-    """Return the data range of a volume, maximum minus minimum, in one pass.
+    """Return the data range of a volume, its maximum minus its minimum, in one pass.
 
-    Not the span of its type: 12 bits kept in uint16 fill a sixteenth of it, and PSNR would be 24 dB too good. Raises
-    `BadInput` where the volume is constant.
+    The range of the type would be wrong: 12-bit data in uint16 fill a sixteenth of it, and PSNR would be 24 dB too
+    high. Raises `BadInput` if the volume is constant.
     """
     low, high = _ends(truth)
     return high - low
@@ -72,23 +69,25 @@ def span(truth: Volume) -> float:
 def _ends(volume: Volume) -> tuple[float, float]:
     low, high = extremes(volume)
     if low == high:
-        raise BadInput(f"{volume.path} is {low:g} everywhere: there is no structure to compare")
+        raise BadInput(
+            f"{volume.path} is {low:g} everywhere, so that there is no structure to compare: choose another volume"
+        )
     return low, high
 
 
 def window_radius(volume: Volume, window: int) -> Shape:
-    """Return the radius of a cubic window, 0 across images; raise `BadInput` where it is even or does not fit."""
+    """Return the radius of a cubic window, 0 along z of images; raise `BadInput` if it is even or does not fit."""
     radius = tuple(0 if n == 1 else window // 2 for n in volume.spatial)
     if window % 2 == 0 or any(2 * r + 1 > n for r, n in zip(radius, volume.spatial, strict=True)):
         raise BadInput(
-            f"{volume.path} of shape {volume.spatial} holds no window of {window} voxels, in which structure is "
-            "compared: compare larger volumes"
+            f"{volume.path} of shape {volume.spatial} is smaller than the window of {window} voxels in which structure "
+            "is compared: compare larger volumes"
         )
     return radius
 
 
 def psnr(data_range: float) -> BlockMetric:
-    """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)` in decibels; infinite if equal."""
+    """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)` in decibels; infinite for equal volumes."""
 
     def sums(pair: Pair) -> np.ndarray:
         apart = (pair.first[pair.inner] - pair.second[pair.inner]).ravel()
@@ -119,9 +118,9 @@ def _mean(s: np.ndarray) -> np.ndarray:
 
 
 def pearson() -> BlockMetric:
-    """Pearson correlation over all voxels, -1 to 1; NaN where the second volume is constant, else 0 where the first is.
+    """Pearson correlation over all voxels, -1 to 1; NaN if the second volume is constant, 0 if only the first is.
 
-    Both are centred on their first voxel, so that large offsets cost no digits.
+    The first voxel is subtracted from both volumes, so that large offsets do not reduce precision.
     """
     zero: list[tuple[float, float]] = []
 
@@ -140,23 +139,23 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _correlation(s: np.ndarray, reference: Reference) -> np.ndarray:
-    """Return Pearson correlations of `_products`; spreads that are nothing but rounding are none.
+    """Return Pearson correlations from `_products`; a variance within rounding error counts as 0.
 
-    NaN where the reference has none, 0 where only the other has none.
+    The correlation is NaN if the reference has no variance, and 0 if only the other volume has none.
     """
     count = np.maximum(s[..., 0], 1)
     a, b, aa, bb, ab = (s[..., i] / count for i in range(1, 6))
     va, vb = aa - a * a, bb - b * b
     clear = va > 1e-12 * aa, vb > 1e-12 * bb
     both, asked = clear[0] & clear[1], clear[reference == "second"]
-    found = np.where(both, (ab - a * b) / np.sqrt(np.where(both, va * vb, 1)), 0.0)
-    return np.where(asked, found, np.nan)
+    values = np.where(both, (ab - a * b) / np.sqrt(np.where(both, va * vb, 1)), 0.0)
+    return np.where(asked, values, np.nan)
 
 
 def gradient_correlation() -> BlockMetric:
-    """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998); images: Y and X.
+    """Mean over the axes of the Pearson correlation of central differences (Penney et al. 1998).
 
-    The first volume is the reference.
+    The first volume is the reference. Axes of fewer than three voxels, such as z of images, are left out.
     """
 
     def sums(pair: Pair) -> np.ndarray:
@@ -166,7 +165,7 @@ def gradient_correlation() -> BlockMetric:
                 rows.append(np.zeros(6))
                 continue
             radius = tuple(int(a == axis) for a in range(3))
-            both = [_central(one, axis)[pair.whole(radius)] for one in (pair.first, pair.second)]
+            both = [_central(volume, axis)[pair.whole(radius)] for volume in (pair.first, pair.second)]
             rows.append(_products(*both))
         return np.concatenate(rows)
 
@@ -186,11 +185,10 @@ def _central(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def lncc(radius: Shape, reference: Reference) -> BlockMetric:
-    """Mean of the Pearson correlation within a window, -1 to 1, over all windows that are not flat in the reference.
+    """Mean of the Pearson correlation within windows, -1 to 1, over all windows that are not flat in the reference.
 
-    A window is flat where its variance is below `FLAT` of its mean square; one that is flat in the other volume alone
-    counts as 0. Sums over windows are exact for bytes, which single precision holds, and in double precision for all
-    else.
+    A window is flat if its variance is below `FLAT` times its mean square; if it is flat in the other volume alone, it
+    counts as 0. Sums over windows are exact for 8-bit data, in single precision; others are in double precision.
     """
     size = tuple(2 * r + 1 for r in radius)
     weights = [(1.0,) * n for n in size]
@@ -213,7 +211,7 @@ def lncc(radius: Shape, reference: Reference) -> BlockMetric:
             if not (va.min() > least[0] and vb.min() > least[1]):
                 clear = [v > FLAT * (v + (m + z) ** 2) for v, m, z in ((va, ma, zero[0]), (vb, mb, zero[1]))]
                 asked = int(clear[reference == "second"].sum())
-                value, spread = (one[clear[0] & clear[1]] for one in (value, spread))
+                value, spread = (field[clear[0] & clear[1]] for field in (value, spread))
             value /= np.sqrt(spread)
             total, seen = total + float(np.clip(value, -1, 1, out=value).sum()), seen + asked
         return np.array([total, seen])
@@ -223,15 +221,15 @@ def lncc(radius: Shape, reference: Reference) -> BlockMetric:
 
 FLAT = 1e-11
 SMALL = 1e-9
-"""Values between this and its inverse have fourth powers that single precision holds."""
+"""Fourth powers of values between this and its inverse can be represented in single precision."""
 MIDDLE = 128.0
-"""What is taken off bytes: squares of what is left, summed over windows, are whole numbers that float32 holds."""
+"""Subtracted from 8-bit values, so that sums of squares over windows are integers that float32 represents exactly."""
 
 
 def _fields(
     pair: Pair, where: tuple[slice, ...], zero: tuple[float, float], dtype: type[np.floating]
 ) -> list[np.ndarray]:
-    """Return a, b, a^2, b^2 and ab of a part of both volumes, each less its `zero`."""
+    """Return a, b, a^2, b^2 and ab of a part of both volumes, after subtracting their `zero`."""
     a, b = ((v[where] - z).astype(dtype) for v, z in zip((pair.first, pair.second), zero, strict=True))
     return [a, b, a * a, b * b, a * b]
 
@@ -239,9 +237,10 @@ def _fields(
 def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> BlockMetric:
     """Structural similarity (Wang et al. 2004, equation 13; K 0.01 and 0.03, Gaussian window of 11 voxels).
 
-    `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`, over Z, Y
-    and X, over Y and X for images. In single precision where the grey values span no more than `data_range` in a
-    block and their fourth powers fit it. Raises `BadInput` where the volume holds no window.
+    It equals `skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`
+    over Z, Y and X, or over Y and X for images. It is computed in single precision if the grey values of a block span
+    at most `data_range` and their fourth powers can be represented. Raises `BadInput` if the volume is smaller than a
+    window.
     """
     reach = int(3.5 * sigma + 0.5)
     radius = window_radius(truth, 2 * reach + 1)
@@ -256,13 +255,13 @@ def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> BlockMetric
         low, high = min(pair.first.min(), pair.second.min()), max(pair.first.max(), pair.second.max())
         zero = float(low + high) / 2
         single = high - low <= data_range and SMALL < max(data_range, abs(zero)) < 1 / SMALL
-        one, two, *squares, product = _fields(pair, where, (zero, zero), np.float32 if single else np.float64)
-        a, b, both, ab = (windowed(field, weights) for field in (one, two, squares[0] + squares[1], product))
+        first, second, *squares, product = _fields(pair, where, (zero, zero), np.float32 if single else np.float64)
+        a, b, both, ab = (windowed(field, weights) for field in (first, second, squares[0] + squares[1], product))
         total = 0.0
         for part in slabs(len(a), a[0].size):
             ma, mb = a[part], b[part]
             cross, own = ma * mb, ma * ma + mb * mb
-            shifted = zero * (ma + mb + zero)  # of m + zero: the product gains this, the sum of squares twice this
+            shifted = zero * (ma + mb + zero)  # for m + zero: added to the product, and twice to the sum of squares
             value = (2 * (cross + shifted) + c1) * (2 * (ab[part] - cross) + c2)
             value /= (own + 2 * shifted + c1) * (both[part] - own + c2)
             total += float(value.sum(dtype=np.float64))
@@ -272,9 +271,9 @@ def ssim(truth: Volume, data_range: float, *, sigma: float = 1.5) -> BlockMetric
 
 
 def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> BlockMetric:
-    """Normalised mutual information `(H(a) + H(b)) / H(a, b)`, 1 to 2 (Studholme et al. 1999), over equal bins."""
+    """Normalised mutual information `(H(a) + H(b)) / H(a, b)`, 1 to 2, with equal bins (Studholme et al. 1999)."""
     if not 2 <= bins <= 1024:
-        raise BadInput(f"mutual information over {bins} bins: use 2 to 1024")
+        raise BadInput(f"mutual information with {bins} bins is not supported: use 2 to 1024")
 
     def sums(pair: Pair) -> np.ndarray:
         keys = []
@@ -287,9 +286,9 @@ def nmi(ranges: tuple[tuple[float, float], ...], bins: int = 64) -> BlockMetric:
         joint = s.reshape(*s.shape[:-1], bins, bins)
         total = np.maximum(s.sum(-1), 1)
         parts = [joint.sum(-1), joint.sum(-2), s]
-        one, two, both = (_entropy(part / total[..., None]) for part in parts)
+        first, second, both = (_entropy(part / total[..., None]) for part in parts)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(both > 0, (one + two) / both, np.nan)
+            return np.where(both > 0, (first + second) / both, np.nan)
 
     return BlockMetric(name="nmi", sums=sums, combine=combine)
 

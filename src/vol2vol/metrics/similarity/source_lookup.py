@@ -1,4 +1,4 @@
-"""What a source says of its translation, voxel by voxel: a monotone look-up table h(x) = E[y | x]."""
+"""Predict a translation from its source voxel by voxel, with a monotone look-up table h(x) = E[y | x]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEVELS = 4096
 
 
 def standardise(stored: np.ndarray, shift: float, factor: float) -> np.ndarray:
-    """Return `(stored - shift) * factor` as float32; computed in float64 where float32 would be too short."""
+    """Return `(stored - shift) * factor` as float32, computed in float64 for types of more than 16 bits."""
     wide = np.dtype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
     values = np.subtract(stored.astype(wide), wide.type(shift))
     np.multiply(values, wide.type(factor), out=values)
@@ -21,7 +21,7 @@ def standardise(stored: np.ndarray, shift: float, factor: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A monotone map h(x), tabulated on `LEVELS` equal steps between `low` and `high` and constant beyond."""
+    """A monotone map h(x), tabulated at `LEVELS` equal steps from `low` to `high` and constant outside."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Lookup:
 def fit_lookup(x: np.ndarray, y: np.ndarray) -> Lookup:
     """Fit h(x) = E[y | x] to samples by the means of 64 quantile bins of `x`, made monotone by isotonic regression.
 
-    It rises or falls, whichever fits better: a translation may invert the contrast.
+    The map rises or falls, whichever fits better, because a translation may invert the contrast.
     """
     cuts = np.unique(np.quantile(x, np.arange(1, QUANTILES) / QUANTILES))
     bins = np.searchsorted(cuts, x, side="right")

@@ -1,4 +1,4 @@
-"""Two volumes of the same tissue read side by side, block by block, each block with a halo around it."""
+"""Read two volumes of the same shape together, block by block with a halo, and compare them."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ BLOCK = (64, 128, 128)
 BLOCK_2D = (1, 512, 512)
 """Voxels of a block of an image."""
 ROWS = 2048
-"""Rows of sums kept of a volume; beyond, runs of neighbouring blocks share one."""
+"""Largest number of rows of sums per volume; with more blocks, neighbouring blocks share a row."""
 THREADS = min(4, os.cpu_count() or 1)
-"""Blocks that are measured at once."""
+"""Number of blocks that are measured at the same time."""
 RELATIVE = 1e-3
-"""Voxel sizes that differ by less are the same."""
+"""Relative difference up to which voxel sizes count as equal."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A block of both volumes, float64 `(Z, Y, X)` of one channel, with as much halo as the volume has."""
+    """A block of both volumes, float64 `(Z, Y, X)` of one channel, with the halo as far as the volume extends."""
 
     first: np.ndarray
     second: np.ndarray
     inner: tuple[slice, ...]
-    """Where the block lies in the arrays."""
+    """Position of the block in the arrays."""
     box: Box
-    """Where it lies in the volume."""
+    """Position of the block in the volume."""
     spatial: Shape
-    """Voxels of the volume."""
+    """Shape of the volume in voxels, `(Z, Y, X)`."""
     bytes: bool = False
-    """Both hold whole numbers of 8 bits without sign."""
+    """Whether both volumes are uint8."""
 
     def whole(self, radius: Sequence[int]) -> tuple[slice, ...]:
-        """Return, in the arrays, the voxels of the block whose window of this radius lies in the volume."""
+        """Return the slices of the block's voxels whose window of this radius lies inside the volume."""
         return tuple(
             slice(s.start + max(0, r - a), s.stop - max(0, b - (n - r)))
             for s, a, b, n, r in zip(self.inner, self.box.start, self.box.stop, self.spatial, radius, strict=True)
         )
 
     def windows(self, radius: Sequence[int]) -> tuple[slice, ...] | None:
-        """Return, in the arrays, all voxels of the windows of this radius around `whole`; None where there is none."""
+        """Return the slices of all windows of this radius around `whole`; None if there is none."""
         where = self.whole(radius)
         if min(s.stop - s.start for s in where) < 1:
             return None
@@ -67,13 +67,13 @@ class BlockMetric:
     sums: Callable[[Pair], np.ndarray]
     """Additive sums `(k,)` of a block."""
     combine: Combine
-    """What makes a value of the sums."""
+    """Computes the value from the sums."""
     halo: Shape = (0, 0, 0)
-    """Voxels it has to see around a block."""
+    """Number of voxels needed around a block, `(Z, Y, X)`."""
 
 
 def alike(first: Volume, second: Volume) -> None:
-    """Raise `BadInput`, naming both, unless two volumes have the same shape and voxel size; warn of other places."""
+    """Raise `BadInput` unless two volumes have the same shape and voxel size; warn if their origins differ."""
     if first.shape != second.shape:
         raise BadInput(
             f"{first.path} has shape {first.shape} and {second.path} {second.shape}: compare volumes of one shape"
@@ -87,15 +87,15 @@ def alike(first: Volume, second: Volume) -> None:
 
 
 def blocks_of(volume: Volume, block: Shape | None = None) -> list[Box]:
-    """Return the blocks that a volume is measured in; the last on an axis may be smaller."""
+    """Return the blocks of a volume; the last one along an axis may be smaller."""
     size = block or (BLOCK_2D if volume.spatial[0] == 1 else BLOCK)
     if len(size) != 3 or min(size) < 1:
-        raise BadInput(f"block {size} must be three positive numbers of voxels: Z, Y, X")
+        raise BadInput(f"block {size} is not allowed: give three positive numbers of voxels (Z, Y, X)")
     return grid(Box.of(volume.spatial), size)
 
 
 def pairs(first: Volume, second: Volume, box: Box, halo: Shape = (0, 0, 0)) -> list[Pair]:
-    """Return a block as one pair per channel. Raises `BadInput` on voxels that are not finite."""
+    """Return one pair per channel of a block. Raises `BadInput` on voxels that are not finite."""
     wide = box.grow(halo, halo) & Box.of(first.spatial)
     arrays = [finite(volume, wide) for volume in (first, second)]
     inner, small = box.relative_to(wide.start).slices, first.dtype == second.dtype == np.uint8
@@ -118,10 +118,10 @@ def finite(volume: Volume, box: Box) -> np.ndarray:
 def compare(
     first: Volume, second: Volume, measures: Sequence[BlockMetric], *, block: Shape | None = None
 ) -> dict[str, Blockwise]:
-    """Return every measure of two volumes, each block read once; memory is that of a few blocks.
+    """Return all measures of two volumes, reading each block once; memory holds a few blocks.
 
-    Blocks are measured side by side in `THREADS` and added up in their order: the result does not depend on it. Raises
-    `BadInput` where shapes or voxel sizes differ, or a voxel is not finite.
+    `THREADS` blocks are measured at the same time, and their sums are added in the order of the blocks, so that results
+    do not depend on threads. Raises `BadInput` if shapes or voxel sizes differ, or a voxel is not finite.
     """
     alike(first, second)
     halo = tuple(max(m.halo[axis] for m in measures) for axis in range(3))
@@ -132,23 +132,23 @@ def compare(
         channels = pairs(first, second, box, halo)
         return [np.sum([measure.sums(pair) for pair in channels], axis=0) for measure in measures]
 
-    begun = measured(boxes[0])  # alone: a measure may take from its first block what all others are centred on
+    first_sums = measured(boxes[0])  # first: `pearson` subtracts the first voxel of this block everywhere
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in counted(chain([begun], pool.map(measured, boxes[1:])), "comparing", len(boxes)):
-            for measure, sums in zip(measures, found, strict=True):
+        for block_sums in counted(chain([first_sums], pool.map(measured, boxes[1:])), "comparing", len(boxes)):
+            for measure, sums in zip(measures, block_sums, strict=True):
                 rows[measure.name].add(sums)
     return {m.name: Blockwise(name=m.name, sums=rows[m.name].sums, combine=m.combine) for m in measures}
 
 
 class Rows:
-    """Sums of blocks, added one by one, in at most `ROWS` rows of as many neighbouring blocks."""
+    """Sums per block, in at most `ROWS` rows of equally many neighbouring blocks."""
 
     def __init__(self, blocks: int) -> None:
         self.blocks, self.seen = blocks, 0
         self.sums: np.ndarray = np.zeros((min(blocks, ROWS), 0))
 
     def add(self, sums: np.ndarray) -> None:
-        """Add the sums of the next block, of one shape for all."""
+        """Add the sums of the next block; all blocks have sums of the same shape."""
         if not self.seen:
             self.sums = np.zeros((len(self.sums), *sums.shape))
         self.sums[self.seen * len(self.sums) // self.blocks] += sums
@@ -156,7 +156,7 @@ class Rows:
 
 
 def extremes(volume: Volume, block: Shape | None = None) -> tuple[float, float]:
-    """Return the smallest and the largest voxel, in one pass."""
+    """Return the smallest and the largest grey value, in one pass."""
     low, high = np.inf, -np.inf
     boxes = blocks_of(volume, block)
     for box in counted(boxes, "reading", len(boxes)):

@@ -1,4 +1,4 @@
-"""Weighted sums over windows, as small matrix products: a fraction of the time of a filter, in either precision."""
+"""Compute weighted sums over windows as small matrix products, which is faster than filtering."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import cache
 import numpy as np
 
 AT_ONCE = 16
-"""Windows along an axis that are summed by one product: their matrix is mostly full and lies in the first cache."""
+"""Number of windows along an axis per product, so that its matrix is mostly nonzero and fits the first cache."""
 SLAB = 1 << 17
-"""Voxels that follow-up arithmetic handles at once, so that its intermediate results stay in the cache."""
+"""Voxels per slab, so that intermediate results stay in the cache."""
 
 
 def windowed(values: np.ndarray, weights: Sequence[tuple[float, ...]]) -> np.ndarray:
     """Return the sums of `values` `(Z, Y, X)` over all windows that fit, weighted by one row of weights per axis.
 
-    In the precision of `values`, float32 or float64. An axis of length n has n + 1 - its number of weights sums.
+    The precision is that of `values`, float32 or float64. An axis of n voxels and k weights has n + 1 - k sums.
     """
     shape = tuple(n + 1 - len(along) for n, along in zip(values.shape, weights, strict=True))
     result = np.empty(shape, values.dtype)
@@ -46,7 +46,7 @@ def _columns(values: np.ndarray, weights: tuple[float, ...], result: np.ndarray)
 
 
 def _runs(count: int, weights: int) -> Iterator[tuple[slice, slice]]:
-    """Yield runs of windows along an axis, and the voxels that they see."""
+    """Yield runs of windows along an axis, and the voxels that they contain."""
     for first in range(0, count, AT_ONCE):
         last = min(first + AT_ONCE, count)
         yield slice(first, last), slice(first, last + weights - 1)
@@ -54,7 +54,7 @@ def _runs(count: int, weights: int) -> Iterator[tuple[slice, slice]]:
 
 @cache
 def _band(weights: tuple[float, ...], count: int, dtype: str) -> np.ndarray:
-    """Return the matrix `(count + extent, count)` whose columns hold the weights, one lower each."""
+    """Return the matrix `(count + weights - 1, count)` whose columns are the weights, each shifted down by one."""
     band = np.zeros((count + len(weights) - 1, count), dtype)
     for column in range(count):
         band[column : column + len(weights), column] = weights

@@ -93,7 +93,7 @@ def _note(moved: bool) -> str:
         "disparity of the network, measured on tiles of the training patch's size, as means over several places. "
     )
     return (
-        "S1 measures edges (SGR), S2 steps of the mean (SJE) and S3 averaging (HFR) at tile borders; all are 1 without "
+        "S1 measures edges (SGR), S2 intensity steps (SJE) and S3 averaging (HFR) at tile borders; all are 1 without "
         f"seams. The table shows the axis furthest from 1, the CSV all axes. {s4 if moved else ''}p is the smallest of "
         "all tests, axes and passes, corrected for their number; if it is small and the verdict is no seams, the "
         "source has the same pattern."
