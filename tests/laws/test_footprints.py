@@ -17,6 +17,12 @@ UNETS = [
     for up in ("transposed", "resize")
 ]
 RESNETS = [{"padding": p, "up": up} for p in ("same", "valid") for up in ("transposed", "resize")]
+SMOOTH = [{"up": "linear"}, {"down": "blurred"}, {"up": "linear", "down": "blurred"}]
+SMOOTH_UNETS = [
+    {"padding": padding, "decoder": decoder, **kind}
+    for padding, decoder in (("valid", "full"), ("valid", "cropped"), ("same", "full"))
+    for kind in SMOOTH
+]
 CATALOGUE = [
     *(("unet", {"dims": 2, "levels": levels, "width": 2, **kind}) for levels in (1, 3, 5) for kind in UNETS),
     *(("unet", {"dims": 3, "levels": 2, "width": 1, **kind}) for kind in UNETS),
@@ -34,6 +40,11 @@ CATALOGUE = [
     ("retouch", {"dims": 3, "width": 2, "blocks": 1, "padding": "same"}),
     ("spectral", {"dims": 2, "radius": 3}),
     ("spectral", {"dims": 3, "radius": 2, "padding": "same"}),
+    *(("unet", {"dims": 2, "levels": levels, "width": 2, **kind}) for levels in (1, 3) for kind in SMOOTH_UNETS),
+    *(("unet", {"dims": 3, "levels": 2, "width": 1, **kind}) for kind in SMOOTH_UNETS),
+    *(("resnet", {"dims": 2, "blocks": 1, "width": 3, "padding": p, **k}) for p in ("same", "valid") for k in SMOOTH),
+    ("resnet", {"dims": 3, "blocks": 1, "width": 1, "padding": "same", **SMOOTH[-1]}),
+    ("resnet", {"dims": 3, "blocks": 1, "width": 1, "padding": "valid", "activation": "leaky", **SMOOTH[-1]}),
 ]
 
 ELSEWHERE = {"patchgan": "a critic", "lookup": "reads one voxel"}
@@ -63,7 +74,7 @@ def positive(net):
     """Make every path through a network carry a positive signal."""
     generator = torch.Generator().manual_seed(7)
     for module in net.modules():
-        if hasattr(module, "weight"):
+        if isinstance(getattr(module, "weight", None), torch.nn.Parameter):
             fan = module.weight[0].numel()
             noise = torch.rand(module.weight.shape, generator=generator, dtype=torch.float64)
             module.weight.data = (noise + 0.5) / fan
@@ -75,7 +86,7 @@ def lively(net):
     """Draw weights that keep a signal's size, unlike those training starts from, and non-zero biases."""
     generator = torch.Generator().manual_seed(8)
     for module in net.modules():
-        if hasattr(module, "weight"):
+        if isinstance(getattr(module, "weight", None), torch.nn.Parameter):
             scale = (2 / module.weight[0].numel()) ** 0.5
             noise = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64)
             module.weight.data = noise * scale

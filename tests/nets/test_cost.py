@@ -18,6 +18,8 @@ CASES = [
     ("unet", {"dims": 3, "width": 2, "levels": 2}, (14, 18, 22)),
     ("resnet", {"dims": 2, "width": 2, "blocks": 2}, (64, 72)),
     ("resnet", {"dims": 3, "width": 1, "blocks": 1, "padding": "valid"}, (49, 49, 53)),
+    ("resnet", {"dims": 2, "width": 2, "blocks": 1, "up": "linear", "down": "blurred"}, (64, 72)),
+    ("unet", {"dims": 3, "width": 1, "levels": 2, "up": "linear", "down": "blurred"}, (24, 28, 32)),
     ("patchgan", {"dims": 3, "width": 1}, (32, 40, 48)),
 ]
 cases = pytest.mark.parametrize(("name", "arguments", "size"), CASES)

@@ -1,11 +1,16 @@
 """Properties that all networks of the catalogue share, and those of single networks."""
 
+from collections import Counter
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from vol2vol import nets
 from vol2vol.errors import BadInput
+from vol2vol.nets.layer_types import Blur, enlarged
 
 torch.set_num_threads(1)
 
@@ -63,6 +68,49 @@ def test_resnet_has_as_many_parameters_as_the_public_one():
     assert nets.count_parameters(net) == 11_378_179
 
 
+def test_the_generator_of_stitching_aware_training_has_its_layers_and_parameters():
+    """Böhland et al. 2023: 25.6 million at width 96; nine blocks, leaky activations, instance norms without scale."""
+    published = {"width": 96, "blocks": 9, "activation": "leaky", "norm": "instance"}
+    with torch.device("meta"):
+        flat, deep = (nets.build("resnet", dims=d, in_channels=3, out_channels=3, **published) for d in (2, 3))
+    assert round(nets.count_parameters(flat) / 1e6, 1) == 25.6
+    for net in (flat, deep):
+        found = Counter(type(m).__name__.rstrip("23d") for m in net.modules())
+        assert (found["LeakyReLU"], found["ReLU"], found["ConvTranspose"], found["_Block"]) == (14, 0, 2, 9)
+        assert {m.kind for m in net.modules() if hasattr(m, "kind")} == {"instance"}
+        layers = nets.layers(net)
+        assert [layer.kind for layer in layers[:3]] == ["input", "pad", "conv"]
+        assert layers[2].kernel == (7,) * net.dims
+        assert isinstance(layers[-2].module, nn.Tanh)
+
+
+@both_dims
+@pytest.mark.parametrize("name", ["unet", "resnet"])
+@torch.no_grad()
+def test_blurs_are_binomial_and_not_learnt(name, dims):
+    net = nets.build(name, dims=dims, width=2, down="blurred", up="linear")
+    plain = nets.build(name, dims=dims, width=2, up="resize")
+    assert nets.count_parameters(net) == nets.count_parameters(plain)
+    blurs = [m for m in net.modules() if isinstance(m, Blur)]
+    assert {m.stride for m in blurs} == {(1,) * dims, (2,) * dims}
+    x = torch.randn(1, blurs[0].groups, *(9,) * dims)
+    middle = [
+        x[(0, 0, *(1 + k for k in offset))] * 2.0 ** -(dims + sum(k != 0 for k in offset))
+        for offset in product((-1, 0, 1), repeat=dims)
+    ]
+    torch.testing.assert_close(blurs[0](x)[(0, 0, *(0,) * dims)], sum(middle))
+
+
+@both_dims
+@torch.no_grad()
+def test_repeating_and_blurring_is_linear_interpolation(dims):
+    x = torch.randn(2, 3, *(6,) * dims)
+    mode = "bilinear" if dims == 2 else "trilinear"
+    expected = functional.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
+    inside = (..., *(slice(1, -1),) * dims)
+    torch.testing.assert_close(nn.Sequential(*enlarged(dims, 3, "linear", mirrored=False))(x), expected[inside])
+
+
 def test_weights_are_drawn_by_the_global_generator():
     torch.manual_seed(3)
     first = nets.build("unet", dims=2, width=16)
@@ -86,7 +134,9 @@ def test_weights_are_drawn_by_the_global_generator():
         ("unet", {"dims": 2, "width": "64"}, "width is '64'"),
         ("unet", {"dims": 2, "norm": "insance"}, "did you mean 'instance'"),
         ("unet", {"dims": 2, "padding": "same", "decoder": "cropped"}, "needs padding 'valid'"),
-        ("resnet", {"dims": 2, "up": "bilinear"}, "use one of transposed, resize"),
+        ("resnet", {"dims": 2, "up": "bilinear"}, "did you mean 'linear'"),
+        ("resnet", {"dims": 2, "activation": "swish"}, "use one of relu, leaky"),
+        ("unet", {"dims": 3, "down": "blur"}, "did you mean 'blurred'"),
         ("patchgan", {"dims": 2, "n_layers": True}, "n_layers is True"),
     ],
 )

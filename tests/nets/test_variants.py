@@ -26,6 +26,18 @@ def test_cropped_computes_the_certain_voxels_of_the_full_decoder(dims, up):
     torch.testing.assert_close(cropped, full[certain], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("up", ["transposed", "resize", "linear"])
+@torch.no_grad()
+def test_cropped_computes_the_certain_voxels_behind_blurred_strides(up):
+    net = nets.frozen(nets.build("unet", dims=2, width=2, levels=3, norm="none", up=up, down="blurred"))
+    foot = nets.footprint(net)
+    x = torch.randn(1, 1, *(n + 2 * p for n, p in zip(foot.minimum, foot.period, strict=True)))
+    full, cropped = net(x), nets.cropped(net)(x)
+    reach = foot.reach[0][0]
+    assert full.shape == x.shape
+    torch.testing.assert_close(cropped, full[..., reach:-reach, reach:-reach], atol=1e-6, rtol=0)
+
+
 @torch.no_grad()
 def test_padded_computes_the_same_function_inside():
     """Same padding moves a tile's first voxel by the padding: 1 + 2 + 4 voxels after three levels."""

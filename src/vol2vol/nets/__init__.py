@@ -10,6 +10,7 @@ from vol2vol.nets.channels import repeated
 from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.cost import flops, peak_memory
 from vol2vol.nets.footprint import extents, footprint
+from vol2vol.nets.lattice import position_dependence
 from vol2vol.nets.norm import tile_dependent
 from vol2vol.nets.reference import from_reference, load_reference
 from vol2vol.nets.trace import Layer, layers
@@ -33,6 +34,7 @@ __all__ = [
     "load_reference",
     "padded",
     "peak_memory",
+    "position_dependence",
     "remeasurable",
     "repeated",
     "tile_dependent",

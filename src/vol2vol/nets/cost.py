@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from torch import nn
 
@@ -22,10 +23,9 @@ def flops(net: nn.Module, size: Sequence[int]) -> int:
     voxels = _voxels(records, size)
     total = 0
     for layer in records:
-        if isinstance(layer.module, (nn.Conv2d, nn.Conv3d)):
-            total += 2 * voxels[layer.name] * layer.module.weight.numel()
-        elif isinstance(layer.module, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            total += 2 * voxels[layer.inputs[0]] * layer.module.weight.numel()
+        if layer.kind in ("conv", "transposed"):
+            module: Any = layer.module
+            total += 2 * voxels[layer.name if layer.kind == "conv" else layer.inputs[0]] * module.weight.numel()
     return total
 
 

@@ -6,6 +6,8 @@ not depend on sizes, so `trace.layers` can derive its geometry.
 
 from __future__ import annotations
 
+from functools import reduce
+from math import comb
 from typing import Annotated, Literal
 
 import torch
@@ -34,6 +36,71 @@ def transposed(
 ) -> nn.Module:
     """Return a transposed convolution of stride 2 with bias; padding is cut off its output."""
     return _TRANSPOSED[dims](inputs, outputs, kernel, 2, padding, output_padding)
+
+
+class Blur(nn.Module):
+    """Blur every channel by a binomial kernel and keep every `stride`-th voxel; nothing is learnt (Zhang 2019).
+
+    A kernel of k taps has the weights of row k - 1 of Pascal's triangle on every axis, and the sum 1. To the rest of
+    the house it is a convolution of as many groups as channels, without padding. After nearest upsampling by 2, a
+    kernel of 3 taps gives linear interpolation.
+    """
+
+    taps: Tensor
+    bias = None
+
+    def __init__(self, dims: int, channels: int, kernel: int = 3, *, stride: int = 1) -> None:
+        super().__init__()
+        self.out_channels = self.groups = channels
+        self.kernel_size, self.stride = (kernel,) * dims, (stride,) * dims
+        self.padding, self.dilation, self.output_padding = (0,) * dims, (1,) * dims, (0,) * dims
+        row = torch.tensor([comb(kernel - 1, k) / 2 ** (kernel - 1) for k in range(kernel)])
+        self.register_buffer("taps", reduce(lambda taps, _: taps[..., None] * row, range(dims - 1), row))
+
+    @property
+    def weight(self) -> Tensor:
+        """The kernel of every channel, (C, 1, *kernel)."""
+        return self.taps.expand(self.groups, 1, *self.kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blur `x` (B, C, *space)."""
+        run = functional.conv2d if x.ndim == 4 else functional.conv3d
+        return run(x, self.weight, None, self.stride, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        """Show channels, taps and stride."""
+        return f"{self.groups}, kernel={self.kernel_size}, stride={self.stride}"
+
+
+Up = Literal["transposed", "resize", "linear"]
+"""How a network doubles the size: by a transposed convolution, whose weights differ with an output voxel's place on the
+stride lattice, or by repeating voxels (resize) or interpolating between them (linear), followed by a convolution."""
+Down = Literal["strided", "blurred"]
+"""How a network halves the size: by a convolution of stride 2, or by the same convolution of stride 1, its activation,
+and a blur of stride 2 (blur-pooling, which costs as much more as there are more voxels)."""
+
+
+def enlarged(dims: int, channels: int, up: Up, *, mirrored: bool) -> list[nn.Module]:
+    """Return the layers that double the size before a convolution; empty for a transposed one, which doubles it itself.
+
+    Linear interpolation lacks a voxel at each end; `mirrored` adds it, else the result is 2 voxels smaller.
+    """
+    if up == "transposed":
+        return []
+    layers: list[nn.Module] = [nn.Upsample(scale_factor=2, mode="nearest")]
+    if up == "linear":
+        layers += [*([Pad(dims, 1, 1)] if mirrored else []), Blur(dims, channels)]
+    return layers
+
+
+def pooled(dims: int, channels: int, down: Down, *, mirrored: bool) -> list[nn.Module]:
+    """Return the layers that halve the size after a convolution and its activation; empty where that has a stride.
+
+    `mirrored` adds a voxel at each end, so that an input of n voxels leads to n / 2, rounded up.
+    """
+    if down == "strided":
+        return []
+    return [*([Pad(dims, 1, 1)] if mirrored else []), Blur(dims, channels, stride=2)]
 
 
 class Crop(nn.Module):

@@ -16,14 +16,14 @@ from torch import fx, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
-from vol2vol.nets.layer_types import POINTWISE, Crop, Pad
+from vol2vol.nets.layer_types import POINTWISE, Blur, Crop, Pad
 from vol2vol.nets.norm import Frozen, Norm
 
 LayerKind = Literal[
     "input", "conv", "transposed", "upsample", "crop", "pad", "cat", "add", "norm", "activation", "output"
 ]
 
-_CONVS = (nn.Conv2d, nn.Conv3d)
+_CONVS = (nn.Conv2d, nn.Conv3d, Blur)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (
     Norm, Frozen, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm
@@ -90,7 +90,9 @@ def leading(records: Sequence[Layer], name: str) -> list[Layer]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Crop, Pad, Norm, Frozen, *POINTWISE)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (Blur, Crop, Pad, Norm, Frozen, *POINTWISE)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _record(net: Any, node: fx.Node, inputs: tuple[str, ...], channels: list[int]) -> Layer:

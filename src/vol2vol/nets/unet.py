@@ -4,11 +4,14 @@ valid, 5 levels    190 -> 94 -> 46 -> 22 -> 10 -> 4      d -> (d-2)/2, convoluti
 full decoder       4 -> 10 -> 22 -> 46 -> 94 -> 190      d -> 2d+2, rims are computed from partial context
 cropped decoder    4 -> 6 -> 10 -> 18 -> 34 -> 66        d -> 2d-2, the same values where they are certain
 same padding       192 -> 96 -> ... -> 6 -> ... -> 192   d -> d/2 -> 2d
+
+With blur-pooled strides (down "blurred") a valid encoder goes d -> (d-4)/2 and the full decoder d -> 2d+4; linear
+interpolation (up "linear") makes the cropped decoder d -> 2d-4.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +19,23 @@ from torch import Tensor, nn
 from vol2vol.errors import BadInput
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, Padding, conv, initialise, transposed
+from vol2vol.nets.layer_types import (
+    Crop,
+    Down,
+    Input,
+    Output,
+    Pad,
+    Padding,
+    Up,
+    conv,
+    enlarged,
+    initialise,
+    pooled,
+    transposed,
+)
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.shapes import shaped
 
-Up = Literal["transposed", "resize"]
 Decoder = Literal["full", "cropped"]
 Final = Literal["tanh", "none"]
 
@@ -50,6 +65,7 @@ class UNet(nn.Module):
         norm: Kind = "calibrated",
         final: Final = "tanh",
         max_multiplier: int = 8,
+        down: Down = "strided",
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -66,10 +82,9 @@ class UNet(nn.Module):
             self._up(inputs, outputs, step)
             for step, (inputs, outputs) in enumerate(zip(joined, [*reversed(channels[:-1]), out_channels], strict=True))
         )
-        self.crops = nn.ModuleList(
-            Crop(dims, 2**step - 2, 2**step - 2) if decoder == "cropped" else nn.Identity()
-            for step in range(2, levels + 1)
-        )
+        uncertain = 2 + (down == "blurred") + (up == "linear")  # voxels at each end of a level, more at the next
+        crops = [uncertain * (2**level - 1) for level in range(1, levels)]
+        self.crops = nn.ModuleList(Crop(dims, n, n) if decoder == "cropped" else nn.Identity() for n in crops)
         initialise(self)
 
     def describe(self) -> dict[str, Any]:
@@ -95,12 +110,15 @@ class UNet(nn.Module):
 
     def _down(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
         step = nn.Sequential()
-        padding = 1 if self.arguments["padding"] == "same" else 0
-        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=2, padding=padding))
+        same = self.arguments["padding"] == "same"
+        pool = pooled(self.dims, outputs, self.arguments["down"], mirrored=same)
+        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=1 if pool else 2, padding=int(same)))
         innermost = level == self.arguments["levels"] - 1
         if level > 0 and not innermost:
             step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
         step.add_module("activation", nn.ReLU(True) if innermost else nn.LeakyReLU(0.2, True))
+        if pool:
+            step.add_module("pool", nn.Sequential(*pool))
         return step
 
     def _up(self, inputs: int, outputs: int, index: int) -> nn.Sequential:
@@ -108,12 +126,15 @@ class UNet(nn.Module):
         mode = "same" if self.arguments["padding"] == "same" else self.arguments["decoder"]
         if index > 0:
             step.add_module("activation", nn.ReLU(True))
-        if self.arguments["up"] == "resize":
-            step.add_module("upsample", nn.Upsample(scale_factor=2, mode="nearest"))
+        larger = enlarged(self.dims, inputs, self.arguments["up"], mirrored=mode != "cropped")
+        if larger:
+            step.add_module("upsample", larger[0] if len(larger) == 1 else nn.Sequential(*larger))
             step.add_module("conv", conv(self.dims, inputs, outputs, 3, padding=_RESIZE_PADDING[mode]))
         else:
             padding = _TRANSPOSED_PADDING[mode]
             step.add_module("conv", transposed(self.dims, inputs, outputs, 4, padding=padding))
+        if mode == "full" and self.arguments["down"] == "blurred":
+            step.add_module("rim", Pad(self.dims, 1, 1))
         if index < self.arguments["levels"] - 1:
             step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
         elif self.arguments["final"] == "tanh":
@@ -136,7 +157,8 @@ def _check(arguments: dict[str, Any]) -> None:
     check_dims(arguments["dims"])
     check_count(**{n: arguments[n] for n in ("in_channels", "out_channels", "width", "levels", "max_multiplier")})
     check_choice("padding", arguments["padding"], ("valid", "same"))
-    check_choice("up", arguments["up"], ("transposed", "resize"))
+    check_choice("up", arguments["up"], get_args(Up))
+    check_choice("down", arguments["down"], get_args(Down))
     check_choice("decoder", arguments["decoder"], ("full", "cropped"))
     check_choice("final", arguments["final"], ("tanh", "none"))
     if arguments["padding"] == "same" and arguments["decoder"] == "cropped":
