@@ -69,8 +69,15 @@ def _grid(pass_: Pass, layout: Layout, period: Shape) -> Grid:
         step[0], origin[0] = _unstretched(grid, pass_.planes, layout)
         overlap[0] = math.ceil(overlap[0] / stretch)
         repeats[0] = max(1, round(repeats[0] / stretch))
+    between = None
+    if layout.march is not None:  # the first and the last tile reach to the ends of the volume
+        borders = [layout.march.borders(axis) for axis in range(3)]
+        between = (
+            tuple(line.start - a for line, a in zip(borders, start, strict=True)),
+            tuple(line.stop - line.step - a for line, a in zip(borders, start, strict=True)),
+        )
     moved = tuple((o - a) % s for o, a, s in zip(origin, start, step, strict=True))
-    return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap), period=tuple(repeats))
+    return Grid(step=tuple(step), origin=moved, overlap=tuple(overlap), period=tuple(repeats), between=between)
 
 
 def _unstretched(grid: Grid, planes: int, layout: Layout) -> tuple[int, int]:

@@ -1,17 +1,15 @@
 """Describe as values how a volume is cut into tiles and reassembled."""
 
+from vol2vol.plans.plan import WINDOWS, Plan, Window, planar
 from vol2vol.plans.strategies import (
     WAYS,
-    WINDOWS,
     Overlap,
-    Plan,
     Strategy,
-    Window,
     average,
     blend,
     disjoint,
     exact,
-    planar,
+    march,
     printed,
     smallest_exact_tile,
 )
@@ -27,6 +25,7 @@ __all__ = [
     "blend",
     "disjoint",
     "exact",
+    "march",
     "planar",
     "printed",
     "smallest_exact_tile",

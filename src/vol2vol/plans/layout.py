@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, Shape, ceil_div, cover, grid, round_up
+from vol2vol.geometry import Box, Footprint, Shape, boxes, ceil_div, cover, grid, round_up
 from vol2vol.plans.counting import count_blocks
-from vol2vol.plans.strategies import Plan
+from vol2vol.plans.ordered_tiles import OrderedTiles
+from vol2vol.plans.plan import Plan
 from vol2vol.schemas import FORBID, checked
 
 MAX_BLOCKS = 20_000_000
@@ -83,6 +85,8 @@ class Pass:
     """How a stream is swept along the volume; None for prediction tile by tile."""
     frugal: bool = False
     """Read and compute one tile after another, which needs least memory; used after the memory has run out."""
+    march: bool = False
+    """Compute tiles in order, each of which is shown what earlier ones painted (`OrderedTiles`)."""
 
     @property
     def consistent(self) -> bool:
@@ -91,7 +95,11 @@ class Pass:
         consistent_sweep = self.sweep is None or (
             self.sweep.axis in axes[:3] and self.sweep.planar == self.planar != self.sweep.axis and self.sweep.push > 0
         )
-        return self.plan.dims == 3 and self.planes > 0 and self.planar in axes and consistent_sweep
+        plan = self.plan
+        consistent_march = not self.march or (
+            self.sweep is None and self.planar in (0, None) and plan.kept == plan.step and plan.origin == plan.margin[0]
+        )
+        return plan.dims == 3 and self.planes > 0 and self.planar in axes and consistent_sweep and consistent_march
 
     @property
     def seen(self) -> Shape:
@@ -101,7 +109,8 @@ class Pass:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         sweep = None if self.sweep is None else asdict(self.sweep)
-        return {"plan": self.plan.to_dict(), "planar": self.planar, "planes": self.planes, "sweep": sweep}
+        march = {"march": True} if self.march else {}
+        return {"plan": self.plan.to_dict(), "planar": self.planar, "planes": self.planes, "sweep": sweep, **march}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +136,36 @@ class Layout:
         """The sweep along rows of blocks, where there is a single pass and it is swept; else None."""
         return self.passes[0].sweep if len(self.passes) == 1 else None
 
+    @cached_property
+    def march(self) -> OrderedTiles | None:
+        """The tiles in their order where each is shown what earlier ones painted; else None."""
+        first = self.passes[0]
+        return OrderedTiles(first.plan, self.spatial, self.region, first.planar) if first.march else None
+
     def blocks(self) -> list[Box]:
         """Return the blocks in volume coordinates, last axis fastest; raise `BadInput` for more than `MAX_BLOCKS`."""
         if (count := count_blocks(self.region, self.block)) > MAX_BLOCKS:
             raise BadInput(f"the region has {count} blocks, more than {MAX_BLOCKS}: predict parts of it, with `roi`")
         return grid(self.region, self.block)
 
+    def touching(self, target: Box) -> Iterator[Box]:
+        """Yield the blocks that touch a box, last axis fastest; parts of the box outside the region are ignored."""
+        if not (target & self.region).size:
+            return
+        inside = (target & self.region).relative_to(self.region.start)
+        starts = [range(a // n * n, b, n) for a, b, n in zip(inside.start, inside.stop, self.block, strict=True)]
+        for block in boxes(starts, self.block):
+            yield block.shift(self.region.start) & self.region
+
     def rows(self, todo: Sequence[Box], workers: int = 1) -> list[list[Box]]:
         """Return the blocks in rows, each for one worker, and if possible at least as many rows as workers.
 
         Along a sweep, neighbouring blocks form one row, which costs one warm-up; the longest rows are halved until
-        every worker has one. Without a sweep, every block is a row.
+        every worker has one. All blocks of a march, which depend on the same tiles, are one row. Else every block is a
+        row.
         """
+        if self.march is not None:
+            return [[*todo]] if todo else []
         if self.sweep is None:
             return [[box] for box in todo]
         axis = self.sweep.axis
@@ -174,6 +201,9 @@ class Layout:
         """Yield the borders of a pass along an axis; the time depends on the region, not on the volume."""
         whole, seen = self.spatial[axis], pass_.planes if axis == 0 else self.spatial[axis]
         low, high = self.region.start[axis], self.region.stop[axis]
+        if self.march is not None:
+            yield from (p - low for p in self.march.borders(axis) if low < p < high)
+            return
         step, origin = pass_.plan.step[axis], pass_.plan.origin[axis]
         for k in cover(low * seen // whole, ceil_div(high * seen, whole) + 1, step, origin):
             tile = origin + k * step
@@ -210,5 +240,6 @@ class Layout:
         three_axes = all(len(size) == 3 and min(size) > 0 for size in sizes) and len(self.region.start) == 3
         inside = three_axes and self.region.size > 0 and Box.of(self.spatial).contains(self.region)
         stretches = three_axes and all(pass_.planes <= MAX_STRETCH * self.spatial[0] for pass_ in self.passes)
-        if not inside or not self.passes or not stretches or not all(pass_.consistent for pass_ in self.passes):
+        marches = any(pass_.march for pass_ in self.passes) and len(self.passes) > 1
+        if not inside or not self.passes or not stretches or not all(p.consistent for p in self.passes) or marches:
             raise BadInput("sizes, region and passes are not those of one volume")

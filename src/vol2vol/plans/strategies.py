@@ -1,137 +1,17 @@
-"""Define the stitching strategies: how to cut a volume into tiles and reassemble the network's outputs.
-
-    volume     |<-------------------- V -------------------->|
-    tile k     [before |        kept        | after]            starts at origin + k*step - before
-    tile k+1                [before |        kept        | after]
-
-A tile is the input of the network; `margin` is cut off its output on each side; the kept part of tile k starts at
-`origin + k*step`. Kept parts that overlap are averaged with the weights of `window`. A seam has three causes: margin <
-reach (context), tiles off the period grid (phase), and statistics that depend on the tile (the network's
-normalisation). The first two are numbers of a plan.
-"""
+"""Define the stitching strategies: how to cut a volume into tiles and reassemble the network's outputs (`plan.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
-
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Literal
 
 from vol2vol.errors import BadInput
-from vol2vol.geometry import Box, Footprint, Shape, boxes, cover, round_up
-from vol2vol.schemas import FORBID, checked
+from vol2vol.geometry import Footprint, Shape, round_up
+from vol2vol.plans.plan import Plan, Window
 
-Window = Literal["flat", "linear", "gaussian", "distance"]
-Strategy = Literal["exact", "printed", "disjoint", "average", "blend"]
-WINDOWS: tuple[str, ...] = get_args(Window)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How to cut and reassemble; all fields in voxels of the volume, one entry per spatial axis."""
-
-    __pydantic_config__ = FORBID
-
-    tile: Shape
-    """Shape of a tile, the input of the network."""
-    margin: tuple[Shape, Shape]
-    """Voxels cut off its output, before and after."""
-    step: Shape
-    """Distance between neighbouring tiles."""
-    origin: Shape
-    """Position of the first kept voxel of the grid in the volume: the phase."""
-    window: Window = "flat"
-    """Weight of a kept voxel where tiles overlap."""
-
-    def __post_init__(self) -> None:
-        if len({len(part) for part in (self.tile, self.step, self.origin, *self.margin)}) != 1:
-            raise BadInput(f"margin, step and origin of a plan need as many axes as its tile, {self.tile}")
-        if self.window not in WINDOWS:
-            raise BadInput(f"window {self.window!r} is unknown: use one of {', '.join(WINDOWS)}")
-        for axis, (kept, step) in enumerate(zip(self.kept, self.step, strict=True)):
-            if kept < 1:
-                raise BadInput(
-                    f"tile {self.tile[axis]} leaves nothing after its margin of "
-                    f"{self.margin[0][axis]} + {self.margin[1][axis]} voxels: use a larger tile"
-                )
-            if not 1 <= step <= kept:
-                raise BadInput(f"step {step} leaves gaps between kept parts of {kept} voxels: use 1 to {kept}")
-
-    @property
-    def dims(self) -> int:
-        """Number of axes."""
-        return len(self.tile)
-
-    @property
-    def kept(self) -> Shape:
-        """Shape of the part of one tile's output that is kept."""
-        return tuple(t - a - b for t, a, b in zip(self.tile, *self.margin, strict=True))
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether neighbouring kept parts share voxels."""
-        return self.kept != self.step
-
-    def kept_boxes(self, within: Box) -> Iterator[Box]:
-        """Yield the kept parts, in volume coordinates, of all tiles that touch a box (not clipped to it)."""
-        starts = [
-            [o + k * s for k in cover(a, b, s, o, n)]
-            for a, b, s, o, n in zip(within.start, within.stop, self.step, self.origin, self.kept, strict=True)
-        ]
-        yield from boxes(starts, self.kept)
-
-    def read_box(self, kept: Box) -> Box:
-        """Return the tile of a kept part; it may reach outside the volume."""
-        return kept.grow(*self.margin)
-
-    def borders(self, volume: Shape, axis: int) -> list[int]:
-        """Return the positions on one axis at which a new tile starts to contribute: possible seams."""
-        step, origin = self.step[axis], self.origin[axis]
-        return [p for k in cover(0, volume[axis], step, origin) if 0 < (p := origin + k * step) < volume[axis]]
-
-    def redundancy(self, volume: Shape) -> float:
-        """Return the number of voxels that the network reads per voxel of a volume of this shape."""
-        tiles = 1.0
-        for axis, size in enumerate(volume):
-            count = len(cover(0, size, self.step[axis], self.origin[axis], self.kept[axis]))
-            tiles *= count * self.tile[axis] / size
-        return tiles
-
-    def weight(self) -> np.ndarray:
-        """Return the weights of one kept part, float64 of shape `kept`, positive, largest 1.
-
-        Flat: ones. Linear: a product of ramps across the overlap. Gaussian: standard deviation 1/8 of the kept
-        length. Distance: minimum over the axes of the distance to the border of the kept part, as in weighted tiling
-        (de Bel et al. 2021).
-        """
-        profiles = [_profile(self.window, n, n - s) for n, s in zip(self.kept, self.step, strict=True)]
-        combine = np.minimum if self.window == "distance" else np.multiply
-        weight = np.ones((), dtype=np.float64)
-        for profile in profiles:
-            weight = combine(weight[..., None], profile)
-        return np.broadcast_to(weight, self.kept)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain data, as in an output's attributes."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """Return the plan that `to_dict` wrote, also through JSON; raise `BadInput` where it is inconsistent."""
-        return checked(cls, data, "plan")
-
-
-def _profile(window: Window, kept: int, overlap: int) -> np.ndarray:
-    """Return the 1D weights of a kept part of `kept` voxels that shares `overlap` voxels with each neighbour."""
-    centred = np.arange(kept) + 0.5
-    edge = np.minimum(centred, kept - centred)
-    if window == "flat" or overlap <= 0:
-        return np.ones(kept)
-    profile: np.ndarray = np.minimum(1.0, edge / min(overlap, kept / 2))
-    if window == "gaussian":
-        profile = np.exp(-0.5 * ((centred - kept / 2) / (kept / 8)) ** 2)
-    return profile
+Strategy = Literal["exact", "printed", "disjoint", "average", "blend", "march"]
 
 
 def exact(footprint: Footprint, tile: Shape) -> Plan:
@@ -200,17 +80,6 @@ def blend(footprint: Footprint, tile: Shape, window: Window = "linear", *, halo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """What a strategy consists of: its plan and the variant of the network."""
-
-    make: Callable[[Footprint, Shape, Overlap], Plan]
-    network: Literal["cropped", "full", "padded"]
-    """Variant of the network: `cropped` to certain voxels, `full` output, or `padded` inside."""
-    seamless: bool
-    """Whether the strategy needs a network whose output does not depend on the tile."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Overlap:
     """How tiles share voxels, for the strategies that average them."""
 
@@ -219,12 +88,68 @@ class Overlap:
     overlap: int | None = None
     """Voxels shared by neighbouring kept parts; by default 32, fewer for small tiles."""
     window: Window = "linear"
+    keep: float | None = None
+    """March: share of an overlap that the earlier tile keeps; by default half."""
+    shown: tuple[float, float] | None = None
+    """March: the narrowest and the widest overlap that training has shown, as shares of a tile; None: none."""
 
     def of(self, tile: Shape, footprint: Footprint) -> tuple[int, int]:
         """Return halo and overlap for a tile; by default the halo is at least the network's trim."""
         cut = max(max(side) for side in footprint.trim)
         halo = max(cut, min(16, min(tile) // 8)) if self.halo is None else self.halo
         return halo, min(32, min(tile) // 4) if self.overlap is None else self.overlap
+
+
+def march(footprint: Footprint, tile: Shape, how: Overlap) -> Plan:
+    """Return the plan of tiles that are predicted in order, each shown what earlier ones painted where they overlap.
+
+    Tile k of an axis starts at k * (tile - overlap); of an overlap the earlier tile keeps the first `margin[0]` voxels,
+    the later one the rest (Boehland et al. 2023). By default tiles overlap by the widest share that training has
+    shown, or a quarter. The first and the last tile of an axis keep their ends, so `kept` is that of tiles between
+    them; `OrderedTiles` has all. Raises `BadInput` for a tile that the network does not admit or whose border it cuts
+    off, and for an overlap that leaves no tile, or that training has not shown.
+    """
+    footprint.check(tile)
+    if max(map(max, footprint.trim)):
+        raise BadInput(
+            "the network cuts off the border of a tile, which a march would show next: use another `strategy`"
+        )
+    low, high = how.shown or (0.25, 0.25)
+    usual = tuple(min(n - 1, max(1, _rounded(high * n))) for n in tile)
+    overlap = usual if how.overlap is None else (how.overlap,) * len(tile)
+    cure = f"use `overlap` {' or '.join(dict.fromkeys(map(str, usual)))}"
+    if min(overlap) < 1:
+        raise BadInput(
+            f"overlap {min(overlap)} shows a tile nothing of earlier ones, which is strategy disjoint: {cure}"
+        )
+    for n, width in zip(tile, overlap, strict=True):
+        if width >= n:
+            raise BadInput(f"overlap {width} leaves nothing of a tile of {n}: {cure}")
+        if how.shown and not int(low * n) <= width <= ceil(high * n):
+            trained = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+            raise BadInput(
+                f"overlap {width} of a tile of {n} was not shown in training, which had {trained} of its length: "
+                f"{cure}, or leave it out"
+            )
+    kept = tuple(_rounded((0.5 if how.keep is None else how.keep) * width) for width in overlap)
+    rest = tuple(width - first for width, first in zip(overlap, kept, strict=True))
+    step = tuple(n - width for n, width in zip(tile, overlap, strict=True))
+    return Plan(tile=tile, margin=(kept, rest), step=step, origin=kept)
+
+
+def _rounded(value: float) -> int:
+    return floor(value + 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What a strategy consists of: its plan and the variant of the network."""
+
+    make: Callable[[Footprint, Shape, Overlap], Plan]
+    network: Literal["cropped", "full", "padded"]
+    """Variant of the network: `cropped` to certain voxels, `full` output, or `padded` inside."""
+    seamless: bool
+    """Whether the strategy needs a network whose output does not depend on the tile."""
 
 
 WAYS: dict[Strategy, Way] = {
@@ -237,6 +162,7 @@ WAYS: dict[Strategy, Way] = {
         network="padded",
         seamless=False,
     ),
+    "march": Way(make=march, network="padded", seamless=False),
 }
 """Every strategy by name. To add one, write a function that returns a `Plan`; add its name here and to `Strategy`."""
 
@@ -254,19 +180,3 @@ def _overlapping(footprint: Footprint, tile: Shape, halo: int, overlap: int, win
             f"tile {tile} is too small for halo {halo} and overlap {overlap}: use more than {2 * halo + overlap}"
         )
     return Plan(tile=tile, margin=(margin, margin), step=step, origin=(0,) * len(tile), window=window)
-
-
-def planar(plan: Plan, axis: int) -> Plan:
-    """Return a 2D plan for volumes: every plane perpendicular to `axis` (0 = z, 1 = y, 2 = x) is a separate image."""
-    assert plan.dims == 2, plan
-
-    def lift(shape: Shape, value: int) -> Shape:
-        return (*shape[:axis], value, *shape[axis:])
-
-    return replace(
-        plan,
-        tile=lift(plan.tile, 1),
-        margin=(lift(plan.margin[0], 0), lift(plan.margin[1], 0)),
-        step=lift(plan.step, 1),
-        origin=lift(plan.origin, 0),
-    )

@@ -77,7 +77,8 @@ class _Task:
         self.marks = self.ledger.marks(job.begun)
         tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT") or job.settings.workers)
         self.coarse = work_items.coarser(job, output, tasks)
-        self.remaining = _Remaining([*self._rows(tasks), *self.coarse], self.marks)
+        blocks = work_items.assembled(job, job.layout.blocks())
+        self.remaining = _Remaining([*blocks, *self._rows(tasks), *self.coarse], self.marks)
         self.computed: set[str] = set()
         self.voxels = 0
 
@@ -106,7 +107,7 @@ class _Task:
         try:
             for block in compute_item(self.job, self.output, item, self.marks):
                 self.computed.add(block.name)
-                self.voxels += 0 if block.level else block.box.size
+                self.voxels += block.box.size if block.is_final else 0
                 if self.stop.is_set():
                     break
         except FATAL:
@@ -137,8 +138,10 @@ class _Task:
         return sound == len(others) + sum(len(item.blocks) for item in self.coarse)
 
     def _rows(self, tasks: int) -> list[WorkItem]:
-        """Return the same rows in every worker; each worker starts at a different one."""
+        """Return the same rows in every worker; each starts at a different one, except for a march, which has order."""
         rows = work_items.rows(self.job, self.job.layout.blocks(), tasks)
+        if self.job.layout.march is not None:
+            return rows
         first = int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0) * len(rows) // max(tasks, 1) % len(rows)
         return rows[first:] + rows[:first]
 

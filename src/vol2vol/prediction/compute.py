@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from vol2vol.geometry import Box
 from vol2vol.machines import executors
 from vol2vol.machines.devices import device_of, trim
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.marching import Marching
 from vol2vol.prediction.parts import parts_of
-from vol2vol.prediction.work_items import Block, Waiting, WorkItem, average, coarser, intact, rows
+from vol2vol.prediction.work_items import Block, Waiting, WorkItem, assembled, average, coarser, intact, rows
 from vol2vol.volumes import Volume, open_volume
 from vol2vol.volumes.ledger import Ledger, block_name, checksum
 from vol2vol.volumes.marks import Marks
@@ -46,24 +47,24 @@ def compute(job: Job, output: str, todo: Sequence[Box], marks: Marks) -> Iterato
     coarse = coarser(job, output, job.settings.workers)
     intact(output, coarse, marks)
     done = set(marks.done)
-    unfinished = [item for item in coarse if any(block.name not in done for block in item.blocks)]
-    for block in _run_executor(job, output, todo, unfinished, marks=marks, done=done):
+    following = [*assembled(job, todo), *unfinished(coarse, done)]
+    for block in _run_executor(job, output, todo, following, marks=marks, done=done):
         new = block.name not in done  # a retried work item yields its finished blocks again
         done.add(block.name)
-        if new and not block.level:
+        if new and block.is_final:
             yield block.box
 
 
 def _run_executor(
-    job: Job, output: str, todo: Sequence[Box], coarse: Sequence[WorkItem], *, marks: Marks, done: set[str]
+    job: Job, output: str, todo: Sequence[Box], following: Sequence[WorkItem], *, marks: Marks, done: set[str]
 ) -> Iterator[Block]:
-    """Yield blocks, including those of coarser levels, as they are done; the caller keeps `done` up to date."""
+    """Yield blocks, also those that follow from others, as they are done; the caller keeps `done` up to date."""
     settings = job.settings
     if settings.executor == "local" and settings.workers == 1:
-        return _compute_here(job, output, iter(rows(job, todo, 1)), marks, coarse)
+        return _compute_here(job, output, iter(unfinished(rows(job, todo, 1), done)), marks, following)
     remote = settings.scheduler is not None
     work = ItemWork(output, job.begun, settings.device, None if remote else threads_of(settings.workers))
-    items = [*coarse, *rows(job, todo, settings.workers)]
+    items = [*following, *unfinished(rows(job, todo, settings.workers), done)]
 
     def ready(item: WorkItem) -> bool:
         return item.needs <= done
@@ -80,12 +81,13 @@ def _run_executor(
 
 
 def compute_items(
-    job: Job, output: str, items: Iterable[WorkItem], marks: Marks, coarse: Sequence[WorkItem] = ()
+    job: Job, output: str, items: Iterable[WorkItem], marks: Marks, following: Sequence[WorkItem] = ()
 ) -> Iterator[Block]:
     """Compute work items in this process and yield each block when it is written and marked as done.
 
     While one block is computed, the previous one is converted and written; at most one waits. Blocks of coarser levels
-    are averaged in the writer's thread; those of `coarse` follow as soon as the blocks they average are done. A caller
+    are averaged in the writer's thread, and blocks of a march put together there; those of `following` are made as soon
+    as the blocks, or tiles, that they need are done. A caller
     that stops early loses nothing: the current block is written first. Raises `Mismatch` if the input has changed or
     another process has started the output again.
     """
@@ -93,10 +95,15 @@ def compute_items(
     last_check = time.monotonic()
     with ExitStack() as opened, ThreadPoolExecutor(1) as thread:
         destinations = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
-        writer = _Writer(job, output, thread, marks, coarse)
+        march = Marching.of(job, output, marks)
+        writer = _Writer(job, output, thread, marks, following, destinations=destinations, march=march)
         for item in items:
-            if item.level is not None:
-                writer.average(item)
+            if march is not None and item.tiles:
+                yield from writer.noted(march.paint(item))
+                yield from writer.written(waiting=1, following=1)
+                continue
+            if march is not None or item.level is not None:
+                writer.follow(item)
                 yield from writer.written(waiting=1, following=1)
                 continue
             for row in job.layout.rows([block.box for block in item.blocks if block.name not in marks.done]):
@@ -104,32 +111,47 @@ def compute_items(
                     check_input(job, ledger)
                     last_check = time.monotonic()
                 for box, raw in job.predict_row(row):
-                    writer.submit(box, raw, destinations, ledger)
+                    writer.submit(box, raw)
                     yield from writer.written(waiting=1)
         yield from writer.written(waiting=0)
 
 
 class _Writer:
-    """Write blocks in a thread, and average the coarser blocks that follow from them."""
+    """Write blocks in a thread, and make there what follows from them: coarser blocks, and blocks of painted tiles."""
 
     def __init__(
-        self, job: Job, output: str, thread: ThreadPoolExecutor, marks: Marks, coarse: Sequence[WorkItem]
+        self,
+        job: Job,
+        output: str,
+        thread: ThreadPoolExecutor,
+        marks: Marks,
+        following: Sequence[WorkItem],
+        *,
+        destinations: Sequence[tuple[Volume, Job]],
+        march: Marching | None,
     ) -> None:
         self.job, self.output, self.thread, self.marks = job, output, thread, marks
-        self.coarse, self.submitted = Waiting(coarse, marks.done), 0
+        self.destinations, self.march, self.ledger = destinations, march, Ledger.of(output)
+        self.needing, self.submitted = Waiting(following, marks.done), 0
         self.waiting: deque[Future[list[Block]]] = deque()
         self.following: deque[Future[list[Block]]] = deque()
         self._follow()
 
-    def submit(self, box: Box, raw: np.ndarray, destinations: Sequence[tuple[Volume, Job]], ledger: Ledger) -> None:
-        self.waiting.append(self.thread.submit(self._write, box, raw, destinations, ledger))
+    def submit(self, box: Box, raw: np.ndarray) -> None:
+        self.waiting.append(self.thread.submit(self._write, box, raw))
         self.submitted += 1
         if self.submitted % TRIM == 0:
             self.thread.submit(trim)
 
-    def average(self, item: WorkItem) -> None:
-        """Average a work item of a coarser level whose finer blocks are all done."""
-        self.following.append(self.thread.submit(self._average, item))
+    def follow(self, item: WorkItem) -> None:
+        """Make a work item of a coarser level, or of blocks of a march, all of whose needs are done."""
+        self.following.append(self.thread.submit(self._made, item))
+
+    def noted(self, tiles: Iterator[Block]) -> Iterator[Block]:
+        """Yield tiles as they are painted, and begin what follows from them."""
+        for block in tiles:
+            yield block
+            self._follow(block.name)
 
     def written(self, waiting: int, following: float = inf) -> Iterator[Block]:
         """Yield finished blocks until at most `waiting` blocks and `following` coarser work items are pending."""
@@ -143,20 +165,23 @@ class _Writer:
         return bool(self.following) and (waiting == 0 or self.following[0].done())
 
     def _follow(self, *done: str) -> None:
-        for item in self.coarse.ready(*done):
-            self.average(item)
+        for item in self.needing.ready(*done):
+            self.follow(item)
 
-    def _average(self, item: WorkItem) -> list[Block]:
-        return list(average(self.job, self.output, item, self.marks))
+    def _made(self, item: WorkItem) -> list[Block]:
+        if item.level is not None or self.march is None:
+            return list(average(self.job, self.output, item, self.marks))
+        todo = [block.box for block in item.blocks if block.name not in self.marks.done]
+        written = [block for box in todo for block in self._write(box, self.march.assembled(box))]
+        self.march.tidy({index for box in todo for index in self.march.tiles.touching(box)})
+        return written
 
-    def _write(
-        self, box: Box, raw: np.ndarray, destinations: Sequence[tuple[Volume, Job]], ledger: Ledger
-    ) -> list[Block]:
-        values = [part.stored(raw) for _, part in destinations]
-        ledger.check(self.job.begun)
-        for (volume, _), stored in zip(destinations, values, strict=True):
+    def _write(self, box: Box, raw: np.ndarray) -> list[Block]:
+        values = [part.stored(raw) for _, part in self.destinations]
+        self.ledger.check(self.job.begun)
+        for (volume, _), stored in zip(self.destinations, values, strict=True):
             volume.write(box.relative_to(self.job.layout.region.start), stored)
-        for volume, _ in destinations:
+        for volume, _ in self.destinations:
             volume.flush()
         self.marks.mark(block_name(box), checksum(*values))
         return [Block(box)]
@@ -222,13 +247,10 @@ def _share(job: Job, output: str, marks: Marks, threads: int | None, items: Iter
 
 
 def _compute_here(
-    job: Job, output: str, items: Iterator[WorkItem], marks: Marks, coarse: Sequence[WorkItem] = ()
+    job: Job, output: str, items: Iterator[WorkItem], marks: Marks, following: Sequence[WorkItem] = ()
 ) -> Iterator[Block]:
     """Compute in this process; after a failed read or write, retry the remaining items a bounded number of times."""
-    pending, pending_coarse, tries = dict[str, WorkItem](), list(coarse), 0
-
-    def unfinished(candidates: Iterable[WorkItem]) -> list[WorkItem]:
-        return [item for item in candidates if any(block.name not in marks.done for block in item.blocks)]
+    pending, pending_following, tries = dict[str, WorkItem](), list(following), 0
 
     def queue() -> Iterator[WorkItem]:
         yield from list(pending.values())
@@ -240,9 +262,9 @@ def _compute_here(
         try:
             if tries:
                 marks.refresh()
-                pending = {item.name: item for item in unfinished(pending.values())}
-                pending_coarse = unfinished(pending_coarse)
-            for block in compute_items(job, output, queue(), marks, pending_coarse):
+                pending = {item.name: item for item in unfinished(pending.values(), marks.done)}
+                pending_following = unfinished(pending_following, marks.done)
+            for block in compute_items(job, output, queue(), marks, pending_following):
                 tries = 0
                 yield block
             return
@@ -252,6 +274,11 @@ def _compute_here(
                 raise
             log.warning("%s; trying again", error)
             time.sleep(PAUSE * 2 ** (tries - 1))
+
+
+def unfinished(items: Iterable[WorkItem], done: Set[str]) -> list[WorkItem]:
+    """Return the work items of which not all blocks are done."""
+    return [item for item in items if any(block.name not in done for block in item.blocks)]
 
 
 def threads_of(workers: int) -> int:

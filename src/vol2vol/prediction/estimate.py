@@ -72,6 +72,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "tile": plan.tile,
         "margin": plan.margin,
         "step": plan.step,
+        **_describe_march(job),
         "block": layout.block,
         "chunks": layout.chunks,
         "blocks": cost.blocks,
@@ -89,6 +90,19 @@ def _expected(job: Job) -> dict[str, Any]:
         "bytes of memory allowed": job.settings.budget(),
         **({"operations of measuring statistics": measuring} if measuring else {}),
         "expected seconds": round(expected_seconds(job, cost, time_tile(job)), 1),
+    }
+
+
+def _describe_march(job: Job) -> dict[str, Any]:
+    """Return how many tiles a march computes, how many of them at once at most, and keeps on disk; else nothing."""
+    if (march := job.layout.march) is None:
+        return {}
+    alive = march.most_alive(job.layout.block[0])
+    return {
+        "tiles": march.total,
+        "waves": march.waves(job.layout.block[0]),
+        "tiles kept at once": alive,
+        "bytes of painted tiles on disk": alive * job.channels * prod(march.plan.tile) * job.dtype.itemsize,
     }
 
 

@@ -18,7 +18,7 @@ from vol2vol.volumes.places import SAME_SIZE
 
 if TYPE_CHECKING:
     from vol2vol.prediction.job import Job
-from vol2vol.prediction.reading import check_channels
+from vol2vol.prediction.reading import check_channels, warn_untrained_march
 from vol2vol.prediction.request import Request
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def with_map(bundle: Bundle, direction: str, measured: Mapping[str, Any]) -> Bun
 
 
 def check_fit(job: Job) -> None:
-    """Check an input's voxel size (`warn_voxel_size`) and intensities (`check_intensities`)."""
+    """Check an input's voxel size (`warn_voxel_size`), the strategy, and intensities (`check_intensities`)."""
+    warn_untrained_march(job.settings, job.translation.applied)
     axes = (0, 1, 2)[-job.engine.footprint.dims :]
     for domain in job.translation.reads:
         facts = job.bundle.meta["provenance"].get("volumes", {}).get(domain, [])

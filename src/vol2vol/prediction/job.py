@@ -23,6 +23,7 @@ from vol2vol.prediction.engine import Engine
 from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, resampled
 from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.loaded import LoadedModel
+from vol2vol.prediction.march import marched
 from vol2vol.prediction.out_of_memory import ran_out, smaller
 from vol2vol.prediction.reading import check_channels, check_outputs, check_types, reader, select_domains
 from vol2vol.prediction.records import read_plan
@@ -89,8 +90,9 @@ class Job:
         settings, bundle = request.settings, model.bundle
         check_types(source, settings)
         fingerprint = source.fingerprint()
-        check_outputs(settings, bundle.translation(settings.direction))
-        check_channels(source, bundle.width(bundle.translation(settings.direction).reads))
+        translation = bundle.translation(settings.direction)
+        check_outputs(settings, translation)
+        check_channels(source, bundle.width(translation.reads))
         if request.measured is None and settings.intensity_from is not None:
             request = replace(request, measured=measured_map(request, bundle, before or {}, source))
         if request.measured is not None:
@@ -169,10 +171,14 @@ class Job:
     def predict_row(self, row: Sequence[Box]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield blocks with the network's output, float32 `(C, *block.shape)`; a pure function of the blocks.
 
+        A march yields stored values instead, which it has rounded to show them, in any order of blocks.
         If the memory runs out, the rest of the row is computed in smaller tiles, down to the smallest: exact results
         do not depend on the tile, except for rounding. Raises `BadInput` if not even the smallest tile fits.
         """
         assert self.normalised, "statistics are measured first"
+        if self.layout.march is not None:
+            yield from marched(self, self.layout.march, row)
+            return
         remaining = list(row)
         try:
             for box, raw in self._row(remaining) if not self.shrunk else ():
@@ -230,13 +236,21 @@ class Job:
         raise BadInput(f"not even the smallest tile, {layout.passes[0].seen}, fits in memory: free some memory")
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
+        """Return the written domains of what `predict_row` yields, in stored values unless `raw` is set."""
+        return raw if self.layout.march is not None else self.rounded(raw)
+
+    def rounded(self, raw: np.ndarray) -> np.ndarray:
         """Return the written domains of the network's output, in stored values unless `raw` is set."""
         selection = select_domains(raw, self.translation.makes, self.makes, self.bundle.channels)
         return selection if self.settings.raw else self.bundle.maps(self.makes).from_network(selection, self.dtype)
 
+    def unrounded(self, stored: np.ndarray) -> np.ndarray:
+        """Return what `rounded` returned in the network's range."""
+        return stored if self.settings.raw else self.bundle.maps(self.makes).to_network(stored)
+
     @functools.cached_property
     def read(self) -> Read:
-        """The input in the network's range, also outside the volume, where it is mirrored."""
+        """Reads a box of the input in the network's range, mirrored outside the volume."""
         return reader(self.source, self.bundle.maps(self.translation.reads))
 
     def _run_pass(self, pass_: Pass, box: Box, read: Read) -> np.ndarray:

@@ -98,6 +98,8 @@ def stretched(block: Box, pass_: Pass, spatial: Shape) -> Box:
 def _tiled(pass_: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[int, int]:
     """Return operations and voxels read by the network, tile by tile."""
     plan = pass_.plan
+    if layout.march is not None:
+        return layout.march.total * flops(net, pass_.seen), layout.march.total * prod(plan.tile)
     tiles = 0
     for (block, *_), count in kinds:
         seen = stretched(block, pass_, layout.spatial)
@@ -131,6 +133,8 @@ def _swept(pass_: Pass, layout: Layout, net: nn.Module, kinds: Kinds) -> tuple[i
 def _stored_reads(layout: Layout, net: nn.Module, kinds: Kinds) -> int:
     """Return the number of voxels read from storage; voxels outside the volume are mirrored, not read."""
     foot, whole = footprint(net), Box.of(layout.spatial)
+    if layout.march is not None:
+        return layout.march.voxels_read()
     total = 0
     for row, count in kinds:
         first, last = row[0], row[-1]

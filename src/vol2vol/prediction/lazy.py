@@ -12,7 +12,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -84,7 +83,7 @@ class Translated(Volume):
     def _computed_blocks(self, target: Box) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield the blocks that touch a box, in voxels of the source: cached blocks first."""
         todo = []
-        for block in _touching_blocks(self.layout, target):
+        for block in self.layout.touching(target):
             if (kept := self._blocks.get(block)) is not None:
                 yield block, kept
             else:
@@ -183,16 +182,6 @@ def _reopen(request: Request, source: Volume, bundle: Bundle, layout: Layout, ca
     """Open a pickled translation again, on a device of the machine where it is unpickled."""
     model = LoadedModel(bundle.path, request.settings, bundle=bundle)
     return Translated(with_statistics(Job.of(request, source, model, layout=layout)), cache)
-
-
-def _touching_blocks(layout: Layout, target: Box) -> Iterator[Box]:
-    """Yield the blocks that touch a box inside the region, last axis fastest."""
-    region = layout.region
-    inside = target.relative_to(region.start)
-    starts = [range(a // n * n, b, n) for a, b, n in zip(inside.start, inside.stop, layout.block, strict=True)]
-    for corner in product(*starts):
-        block = Box(corner, tuple(a + n for a, n in zip(corner, layout.block, strict=True)))
-        yield block.shift(region.start) & region
 
 
 def _stored(job: Job) -> Stored:

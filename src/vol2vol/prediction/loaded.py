@@ -13,7 +13,9 @@ from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.plans.layout import Layout
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
 from vol2vol.prediction.planner import make_layout
+from vol2vol.prediction.reading import check_march
 from vol2vol.prediction.settings import PredictSettings
+from vol2vol.protocol import March
 from vol2vol.volumes import Volume
 from vol2vol.volumes.space import need_voxel_size
 
@@ -38,6 +40,9 @@ class LoadedModel:
         self._network = copy.deepcopy(network) if network is trained else network  # it may move to a device
         full_precision()
         self._engine = Engine.of(self._network, find_device(device or settings.device), DTYPES[settings.precision])
+        translation = self.bundle.translation(settings.direction)
+        check_march(settings, translation, self.bundle.channels)
+        self._shown = translation.applied.share if isinstance(translation.applied, March) else None
         self._cache: dict[Hashable, Any] = {}
 
     def layout(self, source: Volume) -> Layout:
@@ -55,6 +60,7 @@ class LoadedModel:
                 patch=self.bundle.meta["provenance"].get("patch"),
                 channels=source.channels,
                 limit=free_memory(self._engine.device),
+                shown=self._shown,
             ),
         )
 
@@ -77,6 +83,8 @@ def _assembly(settings: PredictSettings, dims: int, source: Volume) -> Literal["
         raise BadInput(f"assembly {assembly} needs a 2D model, this one is 3D: use `assembly` volume")
     if dims == 2 and assembly == "volume":
         raise BadInput("assembly volume needs a 3D model, this one is 2D: use `assembly` slices or ortho")
+    if settings.strategy == "march" and assembly == "ortho":
+        raise BadInput("a march shows what it writes, and orthoslices write a mean of three: use `assembly` slices")
     if source.spatial[0] == 1 and assembly != "slices":
         raise BadInput(f"{source.path} is a single image: a {dims}D model with assembly {assembly} needs a volume")
     if assembly == "ortho":

@@ -41,16 +41,18 @@ def make_layout(
     patch: int | None,
     channels: int,
     limit: int | None = None,
+    shown: tuple[float, float] | None = None,
 ) -> Layout:
     """Choose passes and blocks for a volume.
 
     `net` is the network that the strategy runs (cropped, padded or full). `patch` is the size it was trained on, which
     is the default tile of strategies whose result depends on the tile. Exact prediction is swept unless `settings` name
     a tile. `voxel_size` is (z, y, x). `limit` is the memory of the device in bytes, if it is not the host's.
+    `shown` are the overlaps that the model was shown in training, see `plans.Overlap`.
     Raises `BadInput` naming the tiles that fit, or the smallest sufficient memory.
     """
     budget = min(settings.budget(), limit or settings.budget())
-    choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget)
+    choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget, shown)
     tile = settings.tile_shape(footprint(net).dims)
     if tile is not None:
         return choice.fitting(choice.tiled, iter([tile]))
@@ -62,7 +64,8 @@ def make_layout(
         best = largest_that(lambda kept: choice.tiled(choice.balanced(kept)).memory <= budget, sizes)
         return choice.fitting(lambda kept: choice.tiled(choice.balanced(kept)), iter([best or sizes[0]]))
     size = footprint(net).admissible(patch or 190, 0, at_least=True)
-    return choice.tiled((size,) * footprint(net).dims)
+    tile = (size,) * footprint(net).dims
+    return choice.fitting(choice.tiled, iter([tile])) if settings.strategy == "march" else choice.tiled(tile)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class _Choice:
     voxel_size: tuple[float, ...]
     channels: int
     budget: int
+    shown: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         self.foot = footprint(self.net)
@@ -170,7 +174,8 @@ class _Choice:
         for planar in {"volume": (None,), "slices": (0,), "ortho": (0, 1, 2)}[self.assembly]:
             plan = self._plan(tile)
             lifted = plan if planar is None else plans.planar(plan, planar)
-            passes.append(Pass(plan=lifted, planar=planar, planes=self._planes(planar)))
+            march = self.settings.strategy == "march"
+            passes.append(Pass(plan=lifted, planar=planar, planes=self._planes(planar), march=march))
         block = []
         overlaps = any(pass_.plan.overlaps for pass_ in passes)
         for axis in range(3):
@@ -193,7 +198,13 @@ class _Choice:
 
     def _plan(self, tile: Shape) -> Plan:
         settings = self.settings
-        overlap = plans.Overlap(halo=settings.halo, overlap=settings.overlap, window=settings.window)
+        overlap = plans.Overlap(
+            halo=settings.halo,
+            overlap=settings.overlap,
+            window=settings.window,
+            keep=settings.keep,
+            shown=self.shown,
+        )
         return plans.WAYS[settings.strategy].make(self.foot, tile, overlap)
 
     def _tile_memory(self, layout: Layout) -> int:

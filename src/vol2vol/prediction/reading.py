@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.intensity.affine import beyond_float32
 from vol2vol.prediction.gather import Read
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.protocol import Translation
+from vol2vol.protocol import Applied, March, Translation
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,30 @@ def check_channels(source: Volume, needed: int) -> None:
         cure = f"give a volume of {needed} channels, or train a model on volumes like this one"
     channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
     raise BadInput(f"{source.path} has {channels}, the model reads {needed}: {cure}")
+
+
+def check_march(settings: PredictSettings, translation: Translation, channels: Mapping[str, int]) -> None:
+    """Raise `BadInput` unless a network can be shown what it makes, if `settings` ask for a march."""
+    if settings.strategy != "march":
+        return
+    if settings.outputs and settings.outputs != translation.makes:
+        raise BadInput("a march shows every tile all that earlier ones made: leave out `outputs`")
+    network: Any = translation.network
+    read, made = (sum(channels[name] for name in names) for names in (translation.reads, translation.makes))
+    if not {read, made} <= {1, network.in_channels}:
+        raise BadInput(
+            f"the network reads {network.in_channels} channels and makes {made}, so a march cannot show it what it "
+            "made: use another `strategy`, or train with stitching"
+        )
+
+
+def warn_untrained_march(settings: PredictSettings, applied: Applied) -> None:
+    """Warn if a march is asked of a model that has never been shown its own output."""
+    if settings.strategy == "march" and not isinstance(applied, March):
+        log.warning(
+            "this model was trained without stitching: it takes the output that a march shows it for input, so expect "
+            "objects at the borders of tiles to change twice; `strategy` exact or average suits it better"
+        )
 
 
 def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:

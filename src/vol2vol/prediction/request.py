@@ -17,7 +17,7 @@ _NOT_BYTES = (
     *("any_intensity", "intensity_from"),
 )
 """Settings that do not change the output's bytes; measured intensities are recorded separately."""
-_ADDED = ("outputs", "split_outputs", "statistics")
+_ADDED = ("outputs", "split_outputs", "statistics", "keep")
 """Settings that earlier versions did not have: recorded unless they have their default."""
 
 

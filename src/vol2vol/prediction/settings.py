@@ -35,14 +35,15 @@ class PredictSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: Strategy = "exact"
-    """exact: seamless tile-and-stitch; printed: as in the paper (63/63); average; blend; disjoint (has seams)."""
+    """exact: seamless tile-and-stitch; printed: as in the paper (63/63); average; blend; disjoint (has seams); march:
+    tile by tile, each shown what earlier ones painted, for models that were trained with stitching."""
     assembly: Assembly = "auto"
     """slices: plane by plane; volume: 3D tiles; ortho: mean of three slice directions; auto: slices for a 2D model,
     volume for a 3D one."""
     statistics: Statistics = "calibrated"
     """By which mean and variance normalisation layers work. calibrated: those in the model, the same for every tile;
     global: exactly those of the whole input, measured layer by layer before anything is predicted (slow);
-    tile: those of each tile, as published code predicts (average, blend and disjoint; has seams)."""
+    tile: those of each tile, as published code predicts (average, blend, disjoint and march; has seams)."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
     outputs: tuple[str, ...] = ()
@@ -55,7 +56,10 @@ class PredictSettings(BaseModel):
     halo: int | None = Field(default=None, ge=0)
     """Voxels discarded at each side of a tile (average, blend); default 16, less for small tiles."""
     overlap: int | None = Field(default=None, ge=0)
-    """Voxels shared by neighbouring kept parts (average, blend); default 32, less for small tiles."""
+    """Voxels shared by neighbouring kept parts (average, blend); default 32, less for small tiles. For a march, of
+    neighbouring tiles; default: the widest that training has shown."""
+    keep: float | None = Field(default=None, ge=0, le=1)
+    """Share of an overlap that the earlier tile keeps (march); default 0.5. 1: without a stitching strategy."""
     window: Window = "linear"
     """Weights of the overlap for blend: linear, gaussian or distance."""
     batch_size: int = Field(default=1, ge=1)
@@ -109,6 +113,10 @@ class PredictSettings(BaseModel):
             raise BadInput("statistics global are those of one slicing, and ortho has three: use assembly slices")
         if self.statistics == "global" and self.executor == "slurm":
             raise BadInput("statistics global are measured before the work is shared: use executor local or dask")
+        if self.keep is not None and self.strategy != "march":
+            raise BadInput(f"keep has no effect with strategy {self.strategy}: leave it out, or use `strategy` march")
+        if self.strategy == "march" and self.split_outputs:
+            raise BadInput("a march writes what it shows, which is one volume: leave out `split_outputs`")
         return self
 
     def budget(self) -> int:

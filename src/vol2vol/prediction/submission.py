@@ -37,7 +37,7 @@ class Submission:
 
 def submission(job: Job, output: str, left: int) -> Submission:
     """Return the batch script for the `left` unfinished blocks."""
-    rows = len(job.layout.rows(job.layout.blocks(), job.settings.workers))
+    rows = left if job.layout.march is not None else len(job.layout.rows(job.layout.blocks(), job.settings.workers))
     array = slurm.Array(
         command=[sys.executable, "-m", "vol2vol.cli", "work", absolute(output), "--requeue"],
         tasks=max(1, min(job.settings.workers, rows, left)),

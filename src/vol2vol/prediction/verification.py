@@ -17,6 +17,7 @@ import numpy as np
 from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box, grid
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.marching import repair
 from vol2vol.prediction.parts import parts_of, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
@@ -58,10 +59,13 @@ class Verification:
 def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str]:
     """Return the names of the blocks that are done and match their checksums; the others lose their marks.
 
+    So do the tiles of a march that have to be computed again; no worker may be running then.
     Costs some percent of the time to compute the blocks.
     """
     storage: dict[str, Any] = {"origin": job.layout.region.start, "readers": readers(job)}
-    return outputs.intact(output, boxes, marks, **storage, volumes=volumes_of(job, output))
+    sound = outputs.intact(output, boxes, marks, **storage, volumes=volumes_of(job, output))
+    repair(job, output, marks)
+    return sound
 
 
 def readers(job: Job) -> int:
@@ -148,7 +152,7 @@ def _compare(job: Job, output: str, boxes: list[Box], tolerance: float) -> Verif
         raise NotFound(f"{output} has no finished block yet: nothing to verify")
     wrong: dict[str, str] = {}
     differing, largest, start = 0, 0.0, job.layout.region.start
-    computed = chain.from_iterable(job.predict_row([box]) for box in boxes)
+    computed = chain.from_iterable(job.predict_row(row) for row in job.layout.rows(boxes))
     with ExitStack() as opened:
         stored = [(opened.enter_context(open_volume(path)), part) for path, part in parts_of(job, output)]
         for box, raw in counted(computed, "computing again", len(boxes)):

@@ -1,4 +1,8 @@
-"""Work items for workers: rows of blocks, and blocks of coarser levels once the blocks they average are done."""
+"""Work items for workers: rows of blocks, and blocks of coarser levels once the blocks they average are done.
+
+A march has work items of tiles, which need the tiles that they are shown, and of blocks, which need the tiles that they
+are made of.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from itertools import product
 from typing import TypeVar
 
 from vol2vol.geometry import Box, Shape, ceil_div, grid
+from vol2vol.plans.ordered_tiles import Index, OrderedTiles
 from vol2vol.prediction.job import Job
+from vol2vol.prediction.painted import tile_name
 from vol2vol.prediction.parts import volumes_of
 from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
@@ -31,11 +37,18 @@ class Block:
     box: Box
     """In voxels of the input; for a coarser level, in voxels of that level of the output."""
     level: int = 0
+    tile: Index | None = None
+    """The number of a tile of a march, which is kept aside; None for what is written to the output."""
 
     @property
     def name(self) -> str:
         """Its name in the ledger."""
-        return block_name(self.box, self.level)
+        return block_name(self.box, self.level) if self.tile is None else tile_name(self.tile)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a block of the prediction itself."""
+        return not self.level and self.tile is None
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,11 @@ class WorkItem:
         return self.levels[0][1] if self.levels else None
 
     @property
+    def tiles(self) -> list[Index]:
+        """The tiles of a march, if it is made of these; else empty."""
+        return [block.tile for block in self.blocks if block.tile is not None]
+
+    @property
     def name(self) -> str:
         """The name of the first block."""
         return self.blocks[0].name
@@ -63,11 +81,29 @@ class WorkItem:
 
 
 def rows(job: Job, todo: Sequence[Box], workers: int) -> list[WorkItem]:
-    """Return the rows of the prediction; short rows are joined as long as enough items remain for all workers."""
+    """Return the rows of the prediction; short rows are joined as long as enough items remain for all workers.
+
+    For a march, return its tiles instead, in batches of one wave, earlier waves first.
+    """
+    if (march := job.layout.march) is not None:
+        batches = march.batches(job.settings.batch_size, job.layout.block[0])
+        return [_painting(march, batch) for batch in batches]
     return [
         WorkItem(tuple(Block(box) for row in joined for box in row))
         for joined in _join(job.layout.rows(todo, workers), workers)
     ]
+
+
+def _painting(march: OrderedTiles, batch: Sequence[Index]) -> WorkItem:
+    needs = frozenset(tile_name(other) for index in batch for other in march.needs(index))
+    return WorkItem(tuple(Block(march.box(index), tile=index) for index in batch), needs=needs)
+
+
+def assembled(job: Job, todo: Sequence[Box]) -> list[WorkItem]:
+    """Return the blocks of a march, each with the tiles that it is made of; none for other strategies."""
+    if (march := job.layout.march) is None:
+        return []
+    return [WorkItem((Block(box),), needs=frozenset(map(tile_name, march.touching(box)))) for box in todo]
 
 
 def coarser(job: Job, output: str, workers: int = 1) -> list[WorkItem]:

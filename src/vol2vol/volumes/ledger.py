@@ -4,6 +4,7 @@
     done/<log>      a line per block, written after the block is flushed: the checksum of its voxels (`marks.py`)
     leases/<item>   which worker of a job array computes what (`prediction/leases.py`)
     statistics.json what has been measured of the whole input before the first block, with a checksum of itself
+    painted/<tile>  tiles of a march that are needed further (`prediction/painted.py`)
     spoiled         why this prediction cannot be continued
 
 It lies inside an OME-Zarr output (`.vol2vol/`, which viewers ignore) or next to a TIFF (`<name>.vol2vol/`), on any
@@ -160,7 +161,7 @@ class Ledger:
         if is_remote(self.folder):
             delete_all(self.folder)
             return
-        for name in ("done", "leases"):
+        for name in ("done", "leases", "painted"):
             shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
         for name in (f"{PLAN}.__lock", SPOILED, f"{SPOILED}.__lock", STATISTICS, f"{STATISTICS}.__lock"):
             with suppress(OSError):

@@ -34,6 +34,8 @@ class Grid:
     overlap: Shape = (0, 0, 0)
     period: Shape = (1, 1, 1)
     """The network's period in voxels; only planes in the same phase of its pattern are compared."""
+    between: tuple[Shape, Shape] | None = None
+    """The first and the last border, per axis, where tiles do not go on to the ends of the volume; None: they do."""
 
     def __post_init__(self) -> None:
         fields = (self.step, self.origin, self.overlap, self.period)
@@ -54,7 +56,11 @@ class Grid:
     def borders(self, size: int, axis: int) -> np.ndarray:
         """Return the positions p, 0 < p < size, at which tiles start; the seam lies between p - 1 and p."""
         step, origin = self.step[axis], self.origin[axis]
-        return np.arange(origin % step or step, size, step)
+        borders = np.arange(origin % step or step, size, step)
+        if self.between is None or step == 1:
+            return borders
+        first, last = (side[axis] for side in self.between)
+        return borders[(borders >= first) & (borders <= last)]
 
     def tiled(self, size: int, axis: int) -> bool:
         """Return whether tiles meet across an axis of `size` planes, other than plane by plane."""

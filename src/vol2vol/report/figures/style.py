@@ -23,7 +23,14 @@ from PIL import Image
 INK = "#808080"
 WIDTH = 400
 """Approximate width of a picture in pixels; voxels are magnified by a whole number."""
-COLOURS = {"exact": "#1b9e77", "printed": "#66a61e", "average": "#8f86d6", "blend": "#e6ab02", "disjoint": "#e0702a"}
+COLOURS = {
+    "exact": "#1b9e77",
+    "printed": "#66a61e",
+    "march": "#1f78b4",
+    "average": "#8f86d6",
+    "blend": "#e6ab02",
+    "disjoint": "#e0702a",
+}
 OTHER_COLOURS = ("#e7298a", "#3a86c8", "#a6761d", "#999999")
 
 

@@ -18,7 +18,7 @@ BASELINE_NAMES = {
 }
 """Titles of the baselines, the simplest first; AdaBN adapts the segmenter instead of translating."""
 BASELINES = tuple(BASELINE_NAMES)
-REFERENCES = ("exact", "printed", "average", "blend")
+REFERENCES = ("exact", "printed", "march", "average", "blend")
 """Strategies by increasing seams: the first of them in a study is its reference."""
 
 

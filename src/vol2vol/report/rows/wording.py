@@ -13,6 +13,8 @@ MEANINGS = {
     "blend": "tiles overlap slightly and are blended with linear weights; seams are fainter",
     "disjoint": "tiles lie side by side and are kept whole; voxels at the border of a tile lack "
     "context, which leaves visible seams",
+    "march": "tiles are translated one after another, and each is shown what earlier ones made where they overlap, for "
+    "networks that learnt to continue it",
     "slices": "a 2D network translates plane by plane along z",
     "ortho": "a 2D network translates planes in all three directions, and the three volumes are averaged",
     "volume": "a 3D network translates three-dimensional tiles",
