@@ -1,4 +1,4 @@
-"""Patches with masks: image and mask stay together, enough foreground, nothing of the held-out part."""
+"""Tests of patches with masks: image and mask stay aligned, have enough foreground, and avoid the held-out part."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def patches(*args, **options):
 
 @dataclass
 class Memory:
-    """An array that answers like a volume."""
+    """An array with the interface of a volume."""
 
     array: np.ndarray
     voxel_size: tuple[float, float, float] = (8.0, 8.0, 8.0)
@@ -50,7 +50,7 @@ class Memory:
 
 
 def pair(shape=(6, 40, 50), seed=0):
-    """An image whose mask is the set of its bright voxels, so that each can be told from the other."""
+    """An image whose bright voxels are its mask, so that each follows from the other."""
     image = np.random.default_rng(seed).integers(0, 256, (1, *shape), dtype=np.uint8)
     return Memory(image), Memory((image > 200).astype(np.uint8) * 255)
 
@@ -84,7 +84,7 @@ def test_every_patch_has_its_foreground():
     data = patches([labelled(image, mask, GREY)], (32, 32), foreground=0.02)
     assert all(data[i]["target"].mean() >= 0.02 for i in range(30))
     mask.array[:] = 0
-    with pytest.raises(BadInput, match=r"foreground or look at the mask"):
+    with pytest.raises(BadInput, match=r"foreground or check the mask"):
         data[0]
 
 
@@ -113,12 +113,12 @@ def test_the_margin_mirrors_image_and_mask():
     grown = labelled(image, mask, GREY).mirrored(margin)
     assert grown.spatial == (3, 22, 22)
     around = [(0, 0), *((n, n) for n in margin)]
-    found = grown.read(Box.of(grown.spatial))
-    np.testing.assert_array_equal(found[:1], GREY.to_network(np.pad(image.array, around, mode="reflect")))
-    np.testing.assert_array_equal(found[1:], np.pad(mask.array, around, mode="reflect") > 0)
-    kept, held = grown.split(0.2, (1, 6, 6), (0, 2, 2))
-    np.testing.assert_array_equal(held.read(Box.of(held.spatial)), found[:, :, 16:])
-    np.testing.assert_array_equal(kept.read(Box.of(kept.spatial)), found[:, :, :18])
+    padded = grown.read(Box.of(grown.spatial))
+    np.testing.assert_array_equal(padded[:1], GREY.to_network(np.pad(image.array, around, mode="reflect")))
+    np.testing.assert_array_equal(padded[1:], np.pad(mask.array, around, mode="reflect") > 0)
+    training, held_out = grown.split(0.2, (1, 6, 6), (0, 2, 2))
+    np.testing.assert_array_equal(held_out.read(Box.of(held_out.spatial)), padded[:, :, 16:])
+    np.testing.assert_array_equal(training.read(Box.of(training.spatial)), padded[:, :, :18])
 
 
 def test_intensities_change_in_the_image_alone_and_stay_in_range():
@@ -154,7 +154,7 @@ def test_zoom_spans_its_range_and_keeps_the_middle():
     y, x = np.indices(room) - 30.5
     disc = (y**2 + x**2 < 100).astype(np.float32)[None]
     zoomed = [warped(disc, patch, augment, random, sizes=(1, 1)) for _ in range(200)]
-    areas = np.array([(one >= 0.5).sum() for one in zoomed]) / disc.sum()
+    areas = np.array([(patch >= 0.5).sum() for patch in zoomed]) / disc.sum()
     assert np.exp(-0.8) * 0.9 < areas.min() < np.exp(-0.6)
     assert np.exp(0.6) < areas.max() < np.exp(0.8) * 1.1
     assert warped(disc, room, STILL, random, sizes=(1, 1)) is disc
@@ -184,8 +184,8 @@ def test_covering_is_even_and_unchanged():
 
 def test_masks_that_do_not_fit_their_image():
     image, mask = pair()
-    with pytest.raises(BadInput, match="crop one"):
+    with pytest.raises(BadInput, match="crop one of them"):
         labelled(image, Memory(mask.array[:, :, :30]), GREY)
     mask.voxel_size = (8.0, 4.0, 4.0)
-    with pytest.raises(BadInput, match="resample one"):
+    with pytest.raises(BadInput, match="resample one of them"):
         labelled(image, mask, GREY)

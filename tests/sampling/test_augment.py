@@ -1,4 +1,4 @@
-"""Augmentation: one transformation for all that is drawn together, looks of the named images alone, nothing at zero."""
+"""Tests of augmentation: aligned domains change alike, intensities only in named images, and zero changes nothing."""
 
 import pickle
 from itertools import product
@@ -25,11 +25,11 @@ NEEDS = (
     Need(name="labels", kind="labels", along="where"),
 )
 LIES = {"flips": (), "turns": "none"}
-"""Neither flipped nor turned."""
+"""Augmentation without flips and turns."""
 
 
 def world(shape, seed=0, voxel_size=(8.0, 8.0, 8.0)):
-    """Volumes that lie on each other; the channels of the first hold the place of every voxel."""
+    """Aligned volumes; the channels of the first one hold the coordinates of every voxel."""
     random = np.random.default_rng(seed)
     where = np.indices(shape).astype(np.float32)
     image = random.integers(0, 65536, (1, *shape), dtype=np.uint16)
@@ -57,7 +57,7 @@ sizes = st.sampled_from([1, 2, 3, 5, 7, 11, 13, 19])
     seed=st.integers(0, 99),
 )
 def test_all_domains_come_from_the_places_that_one_of_them_shows(patch, room, zoom, amplitude, z, seed):
-    """The oracle is scipy's interpolation at the places read off from the patch, the volume mirrored beyond its end."""
+    """The oracle is scipy's interpolation of the mirrored volume at the coordinates that the patch shows."""
     shape = tuple(n + room for n in (*([] if len(patch) == 3 else [2]), *patch))
     volumes = world(shape, seed, (z, 8.0, 8.0))
     augment = Augment(zoom=zoom, elastic={"amplitude": amplitude, "length": 10})
@@ -134,16 +134,16 @@ def test_lengths_are_the_same_distance_along_every_axis():
 
 
 def orientations(patches, count=300):
-    """Return the orientations drawn, as matrices of an array that numbers its voxels."""
+    """Return the orientations of drawn patches as matrices, from an array that numbers its voxels."""
     shape = patches.patch
     strides = [int(np.prod(shape[a + 1 :])) for a in range(len(shape))]
-    found = set()
+    orders = set()
     for i in range(count):
         values = patches.draw(i)[0].numpy()
         origin = (0,) * len(shape)
         steps = [int(values[tuple(int(a == b) for b in range(len(shape)))] - values[origin]) for a in range(len(shape))]
-        found.add(tuple(tuple(int(np.sign(s)) * int(abs(s) == stride) for stride in strides) for s in steps))
-    return found
+        orders.add(tuple(tuple(int(np.sign(s)) * int(abs(s) == stride) for stride in strides) for s in steps))
+    return orders
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_flips_and_turns_are_those_asked_for(options, dims, voxel_size, count, m
     shape = (1, *([1] if dims == 2 else []), *[3] * dims)
     numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     patches = Patches([Memory(numbers, voxel_size)], AS_STORED, (3,) * dims, background=0, augment=Augment(**options))
-    found = orientations(patches, 600 if count > 24 else 300)
-    assert len(found) == count
-    determinants = {round(np.linalg.det(np.array(matrix))) for matrix in found}
+    orders = orientations(patches, 600 if count > 24 else 300)
+    assert len(orders) == count
+    determinants = {round(np.linalg.det(np.array(matrix))) for matrix in orders}
     assert determinants == ({1, -1} if mirrors else {1})
     if options.get("flips") == ("y", "x"):
-        assert all(matrix[0] == (1, 0, 0) for matrix in found)
+        assert all(matrix[0] == (1, 0, 0) for matrix in orders)
 
 
 def test_a_patch_turned_back_is_the_crop_it_was():
@@ -192,7 +192,7 @@ def flat(value, shape=(200, 200)):
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.8])
 def test_noise_has_the_statistics_it_is_asked_for(value):
-    """A fixed look: normal noise of one deviation; photons whose variance is in proportion to brightness."""
+    """Normal noise has the fixed standard deviation; the variance of photon noise is proportional to brightness."""
     random, unit = np.random.default_rng(0), fixed(0, 1, network=(0.0, 1.0))
     plain = (1.0, 1.0, 0.0)
     grainy = Look(None, plain, None, None, 0.02)(flat(value), None, unit, random)
@@ -260,9 +260,9 @@ def test_named_domains_change_and_exposures_of_one_domain_change_alike():
     assert torch.equal(item["source"], item["target"])
     noisy = arranged(needs, (), split_free(noise=0.3, domains=("source", "target")))[1]
     assert not torch.equal(noisy["source"], noisy["target"]), "noise is each exposure's own"
-    one = arranged(needs, (), split_free(contrast=0.5, domains=("target",)))[1]
-    assert torch.equal(one["source"], arranged(needs, (), split_free())[1]["source"])
-    assert not torch.equal(one["source"], one["target"])
+    patches = arranged(needs, (), split_free(contrast=0.5, domains=("target",)))[1]
+    assert torch.equal(patches["source"], arranged(needs, (), split_free())[1]["source"])
+    assert not torch.equal(patches["source"], patches["target"])
 
 
 def test_unpaired_domains_change_where_they_are_named():
@@ -297,7 +297,7 @@ def test_a_mask_is_not_an_image_to_change():
 
 
 def test_folding_deformations_are_refused():
-    with pytest.raises(ValueError, match=r"amplitude 5 would fold things over: use a length of 12\.5 or more"):
+    with pytest.raises(ValueError, match=r"amplitude 5 could fold the image: use a length of 12\.5 or more"):
         Augment(elastic={"amplitude": 5, "length": 12})
 
 

@@ -1,4 +1,4 @@
-"""Patches centred on voxels that count: each as often as any other, counted in one pass, read by blocks."""
+"""Tests of patches centred on certain voxels, which are equally likely, counted in one pass and read by blocks."""
 
 import pickle
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from vol2vol.volumes import Volume
 
 @dataclass
 class Memory:
-    """An array that answers like a volume and counts how often a voxel was read."""
+    """An array with the interface of a volume, which counts how often each voxel was read."""
 
     array: np.ndarray
     side: tuple[int, int, int] = (4, 8, 8)
@@ -51,7 +51,7 @@ class Memory:
 
 
 class Rank:
-    """Random numbers that are known."""
+    """A generator that returns known numbers."""
 
     def __init__(self, rank):
         self.rank = rank
@@ -72,7 +72,7 @@ shapes = st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 7, 13, 31]), st.sam
 @settings(deadline=None, max_examples=40)
 @given(st.lists(shapes, min_size=1, max_size=3), st.sampled_from([2, 3]), st.integers(0, 99), st.booleans())
 def test_every_voxel_that_counts_is_drawn_once_of_as_many_draws_as_there_are(sizes, dims, seed, parted):
-    """With the smallest blocks shrunk, the ranks 0, 1, ... are exactly the foreground of all volumes."""
+    """With small blocks, the ranks 0, 1, ... give exactly the foreground voxels of all volumes."""
     random = np.random.default_rng(seed)
     volumes = [Memory((random.random((1, *shape)) < 0.2).astype(np.uint16) * 700) for shape in sizes]
     boxes = [Box.of(v.spatial) for v in volumes]
@@ -88,7 +88,7 @@ def test_every_voxel_that_counts_is_drawn_once_of_as_many_draws_as_there_are(siz
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SIDES", {2: (1, 4, 8), 3: (3, 5, 4)})
         if not expected:
-            with pytest.raises(BadInput, match=r"is foreground: look at the masks, or leave out data\.weights\.target"):
+            with pytest.raises(BadInput, match=r"is foreground: check the masks, or leave out data\.weights\.target"):
                 Centres(Weight(), MASK, parts, dims)
             return
         centres = Centres(Weight(), MASK, parts, dims)
@@ -137,9 +137,13 @@ def test_labels_and_bright_voxels_count_where_they_are_asked_for():
         (
             {"labels": (5,)},
             MASK,
-            r"mask\.tif and 1 more has a label of 5: correct data\.weights\.target\.labels",
+            r"mask\.tif and 1 more, no voxel has a label of 5: correct data\.weights\.target\.labels",
         ),
-        ({"quantile": 0.99}, Need(name="source"), r"brighter than 0\.99 of all: lower data\.weights\.source\.quantile"),
+        (
+            {"quantile": 0.99},
+            Need(name="source"),
+            r"is above the quantile 0\.99: lower data\.weights\.source\.quantile",
+        ),
     ],
 )
 def test_what_does_not_fit_is_a_line(weight, need, words):
@@ -158,16 +162,16 @@ NEEDS = (Need(name="source"), Need(name="target", kind="mask", along="source"))
 
 
 def scene(share, patch, planes=("z",), augment=STILL, **options):
-    """A rare mask in an image that numbers places, and the patches of a task that reads one and makes the other."""
+    """Return the data set of an image that numbers its voxels and a mask with few voxels, and this mask."""
     shape, random = (9, 60, 70), np.random.default_rng(1)
     mask = (random.random((1, *shape)) < 0.004).astype(np.uint8)
     where = np.arange(prod(shape), dtype=np.uint16).reshape(1, *shape)
     volumes = {"source": [Memory(where)], "target": [Memory(mask)]}
     weights = {"target": Weight(share=share)} if share else {}
-    told = DataSettings(planes=planes, background=0, weights=weights, augment=augment, labels={"foreground": 0})
+    config = DataSettings(planes=planes, background=0, weights=weights, augment=augment, labels={"foreground": 0})
     intensity = {"source": fixed(0, 1), "target": fixed(0, 1)}
     settings = {"patch": patch, "context": ((0,) * len(patch),) * 2, "inputs": {"source"}, **options}
-    return dataset(NEEDS, volumes, intensity, told, **settings), mask[0]
+    return dataset(NEEDS, volumes, intensity, config, **settings), mask[0]
 
 
 @pytest.mark.parametrize("patch", [(11, 9), (3, 11, 9)])
@@ -186,9 +190,9 @@ def test_as_many_patches_as_asked_for_lie_on_a_voxel_that_counts(patch, share):
 def test_centres_near_the_border_give_the_nearest_patch_inside():
     mask, image = np.zeros((1, 4, 30, 30), np.uint8), np.arange(3600, dtype=np.uint16).reshape(1, 4, 30, 30)
     mask[0, 3, 0, 29] = 1
-    told = DataSettings(background=0, weights={"target": Weight(share=1)}, augment=STILL, labels={"foreground": 0})
+    config = DataSettings(background=0, weights={"target": Weight(share=1)}, augment=STILL, labels={"foreground": 0})
     volumes, intensity = {"source": [Memory(image)], "target": [Memory(mask)]}, {"source": fixed(0, 1)}
-    data, _ = dataset(NEEDS, volumes, intensity, told, patch=(7, 8), context=((0, 0), (0, 0)))
+    data, _ = dataset(NEEDS, volumes, intensity, config, patch=(7, 8), context=((0, 0), (0, 0)))
     item = data[5]
     assert item["target"][0, 0, 7] == 1
     assert item["target"].sum() == 1
@@ -203,11 +207,11 @@ def test_planes_across_every_axis_show_the_voxel():
 def test_turned_flipped_and_deformed_patches_stay_near_their_voxel():
     mask = np.zeros((1, 3, 90, 90), np.uint8)
     mask[..., 40:45, 42:47] = 1
-    told = DataSettings(
+    config = DataSettings(
         augment={"zoom": 0.2, "elastic": {"amplitude": 2, "length": 9}}, weights={"target": Weight(share=1)}
     )
     volumes = {name: [Memory(mask)] for name in ("source", "target")}
-    data, _ = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(25, 24), context=((0, 0), (0, 0)))
+    data, _ = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, config, patch=(25, 24), context=((0, 0), (0, 0)))
     assert all(data[i]["target"][0, 7:18, 7:18].any() for i in range(60))
 
 
@@ -215,12 +219,12 @@ def test_what_is_held_out_is_not_counted():
     mask = np.zeros((1, 4, 40, 80), np.uint8)
     mask[..., 75:] = 1
     volumes = {"source": [Memory(mask)], "target": [Memory(mask)]}
-    told = DataSettings(background=0, weights={"target": Weight()}, augment=STILL)
-    with pytest.raises(BadInput, match=r"no voxel that training may see of a folder/mask\.tif is foreground"):
-        dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(9, 9), context=((0, 0), (0, 0)), judged=True)
+    config = DataSettings(background=0, weights={"target": Weight()}, augment=STILL)
+    with pytest.raises(BadInput, match=r"in the training part of a folder/mask\.tif, no voxel is foreground"):
+        dataset(NEEDS, volumes, {"source": fixed(0, 1)}, config, patch=(9, 9), context=((0, 0), (0, 0)), judged=True)
     mask[0, 1, 5, 7] = 1
     options = {"patch": (9, 9), "context": ((4, 4), (4, 4)), "judged": True}
-    data, held_out = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, **options)
+    data, held_out = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, config, **options)
     centres = data.groups[0].patches.centres
     assert centres.ends[-1] == 1
     assert centres.draw(Rank(0)) == (0, (1, 9, 11)), "counted from the mirrored margin"
@@ -241,8 +245,10 @@ def test_domains_on_their_own_have_centres_too():
     image[0, :, 30:34, 30:34] = 255
     needs = (Need(name="source"), Need(name="target"))
     volumes = {name: [Memory(image)] for name in ("source", "target")}
-    told = DataSettings(background=0, weights={"source": {"share": 1, "quantile": 0.995}})
-    data, _ = dataset(needs, volumes, {n: fixed(0, 255) for n in volumes}, told, patch=(9, 9), context=((0, 0), (0, 0)))
+    config = DataSettings(background=0, weights={"source": {"share": 1, "quantile": 0.995}})
+    data, _ = dataset(
+        needs, volumes, {n: fixed(0, 255) for n in volumes}, config, patch=(9, 9), context=((0, 0), (0, 0))
+    )
     bright = {name: np.mean([float(data[i][name].max()) == 1 for i in range(50)]) for name in ("source", "target")}
     assert bright["source"] == 1
     assert bright["target"] < 0.5
@@ -253,21 +259,23 @@ def test_weights_are_given_in_words_of_the_command_line_and_name_a_domain():
     assert recipe.data.weights == {"target": Weight(share=0.3, labels=(2, 5))}
     with pytest.raises(BadInput, match=r"data\.weights\.target\.shar is not a key: did you mean share"):
         load_recipe("small-segment-2d", ("data.weights.target.shar=0.3",))
-    told = DataSettings(weights={"nuclei": Weight()})
-    with pytest.raises(BadInput, match=r"data\.weights: there is no domain nuclei: use source, target"):
-        dataset(NEEDS, {n.name: [] for n in NEEDS}, {}, told, patch=(9, 9), context=((0, 0), (0, 0)))
+    config = DataSettings(weights={"nuclei": Weight()})
+    with pytest.raises(BadInput, match=r"data\.weights: the task does not have a domain nuclei: use source, target"):
+        dataset(NEEDS, {n.name: [] for n in NEEDS}, {}, config, patch=(9, 9), context=((0, 0), (0, 0)))
     volumes = {n.name: [Memory(np.ones((1, 2, 30, 30), np.uint8))] for n in NEEDS}
-    told = DataSettings(weights={"source": Weight(quantile=0.5), "target": Weight()})
-    with pytest.raises(BadInput, match="source and target are drawn together, and a patch has one centre"):
-        dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(9, 9), context=((0, 0), (0, 0)))
+    config = DataSettings(weights={"source": Weight(quantile=0.5), "target": Weight()})
+    with pytest.raises(
+        BadInput, match="source and target are drawn at the same place: give weights for one of them only"
+    ):
+        dataset(NEEDS, volumes, {"source": fixed(0, 1)}, config, patch=(9, 9), context=((0, 0), (0, 0)))
 
 
 def test_a_voxel_near_the_border_is_in_the_patch_however_far_that_is_zoomed():
     mask = np.zeros((1, 3, 90, 90), np.uint8)
     mask[..., :3, 87:] = 1
     volumes = {name: [Memory(mask)] for name in ("source", "target")}
-    told = DataSettings(augment={"zoom": 0.7}, weights={"target": Weight(share=1)}, labels={"foreground": 0})
-    data, _ = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, told, patch=(30, 31), context=((0, 0), (0, 0)))
+    config = DataSettings(augment={"zoom": 0.7}, weights={"target": Weight(share=1)}, labels={"foreground": 0})
+    data, _ = dataset(NEEDS, volumes, {"source": fixed(0, 1)}, config, patch=(30, 31), context=((0, 0), (0, 0)))
     assert all(data[i]["target"].any() for i in range(60))
 
 
@@ -281,16 +289,16 @@ def test_a_mask_that_the_task_does_not_need_only_says_where_patches_lie(judged):
     volumes = {n.name: [Memory(random.integers(0, 9, mask.shape, dtype=np.uint8))] for n in needs}
     volumes["source"][0].array[:, 1, 40, 20] = 99
     volumes["nuclei"] = [Memory(mask)]
-    told = DataSettings(background=0, weights={"nuclei": Weight(share=1)}, augment=STILL)
+    config = DataSettings(background=0, weights={"nuclei": Weight(share=1)}, augment=STILL)
     options = {"patch": (11, 11), "context": ((3, 3), (3, 3)), "judged": judged, "guides": (guide,)}
-    data, _ = dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, told, **options)
+    data, _ = dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, config, **options)
     items = [data[i] for i in range(8)]
     assert {tuple(item) for item in items} == {("source", "target")}
     assert all(item["source"][0, 5, 5] == 1 for item in items)
     assert len({float(item["target"].sum()) for item in items}) == 8, "the other domain lies anywhere"
     volumes["nuclei"] = [Memory(mask[..., :80])]
-    with pytest.raises(BadInput, match="crop one"):
-        dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, told, **options)
+    with pytest.raises(BadInput, match="crop one of them"):
+        dataset(needs, volumes, {n.name: fixed(0, 99) for n in needs}, config, **options)
 
 
 def test_recipes_name_masks_of_their_own_as_guides():
@@ -301,5 +309,5 @@ def test_recipes_name_masks_of_their_own_as_guides():
     ]
     unpaired = load_recipe("small-2d", ("data.weights={cells: {along: target}, source: {quantile: 0.9}}",))
     assert [(need.name, need.along) for need in unpaired.guides()] == [("cells", "target")]
-    with pytest.raises(BadInput, match=r"data\.weights\.cells\.along: there is no domain mask: use source, target"):
+    with pytest.raises(BadInput, match=r"data\.weights\.cells\.along: the task has no domain mask: use source, target"):
         load_recipe("small-2d", ("data.weights.cells.along=mask",)).guides()

@@ -1,4 +1,4 @@
-"""What is done at random to patches with masks: pasting what the mask shows, and another look inside the mask."""
+"""Tests of random changes with masks: pasting of foreground, and another appearance inside the mask."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ GREY = fixed(0, 255)
 
 
 SOFT = RIM + 7
-"""Voxels around a pasted thing that may have changed: its rim, and the corners of the Gaussian it fades by."""
+"""Voxels around a pasted object that may change: its rim, and the corners of the Gaussian that blends it."""
 
 
 def changed(augment, image, mask, random):
@@ -25,7 +25,7 @@ def changed(augment, image, mask, random):
 
 
 def ball(shape, radius):
-    """A ball in the middle, (1, *shape)."""
+    """Return the mask of a ball in the middle, (1, *shape)."""
     centre = [(n - 1) / 2 for n in shape]
     away = sum((i - c) ** 2 for i, c in zip(np.indices(shape), centre, strict=True))
     return (away <= radius**2).astype(np.float32)[None]

@@ -1,4 +1,4 @@
-"""Patches: pure functions of their number, anywhere in the volumes, background left out, turned where allowed."""
+"""Tests of patches: functions of their index, from the whole volume, without background, turned where allowed."""
 
 import pickle
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from vol2vol.sampling import STILL, Alone, Augment, Patches, PatchSets
 from vol2vol.volumes import create_volume, open_volume
 
 RAW = fixed(0, 65535, network=(0.0, 65535.0))
-"""Patches that show what is stored."""
+"""An intensity map that keeps the stored values."""
 
 
 @dataclass
 class Memory:
-    """An array that answers like a volume and counts how often a voxel was read."""
+    """An array with the interface of a volume, which counts how often each voxel was read."""
 
     array: np.ndarray
     voxel_size: tuple[float, float, float] = (10.0, 10.0, 10.0)
@@ -52,7 +52,7 @@ def unpaired(source, target):
 
 
 def numbered(shape, first=0):
-    """Every voxel holds its own number."""
+    """Return an array whose voxels all have different values."""
     return (np.arange(np.prod(shape), dtype=np.int64) + first).reshape(shape).astype(np.uint16)
 
 
@@ -61,7 +61,7 @@ def noisy(shape, seed=0):
 
 
 def is_crop(patch, array, across=None):
-    """Say whether a patch lies in an array of unique numbers just as it is."""
+    """Return whether a patch is an unchanged crop of an array of unique numbers."""
     values = patch.numpy()[0]
     if across is not None:
         values = np.expand_dims(values, across)
@@ -160,7 +160,7 @@ def test_constant_patches_are_rejected_even_where_they_are_most():
 
 
 def orientations(patches, array, count=400):
-    """Return which of all turns and flips of the only crop were drawn."""
+    """Return the turns and flips of the only possible crop that were drawn."""
     return {tuple(patches.draw(i).numpy().ravel()) for i in range(count)}
 
 
@@ -202,9 +202,9 @@ def test_planes_across_any_axis_are_crops(name, across):
 def test_planes_of_all_axes_take_turns():
     array = numbered((1, 6, 6, 6))
     patches = Patches([Memory(array)], RAW, (4, 4), planes=("z", "y", "x"), augment=STILL, background=0)
-    found = [[is_crop(patches.draw(i), array, across) for across in range(3)] for i in range(300)]
-    assert (np.sum(found, axis=1) == 1).all()
-    assert (np.mean(found, axis=0) > 0.25).all()
+    matches = [[is_crop(patches.draw(i), array, across) for across in range(3)] for i in range(300)]
+    assert (np.sum(matches, axis=1) == 1).all()
+    assert (np.mean(matches, axis=0) > 0.25).all()
     assert len(patches) == 6**3 // 16
 
 
@@ -253,9 +253,9 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
         (
             noisy((1, 4, 20, 9)),
             {"patch": (16, 16)},
-            r"\(20, 9\).*too few for patches of \(16, 16\).*largest is \(16, 9\)",
+            r"\(20, 9\).*too few for patches of \(16, 16\).*at most \(16, 9\)",
         ),
-        (noisy((1, 1, 20, 20)), {"patch": (8, 8, 8)}, r"the largest is \(1, 8, 8\)"),
+        (noisy((1, 1, 20, 20)), {"patch": (8, 8, 8)}, r"use patches of at most \(1, 8, 8\)"),
         (noisy((1, 4, 4, 4)), {"patch": (4,)}, "two or three"),
         (noisy((1, 4, 4, 4)), {"patch": (4, 0)}, "positive"),
         (noisy((1, 4, 4, 4)), {"patch": (4, 4), "planes": ("w",)}, "use z, y or x"),
@@ -267,7 +267,7 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
         (
             np.full((1, 4, 20, 20), np.nan, np.float32),
             {"patch": (8, 8)},
-            r"NaN or infinity, first in this patch at voxel \(",
+            r"NaN or infinity at voxel \(",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """Training patches at random offsets from lazily read volumes.
 
-Item i of epoch e is a pure function of (seed, e, i): the number of readers, processes or interruptions changes nothing.
+Item i of epoch e depends on (seed, e, i) alone, not on the number of readers or processes, nor on interruptions.
 """
 
 from vol2vol.sampling.aligned import Aligned, AlignedPatches

@@ -1,4 +1,4 @@
-"""Training patches of domains that lie on each other, such as image and mask: cut, flipped and turned as one."""
+"""Draw training patches of aligned domains, such as image and mask, which are cut, flipped and turned together."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from vol2vol.volumes.places import same_voxels
 
 AS_IT_IS = Intensity(low=(0.0,), high=(1.0,), network=(0.0, 1.0), clip=False)
 _ALIGNED = 4
-"""A random stream of its own."""
+"""Key of the random numbers of this module."""
 
 
 class Aligned:
-    """One volume of each of several domains as one float32 volume, or a part of it: their channels, one after another.
+    """Aligned volumes of several domains as one float32 volume whose channels are concatenated, or a part of it.
 
-    The first of `needs` leads: it is an image, and errors name it. `volumes` and `intensity` are by domain; the latter
-    serve the images alone. Raises `BadInput` where shapes or voxel sizes differ.
+    The first of `needs` is the leading domain, an image, whose path errors name. `volumes` and `intensity` are by
+    domain; only images use `intensity`. Raises `BadInput` if shapes or voxel sizes differ.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Aligned:
         return self.part.shape
 
     def places(self) -> dict[str, slice]:
-        """Return where the channels of each domain lie."""
+        """Return the channels of each domain."""
         ends = np.cumsum([0, *(self.volumes[need.name].channels for need in self.needs)]).tolist()
         return {need.name: slice(*ends[i : i + 2]) for i, need in enumerate(self.needs)}
 
     def read(self, box: Box) -> np.ndarray:
         """Return float32 (channels, *box.shape): images in the network's range, masks as 0 and 1, labels as stored."""
-        there = box.shift(self.part.start)
-        return np.concatenate([self._values(need, there) for need in self.needs])
+        region = box.shift(self.part.start)
+        return np.concatenate([self._values(need, region) for need in self.needs])
 
     def _values(self, need: Need, box: Box) -> np.ndarray:
         stored = self.volumes[need.name].read_padded(box)
@@ -75,69 +75,69 @@ class Aligned:
         return stored.astype(np.float32)
 
     def part_of(self, volume: Volume) -> Part:
-        """Return the same part of a volume that lies on these."""
+        """Return the same part of a volume that is aligned with these."""
         return Part(volume, self.part & Box.of(volume.spatial), self.part.start)
 
     def _of(self, part: Box) -> Aligned:
         return Aligned(self.needs, self.volumes, self.intensity, part)
 
     def mirrored(self, margin: Shape) -> Aligned:
-        """Return the same with a margin on all sides in which all domains are mirrored, as prediction does.
+        """Return the volumes with a margin on all sides into which all domains are mirrored, as prediction does.
 
-        A network that needs context can then learn up to the border.
+        A network that needs context can then be trained up to the border.
         """
         return self._of(self.part.grow(margin, margin))
 
     def split(self, share: float, least: Shape, shared: Shape = (0, 0, 0)) -> tuple[Aligned, Aligned]:
-        """Return what training may learn from, and the last share along the longest axis that holds both.
+        """Return a training part and a held-out part, the last `share` of the longest axis that has room for both.
 
-        Neither is shorter than `least` on that axis. They overlap by up to `shared` voxels: what both see of the image
-        at their common border, where a network that needs context is compared with nothing. Raises `BadInput` where no
-        axis can be divided.
+        Both parts have at least `least` voxels along that axis. They overlap by up to `shared` voxels, which serve as
+        context alone: there the output of a network that needs context is not compared with the target. Raises
+        `BadInput` if none of the axes can be divided.
         """
         for axis in sorted(range(3), key=lambda a: (-self.spatial[a], a)):
             length = self.spatial[axis]
-            held = max(round(share * length), least[axis])
-            kept = length - held + min(shared[axis], held - 1)
-            if kept >= least[axis]:
+            held_out = max(round(share * length), least[axis])
+            training = length - held_out + min(shared[axis], held_out - 1)
+            if training >= least[axis]:
                 start, stop = [*self.part.start], [*self.part.stop]
-                stop[axis] = start[axis] + kept
-                start[axis] += length - held
+                stop[axis] = start[axis] + training
+                start[axis] += length - held_out
                 return self._of(Box(self.part.start, tuple(stop))), self._of(Box(tuple(start), self.part.stop))
         raise BadInput(
-            f"{self.path} with {self.spatial} voxels cannot be divided into a part to learn from and one to judge by, "
-            f"each of at least {least}: use smaller patches or a larger volume"
+            f"{self.path} with {self.spatial} voxels cannot be divided into a training part and a held-out part of at "
+            f"least {least} voxels each: use smaller patches or a larger volume"
         )
 
 
 def check_alike(lead: Volume, other: Volume) -> None:
-    """Raise `BadInput` unless two volumes lie on each other."""
+    """Raise `BadInput` if the shapes or voxel sizes of two aligned volumes differ."""
     if difference := unlike(lead, other):
         raise BadInput(": ".join(difference))
 
 
 def unlike(lead: Volume, other: Volume) -> tuple[str, str] | None:
-    """Return why two volumes do not lie on each other and what mends it; None where they do."""
+    """Return how the shape or voxel size of two aligned volumes differs, and the cure; None if they agree."""
     if lead.spatial != other.spatial:
         what = f"{other.path} has {other.spatial} voxels, its image {lead.path} {lead.spatial}"
-        return what, "crop one, such as with vol2vol prepare `crop`"
+        return what, "crop one of them, such as with vol2vol prepare `crop`"
     if not same_voxels(lead, other, ISOTROPIC):
         sizes = tuple(other.voxel_size), tuple(lead.voxel_size)
         what = f"{other.path} has voxels of {sizes[0]}, its image {lead.path} {sizes[1]}"
-        return what, "resample one, or give the voxel size"
+        return what, "resample one of them, or give the voxel size"
     return None
 
 
 class AlignedPatches:
-    """Patches of domains that lie on each other; what is drawn is a pure function of (seed, epoch, i).
+    """Patches of aligned domains; a patch depends on (seed, epoch, i) alone.
 
-    Where there are masks, every patch, before others are pasted into it, holds at least the fraction `foreground` of
-    mask voxels (0.02 in the stitching paper); where there are none, patches of the leading image below the `background`
-    percentile of variance are drawn again. All domains are flipped, turned, zoomed, deformed and pasted alike;
-    intensities change in the domains `changed`, by default in the leading image, and alike in domains that enter the
-    network alike. `stream` tells data sets apart that are drawn side by side. `patch`, `planes`, `augment`, `centres`
-    and `seed` are those of `Patches`, which also says what is raised; `BadInput` too for an `augment` that needs a mask
-    where there is none.
+    With masks, at least the fraction `foreground` of the voxels of a patch is inside the mask (0.02 in the stitching
+    paper), before another patch is pasted into it. Without masks, patches whose leading image is below the
+    `background` percentile of variance are drawn again. All domains are flipped, turned, zoomed, deformed and pasted
+    alike; intensities change in the domains `changed`, by default in the leading image, and by the same amount in
+    domains that share an intensity map. `stream` separates the random numbers of data sets that are drawn in parallel.
+    `patch`, `planes`, `augment`, `centres` and `seed` are those of `Patches`, which lists the errors, too; `BadInput`
+    is also raised for an `augment` that needs a mask if there is none.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class AlignedPatches:
         return len(self.patches)
 
     def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
-        """Return one patch per domain, float32 (C, [Z,] Y, X); images in the network's range.
+        """Return a patch per domain, float32 (C, [Z,] Y, X); images are in the network's range.
 
         Raises `BadInput` after `TRIES` candidates with too little foreground or structure.
         """
@@ -206,12 +206,12 @@ class AlignedPatches:
         return {name: _tensor(patch) for name, patch in patches.items()}
 
     def covering(self, count: int) -> Iterator[dict[str, Tensor]]:
-        """Yield up to `count` items spread evenly over everything, background included, unchanged."""
+        """Yield up to `count` items spread evenly over all volumes, including background, without augmentation."""
         for values in self.patches.covering(count):
             yield {name: values[place] for name, place in self.places.items()}
 
     def _split(self, values: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Return a patch's leading image, and its masks one after another, or None where there are none."""
+        """Return the leading image of a patch, and its concatenated masks, or None if there are none."""
         masks = [values[self.places[name]] for name in self.masks]
         return values[self.places[self.lead]], np.concatenate(masks) if masks else None
 
@@ -220,7 +220,7 @@ class AlignedPatches:
         return dict(zip(self.masks, np.split(mask, parts), strict=True))
 
     def _accepted(self, random: np.random.Generator) -> np.ndarray:
-        """Return a patch of all domains with enough foreground or structure; masks are zeros and ones."""
+        """Return a patch of all domains with enough foreground or structure; mask values are 0 and 1."""
         centred = self.patches.centred(random)
         for _ in range(TRIES):
             values, seen, source = self.patches.candidate(random, centred=centred)
@@ -237,7 +237,7 @@ class AlignedPatches:
             raise BadInput(f"{path}: {TRIES} random patches of {patch} show no structure: crop it to the specimen")
         raise BadInput(
             f"{path}: {TRIES} random patches of {patch} have less than {self.foreground:.3g} of their voxels inside "
-            "the mask: lower data.labels.foreground or look at the mask"
+            "the mask: lower data.labels.foreground or check the mask"
         )
 
 

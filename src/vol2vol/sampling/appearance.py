@@ -1,4 +1,4 @@
-"""Random changes of how a patch looks: contrast, brightness, sharpness, noise, and another look inside the mask."""
+"""Change the appearance of a patch at random: contrast, brightness, blur and noise, and the appearance in the mask."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from vol2vol.intensity import Intensity
 from vol2vol.sampling.augment import Augment
 
 COARSE = 3.0
-"""Standard deviation, in voxels, of the Gaussian that texture is what is left of."""
+"""Standard deviation, in voxels, of the Gaussian that is subtracted from an image to get its texture."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The changes of one patch, drawn within the bounds of `Augment`; those of None are left out."""
+    """The changes of one patch, drawn within the bounds of `Augment`; a change that is None is not made."""
 
     inside: tuple[float, float] | None
-    """Inside the mask: factor on texture, shift of brightness."""
+    """Inside the mask: factor on the texture, shift of the brightness."""
     curve: tuple[float, float, float] | None
-    """Power, contrast, shift of brightness."""
+    """Exponent (gamma), factor on the contrast, shift of the brightness."""
     blur: float | None
     shot_noise: float | None
     noise: float
 
     @classmethod
     def drawn(cls, augment: Augment, random: np.random.Generator, *, masked: bool) -> Look:
-        """Draw the changes of a patch; without a mask, nothing is inside one."""
+        """Draw the changes of a patch; only a `masked` patch gets changes inside the mask."""
         a, inside = augment, None
         if masked and (a.texture or a.shade):
             inside = exp(random.uniform(-a.texture, a.texture)), random.uniform(-a.shade, a.shade)
@@ -44,9 +44,9 @@ class Look:
     def __call__(
         self, image: np.ndarray, mask: np.ndarray | None, intensity: Intensity, random: np.random.Generator
     ) -> np.ndarray:
-        """Return a patch (C, *space) in the network's range, changed and clipped to it, float32.
+        """Return a patch (C, *space) in the network's range with the changes applied, clipped to that range, float32.
 
-        `random` decides what differs from voxel to voxel.
+        `random` gives the noise of every voxel.
         """
         bottom, top = intensity.network
         if mask is not None and self.inside is not None:
@@ -66,7 +66,7 @@ class Look:
 
 
 def _shot(unit: np.ndarray, deviation: float, random: np.random.Generator) -> np.ndarray:
-    """Return counts of photons in place of their means, of this standard deviation where a value is 1."""
+    """Return an image with photon noise whose standard deviation is `deviation` where the value is 1."""
     photons = 1 / deviation**2
     if photons > 2**31:  # less noise than float32 can hold
         return unit
@@ -74,7 +74,7 @@ def _shot(unit: np.ndarray, deviation: float, random: np.random.Generator) -> np
 
 
 def _other_inside(image: np.ndarray, mask: np.ndarray, width: float, changes: tuple[float, float]) -> np.ndarray:
-    """Return the image with texture and brightness changed inside the mask, `width` that of the network's range."""
+    """Return the image with texture and brightness changed inside the mask; the network's range is `width` wide."""
     factor, shade = changes
     fine = image - gaussian_filter(image, COARSE, axes=range(1, image.ndim))
     weight = gaussian_filter(mask.max(0), 1.0)

@@ -1,7 +1,7 @@
-"""Voxels on which patches are centred more often: foreground of a mask, some labels, or what is bright in an image.
+"""Centre patches more often on certain voxels: the foreground of a mask, some labels, or bright voxels of an image.
 
-They are counted once, block by block; drawing one reads a block. Memory: one number per block, of which there are about
-a million at most whatever the size of the volumes, and the voxels of one block.
+These voxels are counted once, block by block; drawing a voxel reads one block. Memory: the count of every block (at
+most about a million blocks, whatever the size of the volumes) and the voxels of one block.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from vol2vol.protocol import Need
 from vol2vol.volumes.masks import foreground
 
 MOST = 1 << 20
-"""Blocks in all, where the volumes are not more themselves."""
+"""Maximum number of blocks, unless there are more volumes than that."""
 SIDES = {2: (1, 256, 256), 3: (64, 64, 64)}
-"""Voxels along Z, Y, X of the smallest blocks, for patches of two and three axes."""
+"""Minimum size of a block in voxels along Z, Y, X, for patches of two and of three axes."""
 
 
 class Weight(BaseModel):
-    """Which voxels of a domain patches are centred on, and how often."""
+    """The voxels of a domain on which patches are centred, and how often."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     share: float = Field(default=0.5, gt=0, le=1)
-    """Share of patches whose centre lies on such a voxel, each as often as any other, or as near to it as the border of
-    the volume allows. The other patches lie anywhere, so that a few more hit one."""
+    """Fraction of patches that are centred on one of these voxels, or as close to it as the border of the volume
+    allows; every such voxel is equally likely. The other patches are drawn from the whole volume."""
     labels: tuple[int, ...] = ()
-    """Of a mask or a label image: the numbers that count; by default all but 0."""
+    """For a mask or a label image: the labels to centre on; by default all except 0."""
     quantile: float | None = Field(default=None, ge=0, lt=1)
-    """Of an image: voxels count that are brighter than this share of all, such as 0.95, in any channel."""
+    """For an image: centre on voxels above this quantile of intensity, such as 0.95, in any channel."""
     along: str | None = None
-    """Of a mask that the task itself does not need: the domain it lies on; by default the task's first."""
+    """For a mask that the task itself does not need: the domain it is aligned with; by default the task's first."""
 
     def check(self, need: Need) -> None:
-        """Raise `BadInput`, naming the setting, where it does not fit the kind of its domain."""
+        """Raise `BadInput`, naming the setting, if it does not fit the kind of its domain."""
         where = f"data.weights.{need.name}"
         if need.kind == "image" and self.quantile is None:
-            raise BadInput(f"{where}: {need.name} is an image: say which voxels count, such as {where}.quantile=0.95")
+            raise BadInput(f"{where}: {need.name} is an image: set a quantile, such as {where}.quantile=0.95")
         if need.kind == "image" and self.labels:
             raise BadInput(f"{where}.labels: {need.name} is an image, which has no labels: use {where}.quantile alone")
         if need.kind != "image" and self.quantile is not None:
@@ -55,36 +55,36 @@ class Weight(BaseModel):
 
 @dataclass(frozen=True)
 class Part:
-    """What patches see of a volume."""
+    """The part of a volume from which patches are drawn."""
 
     volume: Readable
     box: Box
-    """The region whose voxels may be centres."""
+    """The region whose voxels may be centres of patches."""
     origin: Shape
-    """The voxel from which patches count; it may lie outside the volume."""
+    """The origin of the coordinates of patches; it may lie outside the volume."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which stored values (C, Z, Y, X) count: those that are foreground, have a label, or exceed a value by channel."""
+    """Selects voxels by their stored values (C, Z, Y, X): foreground, certain labels, or values above a limit."""
 
     labels: tuple[int, ...] = ()
     above: tuple[float, ...] = ()
 
     def __call__(self, values: np.ndarray, where: str) -> np.ndarray:
-        """Return which voxels (Z, Y, X) count."""
+        """Return the mask (Z, Y, X) of the selected voxels."""
         if self.above:
-            there = values > np.reshape(self.above, (-1, 1, 1, 1))
+            mask = values > np.reshape(self.above, (-1, 1, 1, 1))
         else:
-            there = np.isin(values, self.labels) if self.labels else foreground(values, where)
-        return np.asarray(there.any(0))
+            mask = np.isin(values, self.labels) if self.labels else foreground(values, where)
+        return np.asarray(mask.any(0))
 
 
 class Centres:
-    """The voxels of some volumes that count, each of them drawn as often as any other.
+    """The selected voxels of the volumes of a domain; every voxel is drawn with the same probability.
 
-    `parts` are those of the volumes of a domain, one each; `dims` is the number of a patch's axes. Raises `BadInput`
-    where no voxel counts.
+    `parts` holds one part per volume; `dims` is the number of axes of a patch. Raises `BadInput` if no voxel is
+    selected.
     """
 
     def __init__(self, weight: Weight, need: Need, parts: Sequence[Part], dims: int) -> None:
@@ -103,11 +103,11 @@ class Centres:
             raise _empty(weight, need, parts)
 
     def wanted(self, random: np.random.Generator) -> bool:
-        """Say whether the next patch is centred on a voxel that counts."""
+        """Draw whether the next patch is centred on a selected voxel."""
         return bool(random.random() < self.share)
 
     def draw(self, random: np.random.Generator) -> tuple[int, Shape]:
-        """Return the number of a volume and a voxel (Z, Y, X) of it, counted from its part's origin."""
+        """Return the index of a volume and a selected voxel (Z, Y, X) in it, relative to the origin of its part."""
         rank = int(random.integers(self.ends[-1]))
         block = int(np.searchsorted(self.ends, rank, side="right"))
         which = int(np.searchsorted(self.first, block, side="right")) - 1
@@ -115,19 +115,19 @@ class Centres:
         cell = np.unravel_index(block - int(self.first[which]), self.grids[which])
         start = tuple(a + int(i) * n for a, i, n in zip(part.box.start, cell, self.block, strict=True))
         box = Box(start, tuple(a + n for a, n in zip(start, self.block, strict=True))) & part.box
-        counting = np.flatnonzero(self._of(part, box))
-        at = np.unravel_index(counting[rank - (int(self.ends[block - 1]) if block else 0)], box.shape)
+        selected = np.flatnonzero(self._selected(part, box))
+        at = np.unravel_index(selected[rank - (int(self.ends[block - 1]) if block else 0)], box.shape)
         return which, tuple(a + int(i) - o for a, i, o in zip(box.start, at, part.origin, strict=True))
 
-    def _of(self, part: Part, box: Box) -> np.ndarray:
+    def _selected(self, part: Part, box: Box) -> np.ndarray:
         return self.chosen(part.volume.read(box), str(part.volume.path))
 
     def _counts(self, which: int) -> np.ndarray:
-        """Return how many voxels count in every block of a part, in one pass."""
+        """Return the number of selected voxels in every block of a part, in one pass over the part."""
         part, counts = self.parts[which], np.zeros(self.grids[which], np.int64)
         boxes = [box & part.box for box in tiles(part.volume)]
         for box in counted([box for box in boxes if box.size], "counting voxels", len(boxes)):
-            summed = self._of(part, box)
+            summed = self._selected(part, box)
             cells: list[slice] = []
             for axis in (2, 1, 0):
                 start, step = box.start[axis] - part.box.start[axis], self.block[axis]
@@ -140,7 +140,7 @@ class Centres:
 
 
 def _block(shapes: Sequence[Shape], smallest: Shape) -> Shape:
-    """Return the smallest blocks of which there are few enough; single planes stay single as long as they can."""
+    """Return the smallest block shape that gives at most `MOST` blocks; blocks of one plane are made thicker last."""
     block, longest = list(smallest), [max(sizes) for sizes in zip(*shapes, strict=True)]
     while sum(prod(map(ceil_div, shape, block)) for shape in shapes) > MOST:
         longer = [axis for axis in range(3) if block[axis] < longest[axis]]
@@ -154,9 +154,9 @@ def _empty(weight: Weight, need: Need, parts: Sequence[Part]) -> BadInput:
     where = f"data.weights.{need.name}"
     more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
     if weight.quantile is not None:
-        what, cure = f"is brighter than {weight.quantile:g} of all", f"lower {where}.quantile"
+        what, cure = f"is above the quantile {weight.quantile:g}", f"lower {where}.quantile"
     elif weight.labels:
         what, cure = f"has a label of {', '.join(map(str, weight.labels))}", f"correct {where}.labels"
     else:
-        what, cure = "is foreground", f"look at the masks, or leave out {where}"
-    return BadInput(f"no voxel that training may see of {parts[0].volume.path}{more} {what}: {cure}")
+        what, cure = "is foreground", f"check the masks, or leave out {where}"
+    return BadInput(f"in the training part of {parts[0].volume.path}{more}, no voxel {what}: {cure}")

@@ -1,6 +1,6 @@
-"""The data set of any task: patches of the domains it needs, drawn together where they lie on each other.
+"""Build the data set of any task: patches of the domains it needs; aligned domains are drawn at the same place.
 
-Item i of epoch e is a pure function of (seed, e, i).
+Item i of epoch e depends on (seed, e, i) alone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from vol2vol.volumes import Volume
 
 Item = dict[str, Tensor]
 _LOOKS = 5
-"""A random stream of its own."""
+"""Key of the random numbers of this module."""
 HeldOut = Callable[[], Iterable[Item]]
 
 
 class Group(Protocol):
-    """Domains whose patches are drawn at one place."""
+    """Domains whose patches are drawn at the same place."""
 
     @property
     def names(self) -> tuple[str, ...]: ...  # noqa: D102
@@ -47,12 +47,12 @@ class Group(Protocol):
 
 @dataclass(frozen=True)
 class Alone:
-    """One domain, drawn on its own."""
+    """A domain that is drawn independently of others."""
 
     name: str
     patches: Patches
     stream: int
-    """Tells apart what is drawn side by side."""
+    """Separates the random numbers of data sets that are drawn in parallel."""
     changed: bool = False
     """Whether its intensities change."""
 
@@ -65,7 +65,7 @@ class Alone:
         return len(self.patches)
 
     def draw(self, epoch: int, index: int) -> Item:
-        """Return the patch of an item."""
+        """Return the patch of an item by domain."""
         patch = self.patches.draw(self.stream, epoch, index)
         if self.changed:
             random = np.random.default_rng([self.patches.seed, _LOOKS, self.stream, epoch, index])
@@ -79,34 +79,34 @@ class Alone:
 
 
 class PatchSets(Dataset[Item]):
-    """One patch per domain: float32 (C, [Z,] Y, X), images in the network's range.
+    """A patch per domain, float32 (C, [Z,] Y, X); images are in the network's range.
 
-    Indices may exceed the length: an epoch is as long as its reader wants.
+    Indices may exceed the length, so that an epoch can have any number of steps.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups, self.epoch = groups, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the following items those of an epoch."""
+        """Return the items of this epoch from now on."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return max(len(group) for group in self.groups)
 
     def __getitem__(self, index: int) -> Item:
-        """Return one patch per domain, by name."""
+        """Return a patch per domain, by name."""
         return {name: patch for group in self.groups for name, patch in group.draw(self.epoch, index).items()}
 
     def covering(self, count: int) -> Iterator[Item]:
-        """Yield up to `count` items spread evenly over all volumes of every domain, unchanged."""
+        """Yield up to `count` items spread evenly over all volumes of every domain, without augmentation."""
         for parts in zip(*(group.covering(count) for group in self.groups), strict=False):
             yield {name: patch for part in parts for name, patch in part.items()}
 
     def inputs(self, domains: Sequence[str], count: int) -> Iterator[Tensor]:
-        """Yield up to `count` inputs (1, C, [Z,] Y, X) of a network that reads these domains side by side."""
-        wanted = [group for group in self.groups if {*group.names} & {*domains}]
-        for item in PatchSets(wanted).covering(count):
+        """Yield up to `count` inputs (1, C, [Z,] Y, X) of a network that reads these domains as its channels."""
+        groups = [group for group in self.groups if {*group.names} & {*domains}]
+        for item in PatchSets(groups).covering(count):
             yield torch.cat([item[name] for name in domains])[None]
 
 
@@ -124,31 +124,31 @@ def dataset(
     guides: Sequence[Need] = (),
     seed: int = 0,
 ) -> tuple[PatchSets, HeldOut | None]:
-    """Return the patches that a task trains on and, where it is `judged`, those it never sees, to judge by.
+    """Return the training patches of a task and, if it is `judged`, its validation patches.
 
-    `volumes` are by domain; those that lie on each other are as many, in the same order. To judge by are volumes of
-    their own (`unseen`, in the same way) or, where there are none, a part of each volume. `context` is how many voxels
-    before and after each axis of a patch the task compares with nothing (`Task.context`): volumes are mirrored so far,
-    so that their borders are learnt too, and a held-out part may share them with its neighbour. `inputs` are the
-    domains that networks read and none makes: what `data.augment` changes by default. `guides` are masks that are no
-    part of a batch and only say where patches lie. Raises `BadInput` naming what does not fit.
+    `volumes` are by domain; aligned domains have the same number, in the same order. Validation uses separate volumes
+    (`unseen`, in the same form) or, without them, a held-out part of each volume. `context` is the number of voxels
+    before and after each axis of a patch that are not compared with the target (`Task.context`); volumes are mirrored
+    by so many voxels, so that networks are trained up to their borders, and a held-out part may share them with the
+    training part. `inputs` are the domains that no network outputs; `data.augment` changes them by default. `guides`
+    are masks that only decide where patches lie. Raises `BadInput`, naming what does not fit.
     """
     needs = [need for need in needs if need.name in volumes]
     changed = check_settings(settings, needs, volumes, dims=len(patch), inputs=inputs, guides=guides)
     options: dict[str, Any] = {"patch": patch, "changed": changed, "guides": guides, "seed": seed}
-    laid = _Laid(settings=settings, volumes=volumes, intensity=intensity, **options)
+    builder = _GroupBuilder(settings=settings, volumes=volumes, intensity=intensity, **options)
     groups, held_out = list[Group](), list[Group]()
-    for stream, given in enumerate(aligned(needs)):
-        if len(given) == 1 and not judged:
-            groups.append(laid.alone(given[0], stream))
+    for stream, members in enumerate(aligned(needs)):
+        if len(members) == 1 and not judged:
+            groups.append(builder.alone(members[0], stream))
             continue
         margin = spread(settings, tuple(map(max, *context)), whole=0)
-        sets = _sets(given, volumes, intensity, margin)
+        sets = _sets(members, volumes, intensity, margin)
         if judged:
-            own = _sets(given, unseen, intensity, margin) if unseen else None
-            sets, judge_by = (sets, own) if own else held_back(sets, settings, patch, context)
-            held_out.append(AlignedPatches(judge_by, patch, planes=settings.planes, augment=STILL))
-        groups.append(laid.together(sets, stream))
+            separate = _sets(members, unseen, intensity, margin) if unseen else None
+            sets, validation = (sets, separate) if separate else held_back(sets, settings, patch, context)
+            held_out.append(AlignedPatches(validation, patch, planes=settings.planes, augment=STILL))
+        groups.append(builder.together(sets, stream))
     return PatchSets(groups), partial(_batches, held_out, settings.labels.held_out_patches) if judged else None
 
 
@@ -161,19 +161,19 @@ def check_settings(
     inputs: Collection[str],
     guides: Sequence[Need] = (),
 ) -> tuple[str, ...]:
-    """Return the domains whose intensities change; raise `BadInput` where settings do not fit domains or voxel sizes.
+    """Return the domains whose intensities change; raise `BadInput` if settings do not fit the domains or voxel sizes.
 
-    Reads no voxels, so that nothing has to be measured before; arguments are those of `dataset`.
+    It reads no voxels, so it can run before intensities are measured; the arguments are those of `dataset`.
     """
     known = {need.name: need for need in (*needs, *guides)}
     if strange := [name for name in settings.weights if name not in known]:
-        raise BadInput(f"data.weights: there is no domain {strange[0]}: use {', '.join(known)}")
+        raise BadInput(f"data.weights: the task does not have a domain {strange[0]}: use {', '.join(known)}")
     for name, weight in settings.weights.items():
         weight.check(known[name])
     for group in aligned((*needs, *guides)):
         if len(named := [need.name for need in group if need.name in settings.weights]) > 1:
             both = " and ".join(named)
-            raise BadInput(f"data.weights: {both} are drawn together, and a patch has one centre: name one of them")
+            raise BadInput(f"data.weights: {both} are drawn at the same place: give weights for one of them only")
         for volume in volumes[group[0].name]:
             for axis in [None] if dims == 3 else [axis_of(name) for name in settings.planes]:
                 check_voxel_size(volume, axis, settings.augment)
@@ -181,8 +181,8 @@ def check_settings(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Laid:
-    """How patches are laid over the volumes of all domains."""
+class _GroupBuilder:
+    """Builds the patches of domains from the settings and the volumes of all domains."""
 
     settings: DataSettings
     volumes: Mapping[str, Sequence[Volume]]
@@ -193,7 +193,7 @@ class _Laid:
     seed: int
 
     def alone(self, need: Need, stream: int) -> Alone:
-        """Return the patches of a domain that is drawn on its own."""
+        """Return the patches of a domain that is drawn independently of others."""
         volumes, settings = self.volumes[need.name], self.settings
         patches = Patches(
             volumes,
@@ -208,7 +208,7 @@ class _Laid:
         return Alone(need.name, patches, stream, bool(settings.augment.intensities) and need.name in self.changed)
 
     def together(self, sets: Sequence[Aligned], stream: int) -> AlignedPatches:
-        """Return the patches of domains that lie on each other."""
+        """Return the patches of aligned domains."""
         settings = self.settings
         return AlignedPatches(
             sets,
@@ -224,9 +224,9 @@ class _Laid:
         )
 
     def _centres(self, needs: Sequence[Need], part: Callable[[int, Volume], Part]) -> Centres | None:
-        """Return the voxels on which patches of domains that are drawn together are centred; None where none is named.
+        """Return the voxels on which patches of aligned domains are centred; None if there are no weights for them.
 
-        `part` says what patches see of a volume, by its number.
+        `part` returns, for the index of a volume, the part from which patches are drawn.
         """
         lead = needs[0].name
         for need in (*needs, *(guide for guide in self.guides if guide.along == lead)):
@@ -247,15 +247,15 @@ def _batches(groups: Sequence[Group], count: int) -> Iterator[Item]:
 def _sets(
     needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], intensity: Mapping[str, Intensity], margin: Shape
 ) -> list[Aligned]:
-    """Return the volumes that lie on each other, with a margin, one set for each volume of the leading domain."""
+    """Return the sets of aligned volumes, with a margin, one set per volume of the leading domain."""
     lead = needs[0].name
     if lacking := [need.name for need in needs if need.name not in volumes]:
-        raise BadInput(f"the volumes to judge by lack the domain {lacking[0]}: add its volumes")
+        raise BadInput(f"the validation volumes lack the domain {lacking[0]}: add its volumes")
     for need in needs[1:]:
         if len(volumes[need.name]) != len(volumes[lead]):
             raise BadInput(
                 f"{len(volumes[lead])} {lead} volumes and {len(volumes[need.name])} {need.name} volumes: "
-                "give one for each, in the same order"
+                "give one of each for every pair, in the same order"
             )
     return [
         Aligned(needs, {need.name: volumes[need.name][i] for need in needs}, intensity).mirrored(margin)

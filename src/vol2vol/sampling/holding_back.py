@@ -1,4 +1,4 @@
-"""What is held back from training to judge by: the last part of every volume, of which no target is learnt from."""
+"""Hold out the last part of every volume from training, to validate checkpoints on it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,36 @@ from vol2vol.sampling.settings import DataSettings
 def held_back(
     sets: Sequence[Aligned], settings: DataSettings, patch: Shape, context: tuple[Shape, Shape]
 ) -> tuple[list[Aligned], list[Aligned]]:
-    """Return of each set of volumes what is learnt from, and what is held back to judge by."""
-    shared = spread(settings, _unlearnt(context, settings.augment), whole=0)
+    """Return the training part and the held-out part of each set of volumes."""
+    shared = spread(settings, _context_alone(context, settings.augment), whole=0)
     least = spread(settings, patch, whole=1)
     share, augment = settings.labels.held_out, settings.augment
     parts = [aligned_set.split(share, least, _kept(shared, augment, aligned_set, len(patch))) for aligned_set in sets]
-    return [learnt for learnt, _ in parts], [held for _, held in parts]
+    return [training for training, _ in parts], [held_out for _, held_out in parts]
 
 
-def _unlearnt(context: tuple[Shape, Shape], augment: Augment) -> Shape:
-    """Return how many voxels of image a patch to learn from and one to judge by may share, along the network's axes.
+def _context_alone(context: tuple[Shape, Shape], augment: Augment) -> Shape:
+    """Return how many voxels a training patch and a held-out patch may share, along the network's axes.
 
-    Losses look where the whole context was seen, so that both leave out what lies within the reach of their ends; less
-    in a patch to learn from that shows things larger.
+    Losses leave out the voxels at the ends of a patch whose context is incomplete. The two patches may share these
+    voxels, which serve both as context alone; a training patch that is enlarged has fewer of them.
     """
     return tuple(min(ends) + int(min(ends) * exp(-augment.zoom)) for ends in zip(*context, strict=True))
 
 
 def _kept(shared: Shape, augment: Augment, volumes: Aligned, dims: int) -> Shape:
-    """Return voxels along Z, Y, X without those by which a deformation may move what a patch shows."""
+    """Return voxels along Z, Y, X, reduced by the maximum displacement of an elastic deformation."""
     margin = augment.elastic.margin(volumes.voxel_size[-dims:])
     moved = margin if dims == 3 and augment.turns != "all" else (max(margin),) * 3
     return tuple(max(0, n - m) for n, m in zip(shared, moved, strict=True))
 
 
 def spread(settings: DataSettings, sizes: Shape, *, whole: int) -> Shape:
-    """Return sizes along a patch's axes as Z, Y, X; `whole` across planes, the extreme where planes differ."""
+    """Return sizes along the axes of a patch as Z, Y, X.
+
+    Across planes the size is `whole`; if planes across several axes are drawn, each axis gets its largest size, or its
+    smallest if `whole` is 0.
+    """
     if len(sizes) == 3:
         return sizes
     shapes = []

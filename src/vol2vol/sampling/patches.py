@@ -1,8 +1,8 @@
-"""Training patches at random offsets from lazily read volumes, unpaired, background rejected.
+"""Draw training patches of one domain at random positions of lazily read volumes, and reject background.
 
-Item i of epoch e is a pure function of (seed, e, i): the number of readers, processes or interruptions changes
-nothing. Memory: a batch of patches plus the chunks that one patch touches, whatever the size of the volumes; a
-patch is read once, and once more for each candidate that was rejected as background.
+Item i of epoch e depends on (seed, e, i) alone, not on the number of readers or processes, nor on interruptions.
+Memory: a batch of patches and the chunks that one patch overlaps, whatever the size of the volumes; a patch is read
+once, and once more for each candidate that was rejected as background.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from vol2vol.sampling.warping import warped
 log = logging.getLogger("vol2vol.sampling")
 
 SAMPLE = 500
-"""Patches from which the background threshold is estimated; fewer where they are large, see `_sample_size`."""
+"""Number of patches from which the background threshold is estimated; fewer if they are large, see `_sample_size`."""
 TRIES = 200
-"""Candidates per patch before the data set is called empty."""
+"""Number of candidates for a patch before the data set counts as empty."""
 _DRAWS, _COVER, _ESTIMATE = 1, 2, 3
-"""Random streams that must not meet."""
+"""Keys that separate the random numbers of this module."""
 
 
 class Candidate(NamedTuple):
-    """A patch that is drawn and not yet accepted."""
+    """A patch that is drawn but not yet accepted."""
 
     values: np.ndarray
     """(C, *patch) in the network's range."""
     seen: np.ndarray
-    """The same before it was zoomed and deformed, which smooths: what says whether it shows more than background."""
+    """The patch before zoom and deformation, which smooth it; it decides whether the patch is background."""
     source: Source
-    """Where it is from."""
+    """The volume it is from."""
 
 
 class Patches:
-    """Patches of one domain: where they may lie, which are background, and how they enter the network.
+    """Patches of one domain, drawn at random positions, without background, augmented and in the network's range.
 
-    `patch` has two numbers for 2D networks, whose patches are planes across the axes named in `planes`, or three.
-    Volumes are drawn in proportion to their voxels. Candidates whose variance, in the network's range, is below the
-    `background` percentile of the whole data set are drawn again (5 in the stitching paper; None measures nothing),
-    constant ones always.
+    `patch` has three numbers of voxels, or two for 2D networks, whose patches are planes across the axes named in
+    `planes`. Volumes are drawn in proportion to their voxels. Candidates whose variance, in the network's range, is
+    below the `background` percentile of the whole data set are drawn again (5 in the stitching paper; None applies no
+    threshold); constant candidates are always drawn again.
     `augment` flips, turns, zooms and deforms; by default it flips along all axes and turns by right angles in planes
-    where the voxel is isotropic. `shows` picks the channels whose variance counts, `nearest` those that are resampled
-    by the nearest voxel. `centres` are voxels of the same volumes, on which a share of the patches is centred.
+    with isotropic voxels. `shows` selects the channels whose variance counts, `nearest` the channels that are resampled
+    by the nearest voxel. `centres` are voxels of the same volumes, on which a fraction of the patches is centred.
 
     Raises `BadInput` for patches larger than a volume, planes that need isotropic voxels, and data without structure.
     """
@@ -78,7 +78,9 @@ class Patches:
         if len(patch) not in (2, 3) or min(patch) < 1:
             raise BadInput(f"patch {patch} must be two or three positive numbers of voxels")
         if len({volume.channels for volume in volumes}) > 1:
-            raise BadInput(f"{volumes[0].path} and others of its domain differ in channels: use alike files")
+            raise BadInput(
+                f"{volumes[0].path} and others of its domain differ in channels: use files with the same channels"
+            )
         self.intensity, self.patch, self.seed = intensity, tuple(patch), seed
         self.augment, self._shows, self._nearest = augment or Augment(), shows, nearest
         self.centres = centres
@@ -91,11 +93,11 @@ class Patches:
         self.threshold = 0.0 if background is None else self._estimate(background)
 
     def __len__(self) -> int:
-        """Return how many patches hold as many voxels as the data set, at least one."""
+        """Return the number of patches that together have as many voxels as the data set, at least 1."""
         return max(1, self._count)
 
     def draw(self, *key: int) -> Tensor:
-        """Return the patch of this key, float32 (C, [Z,] Y, X) in the network's range.
+        """Return the patch for a key, float32 (C, [Z,] Y, X) in the network's range.
 
         Raises `BadInput` if it holds NaN or infinity, or after `TRIES` candidates without structure.
         """
@@ -111,10 +113,10 @@ class Patches:
         )
 
     def covering(self, count: int) -> Iterator[Tensor]:
-        """Yield up to `count` patches spread evenly over all volumes, background included, neither flipped nor turned.
+        """Yield up to `count` patches spread evenly over all volumes, including background, without augmentation.
 
-        If as few as `count` patches side by side cover everything, these are they; otherwise one is picked at random
-        from each of `count` equal portions.
+        If a grid of at most `count` patches covers all volumes, it yields that grid; otherwise it draws one patch of
+        the grid at random from each of `count` equal portions.
         """
         grids = [(s.planes(), *map(ceil_div, s.sizes(), self.patch)) for s in self._sources]
         ends = np.cumsum([prod(grid) for grid in grids])
@@ -131,7 +133,7 @@ class Patches:
             yield torch.from_numpy(np.array(values, order="C"))
 
     def candidate(self, random: np.random.Generator, *, warp: bool = True, centred: bool = False) -> Candidate:
-        """Draw a patch; it is zoomed and deformed if `warp`, and lies on a voxel of `centres` if `centred`."""
+        """Draw a patch; it is zoomed and deformed if `warp`, and centred on a voxel of `centres` if `centred`."""
         augment, voxel = self.augment, None
         if centred and self.centres is not None:
             which, voxel = self.centres.draw(random)
@@ -157,15 +159,15 @@ class Patches:
         return Candidate(values, seen, source)
 
     def centred(self, random: np.random.Generator) -> bool:
-        """Say whether the next patch is to lie on a voxel of `centres`."""
+        """Draw whether the next patch is centred on a voxel of `centres`."""
         return self.centres is not None and self.centres.wanted(random)
 
     def accepts(self, values: np.ndarray) -> bool:
-        """Say whether a patch (C, *patch), in the network's range, shows more than background."""
+        """Return whether a patch (C, *patch), in the network's range, shows more than background."""
         return (variance := _variance(values[self._shows])) > 0 and variance >= self.threshold
 
     def _estimate(self, background: float) -> float:
-        """Return the variance below which a patch is background."""
+        """Return the variance below which a patch counts as background."""
         random = np.random.default_rng([self.seed, _ESTIMATE])
         samples: dict[str, list[float]] = {}
         for _ in range(_sample_size(self.patch)):
@@ -174,16 +176,16 @@ class Patches:
         for path, variances in samples.items():
             if len(variances) >= 5 and max(variances) == 0:
                 raise BadInput(
-                    f"{path}: {len(variances)} random patches of {self.patch} are constant, nothing to learn: leave "
-                    "the file out or crop it to the specimen"
+                    f"{path}: all of {len(variances)} random patches of {self.patch} are constant: leave the file out "
+                    "or crop it to the specimen"
                 )
         threshold = float(np.percentile([v for variances in samples.values() for v in variances], background))
-        log.info("background: patches of variance below %.3g are drawn again", threshold)
+        log.info("patches with a variance below %.3g count as background and are drawn again", threshold)
         return threshold
 
 
 def _sample_size(patch: Shape) -> int:
-    """Return how many patches estimate the threshold: 500, or as many as hold 2**28 voxels but at least 64."""
+    """Return the number of patches for the threshold: 500, or as many as have 2**28 voxels, but at least 64."""
     return max(64, min(SAMPLE, 2**28 // prod(patch)))
 
 
@@ -194,5 +196,5 @@ def _middle(values: np.ndarray, patch: Shape) -> np.ndarray:
 
 
 def _variance(values: np.ndarray) -> float:
-    """Return the variance within channels (C, ...), averaged over them."""
+    """Return the variance of each channel of (C, ...), averaged over the channels."""
     return float(values.reshape(len(values), -1).var(axis=1, dtype=np.float64).mean())

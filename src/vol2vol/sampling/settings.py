@@ -1,4 +1,4 @@
-"""What a person may decide about the patches a training draws."""
+"""Settings of training patches."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ from vol2vol.sampling.centres import Weight
 
 
 class LabelSettings(BaseModel):
-    """Which patches are drawn from images with masks, and which part of the volumes is kept for judging."""
+    """Minimum foreground of patches with masks, and the part of the volumes that is held out for validation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     foreground: float = Field(default=0.02, ge=0, lt=1)
     """Minimum fraction of mask voxels in a patch, for tasks that have masks."""
     held_out: float = Field(default=0.2, gt=0, lt=1)
-    """Share of every volume, at the end of its longest axis, that training never sees, for tasks that judge their
-    checkpoints; a data sheet may name volumes to judge by instead."""
+    """Fraction of every volume, at the end of its longest axis, that is held out from training, for tasks that validate
+    their checkpoints; a data sheet may name validation volumes instead."""
     held_out_patches: int = Field(default=16, ge=1)
-    """Patches, spread over the held-out parts, on which the best checkpoint is chosen after each epoch."""
+    """Number of patches, spread over the held-out parts, on which checkpoints are validated after each epoch."""
 
 
 class DataSettings(BaseModel):
-    """Which patches are drawn, and how stored values become the network's range."""
+    """How patches are drawn, and how stored values are mapped to the network's range."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     patch: int | tuple[int, int] | tuple[int, int, int] = 190
-    """Voxels per axis of a patch: one number, or one per axis (Z, Y, X)."""
+    """Size of a patch in voxels: one number for all axes, or one per axis (Z, Y, X)."""
     planes: tuple[Literal["z", "y", "x"], ...] = ("z",)
-    """For 2D networks: the axes across which planes are drawn; more than z needs isotropic voxels."""
+    """For 2D networks: the axes perpendicular to the planes that are drawn; axes other than z need isotropic voxels."""
     background: float = Field(5.0, ge=0, lt=100)
-    """Patches below this percentile of variance over the whole data set are drawn again."""
+    """Percentile of the variance over the whole data set; patches below it count as background and are drawn again."""
     augment: Augment = Augment()
-    """Random changes of patches; by default they are flipped, and turned by right angles in planes whose voxels are
-    isotropic."""
+    """Random changes of patches; by default they are flipped, and turned by right angles in planes with isotropic
+    voxels."""
     weights: Mapping[str, Weight] = {}
-    """By domain: the voxels on which a share of the patches is centred. Of domains that are drawn together, one."""
+    """By domain: the voxels on which a fraction of the patches is centred. Only one of several aligned domains may have
+    weights."""
     intensity: Literal["percentile", "meanstd", "minmax", "fixed"] = "percentile"
-    """How the stored values of each domain are mapped to the network's range, over the whole volume."""
+    """How stored values of each domain are mapped to the network's range; measured over whole volumes."""
     low: float | None = None
-    """With intensity fixed: the stored value that becomes the lower end."""
+    """With intensity fixed: the stored value that is mapped to the lower end of the network's range."""
     high: float | None = None
-    """With intensity fixed: the stored value that becomes the upper end."""
+    """With intensity fixed: the stored value that is mapped to the upper end of the network's range."""
     calibration: int = Field(64, ge=1)
-    """Patches, spread over the whole input volume, from which the statistics of normalisation are taken."""
+    """Number of patches, spread over the whole input volumes, for measuring the statistics of normalisation."""
     labels: LabelSettings = LabelSettings()
-    """For tasks that compare the output with another domain at the same place."""
+    """For tasks that compare the output of a network with an aligned domain."""

@@ -1,4 +1,4 @@
-"""Volumes looked at along the axes of a patch: where a patch may lie, how it may turn, and what it shows."""
+"""Read patches from volumes: where a patch may lie, which rotations it allows, and its stored values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vol2vol.volumes.space import need_voxel_size
 from vol2vol.volumes.volume import read_mirrored
 
 ISOTROPIC = 0.02
-"""Voxel sizes that differ by less than this share count as equal."""
+"""Relative difference up to which voxel sizes count as equal."""
 
 
 class Drawable(Protocol):
@@ -37,13 +37,13 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A volume, looked at along the axes of a patch."""
+    """A volume, and the axes along which patches are cut from it."""
 
     volume: Drawable
     across: int | None
-    """The axis (0 = z) that a 2D patch does not have."""
+    """The axis (0 = z) perpendicular to a 2D patch; None in 3D."""
     turns: tuple[tuple[int, ...], ...]
-    """Orders of the patch's axes that right-angle turns may produce; the first is the given one."""
+    """Orders of the patch's axes that rotations by right angles may produce; the first is that without rotation."""
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ class Source:
         return tuple(axis for axis in range(3) if axis != self.across)
 
     def sizes(self) -> Shape:
-        """Return the volume's voxels along the axes of a patch."""
+        """Return the shape of the volume along the axes of a patch."""
         return tuple(self.volume.spatial[axis] for axis in self.axes)
 
     def voxel_sizes(self, turn: Sequence[int]) -> list[float]:
@@ -59,13 +59,13 @@ class Source:
         return [self.volume.voxel_size[self.axes[axis]] for axis in turn]
 
     def planes(self) -> int:
-        """Return how many planes there are to choose from."""
+        """Return the number of planes from which patches are drawn; 1 in 3D."""
         return 1 if self.across is None else self.volume.spatial[self.across]
 
     def place(self, shape: Sequence[int], random: np.random.Generator) -> tuple[list[int], int]:
-        """Return where a region of some voxels along these axes begins, anywhere in the volume, and its plane.
+        """Draw the start of a region of this shape along the patch's axes, anywhere in the volume, and its plane.
 
-        A region that is longer than the volume reaches beyond both ends alike.
+        A region that is longer than the volume extends beyond both ends by the same length.
         """
         start = [
             int(random.integers(size - n + 1)) if n <= size else (size - n) // 2
@@ -74,9 +74,9 @@ class Source:
         return start, int(random.integers(self.planes()))
 
     def around(self, voxel: Shape, shape: Sequence[int], shown: Sequence[int]) -> tuple[list[int], int]:
-        """Return where a region of some voxels along these axes begins, and its plane, for a voxel in its middle.
+        """Return the start of a region of this shape along the patch's axes, and its plane, centred on a voxel.
 
-        Its middle of at least `shown` voxels, which is what patches show of it, stays inside the volume.
+        The middle `shown` voxels of the region, which patches show, stay inside the volume.
         """
         start = [
             min(max(voxel[axis] - least // 2, 0), size - least) - (n - least) // 2
@@ -85,10 +85,10 @@ class Source:
         return start, 0 if self.across is None else voxel[self.across]
 
     def flipped(self, turn: Sequence[int], flips: Sequence[str], random: np.random.Generator) -> tuple[int, ...]:
-        """Return the axes of a turned patch to flip.
+        """Return the axes along which a turned patch is flipped.
 
-        Where no axis that turns may flip, a turn stays one: an even number of flips follows a turn of even order, an
-        odd one a turn of odd order, and nothing is mirrored.
+        If the axes of a rotation may not be flipped, the result is a proper rotation: an even permutation of axes gets
+        an even number of flips, an odd permutation an odd number, so that the patch is not mirrored.
         """
         names = ["zyx"[self.axes[axis]] for axis in turn]
         turning = [a for a in range(len(turn)) if any(other[a] != a for other in self.turns)]
@@ -101,9 +101,9 @@ class Source:
         return tuple(sorted(chosen))
 
     def read(self, plane: int, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-        """Return stored values (C, *shape), the volume mirrored beyond its border.
+        """Return stored values (C, *shape); outside the volume they are mirrored at its border.
 
-        Raises `BadInput`, naming the voxel, where one is not finite.
+        Raises `BadInput`, naming the voxel, if a value is not finite.
         """
         low, extent = [plane] * 3, [1] * 3
         for axis, a, n in zip(self.axes, start, shape, strict=True):
@@ -118,7 +118,7 @@ class Source:
             _, *at = np.argwhere(~np.isfinite(values))[0]
             where = tuple(int(a + n) for a, n in zip(box.start, at, strict=True))
             raise BadInput(
-                f"{self.volume.path} holds NaN or infinity, first in this patch at voxel {where}: replace it by a "
+                f"{self.volume.path} holds NaN or infinity at voxel {where} and perhaps elsewhere: replace it by a "
                 "number in the file"
             )
         return values
@@ -127,16 +127,16 @@ class Source:
 def axis_of(name: str) -> int:
     """Return the number of an axis (0 = z); raise `BadInput` for another name."""
     if name not in ("z", "y", "x"):
-        raise BadInput(f"planes {name!r} is no axis: use z, y or x")
+        raise BadInput(f"data.planes: {name!r} is not an axis: use z, y or x")
     return "zyx".index(name)
 
 
 def check_voxel_size(volume: Drawable, across: int | None, augment: Augment) -> None:
-    """Raise `BadInput` where the voxel size of a volume does not allow its patches or their changes; reads nothing."""
+    """Raise `BadInput` if a volume's voxel size does not suit the planes or the augmentation; it reads no voxels."""
     if across:
         need_voxel_size(volume, "planes across other axes than z need")
     if across is None and augment.turns == "isotropic":
-        need_voxel_size(volume, "turning patches in 3D needs (data.augment.turns=none leaves them as they lie)")
+        need_voxel_size(volume, "turning patches in 3D needs (data.augment.turns=none does not turn them)")
     if augment.elastic.amplitude and augment.elastic.unit == "volume":
         need_voxel_size(volume, "data.augment.elastic.unit=volume needs")
     size = volume.voxel_size
@@ -145,14 +145,16 @@ def check_voxel_size(volume: Drawable, across: int | None, augment: Augment) -> 
 
 
 def source_of(volume: Drawable, across: int | None, patch: Shape, augment: Augment) -> Source:
-    """Return a volume as a source of patches; raise `BadInput` where patches do not fit it."""
+    """Return a volume as a source of patches; raise `BadInput` if patches do not fit into it."""
     check_voxel_size(volume, across, augment)
     size = volume.voxel_size
     axes = Source(volume, across, ()).axes
     sizes = tuple(volume.spatial[axis] for axis in axes)
     if any(n < p for n, p in zip(sizes, patch, strict=True)):
         largest = tuple(map(min, sizes, patch))
-        raise BadInput(f"{volume.path} has {sizes} voxels, too few for patches of {patch}: the largest is {largest}")
+        raise BadInput(
+            f"{volume.path} has {sizes} voxels, too few for patches of {patch}: use patches of at most {largest}"
+        )
     room = augment.room(patch)
     needed = room if all(n >= p for n, p in zip(sizes, room, strict=True)) else patch
 
