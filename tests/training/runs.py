@@ -1,4 +1,4 @@
-"""What tests of trainings share: a run that nobody disturbed, and how two runs are compared."""
+"""Helpers of the training tests: an undisturbed run, and the comparison of two runs."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def same(a, b):
 
 
 class Stops(Noise):
-    """Data that fail at one item of one epoch."""
+    """Data that raise an error at an item of an epoch."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -47,7 +47,7 @@ class Stops(Noise):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Return a run of four epochs that nobody disturbed, with a moving average and a pool."""
+    """Return an undisturbed run of four epochs, with a moving average and an image pool."""
     run = tmp_path_factory.mktemp("whole") / "run with a space"
     return run, train(run, epochs=4, checkpoint_every=2, ema=0.9)
 

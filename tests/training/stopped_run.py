@@ -1,4 +1,4 @@
-"""A script that trains and sends itself a signal when a step of an epoch asks for its patches."""
+"""A script that trains and sends itself a signal when it reads a certain item of an epoch."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from vol2vol.errors import Stopped
 
 
 class Signalled(Noise):
-    """Data that send a signal to this process when they are asked for an item of an epoch."""
+    """Data that send a signal to this process when a certain item of an epoch is read."""
 
     def __init__(self, epoch, item, name):
         super().__init__()

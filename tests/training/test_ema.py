@@ -1,4 +1,4 @@
-"""The moving average: weights and running statistics follow slowly, flags at once."""
+"""Tests of the moving average: weights and running statistics are averaged, other buffers are copied."""
 
 import torch
 

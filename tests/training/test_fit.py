@@ -1,4 +1,4 @@
-"""Trainings: what a run leaves, and that stopping, killing and repeating it change nothing."""
+"""Tests of training: the run folder, and that stopping, killing and repeating a training does not change its result."""
 
 import logging
 import signal
@@ -43,7 +43,7 @@ def test_the_log_has_a_row_per_epoch_with_every_term(whole):
 
 
 def test_repeated_it_gives_the_same_log_and_weights_bit_by_bit(whole, tmp_path):
-    torch.manual_seed(123)  # the global random state has no say
+    torch.manual_seed(123)  # the global random state has no influence
     again = train(tmp_path / "again", epochs=4, checkpoint_every=2, ema=0.9)
     assert timeless(again.log) == timeless(whole[1].log)
     assert same(state(tmp_path / "again"), state(whole[0]))
@@ -54,7 +54,7 @@ def test_repeated_it_gives_the_same_log_and_weights_bit_by_bit(whole, tmp_path):
 
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
 def test_a_stopped_run_continues_the_same_curve(whole, tmp_path, epoch):
-    """Stopped within an epoch, with rows in the log that the last checkpoint does not know."""
+    """A run that stops within an epoch has rows in the log that the last checkpoint does not have."""
     run = tmp_path / "run"
     with pytest.raises(RuntimeError, match="power cut"):
         train(run, epochs=4, checkpoint_every=2, ema=0.9, data=Stops(epoch))
@@ -68,7 +68,7 @@ def test_a_stopped_run_continues_the_same_curve(whole, tmp_path, epoch):
 
 
 def test_a_killed_process_continues_the_same_curve(tmp_path):
-    """SIGKILL in the fourth epoch, when the log has a row that the last checkpoint does not know."""
+    """SIGKILL in the fourth epoch, when the log has a row that the last checkpoint does not have."""
     run = tmp_path / "run"
     command = [sys.executable, str(SCRIPT), str(run), "--epochs", "6", "--checkpoint-every", "2", "--hang", "3"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line_and_the_last_state_stays(tmp_path, monkeypatch)
 
 def test_a_place_where_no_folder_can_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotWrite, match="the run cannot be made"):
+    with pytest.raises(CannotWrite, match="the run cannot be created"):
         train(tmp_path / "file" / "run")
 
 

@@ -1,4 +1,4 @@
-"""What a training leaves, logs and refuses, and that any task can be trained."""
+"""Tests of what a training writes, logs and refuses, and that it trains any task."""
 
 import logging
 import subprocess
@@ -19,7 +19,7 @@ from vol2vol.training import TrainSettings, read_log
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path):
-    """The last gradient of an epoch may ruin weights without any loss having shown it."""
+    """The last gradient of an epoch may make weights infinite although every loss was finite."""
 
     class Ruined(CycleGAN):
         def turns(self, batch):
@@ -140,10 +140,10 @@ def test_it_says_little_and_prints_nothing(tmp_path, capfd, caplog):
     with caplog.at_level(logging.INFO):
         train(tmp_path / "run", epochs=2, progress=None)
     assert capfd.readouterr() == ("", "")
-    said = [record.message for record in caplog.records]
-    assert len(said) == 2
-    assert said[1].startswith("epoch 2/2: generators ")
-    assert "steps/s" in said[1]
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 2
+    assert messages[1].startswith("epoch 2/2: generators ")
+    assert "steps/s" in messages[1]
     train(tmp_path / "bar", epochs=1, progress=True)
     assert "epoch 1/1" in capfd.readouterr().err
 
@@ -168,7 +168,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
 
 def test_a_precision_that_is_replaced_is_said(tmp_path, caplog):
     train(tmp_path / "run", epochs=1, precision="16-mixed")
-    assert "precision 16-mixed does not work here: training in bf16-mixed" in caplog.text
+    assert "precision 16-mixed is not supported here: training in bf16-mixed" in caplog.text
 
 
 def test_it_learns_what_the_target_looks_like(tmp_path):
@@ -190,7 +190,7 @@ def test_it_learns_what_the_target_looks_like(tmp_path):
 
 
 class Regression(torch.nn.Module):
-    """A task with one player, to show that the loop knows no other than the protocol."""
+    """A task with one player, which shows that the loop uses the protocol alone."""
 
     criterion = "squares"
 
@@ -256,16 +256,16 @@ def test_reading_processes_change_no_number(whole, tmp_path):
 
 
 def test_two_processes_agree_with_one_of_twice_the_batch(tmp_path):
-    """Each takes every other item; their gradients are averaged: the numbers are those of one process, to rounding."""
+    """Each process takes every other item; gradients are averaged, so that the log is that of one process."""
 
     command = [sys.executable, str(SCRIPT), str(tmp_path / "two"), "--weights", str(tmp_path), "--epochs", "2"]
     subprocess.run([*command, "--devices", "2"], check=True, timeout=240, cwd=tmp_path, capture_output=True)
-    two = read_log(tmp_path / "two" / "log.csv")
+    shared_log = read_log(tmp_path / "two" / "log.csv")
     ranks = [torch.load(tmp_path / f"rank{r}.pt", weights_only=True) for r in (0, 1)]
     assert same(*ranks)
-    one = train(tmp_path / "one", task=(model := poolless()), epochs=2, batch_size=2).log
+    single_log = train(tmp_path / "one", task=(model := poolless()), epochs=2, batch_size=2).log
     single = model.state_dict()
-    for a, b in zip(timeless(two), timeless(one), strict=True):
+    for a, b in zip(timeless(shared_log), timeless(single_log), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
     for name, weight in single.items():
         if name.endswith("weight"):  # a bias before a normalisation has no gradient but rounding

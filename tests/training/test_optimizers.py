@@ -1,4 +1,4 @@
-"""Optimisers and schedules of torch by name: they do what torch does, resume bit for bit, and are checked first."""
+"""Tests of torch's optimisers and schedules by name: equal to torch, resumed bit for bit, checked before training."""
 
 import pytest
 import torch
@@ -42,10 +42,10 @@ def steps(net, stepped, count, seed=0):
 
 
 def test_the_default_is_adam_as_it_was():
-    one, two = network(), network()
-    steps(one, optimizer(TrainSettings(lr=1e-2), one.parameters()), 5)
-    steps(two, torch.optim.Adam(two.parameters(), 1e-2, (0.5, 0.999)), 5)
-    assert same(one.state_dict(), two.state_dict())
+    ours, torchs = network(), network()
+    steps(ours, optimizer(TrainSettings(lr=1e-2), ours.parameters()), 5)
+    steps(torchs, torch.optim.Adam(torchs.parameters(), 1e-2, (0.5, 0.999)), 5)
+    assert same(ours.state_dict(), torchs.state_dict())
 
 
 @pytest.mark.parametrize("name", optimizer_classes())
@@ -74,7 +74,7 @@ def test_the_schedules_that_are_tried_are_known_by_name():
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_schedules_set_what_torch_sets_without_being_stored(name, kind):
-    """Epoch by epoch and each on its own, learning rate and momentum are those of torch's object that is kept."""
+    """In every epoch, learning rate and momentum equal those of a torch schedule that is stepped through all epochs."""
     momentum = {"momentum": 0.9} if kind == "SGD" else {}
     schedule = {"name": name, "arguments": ARGUMENTS[name]}
     settings = TrainSettings(epochs=12, lr=0.05, schedule=schedule, optimizer={"name": kind, "arguments": momentum})
@@ -94,15 +94,15 @@ def test_schedules_set_what_torch_sets_without_being_stored(name, kind):
 
 
 def test_a_stopped_run_continues_with_another_optimiser_and_schedule(tmp_path):
-    told = {
+    settings = {
         "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9, "weight_decay": "1e-3"}},
         "schedule": {"name": "OneCycleLR", "arguments": {"max_lr": 0.01, "total_steps": 4}},
         "epochs": 4,
     }
-    whole = train(tmp_path / "whole", **told)
+    whole = train(tmp_path / "whole", **settings)
     with pytest.raises(RuntimeError, match="power cut"):
-        train(tmp_path / "run", data=Stops(2), **told)
-    parts = train(tmp_path / "run", **told)
+        train(tmp_path / "run", data=Stops(2), **settings)
+    parts = train(tmp_path / "run", **settings)
     assert timeless(whole.log) == timeless(parts.log)
     assert same(state(tmp_path / "whole"), state(tmp_path / "run"))
     (group,) = state(tmp_path / "run")["optimizers"][0]["param_groups"]
@@ -121,8 +121,8 @@ def test_a_stopped_run_continues_with_another_optimiser_and_schedule(tmp_path):
             ["optimizer.name=SGD", "optimizer.arguments.momentun=1"],
             "SGD does not take momentun: did you mean momentum?",
         ),
-        (["optimizer.arguments.lr=1"], "lr is not given here: set train.lr"),
-        (["optimizer.arguments.betas=[0, 0.9]"], "betas is not given here: set train.betas"),
+        (["optimizer.arguments.lr=1"], "lr is not an argument here: set train.lr"),
+        (["optimizer.arguments.betas=[0, 0.9]"], "betas is not an argument here: set train.betas"),
         (["optimizer.arguments.weight_decay=-1"], "optimizer Adam: Invalid weight_decay value: -1"),
         (["optimizer.arguments.weight_decay=much"], "optimizer Adam: .*'str'"),
         (["optimizer.name=SGD", "optimizer.arguments.nesterov=true"], "optimizer SGD: Nesterov"),

@@ -1,4 +1,4 @@
-"""A run's folder, whatever an earlier start left in it."""
+"""Tests of run folders that hold the remains of an earlier start, or other files."""
 
 import pytest
 

@@ -32,11 +32,11 @@ def test_cosine_falls_once():
 
 
 def test_cosine_restarts_five_times_in_a_hundred_epochs():
-    found = rates(100, name="cosine-restarts")
-    assert [e for e, r in enumerate(found) if r == 1.0] == [0, 20, 40, 60, 80]
-    assert found[10] == found[90] == pytest.approx(0.5)
-    assert found[19] == pytest.approx((1 + cos(pi * 19 / 20)) / 2)
-    assert 0 < min(found) < 0.01
+    factors = rates(100, name="cosine-restarts")
+    assert [e for e, r in enumerate(factors) if r == 1.0] == [0, 20, 40, 60, 80]
+    assert factors[10] == factors[90] == pytest.approx(0.5)
+    assert factors[19] == pytest.approx((1 + cos(pi * 19 / 20)) / 2)
+    assert 0 < min(factors) < 0.01
 
 
 def test_plateau_halves_when_nothing_improved_for_longer_than_its_patience():
@@ -47,8 +47,8 @@ def test_plateau_halves_when_nothing_improved_for_longer_than_its_patience():
 
     assert after() == 1
     assert after(3, 2, 1) == 1
-    assert after(1, 1, 1) == 1  # two waits
-    assert after(1, 1, 1, 1) == 0.5  # three
+    assert after(1, 1, 1) == 1  # two epochs without improvement
+    assert after(1, 1, 1, 1) == 0.5  # three epochs
     assert after(1, 1, 1, 1, 1, 1) == 0.5
     assert after(1, 1, 1, 1, 1, 1, 1) == 0.25
     assert after(1, 2, 2, 0.5, 2, 2) == 1  # an improvement in between

@@ -1,4 +1,4 @@
-"""A training that is stopped by a signal, anywhere, goes on to the same bits as one that nobody disturbed."""
+"""Tests that a training which a signal stops, at any step, continues to the same bits as an undisturbed training."""
 
 import os
 import signal
@@ -30,17 +30,17 @@ def interrupt(*args):
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
-    """Return a run of three epochs of four steps that nobody disturbed."""
+    """Return an undisturbed run of three epochs of four steps."""
     run = tmp_path_factory.mktemp("calm") / "run"
     return run, train(run, **LONG)
 
 
 class At(Noise):
-    """Data that do something when they are asked for an item of an epoch."""
+    """Data that call a function when certain items of an epoch are read."""
 
     def __init__(self, do, *at):
         super().__init__()
-        self.epoch = -1  # an item is looked at before training begins
+        self.epoch = -1  # one item is read before training starts
         self.do, self.at = do, set(at)
 
     def __getitem__(self, item):
@@ -57,7 +57,7 @@ def test_a_signal_in_another_process_saves_the_step_and_the_same_bits_follow(tmp
     )
     assert done.returncode == 143, done.stderr
     saved = "the state after step 2 of 4 in epoch 2 of 3 is saved"
-    assert done.stdout == f"{run}: stopped; {saved}, the same command continues there\n"
+    assert done.stdout == f"{run}: stopped; {saved}, and the same command continues there\n"
     assert (len(state(run)["rows"]), state(run)["part"]["steps"]) == (1, 2)
     plain = {key: value for key, value in LONG.items() if key != "ema"}
     resumed = train(run, **plain)
@@ -76,7 +76,7 @@ def test_every_signal_that_asks_for_a_stop_is_granted_after_the_step(tmp_path, n
 
 @pytest.mark.parametrize("at", [(0, 0), (0, 3), (1, 0), (1, 2), (2, 3)])
 def test_wherever_it_is_stopped_the_same_bits_follow(tmp_path, calm, at):
-    """The first step and the last one of an epoch, of the first and the last epoch; pool and average go on, too."""
+    """The first and last step of an epoch, in the first and last epoch; image pool and moving average continue, too."""
     run = tmp_path / "run"
     with pytest.raises(Stopped) as stopped:
         train(run, data=At(interrupt, at), **LONG)
@@ -111,7 +111,7 @@ def test_the_time_of_an_epoch_is_counted_across_its_stop(tmp_path):
 
 
 def test_minutes_within_an_epoch_save_the_state_and_change_nothing(tmp_path, calm):
-    """A time limit shorter than an epoch: killed without a word after the third step, training has advanced."""
+    """With a time limit shorter than an epoch, a run that is killed after the third step continues from that step."""
 
     def power_cut(_):
         raise RuntimeError("power cut")
@@ -137,22 +137,22 @@ def test_a_second_interrupt_stops_at_once_with_what_was_saved_before(tmp_path, c
         raise AssertionError("not stopped at once")
 
     run = tmp_path / "run"
-    with pytest.raises(Stopped, match="epoch 1 of 3 is saved, the same command continues there"):
+    with pytest.raises(Stopped, match="epoch 1 of 3 is saved, and the same command continues there"):
         train(run, data=At(twice, (1, 1)), **LONG)
     assert (len(state(run)["rows"]), state(run)["part"]["steps"]) == (1, 0)
     assert timeless(train(run, **LONG).log) == timeless(calm[1].log)
-    with pytest.raises(Stopped, match="before anything was saved; the same command begins again"):
+    with pytest.raises(Stopped, match="before anything was saved; the same command starts from the beginning"):
         train(tmp_path / "early", data=At(twice, (0, 0)), **LONG)
 
 
 def test_a_stop_in_the_last_step_of_all_says_that_nothing_is_left(tmp_path):
-    with pytest.raises(Stopped, match="after its last epoch; nothing is left to do"):
+    with pytest.raises(Stopped, match="after the last epoch; nothing is left to do"):
         train(tmp_path / "run", data=At(interrupt, (2, 3)), **LONG)
     assert find_bundle(tmp_path / "run").name == "epoch-0003"
 
 
 def test_reading_processes_survive_a_signal_to_the_whole_group(tmp_path):
-    """Terminals and SLURM signal readers, too; the training process must still get the batch it waits for."""
+    """Terminals and SLURM also signal reader processes; the training process must still get its batch."""
     run = tmp_path / "run"
     words = ["SIGUSR1", "9", "0", "epochs=3", "checkpoint_every=3", "steps_per_epoch=4", "num_workers=1"]
     process = subprocess.Popen([sys.executable, SCRIPT, run, *words], start_new_session=True, stdout=subprocess.PIPE)
@@ -182,7 +182,7 @@ def test_handlers_are_put_back_and_other_threads_set_none(tmp_path):
 
 
 def test_what_changes_no_number_may_change_on_the_way(tmp_path):
-    """Models are kept from now on as often as is asked now; the curve is the same."""
+    """Models are saved from now on as often as the new settings say; the log is the same."""
     run = tmp_path / "run"
     plain = {"epochs": 4, "steps_per_epoch": 2}
     with pytest.raises(Stopped):

@@ -1,4 +1,4 @@
-"""Training from another model's weights: what fits is taken, the rest is named, and it happens once."""
+"""Tests of training from another model's weights: layers that fit are copied once, the others are listed."""
 
 import shutil
 
@@ -34,12 +34,12 @@ def task(name, *, dims=2, channels=None, seed=0, **arguments):
 
 
 def model(translations):
-    """Return a model in memory, without domains: weights alone are asked of it."""
+    """Return a model in memory that has weights but no domains."""
     return Bundle(dict(translations), {}, {}, "hash")
 
 
 def weights(network):
-    """Return a copy of a network's weights; biases begin as zeros everywhere."""
+    """Return a copy of a network's weights without biases, which start as zeros in all networks."""
     return {name: weight.detach().clone() for name, weight in network.named_parameters() if name.endswith("weight")}
 
 
@@ -54,10 +54,10 @@ def equal(a, b):
 def test_networks_of_one_name_are_taken_whole(name, other):
     new, old = task(name, seed=1), task(other, seed=2)
     record = transfer(new, model(old.translations()), "old")
-    for called, translation in new.translations().items():
-        own, given = weights(translation.network), weights(old.translations()[called].network)
-        assert equal(own, given) == own.keys()
-        assert record["networks"][called]["fresh"] == {}
+    for name_here, translation in new.translations().items():
+        own, source = weights(translation.network), weights(old.translations()[name_here].network)
+        assert equal(own, source) == own.keys()
+        assert record["networks"][name_here]["fresh"] == {}
     critics = {key: part for key, part in record["networks"].items() if key not in new.translations()}
     assert all(part["layers"] == 0 and "only the networks that predict" in part["fresh"] for part in critics.values())
     assert bool(critics) == (name in ("cyclegan", "pix2pix"))
@@ -73,9 +73,9 @@ def test_a_layer_of_another_shape_stays_as_it_was_and_is_named():
     assert record["networks"]["forward"]["fresh"] == {
         "encoder.0.conv": "4 x 3 x 4 x 4 here, 4 x 1 x 4 x 4 in the model"
     }
-    said = list(words(record))
-    assert said[0] == (
-        "weights of forward: 3 of 4 layers from forward of old; fresh are encoder.0.conv (4 x 3 x 4 x 4 here, "
+    lines = list(words(record))
+    assert lines[0] == (
+        "weights of forward: 3 of 4 layers from forward of old; random in encoder.0.conv (4 x 3 x 4 x 4 here, "
         "4 x 1 x 4 x 4 in the model)"
     )
 
@@ -89,25 +89,26 @@ def test_one_of_the_same_architecture_under_another_name_is_taken_once():
     assert record["networks"]["forward"]["from"] == "up"
     assert equal(own["forward"], weights(old.generator)) == own["forward"].keys()
     assert equal(own["backward"], fresh) == fresh.keys()
-    assert "weights of backward: fresh, the model has no backward, only up (2D unet)" in list(words(record))
+    line = "weights of backward: random, because the model has no network backward, only up (2D unet)"
+    assert line in list(words(record))
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("translations", "why"),
     [
-        (lambda: task("regress", dims=3).translations(), "forward: it is a 2D unet, that of the model a 3D unet"),
+        (lambda: task("regress", dims=3).translations(), "forward: it is a 2D unet, but a 3D unet in the model"),
         (
             lambda: between({"forward": nets.build("resnet", dims=2, width=4, blocks=1)}),
-            "forward: it is a 2D unet, that of the model a 2D resnet",
+            "forward: it is a 2D unet, but a 2D resnet in the model",
         ),
-        (lambda: task("regress", width=5).translations(), "forward: no layer has the shape that it has in the model"),
+        (lambda: task("regress", width=5).translations(), "forward: no layer has the same shape in the model"),
     ],
 )
-def test_where_nothing_fits_it_is_refused_with_the_reason(given, why):
+def test_where_nothing_fits_it_is_refused_with_the_reason(translations, why):
     new = task("regress")
     before = weights(new.generator)
     with pytest.raises(BadInput) as caught:
-        transfer(new, model(given()), "old")
+        transfer(new, model(translations()), "old")
     assert str(caught.value) == (
         f"old: none of its weights fit this training ({why}): start from another model, or from none"
     )
@@ -126,7 +127,7 @@ def test_statistics_come_along_where_they_hold(norm, channels, taken):
     transfer(new, model(old.translations()), "old")
     pairs = list(zip(new.generator.buffers(), old.generator.buffers(), strict=True))
     assert pairs
-    assert all(torch.equal(own, given) == taken for own, given in pairs)
+    assert all(torch.equal(own, source) == taken for own, source in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +167,13 @@ def test_it_happens_once_and_the_same_call_continues_without_the_other_model(wor
     with pytest.raises(Mismatch, match=r"was begun with start '.*copy', now it is unset"):
         run(world, "parts", epochs=2)
     resumed = run(world, "parts", epochs=2, start=world / "copy")
-    one, two = stored(whole), stored(resumed)
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    first, second = stored(whole), stored(resumed)
+    assert all(torch.equal(first[key], second[key]) for key in first)
     provenance = load_bundle(resumed.last_bundle).meta["provenance"]
     assert provenance["started"]["networks"]["forward"] == {"from": "forward", "layers": 4, "fresh": {}}
     assert provenance["started"]["hash"] == load_bundle(world / "first/models/epoch-0001").hash
     fresh = stored(run(world, "fresh", epochs=2))
-    assert not any(torch.equal(one[key], fresh[key]) for key in one if key.endswith("weight"))
+    assert not any(torch.equal(first[key], fresh[key]) for key in first if key.endswith("weight"))
 
 
 def test_a_recipe_names_it_too(world, monkeypatch):
@@ -183,8 +184,8 @@ def test_a_recipe_names_it_too(world, monkeypatch):
     assert main([*words, "--recipe", "recipe.yaml", "--out", "by-recipe"]) == 0
     file.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
     assert main([*words, "--recipe", "recipe.yaml", "--out", "by-flag", "--from", "first"]) == 0
-    made = [load_file(world / name / "models/epoch-0001/weights.safetensors") for name in ("by-recipe", "by-flag")]
-    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+    models = [load_file(world / name / "models/epoch-0001/weights.safetensors") for name in ("by-recipe", "by-flag")]
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
 
 
 def old_schema(world):
@@ -194,7 +195,7 @@ def old_schema(world):
 
 
 @pytest.mark.parametrize(
-    ("start", "more", "said"),
+    ("start", "more", "message"),
     [
         ("nowhere", [], "nowhere does not exist: give a folder that holds model.yaml, or a run folder"),
         (
@@ -210,7 +211,7 @@ def old_schema(world):
         ),
     ],
 )
-def test_what_cannot_be_started_from_is_refused_before_anything_is_begun(start, more, said, world, monkeypatch, capsys):
+def test_what_cannot_be_started_from_is_refused_before_training(start, more, message, world, monkeypatch, capsys):
     monkeypatch.chdir(world)
     if start == "old":
         old_schema(world)
@@ -218,5 +219,5 @@ def test_what_cannot_be_started_from_is_refused_before_anything_is_begun(start, 
     before = {path: path.stat().st_mtime_ns for path in world.rglob("*") if path.is_file()}
     words = ["train", "--recipe", "plain.yaml", "--source", "a.tif", "--target", "b.tif", "--from", start]
     assert main([*words, *(more or ["--out", "new"])]) == 2
-    assert capsys.readouterr().err.startswith(f"vol2vol: {said}")
+    assert capsys.readouterr().err.startswith(f"vol2vol: {message}")
     assert {path: path.stat().st_mtime_ns for path in world.rglob("*") if path.is_file()} == before

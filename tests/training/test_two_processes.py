@@ -1,4 +1,4 @@
-"""Two processes of a CPU train together: whichever is told to stop, both do, and go on to the same bits."""
+"""Tests of two processes that train together on a CPU: a signal to one of them stops both, and both can continue."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ LONGER = ("train.epochs=2", "train.steps_per_epoch=40", "train.devices=2", "trai
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Return the words of a training by two processes, but for its folder."""
+    """Return the command of a training by two processes, without its folder."""
     folder = tmp_path_factory.mktemp("stacks")
     source, target = tiff(folder / "rat.tif", (12, 50, 47)), tiff(folder / "human.tif", (12, 44, 61), seed=1)
     words = ["train", "--source", str(source), "--target", str(target), *TINY, *LONGER, "--voxel-size", "5,5,5"]
@@ -29,7 +29,7 @@ def command(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calm(command, tmp_path_factory):
-    """Return a run that nobody disturbed."""
+    """Return an undisturbed run."""
     run = tmp_path_factory.mktemp("calm") / "run"
     done = subprocess.run([*command, run], check=True, capture_output=True, text=True, timeout=280)
     assert done.stdout == f"run: {run}\nmodel: {run}/models/epoch-0002\n"
@@ -46,13 +46,13 @@ def test_a_signal_to_one_or_both_saves_once_and_the_same_bits_follow(name, group
         assert program.poll() is None, program.stderr.read()
         time.sleep(0.01)
     (os.killpg if group else os.kill)(program.pid, getattr(signal, name))
-    told = program.communicate(timeout=120)[1].splitlines()
+    lines = program.communicate(timeout=120)[1].splitlines()
     assert program.returncode == 128 + getattr(signal, name)
-    assert [line for line in told if "stopped; " in line] == told[-1:]
-    assert told[-1].startswith(f"vol2vol: {run}: stopped; the state after ")
-    assert told[-1].endswith(" is saved, the same command continues there")
+    assert [line for line in lines if "stopped; " in line] == lines[-1:]
+    assert lines[-1].startswith(f"vol2vol: {run}: stopped; the state after ")
+    assert lines[-1].endswith(" is saved, and the same command continues there")
     steps = state(run)["part"]["steps"]
-    assert f"step {steps} of 40 in epoch 2 of 2" in told[-1] or (steps == 0 and "after epoch 1 of 2" in told[-1])
+    assert f"step {steps} of 40 in epoch 2 of 2" in lines[-1] or (steps == 0 and "after epoch 1 of 2" in lines[-1])
     subprocess.run([*command, run], check=True, capture_output=True, timeout=280)
     assert same(state(run), state(calm))
     assert timeless(read_log(run / "log.csv")) == timeless(read_log(calm / "log.csv"))

@@ -1,4 +1,4 @@
-"""A training small enough for tests; also a script, so that it can be killed and shared between processes."""
+"""A training small enough for tests; also a script, so that tests can kill it or run it in several processes."""
 
 import argparse
 import logging
@@ -23,7 +23,7 @@ TRAIN = {"epochs": 3, "steps_per_epoch": 3, "checkpoint_every": 1, "accelerator"
 
 
 class Noise:
-    """Patches decided by (domain, epoch, item); `hang` names an epoch whose second item never comes."""
+    """Random patches that depend on (domain, epoch, item); `hang` is an epoch whose second item is never returned."""
 
     def __init__(self, patch=PATCH, dims=2, hang=None):
         self.shape, self.epoch, self.hang = (1, *[patch] * dims), 0, hang

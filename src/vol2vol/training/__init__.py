@@ -1,4 +1,4 @@
-"""Training: plays any task's turns and leaves a run's folder. Lightning loads when `fit` is first asked for."""
+"""Train any task and write a run folder. Lightning is imported when `fit` is first used."""
 
 from __future__ import annotations
 

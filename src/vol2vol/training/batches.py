@@ -1,4 +1,4 @@
-"""Which patches a process reads for which step, also where an epoch goes on in its middle."""
+"""Decide which patches a process reads in which step, also when training continues in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vol2vol.training.stopping import outlive_signals
 
 
 class Epochs(Dataset[dict[str, Any]]):
-    """A data set asked for (epoch, item): reading processes need no other word about the epoch."""
+    """A data set that is indexed by (epoch, item), so that reader processes learn the epoch with every item."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -28,10 +28,10 @@ class Epochs(Dataset[dict[str, Any]]):
 
 
 class Share(Sampler[tuple[int, int]]):
-    """The items of one process: of w processes, process r takes items i*w + r, so that w steps make one large one.
+    """The items that process r of w processes reads: i*w + r, so that their batches of a step form one large batch.
 
-    `skip` leaves out the first items of the next epoch that is read, and of no other: a step that was taken before a
-    training was stopped is not taken again.
+    `skip` leaves out the first items of the next epoch, and of that epoch alone, so that training does not repeat the
+    steps that it took before it was stopped.
     """
 
     def __init__(self, count: int, rank: int, world: int) -> None:
@@ -46,7 +46,7 @@ class Share(Sampler[tuple[int, int]]):
 
 
 def share_of(data: Any, settings: TrainSettings, rank: int, world: int) -> Share:
-    """Return the items that one of `world` processes reads in an epoch; raise `BadInput` where they fill no step."""
+    """Return the items that one of `world` processes reads in an epoch; raise `BadInput` if they do not fill a step."""
     steps = settings.steps_per_epoch or len(data) // (settings.batch_size * world)
     if steps < 1:
         needed = settings.batch_size * world
@@ -55,7 +55,7 @@ def share_of(data: Any, settings: TrainSettings, rank: int, world: int) -> Share
 
 
 def loader_of(data: Any, settings: TrainSettings, share: Share, *, pin_memory: bool) -> DataLoader[Any]:
-    """Return what reads a share's patches in batches."""
+    """Return the data loader that reads the patches of a share in batches."""
     workers: dict[str, Any] = {}
     if settings.num_workers:  # spawned, not forked: readers of large volumes hold threads
         workers = {

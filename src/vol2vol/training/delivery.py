@@ -1,4 +1,4 @@
-"""What training leaves for prediction: bundles with finished statistics."""
+"""Write the models that training saves for prediction, with the final statistics of their normalisation."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from vol2vol.protocol import Translation
 from vol2vol.training.run_folder import Run
 
 VOLUMES = ("volumes", "validate")
-"""Keys of the provenance that say, by domain, which volumes are learnt from and which judged by."""
+"""Keys of the provenance that list, by domain, the volumes of training and those of validation."""
 STATISTICS = {
-    "tracked": "running mean over the passes of training, momentum 0.1",
-    "batch": "running mean over the passes of training, momentum 0.1",
-    "instance": "none: every tile its own",
-    "none": "none: no normalisation",
+    "tracked": "running mean over the training steps, momentum 0.1",
+    "batch": "running mean over the training steps, momentum 0.1",
+    "instance": "none: every tile is normalised by its own statistics",
+    "none": "none: the network has no normalisation",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """What a bundle holds beside networks."""
+    """What a bundle holds in addition to networks."""
 
     intensity: Mapping[str, Intensity]
-    """Of every domain."""
+    """By domain."""
     channels: Mapping[str, int]
-    """Of every domain."""
+    """By domain."""
     calibration: Mapping[str, Callable[[], Iterable[Tensor]]] = field(default_factory=dict)
-    """Per translation, a function that returns batches (B, C, [Z,] Y, X) of what it reads."""
+    """By translation: a function that returns batches (B, C, [Z,] Y, X) of input patches."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Plain data: the recipe above all."""
+    """How the model was trained, as plain data, such as the recipe."""
 
     def check(self, translations: Mapping[str, Translation]) -> None:
-        """Raise `BadInput` unless every network that needs calibration patches has some."""
+        """Raise `BadInput` if a network needs calibration patches and there are none for it."""
         for name, translation in translations.items():
             if needs_calibration(translation.network) and name not in self.calibration:
                 raise BadInput(f"norm calibrated needs patches for the {name} network: give calibration for it")
 
 
 def needs_calibration(network: nn.Module) -> bool:
-    """Say whether a network normalises by statistics of a calibration pass."""
+    """Return whether a network is normalised by the statistics of a calibration pass."""
     return "calibrated" in _kinds(network)
 
 
@@ -57,7 +57,7 @@ def _kinds(network: nn.Module) -> set[str]:
 
 
 def deliver(run: Run, epoch: int, translations: Mapping[str, Translation], delivery: Delivery) -> None:
-    """Write the bundle of an epoch; statistics are measured on copies, the networks in training stay as they are."""
+    """Write the bundle of an epoch; statistics are measured on copies, so that networks in training do not change."""
     finished, statistics = {}, {}
     for name, translation in translations.items():
         network = copy.deepcopy(translation.network).eval()

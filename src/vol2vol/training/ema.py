@@ -1,4 +1,4 @@
-"""A moving average of weights: what the checkpoints hold instead of the last step's noise."""
+"""Average weights over the training steps; checkpoints hold the averages, which are less noisy than the last step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vol2vol.tasks import Task
 
 
 class Average(nn.Module):
-    """Exponential moving averages of networks' weights and running statistics; other buffers are the latest ones.
+    """Exponential moving averages of networks' weights and running statistics; other buffers are copied.
 
-    Running statistics are averaged too because those of a few small batches differ from one step to the next by more
-    than the weights do.
+    Running statistics are averaged too, because those of a few small batches change more from step to step than the
+    weights do.
 
-    The decay rises as (1 + n) / (10 + n) over the n steps so far until it meets `decay`, so that short runs are not
-    held back by the initial weights (Yazici et al. 2019 for the average itself).
+    The decay after n steps is (1 + n) / (10 + n), up to `decay`, so that the average of a short run does not stay close
+    to the initial weights (Yazici et al. 2019 for the average itself).
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
@@ -32,7 +32,7 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def update(self, networks: Mapping[str, nn.Module]) -> None:
-        """Move every average towards the networks' present weights, after a step."""
+        """Move every average towards the current weights of its network; called after each step."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         for name, averaged in self.networks().items():
@@ -49,16 +49,16 @@ class Average(nn.Module):
         return dict(zip(self.names, self.averaged, strict=True))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the number of steps taken."""
+        """Return the number of steps so far."""
         return {"steps": self.steps}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put back what `get_extra_state` returned."""
+        """Restore the number of steps from what `get_extra_state` returned."""
         self.steps = state["steps"]
 
 
-def kept_by(task: Task, average: Average | None) -> Mapping[str, Translation]:
-    """Return the translations that checkpoints hold: with averaged networks, where there is an average."""
+def saved_translations(task: Task, average: Average | None) -> Mapping[str, Translation]:
+    """Return the translations that checkpoints hold: those of the averaged networks, if there is an average."""
     trained = task.translations()
     if average is None:
         return trained

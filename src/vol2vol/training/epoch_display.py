@@ -1,4 +1,4 @@
-"""Show how far training is: a bar on a terminal, one line per epoch in a log."""
+"""Show the progress of training: a bar on a terminal, one line per epoch in a log."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ log = logging.getLogger("vol2vol.training")
 
 
 class Reporter:
-    """Count steps; on a terminal draw them, elsewhere log each epoch with its rate and the time left."""
+    """Count steps and show them as a bar on a terminal; elsewhere, log each epoch with its rate and remaining time."""
 
     def __init__(self, epochs: int, *, bar: bool | None = None) -> None:
         self.epochs = epochs
         self.bar = sys.stderr.isatty() if bar is None else bar
         self._progress: Progress | None = None
-        self._done = self._ahead = 0
+        self._done = self._remaining = 0
         self._began = perf_counter()
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
-        """Begin at an epoch (finished so far), with so many steps each, of which some are done in the next one."""
-        self._began, self._done, self._ahead = perf_counter(), 0, (self.epochs - epoch) * steps - done
+        """Start after `epoch` finished epochs of `steps` steps each, and `done` steps of the next epoch."""
+        self._began, self._done, self._remaining = perf_counter(), 0, (self.epochs - epoch) * steps - done
         if self.bar:
             columns = (
                 TextColumn("{task.description}"),
@@ -53,16 +53,16 @@ class Reporter:
             self._progress.update(self._progress.task_ids[0], advance=1, rate=self.rate)
 
     def epoch(self, epoch: int, totals: dict[str, float]) -> None:
-        """Report a finished epoch with each player's loss."""
+        """Report a finished epoch with the loss of each player."""
         shown = " ".join(f"{name} {value:.4g}" for name, value in totals.items())
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], description=f"epoch {epoch}/{self.epochs} {shown}")
             return
-        left = (self._ahead - self._done) / max(self.rate, 1e-9)
+        left = (self._remaining - self._done) / max(self.rate, 1e-9)
         log.info("epoch %d/%d: %s (%.2f steps/s, %s left)", epoch, self.epochs, shown, self.rate, _duration(left))
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop drawing on the terminal."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -1,4 +1,4 @@
-"""Train a task on data, or go on where an earlier start was stopped."""
+"""Train a task on a data set, or continue a training that was stopped."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ log = logging.getLogger("vol2vol.training")
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a finished training left."""
+    """The run folder, the last model and the log of a finished training."""
 
     run: Path
-    """The run's folder."""
+    """The run folder."""
     last_bundle: Path
     """The bundle of the last epoch."""
     log: list[Row]
-    """The rows of `log.csv`: means over each epoch of every term, learning rate, seconds."""
+    """The rows of `log.csv`, one per epoch: the mean of every term, the learning rate, the seconds."""
 
 
 def fit(
@@ -61,26 +61,26 @@ def fit(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> FitResult:
-    """Train a task and leave a run's folder; started again with the same arguments, go on where it stopped.
+    """Train a task and write a run folder; a second call with the same arguments continues a training that was stopped.
 
-    SIGINT, SIGTERM and SIGUSR1 save the state after the step under way and raise `Stopped`.
+    SIGINT, SIGTERM and SIGUSR1 save the state after the current step and raise `Stopped`.
 
-    `data[i]` is a dictionary of float32 patches (C, [Z,] Y, X), one per domain of the task, decided
-    by i and, where there is one, `set_epoch`; i runs to `steps_per_epoch` times all processes' batches. `calibration`
-    and `intensity` go into the bundles (see `Delivery`). `held_out` gives tasks that judge (`tasks.Judge`) the batches
-    they judge after each epoch. `provenance["recipe"]` (nested plain data, these settings under `train`, the task's
-    beside them) is stored and must be the same on a second start, but for what changes no number (`run.FREE`) and more
-    `train.epochs`; with a schedule that ends (linear, cosine) more epochs stretch what is still to come.
-    `provenance["volumes"]` and `provenance["validate"]` must be the same, too. `progress` shows a bar, by default on
-    terminals.
+    `data[i]` is a dictionary of float32 patches (C, [Z,] Y, X), one per domain of the task. It depends on i and on the
+    epoch, if the data have `set_epoch`; i runs to `steps_per_epoch` times the batches of all processes. `calibration`
+    and `intensity` are stored in the bundles (see `Delivery`). `held_out` returns the validation batches of tasks that
+    have a validation criterion (`tasks.Judge`); they are evaluated after each epoch. `provenance["recipe"]` is nested
+    plain data, with these settings under `train`. It is stored, and a second call must give the same recipe, except for
+    keys that do not change the result (`run_folder.FREE`) and a larger `train.epochs`; schedules that end (linear,
+    cosine) then stretch over the epochs that remain. `provenance["volumes"]` and `provenance["validate"]` must be the
+    same, too. `progress` shows a bar, by default on terminals.
 
-    On a CPU equal arguments give equal logs, bit by bit and across interruptions. The best checkpoint is the saved
-    one whose epoch had the lowest mean of the task's criterion: for cycleGAN the cycle terms on freshly drawn
-    patches, which says how well the two networks undo each other, not how real their output looks; for segmentation
-    what held-out blocks say of the network as it is saved.
+    On a CPU, equal arguments give bitwise equal logs, also across interruptions. The best checkpoint is that of the
+    saved epoch with the lowest mean of the task's criterion. For cycleGAN this is the cycle loss on the training
+    patches of the epoch: it measures how well the two networks invert each other, not how realistic their output is.
+    For segmentation it is measured on held-out parts, with the network as it is saved.
 
-    Raises what `open_run` does; `BadInput` for data or settings that do not fit; `UserError` where a loss is not
-    finite (checkpoints stay); `CannotWrite` on a full disk. Long because it says what every argument promises.
+    Raises what `open_run` raises; `BadInput` for data or settings that do not fit; `UserError` if a loss is not finite
+    (checkpoints stay); `CannotWrite` on a full disk. Long because it explains every argument.
     """
     provenance = dict(provenance or {})
     provenance.setdefault("recipe", {"train": settings.model_dump(mode="json")})
@@ -116,31 +116,31 @@ def fit(
 
 
 def is_first() -> bool:
-    """Say whether this process is the first of those that train together: the one that writes."""
+    """Return whether this process is the first of those that train together; only the first one writes files."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _save_memory(task: Task, wanted: bool) -> None:
-    """Switch gradient checkpointing of all networks that know it; say so where one does not."""
+    """Switch gradient checkpointing of all networks that support it on or off; warn of networks that do not."""
     for direction, network in networks(task.translations()).items():
         if hasattr(network, "gradient_checkpointing"):
             network.gradient_checkpointing = wanted  # type: ignore[assignment]
         elif wanted:
-            log.warning("gradient_checkpointing has no effect on the %s network", direction)
+            log.warning("train.gradient_checkpointing has no effect on the %s network", direction)
 
 
 def _keeping(delivery: Delivery, state: Mapping[str, Any] | None) -> Delivery:
-    """Return a delivery whose models go on to say from which other model's weights their training started."""
+    """Return a delivery whose models keep the record of the model whose weights their training started from."""
     if state is None or not state.get("started"):
         return delivery
     return replace(delivery, provenance={**delivery.provenance, "started": state["started"]})
 
 
 def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> None:
-    """Raise `Mismatch`, naming the domain, where a run would go on with other volumes than it was trained on."""
+    """Raise `Mismatch`, naming the domain, if a run would continue with other volumes than it was trained on."""
     if state is None:
         return
-    for key, verb in zip(VOLUMES, ("trained on", "judged by"), strict=True):
+    for key, verb in zip(VOLUMES, ("trained", "validated"), strict=True):
         before, now = state.get(key) or {}, provenance.get(key) or {}
         for domain in {**before, **now}:
             facts = before.get(domain, []), now.get(domain, [])
@@ -149,16 +149,16 @@ def _refuse_other_volumes(folder: Run, state: Mapping[str, Any] | None, provenan
                 if words[0] == words[1]:
                     words = [some_of([" ".join(map(str, fact.values())) for fact in each]) for each in facts]
                 raise Mismatch(
-                    f"{folder.path} was {verb} the {domain} volumes {words[0]}, now they are {words[1]}: name the same "
-                    "ones in the same order, choose another folder or `overwrite`"
+                    f"{folder.path} was {verb} on the {domain} volumes {words[0]}, now they are {words[1]}: name the "
+                    "same volumes in the same order, choose another folder or `overwrite`"
                 )
 
 
 def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
-    """Return Lightning's trainer with everything off that writes, prints or decides by itself."""
+    """Return Lightning's trainer, with its own logging, checkpoints, progress bar and samplers switched off."""
     strategy = settings.strategy
     if settings.devices > 1 and strategy in ("auto", "ddp"):
-        strategy = "ddp_find_unused_parameters_true"  # players take turns: some weights rest in every backward pass
+        strategy = "ddp_find_unused_parameters_true"  # players take turns: every backward pass leaves some weights out
     try:
         with _quiet():
             plugins: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
@@ -179,30 +179,30 @@ def _trainer(settings: TrainSettings, folder: Path) -> lightning.Trainer:
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise BadInput(f"accelerator {settings.accelerator}, devices {settings.devices}: {one_line(error)}") from None
     if trainer.precision != settings.precision and settings.precision != "32":
-        log.warning("precision %s does not work here: training in %s", settings.precision, trainer.precision)
+        log.warning("precision %s is not supported here: training in %s", settings.precision, trainer.precision)
     return trainer
 
 
 @contextmanager
 def _interruptible(loop: Loop) -> Iterator[None]:
-    """Let an interrupt stay an interrupt, and say what is saved: Lightning would exit the process."""
+    """Raise `Stopped`, which says what is saved, on an interrupt; Lightning would exit the process."""
     with loop.stop:
         try:
             yield
         except (KeyboardInterrupt, SystemExit) as error:
             cause = error.__context__ if isinstance(error, SystemExit) else error
             if isinstance(cause, KeyboardInterrupt) and not is_first():
-                raise SystemExit(128 + (loop.stop.received or signal.SIGTERM)) from None  # the first one says it
+                raise SystemExit(128 + (loop.stop.received or signal.SIGTERM)) from None  # the first process reports it
             if isinstance(cause, Stopped):
                 raise cause from None
             if isinstance(cause, KeyboardInterrupt):
-                raise Stopped(loop.standing(), loop.stop.received or signal.SIGINT) from None
+                raise Stopped(loop.saved_until(), loop.stop.received or signal.SIGINT) from None
             raise
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice; what concerns a user is said by this package."""
+    """Silence Lightning's messages; this package reports what concerns a user."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""The one loop: a LightningModule that plays any task's turns with manual optimisation.
+"""The training loop: a LightningModule that runs the turns of any task with manual optimisation.
 
-Lightning gives devices, precision and processes. What is logged, kept and resumed is decided here, per epoch.
+Lightning provides devices, precision and processes. This module decides, per epoch, what is logged, saved and resumed.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from vol2vol.protocol import networks
 from vol2vol.tasks import Batch, Judge, Progressive, Task, Turn
 from vol2vol.training.batches import loader_of, share_of
 from vol2vol.training.delivery import VOLUMES, Delivery, deliver
-from vol2vol.training.ema import Average, kept_by
+from vol2vol.training.ema import Average, saved_translations
 from vol2vol.training.epoch_display import Reporter
 from vol2vol.training.optimizers import optimizer
 from vol2vol.training.run_folder import Row, Run, write_log
 from vol2vol.training.schedules import hyperparameters
 from vol2vol.training.settings import TrainSettings
 from vol2vol.training.state import random_state, save_state, set_random_state
-from vol2vol.training.stopping import StopSignals, standing
+from vol2vol.training.stopping import StopSignals, saved_until
 
 log = logging.getLogger("vol2vol.training")
 
 EXTRA = "_extra_state"
-"""How torch calls what a module keeps beside tensors: here the pools, which differ from process to process."""
+"""Torch's key for the state of a module that is not a tensor: here the image pools, which differ between processes."""
 
 FRESH: Mapping[str, Any] = {"steps": 0, "sums": {}, "seconds": 0.0, "memory": 0.0}
-"""What is kept of the epoch under way, where none of it is done: steps, sums of every term, seconds, bytes."""
+"""The state at the start of an epoch: steps done, sum of every term, seconds, bytes of peak memory."""
 
 HeldOut = Callable[[], Iterable[Batch]]
-"""Returns the same batches, unseen by training, every time."""
+"""Returns the same validation batches, which are never trained on, at every call."""
 
 
 class Loop(lightning.LightningModule):
-    """Train a task: one optimiser per player, one log row per epoch, checkpoints in between.
+    """Train a task with one optimiser per player; write a log row per epoch, and checkpoints.
 
-    The full state is saved after every epoch, every `save_minutes` within one, and when a signal asks for a stop.
+    The full state is saved after every epoch, every `save_minutes` within an epoch, and when a signal requests a stop.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Loop(lightning.LightningModule):
 
     @property
     def done(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.rows)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -89,23 +89,23 @@ class Loop(lightning.LightningModule):
         return [optimizer(self.settings, player.parameters()) for player in self.task.players.values()]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return this process's share of every step's patches."""
+        """Return the loader of the patches that this process reads."""
         self.share = share_of(self.data, self.settings, self.global_rank, self.trainer.world_size)
         self.share.epoch, self.share.skip = self.done, self._part["steps"] * self.settings.batch_size
         return loader_of(self.data, self.settings, self.share, pin_memory=self.device.type == "cuda")
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch."""
+        """Number of steps in an epoch."""
         return len(self.share) // self.settings.batch_size
 
     def on_fit_start(self) -> None:
-        """Go on from the last full state, if there is one; the log forgets what came after it."""
+        """Continue from the last full state, if there is one; rows of the log after that state are removed."""
         if self._state is not None:
             self._restore(self._state)
             self._state = None
             steps = f", step {self._part['steps']} of the next" if self._part["steps"] else ""
-            log.info("%s: going on after epoch %d%s", self.run.path, self.done, steps)
+            log.info("%s: training continues after epoch %d%s", self.run.path, self.done, steps)
         self.trainer.fit_loop.max_epochs = 0 if self._over() else self.settings.epochs - self.done
         if self.trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
@@ -114,14 +114,14 @@ class Loop(lightning.LightningModule):
             self._events = SummaryWriter(str(self.run.events), purge_step=self.done + 1)
 
     def on_train_start(self) -> None:
-        """Start the clock, and handle signals from now on: before this, Lightning sets handlers of its own."""
+        """Start the clock and handle signals from now on; Lightning sets its own handlers before this."""
         self.stop.install()
         if self.trainer.is_global_zero:
             self.reporter.start(self.done, self.steps, self._part["steps"])
         self._saved_at = monotonic()
 
     def on_train_epoch_start(self) -> None:
-        """Set this epoch's learning rate and begin its sums, or go on with those of an epoch that was stopped."""
+        """Set the learning rate of this epoch and reset its sums; an epoch that was stopped continues its sums."""
         values = self._next_values()
         self._lr = float(values["lr"])
         for stepped in self.trainer.optimizers:
@@ -132,15 +132,15 @@ class Loop(lightning.LightningModule):
         self._began, self._watch = perf_counter(), Watch(self.device)
 
     def _next_values(self) -> dict[str, Any]:
-        """Return the learning rate of the epoch that comes next, and what else its schedule changes."""
+        """Return the learning rate of the next epoch, and the other values that the schedule changes."""
         return hyperparameters(self.settings, self.done, [row[self.task.criterion] for row in self.rows])
 
     def _over(self) -> bool:
-        """Say whether training has ended before its last epoch."""
+        """Return whether training ends before its last epoch, because of `lr_stop`."""
         return bool(self.rows) and self._next_values()["lr"] < self.settings.lr_stop
 
     def training_step(self, batch: Batch, _: int) -> None:
-        """Play every turn of the task and step its player."""
+        """Run every turn of the task and step the optimiser of its player."""
         if isinstance(self.task, Progressive):
             self.task.set_progress((self.done + self._steps / self.steps) / self.settings.epochs)
         for turn in self.task.turns(batch):
@@ -154,33 +154,33 @@ class Loop(lightning.LightningModule):
         self._steps += 1
         if self.trainer.is_global_zero:
             self.reporter.step()
-        if self._steps < self.steps:  # after the last one, the end of the epoch does it
+        if self._steps < self.steps:  # after the last step, the end of the epoch does this
             waited = monotonic() - self._saved_at
             if self._any(waited > 60 * self.settings.save_minutes or self.stop.received is not None):
                 self._save()
                 self._stop_if_asked()
 
     def _any(self, wanted: bool) -> bool:
-        """Say whether any of the processes wants it; all of them get the same answer."""
+        """Return, in all processes alike, whether `wanted` is true in any of them."""
         return self.trainer.strategy.reduce_boolean_decision(wanted, all=False)
 
     def _stop_if_asked(self) -> None:
-        """Raise `Stopped` in all processes where a signal has reached one of them."""
+        """Raise `Stopped` in all processes if one of them has received a signal."""
         if self._any(self.stop.received is not None):
-            raise Stopped(self.standing(), self.stop.received or signal.SIGTERM)
+            raise Stopped(self.saved_until(), self.stop.received or signal.SIGTERM)
 
-    def standing(self) -> str:
-        """Return, in a sentence, how far training is saved and what the same command does."""
-        return f"{self.run.path}: {standing(self.kept, self.settings.epochs, self.steps)}"
+    def saved_until(self) -> str:
+        """Return a sentence that says up to where training is saved and what the same command does."""
+        return f"{self.run.path}: {saved_until(self.kept, self.settings.epochs, self.steps)}"
 
     def _optimizer(self, player: str) -> LightningOptimizer:
-        """Return a player's optimiser as Lightning wraps it for precision; its state lies in `trainer.optimizers`."""
+        """Return a player's optimiser as Lightning wraps it for mixed precision; `trainer.optimizers` has its state."""
         wrapped = self.optimizers()
         every = wrapped if isinstance(wrapped, list) else [wrapped]
         return every[list(self.task.players).index(player)]
 
     def _count(self, turn: Turn) -> None:
-        """Add a turn's terms, averaged over processes, to the epoch's; stop every process where one is not finite."""
+        """Add the terms of a turn, averaged over processes, to the sums; stop all processes if a loss is not finite."""
         values = torch.stack([turn.loss.detach().float(), *(term.float() for term in turn.log.values())])
         if self.trainer.world_size > 1:
             values = self.trainer.strategy.reduce(values, reduce_op="mean")
@@ -191,13 +191,13 @@ class Loop(lightning.LightningModule):
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def _refuse(self, what: str) -> None:
-        """Stop with what is not finite, and what is left."""
+        """Raise `UserError` that says what is not finite and which checkpoint is kept."""
         kept = f"the checkpoint of epoch {self.saved} is kept" if self.saved else "there is no checkpoint yet"
         cure = "use a lower train.lr or another train.precision in a new run, or look for NaN in the data"
         raise UserError(f"{what}; {kept}: {cure}")
 
     def on_train_epoch_end(self) -> None:
-        """Write the epoch's row, the state, and a model where one is due."""
+        """Write the row of the epoch, the state, and a model if one is due."""
         means = {name: total / self.steps for name, total in self._sums.items()} | self._judged()
         spent = self._spent()
         self._watch.stop()
@@ -213,29 +213,28 @@ class Loop(lightning.LightningModule):
         self._save(model=count % self.settings.checkpoint_every == 0 or count == self.settings.epochs or over)
         self._stop_if_asked()
         if over:
-            log.info(
-                "%s: ends after epoch %d, the learning rate is below %g", self.run.path, count, self.settings.lr_stop
-            )
+            reason = f"the learning rate is below {self.settings.lr_stop:g}"
+            log.info("%s: training ends after epoch %d, because %s", self.run.path, count, reason)
             self.trainer.should_stop = True
 
     def _judged(self) -> dict[str, float]:
-        """Return what the task says of its networks on held-out batches, the same in all processes."""
+        """Return the task's validation terms on held-out batches, the same in all processes."""
         if self.held_out is None or not isinstance(self.task, Judge):
             return {}
         batches = ({name: part.to(self.device) for name, part in batch.items()} for batch in self.held_out())
-        terms = self.task.judge(networks(kept_by(self.task, self.average)), batches)
+        terms = self.task.judge(networks(saved_translations(self.task, self.average)), batches)
         if self.trainer.world_size > 1:
             values = torch.tensor(list(terms.values()), device=self.device)
             terms = dict(zip(terms, self.trainer.strategy.reduce(values, reduce_op="mean").tolist(), strict=True))
         return terms
 
     def _spent(self) -> dict[str, float]:
-        """Return the seconds that this epoch has taken so far, and the most memory it held."""
+        """Return the seconds that this epoch has taken so far, and its peak memory in bytes."""
         seconds = self._part["seconds"] + perf_counter() - self._began
         return {"seconds": round(seconds, 3), "memory": max(self._part["memory"], float(self._watch.most))}
 
     def _save(self, *, model: bool = False) -> None:
-        """Write the full state; before it, where a model is due, bundle and mark of the best: the state vouches."""
+        """Write the full state; before it, if a model is due, the bundle and `best.txt`, which the state refers to."""
         weights = [w for player in self.task.players.values() for w in player.parameters()]
         if not all(torch.isfinite(w).all() for w in weights):
             where = f"in epoch {self.done + 1}" if self._steps else f"after epoch {self.done}"
@@ -245,7 +244,7 @@ class Loop(lightning.LightningModule):
         if self.trainer.world_size > 1:
             distributed.all_gather_object(ranks, private)
         if self.trainer.is_global_zero and model:
-            deliver(self.run, self.done, kept_by(self.task, self.average), self.delivery)
+            deliver(self.run, self.done, saved_translations(self.task, self.average), self.delivery)
             value = self.rows[-1][self.task.criterion]
             if self.best is None or value < self.best[1]:
                 self.best = (self.done, value)
@@ -287,7 +286,7 @@ class Loop(lightning.LightningModule):
         set_random_state(private["random"])
 
     def teardown(self, stage: str) -> None:
-        """Leave terminal and event file in order, also after an error."""
+        """Close the progress display and the event file, also after an error."""
         self.reporter.stop()
         if hasattr(self, "_watch"):
             self._watch.stop()
@@ -296,5 +295,5 @@ class Loop(lightning.LightningModule):
 
 
 def _extra_state(task: Task) -> dict[str, Any]:
-    """Return what of a task's state differs from process to process: its pools."""
+    """Return the part of a task's state that differs between processes: its image pools."""
     return {name: value for name, value in task.state_dict().items() if name.endswith(EXTRA)}

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules of torch by name: which there are, and what they take."""
+"""Find torch's optimisers and learning-rate schedules by name, and check their arguments."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from vol2vol.training.settings import TrainSettings
 
 FOLLOWS = ("params", "optimizer", "last_epoch", "verbose")
-"""Arguments that follow from the training itself."""
+"""Arguments that training sets itself."""
 ELSEWHERE = ("lr", "betas")
-"""Arguments of optimisers that are settings of their own, whatever the optimiser."""
+"""Arguments of optimisers that are separate training settings."""
 UNFIT = ("Muon", "SparseAdam")
-"""Optimisers of matrices alone, and of sparse gradients alone; networks have neither."""
-CALLED = ("lr_lambda", "schedulers")
-"""Arguments that are functions or objects: what takes them cannot be written down."""
+"""Optimisers that step only matrices, or only sparse gradients; convolutional networks need neither."""
+OBJECTS = ("lr_lambda", "schedulers")
+"""Arguments that are functions or objects; a recipe cannot state them."""
 
 
 @cache
 def optimizer_classes() -> dict[str, type[torch.optim.Optimizer]]:
-    """Return torch's optimisers by name, but for those that do not suit a step of a convolutional network.
+    """Return torch's optimisers by name, without those that cannot step a convolutional network.
 
-    One whose step needs a function that computes the loss anew (LBFGS) does not.
+    Optimisers whose step needs a function that computes the loss again (LBFGS) are left out, too.
     """
     kinds = _subclasses(torch.optim, torch.optim.Optimizer)
     return {name: kind for name, kind in kinds.items() if name not in UNFIT and _optional(kind.step, "closure")}
@@ -36,9 +36,9 @@ def optimizer_classes() -> dict[str, type[torch.optim.Optimizer]]:
 
 @cache
 def schedule_classes() -> dict[str, type[torch.optim.lr_scheduler.LRScheduler]]:
-    """Return torch's learning-rate schedules by name, but for those that take functions or other schedules."""
+    """Return torch's learning-rate schedules by name, without those that take functions or other schedules."""
     kinds = _subclasses(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
-    return {name: kind for name, kind in kinds.items() if not {*CALLED} & {*_parameters(kind)}}
+    return {name: kind for name, kind in kinds.items() if not {*OBJECTS} & {*_parameters(kind)}}
 
 
 def _subclasses(module: Any, base: type) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _optional(function: Any, name: str) -> bool:
 
 
 def check_name(name: str, known: Iterable[str]) -> str:
-    """Return a name; raise `ValueError`, with the nearest one, where it is not known."""
+    """Return a name; raise `ValueError` with the most similar known name if it is unknown."""
     names = list(known)
     if name in names:
         return name
@@ -66,21 +66,21 @@ def check_name(name: str, known: Iterable[str]) -> str:
 
 
 def check_arguments(kind: type, arguments: Mapping[str, Any], elsewhere: Iterable[str] = ()) -> None:
-    """Raise `ValueError` unless a class takes these arguments and they are all that it needs.
+    """Raise `ValueError` if a class does not take one of these arguments, or needs another one.
 
-    The message names the nearest argument. Those `elsewhere` are settings of their own.
+    The message names the most similar argument. Arguments in `elsewhere` are separate training settings.
     """
     taken = [name for name in _parameters(kind) if name not in (*FOLLOWS, *elsewhere)]
     for name in arguments:
         if name in elsewhere:
-            raise ValueError(f"{name} is not given here: set train.{name}")
+            raise ValueError(f"{name} is not an argument here: set train.{name}")
         if name not in taken:
             near = get_close_matches(name, taken, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {_list(taken)}"
             raise ValueError(f"{kind.__name__} does not take {name}: {hint}")
     for name in taken:
         if name not in arguments and _parameters(kind)[name].default is inspect.Parameter.empty:
-            raise ValueError(f"{kind.__name__} needs {name}: give it among the arguments")
+            raise ValueError(f"{kind.__name__} needs {name}: add it to the arguments")
 
 
 def _list(names: Iterable[str]) -> str:
@@ -88,7 +88,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def numbers(value: Any) -> Any:
-    """Return nested data with words that are numbers as numbers: YAML reads 1e-4 as a word."""
+    """Return nested data in which strings that are numbers became numbers: YAML reads 1e-4 as a string."""
     if isinstance(value, Mapping):
         return {key: numbers(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -102,7 +102,7 @@ def numbers(value: Any) -> Any:
 
 
 def optimizer(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser that training settings name, for these weights."""
+    """Return the optimiser that the training settings name, for these weights."""
     kind: Any = optimizer_classes()[settings.optimizer.name]
     shared = {name: getattr(settings, name) for name in ELSEWHERE if name in _parameters(kind)}
     result: torch.optim.Optimizer = kind(weights, **shared, **settings.optimizer.arguments)
@@ -110,7 +110,7 @@ def optimizer(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> torch
 
 
 def check_step(settings: TrainSettings) -> None:
-    """Take one step with weights and biases as networks have them; raise `ValueError` where the optimiser cannot."""
+    """Step small weights and biases once; raise `ValueError` if the optimiser refuses."""
     weights = [nn.Parameter(torch.ones(shape)) for shape in ((2, 1, 3, 3), (2,))]
     try:
         built = optimizer(settings, weights)

@@ -1,8 +1,8 @@
-"""A run's folder: what lies where, whether a second start may go on in it, and what overwriting removes.
+"""Lay out a run folder, check whether a second call may continue in it, and clear it on overwrite.
 
-recipe.yaml   everything the run was told       checkpoints/last.ckpt   full state, for going on
-log.csv       one row per epoch                 models/epoch-0005/      bundles, for predicting
-tensorboard/  the same curves                   models/best.txt         the name of the best of them
+recipe.yaml   the resolved recipe               checkpoints/last.ckpt   full state, to continue from
+log.csv       one row per epoch                 models/epoch-0005/      bundles, to predict with
+tensorboard/  the same curves                   models/best.txt         the name of the best bundle
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from vol2vol.files import read_text, write_text
 from vol2vol.models.model_file import plain
 
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
-"""All that a run writes, and all that overwriting deletes."""
+"""The files and folders that a run writes, and that overwriting deletes."""
 FREE = (
     *("name", "about", "train.num_workers", "train.checkpoint_every", "train.save_minutes"),
     "train.gradient_checkpointing",
 )
-"""Keys of a recipe that change no number and may differ on a second start."""
+"""Keys of a recipe that do not change the result and may differ in a second call."""
 
 Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Run:
-    """The places in a run's folder."""
+    """The paths of the files in a run folder."""
 
     path: Path
 
     @property
     def recipe(self) -> Path:
-        """The resolved recipe, as data that loads again."""
+        """The resolved recipe, in YAML that can be loaded again."""
         return self.path / "recipe.yaml"
 
     @property
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def events(self) -> Path:
-        """Where TensorBoard looks."""
+        """The event files for TensorBoard."""
         return self.path / "tensorboard"
 
     @property
@@ -64,16 +64,16 @@ class Run:
         return self.path / "models" / "best.txt"
 
     def model(self, epoch: int) -> Path:
-        """Return where the bundle after so many epochs lies."""
+        """Return the path of the bundle after an epoch."""
         return self.path / "models" / f"epoch-{epoch:04d}"
 
 
 def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) -> Run:
-    """Make a run's folder, or go on in one that was begun with the same recipe.
+    """Create a run folder, or open the folder of a run that was started with the same recipe.
 
-    More epochs are the same recipe. Raises `Mismatch` naming the first key that differs, `AlreadyExists` where the
-    folder holds something else, `CannotWrite` where it cannot be made. `overwrite` deletes what an earlier run wrote
-    there, and nothing else.
+    A recipe with more epochs counts as the same. Raises `Mismatch`, naming the first key that differs, `AlreadyExists`
+    if the folder holds something else, `CannotWrite` if it cannot be created. `overwrite` deletes what an earlier run
+    wrote there, and nothing else.
     """
     run, wanted = Run(path), yaml.safe_load(yaml.safe_dump(plain(recipe), sort_keys=False))
     try:
@@ -89,19 +89,19 @@ def open_run(path: Path, recipe: Mapping[str, Any], *, overwrite: bool = False) 
     except UserError:
         raise
     except OSError as error:
-        raise CannotWrite(f"{path}: the run cannot be made ({error.strerror}): choose another folder") from None
+        raise CannotWrite(f"{path}: the run cannot be created ({error.strerror}): choose another folder") from None
     return run
 
 
 def check_free(path: Path) -> None:
-    """Raise `AlreadyExists` where something lies at a path that is neither a run nor what is left of one."""
+    """Raise `AlreadyExists` if a path exists that is neither a run nor the remains of an aborted one."""
     if path.exists() and not Run(path).recipe.exists() and not (path.is_dir() and _unmarked(path)):
         raise AlreadyExists(f"{path} exists and is not a run: choose another folder")
 
 
 def _unmarked(path: Path) -> bool:
-    """Say whether a folder holds no more than a run leaves that was killed before it had written its recipe."""
-    return {one.name for one in path.rglob("*")} <= {"checkpoints", "models", ".recipe.partial.yaml"}
+    """Return whether a folder holds no more than a run that was killed before it had written its recipe."""
+    return {entry.name for entry in path.rglob("*")} <= {"checkpoints", "models", ".recipe.partial.yaml"}
 
 
 def _clear(path: Path) -> None:
@@ -142,7 +142,7 @@ def _show(value: Any) -> str:
 
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:
-    """Write the log anew, every number as it is; the first row's terms are the columns."""
+    """Write the whole log, with all digits of every number; the terms of the first row are the columns."""
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -151,7 +151,7 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_log(path: str | Path) -> list[Row]:
-    """Return a log's rows; raises `BadInput` where a number is none."""
+    """Return the rows of a log; raise `BadInput` if a value is not a number."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

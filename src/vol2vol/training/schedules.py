@@ -1,4 +1,4 @@
-"""Learning rates as functions of the epoch and of what was logged so far: nothing to store, nothing to resume."""
+"""Compute learning rates from the epoch and the log so far, so that schedules have no state to store or resume."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from vol2vol.training.settings import Schedule, TrainSettings
 
 OWN = ("constant", "linear", "step", "plateau", "cosine", "cosine-restarts")
-"""Schedules that are computed here; all others are torch's."""
+"""Schedules that are computed here; all others are classes of torch."""
 THRESHOLD = 1e-4
-"""Smallest relative improvement that `plateau` counts as one."""
+"""Minimum relative improvement that `plateau` counts as an improvement."""
 CHANGED = ("lr", "betas", "momentum")
-"""What schedules change of an optimiser."""
+"""Values of an optimiser that schedules change."""
 
 
 def hyperparameters(settings: TrainSettings, epoch: int, history: Sequence[float] = ()) -> dict[str, Any]:
-    """Return what every optimiser is set to in an epoch counted from 0: `lr`, and what else the schedule changes.
+    """Return the values of every optimiser in an epoch counted from 0: `lr`, and the others that the schedule changes.
 
     `history` is the task's criterion in all epochs before. Torch's schedules are stepped once per epoch, from the first
-    epoch to this one, beside an optimiser without a network.
+    epoch to this one, with a placeholder optimiser that has no network.
     """
     if settings.schedule.name in OWN:
         return {"lr": settings.lr * rate(settings.schedule, epoch, settings.epochs, history)}
@@ -35,7 +35,7 @@ def hyperparameters(settings: TrainSettings, epoch: int, history: Sequence[float
 
 
 def check_schedule(settings: TrainSettings) -> None:
-    """Go through all epochs; raise `ValueError` where the schedule cannot."""
+    """Step the schedule through all epochs; raise `ValueError` if it fails or the learning rate falls below 0."""
     if settings.schedule.name in OWN:
         return
     try:
@@ -47,25 +47,25 @@ def check_schedule(settings: TrainSettings) -> None:
 
 
 def _replayed(settings: TrainSettings, epoch: int, history: Sequence[float]) -> list[dict[str, Any]]:
-    """Return what torch's schedule makes of an optimiser in every epoch up to this one."""
+    """Return the values that torch's schedule gives an optimiser in every epoch up to this one."""
     kind: Any = schedule_classes()[settings.schedule.name]
-    moved = optimizer(settings, [nn.Parameter(torch.zeros(1))])
-    schedule = kind(moved, **settings.schedule.arguments)
-    judged = issubclass(kind, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    placeholder = optimizer(settings, [nn.Parameter(torch.zeros(1))])
+    schedule = kind(placeholder, **settings.schedule.arguments)
+    needs_criterion = issubclass(kind, torch.optim.lr_scheduler.ReduceLROnPlateau)
     values = []
     for done in range(epoch + 1):
         if done:
-            moved.step()
-            schedule.step(*[history[done - 1]] * judged)
-        group = moved.param_groups[0]
+            placeholder.step()
+            schedule.step(*[history[done - 1]] * needs_criterion)
+        group = placeholder.param_groups[0]
         values.append({name: group[name] for name in CHANGED if name in group})
     return values
 
 
 def rate(schedule: Schedule, epoch: int, epochs: int, history: Sequence[float] = ()) -> float:
-    """Return the factor on the learning rate in an epoch counted from 0, at most 1 and above 0.
+    """Return the factor on the learning rate in an epoch counted from 0, above 0 and at most 1.
 
-    `history` is the task's criterion (lower is better) in all epochs before; only `plateau` looks at it.
+    `history` is the task's criterion (lower is better) in all epochs before; only `plateau` uses it.
     """
     s = schedule
     if s.name == "linear":
@@ -83,7 +83,7 @@ def rate(schedule: Schedule, epoch: int, epochs: int, history: Sequence[float] =
 
 
 def _plateaus(history: Sequence[float], patience: int) -> int:
-    """Count how often the best value so far stood for more than `patience` epochs."""
+    """Return how often the best value so far did not improve for more than `patience` epochs."""
     best, waited, plateaus = inf, 0, 0
     for value in history:
         if value < best * (1 - THRESHOLD):

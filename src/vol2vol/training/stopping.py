@@ -1,4 +1,4 @@
-"""Stopping by a signal: SIGINT (Ctrl-C), SIGTERM and SIGUSR1 ask for a stop, which training grants after a step."""
+"""Stop training by a signal: after SIGINT (Ctrl-C), SIGTERM or SIGUSR1, it finishes the step and saves its state."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 
 
 class StopSignals:
-    """Remembers the first signal that asked for a stop; a second SIGINT raises `KeyboardInterrupt` at once.
+    """Remember the first signal that requests a stop; a second SIGINT raises `KeyboardInterrupt` at once.
 
-    Signals are handled between `install` and the end of the context, and only where Python allows it: on the main
-    thread. Whatever handled them before does so again afterwards.
+    Signals are handled between `install` and the end of the context, and only on the main thread, where Python allows
+    it. The previous handlers are restored afterwards.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def install(self) -> None:
-        """Handle the signals from now on; called once other libraries have set their own handlers."""
+        """Handle the signals from now on; call it after other libraries have set their handlers."""
         for number in self._before:
             signal.signal(number, self._ask)
 
@@ -43,27 +43,27 @@ class StopSignals:
             raise KeyboardInterrupt
         if self.received is None:
             self.received = signal.Signals(number)
-            log.info("%s: the state is saved after this step, then training stops", self.received.name)
+            log.info("%s: training stops after this step, once its state is saved", self.received.name)
 
 
-def standing(saved: tuple[int, int] | None, epochs: int, steps: int) -> str:
-    """Say how far a stopped training is saved: (epochs, steps of the next), None where nothing is."""
+def saved_until(saved: tuple[int, int] | None, epochs: int, steps: int) -> str:
+    """Return up to where a stopped training is saved: (epochs, steps of the next epoch), None if it never was."""
     if saved is None:
-        return "stopped before anything was saved; the same command begins again"
+        return "stopped before anything was saved; the same command starts from the beginning"
     if saved[0] == epochs:
-        return "stopped after its last epoch; nothing is left to do"
+        return "stopped after the last epoch; nothing is left to do"
     where = (
         f"step {saved[1]} of {steps} in epoch {saved[0] + 1} of {epochs}"
         if saved[1]
         else f"epoch {saved[0]} of {epochs}"
     )
-    return f"stopped; the state after {where} is saved, the same command continues there"
+    return f"stopped; the state after {where} is saved, and the same command continues there"
 
 
 def outlive_signals(_: int = 0) -> None:
-    """Let a process that reads patches survive signals sent to the whole group; the training process ends it.
+    """Let a reader process survive signals to the whole process group, until the training process ends it.
 
-    SIGINT and SIGUSR1 are ignored, the first SIGTERM too; a second SIGTERM ends it.
+    It ignores SIGINT, SIGUSR1 and the first SIGTERM; a second SIGTERM ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
