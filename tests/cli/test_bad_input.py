@@ -204,7 +204,7 @@ def test_an_address_that_cannot_be_written(refuse):
 
 TRAININGS = {
     "unknown recipe": ({"recipe": "smal-2d"}, [], ["smal-2d", "did you mean small-2d"]),
-    "no such recipe": ({"recipe": "zzz"}, [], ["zzz", "shipped are"]),
+    "no such recipe": ({"recipe": "zzz"}, [], ["zzz", "use one of"]),
     "misspelt key": ({"recipe": "typo.yaml"}, [], ["train.epoch is not a key", "did you mean epochs"]),
     "misspelt key below": ({"recipe": "deep.yaml"}, [], ["task.generator.nam", "did you mean name"]),
     "value of another kind": ({"recipe": "value.yaml"}, [], ["value.yaml", "many"]),

@@ -78,9 +78,9 @@ def test_a_training_that_is_stopped_continues_to_the_same_model(
     assert last.startswith(
         f"vol2vol: {tmp_path / 'run'}: stopped; the state after step {step} of 3 in epoch 2 of 2 is saved"
     )
-    assert last.endswith("the same command continues there")
+    assert last.endswith("is saved, and the same command continues there")
     assert main([*command, str(tmp_path / "run"), "train.checkpoint_every=1"]) == 0
-    assert f"going on after epoch 1, step {step} of the next" in caplog.text
+    assert f"training continues after epoch 1, step {step} of the next" in caplog.text
     assert load_bundle(find_bundle(tmp_path / "run")).hash == load_bundle(find_bundle(tmp_path / "calm")).hash
 
 

@@ -1,4 +1,4 @@
-"""Baselines: what each promises about intensities and spectra, through the one prediction path."""
+"""Tests of baselines: the intensities and spectra of their predictions are those that each promises."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ KINDS = ("identity", "meanstd", "histogram", "spectrum")
 
 
 def texture(shape, seed, sigma, mean, sd):
-    """Structure of several sizes with some grain, of known mean and standard deviation."""
+    """Return structures of several sizes with noise, of known mean and standard deviation."""
     random = np.random.default_rng(seed)
     noise = random.standard_normal((3, *shape))
     smooth = sum(layer / layer.std() for layer in map(gaussian_filter, noise, (sigma / 2, sigma, 2 * sigma)))
@@ -45,7 +45,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Two uint8 domains whose histograms and spectra differ, of different sizes."""
+    """Write two uint8 domains of different sizes, histograms and spectra."""
     folder = tmp_path_factory.mktemp("ein Paar")
     source = texture((40, 96, 101), 0, 1.0, 90, 20)
     target = texture((44, 90, 97), 1, 1.5, 140, 30) ** 2 / 160
@@ -83,9 +83,9 @@ def test_meanstd_gives_the_targets_mean_and_deviation_in_both_directions(pair, t
         fit_baseline("meanstd", *pair, tmp_path / "m", overwrite=True)
         settings = PredictSettings(direction=direction, raw=True, pyramid=False)
         predict(tmp_path / "m", start, tmp_path / f"{direction}.zarr", settings)
-        made, wanted = read(tmp_path / f"{direction}.zarr"), read(end).astype(float)
-        assert made.mean(dtype=float) == pytest.approx(wanted.mean(), abs=1e-3)
-        assert made.std(dtype=float) == pytest.approx(wanted.std(), abs=1e-3)
+        output, wanted = read(tmp_path / f"{direction}.zarr"), read(end).astype(float)
+        assert output.mean(dtype=float) == pytest.approx(wanted.mean(), abs=1e-3)
+        assert output.std(dtype=float) == pytest.approx(wanted.std(), abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -94,10 +94,10 @@ def test_histogram_matching_is_scikit_images(dtype, tmp_path):
     arrays = [texture((9, 50, 61), i, 1.5, 90 + 40 * i, 18 + 9 * i).clip(0, 255) * scale for i in (0, 1)]
     arrays = [(a if dtype == "float32" else np.rint(a)).astype(dtype) for a in arrays]
     source, target = (write(tmp_path / f"{i}.zarr", a) for i, a in enumerate(arrays))
-    made = applied("histogram", source, target, tmp_path)[0]
+    output = applied("histogram", source, target, tmp_path)[0]
     expected = match_histograms(*arrays)
-    assert np.abs(made.astype(float) - expected).max() <= {"uint8": 1, "uint16": scale, "float32": 0.4}[dtype]
-    assert np.abs(made.astype(float) - expected).mean() <= 0.51 * min(scale, 1)
+    assert np.abs(output.astype(float) - expected).max() <= {"uint8": 1, "uint16": scale, "float32": 0.4}[dtype]
+    assert np.abs(output.astype(float) - expected).mean() <= 0.51 * min(scale, 1)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -110,8 +110,8 @@ def test_spectrum_brings_the_radial_spectrum_to_the_targets(pair, tmp_path, dims
     ):  # fmt: skip
         inner = array[0].astype(float)
         sides = [inner[:, :96, :90]] if dims == 3 else list(inner[:, :90, :90])
-        frequency, found = radial_power(sides if dims == 2 else [sides[0][:40, :90, :90]], (1,) * dims)
-        power.append(found)
+        frequency, measured = radial_power(sides if dims == 2 else [sides[0][:40, :90, :90]], (1,) * dims)
+        power.append(measured)
     middle = (frequency > 0.06) & (frequency < 0.48)
     untranslated, looked_up, filtered = (np.abs(np.log(p / power[3]))[middle] for p in power[:3])
     assert filtered.mean() < 0.09
@@ -119,7 +119,7 @@ def test_spectrum_brings_the_radial_spectrum_to_the_targets(pair, tmp_path, dims
 
 
 def response_of(frequency, fine):
-    """Return a known response at frequencies in cycles per nanometre: what a microscope of this resolution passes."""
+    """Return the transfer function of a microscope of known resolution, at frequencies in cycles per nanometre."""
     return 0.25 + np.exp(-((frequency * fine) ** 2))
 
 
@@ -129,12 +129,12 @@ def frequencies(shape, voxel):
 
 
 def coloured(shape, voxel, fine, *, dims, seed):
-    """Return white noise behind a known response, mean 128 and deviation 20, and the deviation before it was scaled."""
+    """Return white noise behind a known response, scaled to mean 128 and deviation 20, and its own deviation."""
     values = np.random.default_rng(seed).standard_normal(shape)
     axes = tuple(range(3 - dims, 3))
     response = response_of(frequencies(shape[-dims:], voxel[-dims:]), fine)
-    made = np.fft.ifftn(np.fft.fftn(values, axes=axes) * response, axes=axes).real
-    return (128 + 20 * made / made.std()).astype(np.float32), made.std()
+    filtered = np.fft.ifftn(np.fft.fftn(values, axes=axes) * response, axes=axes).real
+    return (128 + 20 * filtered / filtered.std()).astype(np.float32), filtered.std()
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def coloured(shape, voxel, fine, *, dims, seed):
     ],
 )
 def test_the_filter_turns_one_known_response_into_another(tmp_path, dims, source_voxel, target_voxel):
-    """White noise behind two responses: the filter must be their ratio, and no spectrum of ours is asked."""
+    """For white noise filtered by two responses, the filter is their ratio; the oracle uses none of our spectra."""
     shape, fine = ((6, 96, 96), (28.0, 12.0)) if dims == 2 else ((48, 56, 56), (28.0, 12.0))
     arrays, deviations = zip(
         *(
-            coloured(shape, voxel, one, dims=dims, seed=seed)
-            for seed, (voxel, one) in enumerate(zip((source_voxel, target_voxel), fine, strict=True))
+            coloured(shape, voxel, length, dims=dims, seed=seed)
+            for seed, (voxel, length) in enumerate(zip((source_voxel, target_voxel), fine, strict=True))
         ),
         strict=True,
     )
@@ -164,21 +164,23 @@ def test_the_filter_turns_one_known_response_into_another(tmp_path, dims, source
     bundle = load_bundle(fit_baseline("spectrum", source, target, tmp_path / "model", dims=dims))
     kernel = bundle.network("forward").filter.weight[0, 0].numpy()
     at = frequencies((64,) * dims, source_voxel[-dims:])
-    found = np.abs(np.fft.fftn(np.pad(kernel, [(0, 64 - n) for n in kernel.shape])))
+    response = np.abs(np.fft.fftn(np.pad(kernel, [(0, 64 - n) for n in kernel.shape])))
     wanted = response_of(at, fine[1]) / response_of(at, fine[0]) * (deviations[0] / deviations[1])
     middle = (at > 0.05 / 8) & (at < 0.45 / 8)
-    apart = np.abs(np.log(found / wanted))[middle]
+    apart = np.abs(np.log(response / wanted))[middle]
     assert np.ptp(np.log(wanted[middle])) > 0.5
     assert apart.mean() < 0.05
     assert np.quantile(apart, 0.95) < 0.12
     if source_voxel == target_voxel:
         predict(tmp_path / "model", source, tmp_path / "made.zarr", PredictSettings(raw=True, pyramid=False))
-        made = read(tmp_path / "made.zarr")[0]
+        output = read(tmp_path / "made.zarr")[0]
         axes = tuple(range(3 - dims, 3))
-        spectra = [np.abs(np.fft.fftn(one - one.mean(), axes=axes)) ** 2 for one in (arrays[0], made, arrays[1])]
+        spectra = [
+            np.abs(np.fft.fftn(image - image.mean(), axes=axes)) ** 2 for image in (arrays[0], output, arrays[1])
+        ]
         here = frequencies(shape[-dims:], source_voxel[-dims:])
         rings = [(here >= low) & (here < low + 0.05 / 8) for low in np.arange(0.1, 0.45, 0.05) / 8]
-        before, after, there = (np.array([one[..., ring].mean() for ring in rings]) for one in spectra)
+        before, after, there = (np.array([image[..., ring].mean() for ring in rings]) for image in spectra)
         assert np.abs(np.log(after / there)).max() < 0.12
         assert np.abs(np.log(before / there)).max() > 0.5, before / there
 
@@ -191,9 +193,9 @@ def test_the_filter_has_the_response_asked_for_and_leaves_the_mean(pair, tmp_pat
     assert np.allclose(kernel, kernel.T)
     response = np.abs(np.fft.fft2(kernel, (64, 64)))[0, :33]
     np.testing.assert_allclose(response, np.interp(np.arange(33) / 64, frequency, gain), rtol=0.03)
-    made = applied("spectrum", *pair, tmp_path, settings=PredictSettings(raw=True, pyramid=False))
-    assert made.mean() == pytest.approx(read(pair[1]).mean(), abs=0.3)
-    assert made.std() == pytest.approx(read(pair[1]).std(), rel=0.08)
+    output = applied("spectrum", *pair, tmp_path, settings=PredictSettings(raw=True, pyramid=False))
+    assert output.mean() == pytest.approx(read(pair[1]).mean(), abs=0.3)
+    assert output.std() == pytest.approx(read(pair[1]).std(), rel=0.08)
 
 
 @pytest.mark.parametrize(("kind", "dims"), [("histogram", 2), ("histogram", 3), ("spectrum", 2), ("spectrum", 3)])
@@ -211,10 +213,10 @@ def test_two_channels_are_two_look_ups(tmp_path):
     source = np.stack([random.integers(0, 50, (3, 40, 40)), random.integers(0, 200, (3, 40, 40))]).astype(np.uint8)
     target = np.stack([random.integers(100, 140, (4, 36, 40)), random.integers(0, 90, (4, 36, 40))]).astype(np.uint8)
     paths = write(tmp_path / "s.zarr", source), write(tmp_path / "t.zarr", target)
-    made = applied("histogram", *paths, tmp_path)
+    output = applied("histogram", *paths, tmp_path)
     for channel in (0, 1):
         expected = match_histograms(source[channel], target[channel])
-        assert np.abs(made[channel] - expected).max() <= 1
+        assert np.abs(output[channel] - expected).max() <= 1
     assert applied("spectrum", *paths, tmp_path).shape == source.shape
 
 
@@ -229,10 +231,10 @@ def test_bundles_load_and_know_what_they_are(pair, tmp_path, kind):
 @pytest.mark.parametrize("radius", [0, -1, 7, 4000])
 def test_a_filter_reaches_no_further_than_spectra_say(radius, tmp_path):
     small = write(tmp_path / "small.zarr", texture((5, 13, 15), 0, 1.0, 90, 20).astype(np.uint8))
-    with pytest.raises(BadInput, match=f"radius {radius} .*`radius` 1 to 6"):
+    with pytest.raises(BadInput, match=f"radius {radius} .*set `radius` to 1 to 6"):
         fit_baseline("spectrum", small, small, tmp_path / "m", radius=radius)
-    for given, reach in ((6, 6), (None, 6)):  # left out, it is 12 where that is known
-        bundle = load_bundle(fit_baseline("spectrum", small, small, tmp_path / f"{given}", radius=given))
+    for radius, reach in ((6, 6), (None, 6)):  # left out, it is 12 where that is known
+        bundle = load_bundle(fit_baseline("spectrum", small, small, tmp_path / f"{radius}", radius=radius))
         assert bundle.network("forward").describe()["arguments"]["radius"] == reach
 
 

@@ -1,4 +1,4 @@
-"""What things cost: operations against counted steps, logs read back, models and outputs that say what made them."""
+"""Tests of costs: operations against counted steps, logs of runs, and the records of models and outputs."""
 
 import json
 import math
@@ -74,38 +74,38 @@ def test_a_step_is_counted_without_being_taken(name):
 
 
 def test_a_recipe_says_its_weights_and_operations():
-    found = recipe_cost("paper-2d")
+    costs = recipe_cost("paper-2d")
     net = nets.build("unet", dims=2, **load_recipe("paper-2d").task.generator.arguments)
-    assert found["weights per direction"]["forward"] == sum(w.numel() for w in net.parameters())
-    assert found["weights"]["generators"] == 2 * found["weights per direction"]["forward"]
+    assert costs["weights per direction"]["forward"] == sum(w.numel() for w in net.parameters())
+    assert costs["weights"]["generators"] == 2 * costs["weights per direction"]["forward"]
     foot = nets.footprint(net)
     large = foot.admissible(4000, 0, at_least=True)
     per_voxel = nets.flops(net, (large,) * 2) / large**2
-    assert found["operations per voxel"]["forward"] == pytest.approx(per_voxel, rel=0.1)
+    assert costs["operations per voxel"]["forward"] == pytest.approx(per_voxel, rel=0.1)
 
 
 def test_a_run_says_what_was_measured(run, capsys):
     rows = read_log(run / "run" / "log.csv")
     assert all(50e6 < row["memory"] < 1e11 for row in rows)
-    found = cost(run / "run")
-    assert (found["epochs"], found["steps"]) == (2, 4)
+    costs = cost(run / "run")
+    assert (costs["epochs"], costs["steps"]) == (2, 4)
     seconds = [row["seconds"] for row in rows]
-    assert found["seconds per step"] == pytest.approx(sum(seconds) / 4, rel=1e-3)
-    assert found["bytes of peak memory"] == max(row["memory"] for row in rows)
-    assert found["hours to"]["epoch-0001"] == pytest.approx(seconds[0] / 3600, rel=1e-3)
-    assert found["hours to"]["epoch-0002"] == found["hours"] == pytest.approx(sum(seconds) / 3600, rel=1e-3)
-    assert found["operations per second"] == pytest.approx(found["operations per step"] * 4 / sum(seconds), rel=1e-3)
+    assert costs["seconds per step"] == pytest.approx(sum(seconds) / 4, rel=1e-3)
+    assert costs["bytes of peak memory"] == max(row["memory"] for row in rows)
+    assert costs["hours to"]["epoch-0001"] == pytest.approx(seconds[0] / 3600, rel=1e-3)
+    assert costs["hours to"]["epoch-0002"] == costs["hours"] == pytest.approx(sum(seconds) / 3600, rel=1e-3)
+    assert costs["operations per second"] == pytest.approx(costs["operations per step"] * 4 / sum(seconds), rel=1e-3)
     capsys.readouterr()
     assert main(["info", str(run / "run"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(found))
+    assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(costs))
 
 
 def test_logs_of_before_memory_was_kept(run, tmp_path):
     (tmp_path / "recipe.yaml").write_text((run / "run" / "recipe.yaml").read_text())
     (tmp_path / "log.csv").write_text("epoch,step,lr,seconds\n1,10,0.1,5.0\n")
-    found = cost(tmp_path)
-    assert (found["bytes of peak memory"], found["seconds per step"], found["hours to"]) == (None, 0.5, {})
-    assert found["operations per step"] > 1e6
+    costs = cost(tmp_path)
+    assert (costs["bytes of peak memory"], costs["seconds per step"], costs["hours to"]) == (None, 0.5, {})
+    assert costs["operations per step"] > 1e6
     (tmp_path / "recipe.yaml").write_text("nothing: known\n")
     (tmp_path / "log.csv").write_text("epoch,step,lr,seconds,memory\n1,10,0.1,5.0,nan\n2,20,0.1,5.0,7e8\n")
     assert cost(tmp_path)["bytes of peak memory"] == 7e8
@@ -115,37 +115,37 @@ def test_logs_of_before_memory_was_kept(run, tmp_path):
 
 
 def test_an_output_says_how_much_was_computed_twice(run):
-    made = predict(run / "run", run / "a.zarr", run / "again.zarr", PredictSettings(tile="110", pyramid=False))
-    found = prediction_cost(open_volume(run / "out.zarr"))
-    assert found["voxels"] == made.voxels == 4 * 120 * 130
-    assert found["redundancy"] > 1
-    assert found["operations over those of an infinite tile"] > 1
-    assert math.isclose(found["operations"] / found["voxels"], found["operations per voxel"], rel_tol=1e-3)
-    with pytest.raises(BadInput, match="does not say what predicted it"):
+    prediction = predict(run / "run", run / "a.zarr", run / "again.zarr", PredictSettings(tile="110", pyramid=False))
+    costs = prediction_cost(open_volume(run / "out.zarr"))
+    assert costs["voxels"] == prediction.voxels == 4 * 120 * 130
+    assert costs["redundancy"] > 1
+    assert costs["operations over those of an infinite tile"] > 1
+    assert math.isclose(costs["operations"] / costs["voxels"], costs["operations per voxel"], rel_tol=1e-3)
+    with pytest.raises(BadInput, match="holds no record of a prediction"):
         prediction_cost(open_volume(run / "a.zarr"))
 
 
 def test_an_output_of_a_baseline_says_it_too_and_info_shows_it(run, tmp_path, capsys):
     fit_baseline("histogram", run / "a.zarr", run / "b.zarr", tmp_path / "model")
     predict(tmp_path / "model", run / "a.zarr", tmp_path / "out.zarr", PredictSettings(pyramid=False))
-    found = prediction_cost(open_volume(tmp_path / "out.zarr"))
-    assert (found["voxels"], found["redundancy"]) == (4 * 120 * 130, 1)
+    costs = prediction_cost(open_volume(tmp_path / "out.zarr"))
+    assert (costs["voxels"], costs["redundancy"]) == (4 * 120 * 130, 1)
     assert main(["info", str(tmp_path / "out.zarr"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(found))
+    assert json.loads(capsys.readouterr().out)["cost"] == json.loads(json.dumps(costs))
 
 
 def test_outputs_whose_record_makes_no_sense(run, tmp_path):
     def renamed(name, **changes):
-        said = {**open_volume(run / "out.zarr").attrs["vol2vol"], **changes}
+        record = {**open_volume(run / "out.zarr").attrs["vol2vol"], **changes}
         create_volume(
             tmp_path / name, shape=(1, 4, 120, 130), dtype=np.uint8, voxel_size=(1, 1, 1), unit="",
-            attrs={"vol2vol": said},
+            attrs={"vol2vol": record},
         ).close()  # fmt: skip
         return open_volume(tmp_path / name)
 
     with pytest.raises(BadInput, match=r"was made cannot be read \(its record\.network"):
         prediction_cost(renamed("none.zarr", network=None))
-    with pytest.raises(BadInput, match="states a network or tiles that cannot be"):
+    with pytest.raises(BadInput, match="states a network or tiles that are not valid"):
         prediction_cost(renamed("other.zarr", network={"name": "unet", "arguments": {"arms": 2}}))
     with pytest.raises(BadInput, match="was made cannot be read"):
         prediction_cost(renamed("odd.zarr", layout={"passes": 3}))
@@ -154,9 +154,9 @@ def test_outputs_whose_record_makes_no_sense(run, tmp_path):
 def test_predicting_says_its_memory(run, tmp_path, capsys):
     words = ["predict", run / "run", run / "a.zarr", tmp_path / "out.zarr", "--tile", "110", "--json"]
     assert main(list(map(str, words))) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert 50e6 < said["bytes of peak memory"] < 1e11
-    assert said["voxels per second"] > 0
+    summary = json.loads(capsys.readouterr().out)
+    assert 50e6 < summary["bytes of peak memory"] < 1e11
+    assert summary["voxels per second"] > 0
 
 
 BEYOND = """
@@ -174,12 +174,12 @@ with peak_memory(beyond=True) as beyond, peak_memory() as whole:
 
 
 def test_memory_beyond_what_a_process_held_before():
-    """In a process of its own: what earlier tests held and let go of would count."""
+    """It runs in a separate process, because the peak memory of this one includes that of earlier tests."""
     subprocess.run([sys.executable, "-c", BEYOND], check=True)
 
 
 def test_what_is_none_of_them(tmp_path):
-    with pytest.raises(NotFound, match="shipped are cyclegan-real-2d"):
+    with pytest.raises(NotFound, match="use one of cyclegan-real-2d"):
         cost("no-such-recipe")
     with pytest.raises(NotFound, match="neither a model nor a run"):
         cost(tmp_path)

@@ -1,4 +1,4 @@
-"""Thousands of small files: what is looked at, said and remembered of them stays small, and is said."""
+"""Tests of thousands of small files: only a sample is read, warnings and records stay short, and the log says so."""
 
 import os
 
@@ -32,7 +32,7 @@ def images(folder, count, values=lambda i, rng: rng.integers(0, 200, (80, 80)), 
 
 
 class Named:
-    """A volume by its number, as far as sampling looks."""
+    """A volume with a number and a shape, which is all that sampling uses."""
 
     def __init__(self, number, spatial=(1, 9, 9)):
         self.number, self.spatial = number, spatial
@@ -64,7 +64,7 @@ def test_every_volume_has_the_same_chance(monkeypatch):
 
 
 def test_intensities_of_many_are_measured_on_a_sample_that_is_said_and_remembered(tmp_path, monkeypatch, caplog):
-    for name, value in (("MANY", 8), ("MOST_OPEN", 4), ("TOLD", 5)):
+    for name, value in (("MANY", 8), ("MOST_OPEN", 4), ("RECORDED", 5)):
         monkeypatch.setattr(domains, name, value)
     source = images(tmp_path / "in", 21)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
@@ -94,7 +94,7 @@ def test_few_are_measured_whole_and_nothing_is_said(tmp_path, caplog):
 
 
 def test_what_is_remembered_of_volumes_does_not_grow_with_their_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(domains, "TOLD", 3)
+    monkeypatch.setattr(domains, "RECORDED", 3)
     same = open_domain(images(tmp_path / "same", 6))
     assert len(facts_of(same[:3])) == 3
     [fact] = facts_of(same)

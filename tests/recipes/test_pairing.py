@@ -1,4 +1,4 @@
-"""Volumes that lie on each other are found by their names; what has no partner is named before anything starts."""
+"""Tests of pairing: aligned volumes are paired by their names, and volumes without a partner are listed first."""
 
 from dataclasses import dataclass
 
@@ -26,22 +26,22 @@ class Named:
 
 def pair(source, target, needs=NEEDS):
     volumes = {"source": [Named(f"in/{name}") for name in source], "target": [Named(f"out/{name}") for name in target]}
-    made = paired(needs, volumes)
-    return [(a.path[3:], b.path[4:]) for a, b in zip(made["source"], made["target"], strict=False)]
+    pairs = paired(needs, volumes)
+    return [(a.path[3:], b.path[4:]) for a, b in zip(pairs["source"], pairs["target"], strict=False)]
 
 
 @given(st.lists(st.integers(0, 200), min_size=2, max_size=12, unique=True), st.randoms())
 def test_partners_are_found_in_any_order(numbers, random):
     other = numbers[:]
     random.shuffle(other)
-    made = pair([f"cell {n}_IM.tif" for n in numbers], [f"cell {n}_GT.ome.tif" for n in other])
-    assert made == [(f"cell {n}_IM.tif", f"cell {n}_GT.ome.tif") for n in numbers]
+    pairs = pair([f"cell {n}_IM.tif" for n in numbers], [f"cell {n}_GT.ome.tif" for n in other])
+    assert pairs == [(f"cell {n}_IM.tif", f"cell {n}_GT.ome.tif") for n in numbers]
 
 
 def test_names_that_are_equal_or_lie_in_folders_of_their_own():
     assert pair(["b.png", "a.png"], ["a.tif", "b.tif"]) == [("b.png", "b.tif"), ("a.png", "a.tif")]
-    made = pair(["IM_day1_s10.tif", "IM_day1_s1.tif"], ["GT_day1_s1.tif", "GT_day1_s10.tif"])
-    assert made == [("IM_day1_s10.tif", "GT_day1_s10.tif"), ("IM_day1_s1.tif", "GT_day1_s1.tif")]
+    pairs = pair(["IM_day1_s10.tif", "IM_day1_s1.tif"], ["GT_day1_s1.tif", "GT_day1_s10.tif"])
+    assert pairs == [("IM_day1_s10.tif", "GT_day1_s10.tif"), ("IM_day1_s1.tif", "GT_day1_s1.tif")]
 
 
 def test_names_that_share_nothing_keep_their_order(caplog):
@@ -50,15 +50,18 @@ def test_names_that_share_nothing_keep_their_order(caplog):
 
 
 def test_what_has_no_partner_is_listed():
-    with pytest.raises(BadInput, match=r"in/c3_IM.tif \(source\), out/c4_GT.tif \(target\): leave them out"):
+    with pytest.raises(
+        BadInput,
+        match=r"in/c3_IM.tif \(source\), out/c4_GT.tif \(target\): no partner has a matching name",
+    ):
         pair(["c1_IM.tif", "c2_IM.tif", "c3_IM.tif"], ["c1_GT.tif", "c2_GT.tif", "c4_GT.tif"])
 
 
 def test_equal_names_in_several_folders_are_told_apart_by_the_folders():
-    made = pair(["rat/im.tif", "cow/im.tif", "ox/im.tif"], ["cow/gt.zarr", "ox/gt.zarr", "rat/gt.zarr"])
-    assert [target for _, target in made] == ["rat/gt.zarr", "cow/gt.zarr", "ox/gt.zarr"]
-    made = pair(["a.h5:/raw", "b.h5:/raw"], ["b.h5:/clean", "a.h5:/clean"])
-    assert made == [("a.h5:/raw", "a.h5:/clean"), ("b.h5:/raw", "b.h5:/clean")]
+    pairs = pair(["rat/im.tif", "cow/im.tif", "ox/im.tif"], ["cow/gt.zarr", "ox/gt.zarr", "rat/gt.zarr"])
+    assert [target for _, target in pairs] == ["rat/gt.zarr", "cow/gt.zarr", "ox/gt.zarr"]
+    pairs = pair(["a.h5:/raw", "b.h5:/raw"], ["b.h5:/clean", "a.h5:/clean"])
+    assert pairs == [("a.h5:/raw", "a.h5:/clean"), ("b.h5:/raw", "b.h5:/clean")]
     assert pair(["x/im.tif", "y/im.tif"], ["v/im.tif", "w/im.tif"])[0] == ("x/im.tif", "v/im.tif")
 
 
@@ -68,7 +71,7 @@ def test_numbers_after_a_point_are_no_suffix():
 
 @pytest.mark.parametrize("names", [["a.jpg", "a.png", "b.png"], ["b.tif", "a.tif", "a.ome.tif"]])
 def test_two_files_that_fit_one_partner_are_named(names):
-    match = r"in/a\.\w+ and in/a(\.ome)?\.\w+ \(source\) have one name"
+    match = r"in/a\.\w+ and in/a(\.ome)?\.\w+ \(source\) have the same name"
     with pytest.raises(BadInput, match=match):
         pair(names, ["a.tif", "b.tif", "c.tif"])
     with pytest.raises(BadInput, match=match.replace("in", "out").replace("source", "target")):
@@ -122,13 +125,14 @@ def test_all_partners_that_differ_are_listed_and_counted():
     volumes["target"][9].voxel_size = (1.0, 2.0, 2.0)
     with pytest.raises(BadInput) as caught:
         paired(NEEDS, volumes)
-    said = str(caught.value)
-    assert said.startswith(
+    message = str(caught.value)
+    assert message.startswith(
         "8 of 12 pairs differ: out/0.tif has (4, 30, 40) voxels, its image in/0.tif (4, 30, 30); out/1"
     )
-    assert "out/4.tif" in said
-    assert "out/5.tif" not in said
-    assert " and 3 more: crop one, such as with vol2vol prepare `crop`; resample one, or give the voxel size" in said
+    assert "out/4.tif" in message
+    assert "out/5.tif" not in message
+    cures = "crop one of them, such as with vol2vol prepare `crop`; resample one of them, or give the voxel size"
+    assert f" and 3 more: {cures}" in message
 
 
 def test_other_voxel_sizes_are_named():
@@ -141,9 +145,11 @@ def test_other_voxel_sizes_are_named():
 
 def test_many_doubles_and_many_without_a_partner_are_counted():
     doubles = [f"{i}{suffix}" for i in range(7) for suffix in (".jpg", ".png")]
-    with pytest.raises(BadInput, match=r"in/4.jpg and in/4.png \(source\) and 2 more have one name"):
+    with pytest.raises(BadInput, match=r"in/4.jpg and in/4.png \(source\) and 2 more have the same name"):
         pair(doubles, [f"{i}.tif" for i in range(14)])
-    with pytest.raises(BadInput, match=r"in/c6.tif \(source\) and 2 more: leave them out, or add what is missing"):
+    with pytest.raises(
+        BadInput, match=r"in/c6.tif \(source\) and 2 more: no partner has a matching name: leave them out"
+    ):
         pair([f"c{i}.tif" for i in range(9)], ["c0.tif", "c1.tif"])
 
 

@@ -1,4 +1,4 @@
-"""Colour images paired by the names of their files, from training to RGB TIFF and OME-Zarr."""
+"""Tests of colour images that are paired by their file names, from training to RGB TIFF and OME-Zarr."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ PAIRED = {
 
 
 def photos(folder, sizes, end="", inverted=False):
-    """Write one colour image for each name, the same one for the same name and size."""
+    """Write a colour image for each name; the image depends on name and size alone."""
     folder.mkdir()
     for name, size in sizes.items():
         pixels = np.random.default_rng(len(name)).integers(0, 255, (*size, 3), np.uint8)
@@ -40,12 +40,12 @@ def trained(tmp_path, source, target):
 
 
 def names_of(run, domain):
-    """Return the files that a run's model remembers, in the order of training."""
+    """Return the files that a run's model lists, in the order of training."""
     return [facts["name"] for facts in load_bundle(find_bundle(run)).meta["provenance"]["volumes"][domain]]
 
 
 def check_outputs(run, image, tmp_path):
-    """Predict an image as TIFF and OME-Zarr: both hold the same voxels, which other programs show as colours."""
+    """Predict an image as TIFF and OME-Zarr; check that both hold the same voxels and metadata of colour images."""
     height, width = np.asarray(Image.open(image)).shape[:2]
     predict(run, image, tmp_path / "o.tif")
     predict(run, image, tmp_path / "o.zarr")
@@ -78,7 +78,7 @@ def test_pairs_of_one_folder_are_named_by_patterns(tmp_path):
     for path in photos(tmp_path / "GT", SIZES, "_GT", inverted=True).iterdir():
         path.rename(folder / path.name)
     (folder / "c9_GT.png").rename(folder / "c8_GT.png")
-    with pytest.raises(BadInput, match=r"c9_IM\.png \(source\), .*c8_GT\.png \(target\): leave them out") as caught:
+    with pytest.raises(BadInput, match=r"c9_IM\.png \(source\), .*c8_GT\.png \(target\): no partner") as caught:
         trained(tmp_path, folder / "*_IM.png", folder / "*_GT.png")
     assert "a_IM" not in str(caught.value)
     assert not (tmp_path / "run").exists()

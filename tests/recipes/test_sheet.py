@@ -1,4 +1,4 @@
-"""A data sheet says which files lie on each other and what they are for; what does not fit is listed by row."""
+"""Tests of data sheets: rows of aligned files and their splits; errors are listed by row."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ RECIPE = {
 
 
 def sheet(folder, *lines, encoding="utf-8", files=("a", "b", "c", "d", "x", "y", "z")):
-    """Write a sheet and empty files of these names beside it; return the sheet."""
+    """Write a sheet, and empty files of these names in its folder; return the path of the sheet."""
     for name in files:
         (folder / f"{name}.tif").touch()
     path = folder / "data.csv"
@@ -46,13 +46,13 @@ def sheet(folder, *lines, encoding="utf-8", files=("a", "b", "c", "d", "x", "y",
 
 
 def refused(path, needs=PAIR):
-    """Return what is said of a sheet, which must be one line that names it."""
+    """Return the error of a sheet without its path; check that it is a line that starts with the path."""
     with pytest.raises(BadInput) as caught:
         read_sheet(path, needs)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert said.startswith(str(path))
-    return said.removeprefix(str(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
 
 
 def names(files):
@@ -115,7 +115,7 @@ def test_every_row_is_in_the_split_that_it_names(tmp_path_factory, splits):
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([""], "has no rows"),
         (["source,target"], "has no rows"),
@@ -124,7 +124,7 @@ def test_every_row_is_in_the_split_that_it_names(tmp_path_factory, splits):
         (["source\ttarget", "a.tif\tx.tif"], "has tabs between its columns"),
         (
             ["source,targt", "a.tif,x.tif"],
-            "has a column 'targt', which the task does not know: it takes source, target",
+            "has a column 'targt', which the task does not use: it uses source, target",
         ),
         (["source,target,notes", "a.tif,x.tif,good"], "a column 'notes'"),
         (["source,source", "a.tif,x.tif"], "has 2 columns source: delete all but one"),
@@ -136,24 +136,27 @@ def test_every_row_is_in_the_split_that_it_names(tmp_path_factory, splits):
         (["source,target", "a.tif,x.tif", ",y.tif"], "row 3 has no source"),
         (["source,target", "a.tif,x.tif,y.tif"], "row 2 has a cell in column 3, which has no name"),
         (["source,target", 'a.tif,"x.tif'], "line 2 is not CSV"),
-        (["source,target", "a.tif,x.tif", "b.tif,gone.tif"], "gone.tif (target): paths count from the sheet's folder"),
+        (
+            ["source,target", "a.tif,x.tif", "b.tif,gone.tif"],
+            "gone.tif (target): give paths relative to the sheet's folder",
+        ),
         (["source,target", "a.tif,x.tif", "", "a.tif,./x.tif"], "row 4 repeats the source and target of row 2"),
         (["source,target", "a.tif,azure://b/x.zarr"], ": row 2, target: azure://b/x.zarr: the scheme azure:// is not"),
         (["source,target,split", "a.tif,x.tif,train", "a.tif,y.tif,test"], "a.tif in row 3 (test) and row 2 (train"),
         (["source,target,split", "a.tif,x.tif,train", "x.tif,y.tif,test"], "x.tif in row 3 (test) and row 2 (train"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_row(tmp_path, lines, said):
-    assert said in refused(sheet(tmp_path, *lines))
+def test_what_does_not_fit_is_named_with_its_row(tmp_path, lines, message):
+    assert message in refused(sheet(tmp_path, *lines))
 
 
 def test_many_mistakes_of_a_kind_are_counted(tmp_path):
     lines = ["source,target", *(f"a{i}.tif,b{i}.tif" for i in range(9))]
-    said = refused(sheet(tmp_path, *lines))
-    assert "row 2 " in said
-    assert "and 13 more" in said
-    said = refused(sheet(tmp_path, "source,target", *["a.tif,"] * 7, "a.tif,x.tif"))
-    assert "row 6 has no target and 2 more" in said
+    message = refused(sheet(tmp_path, *lines))
+    assert "row 2 " in message
+    assert "and 13 more" in message
+    message = refused(sheet(tmp_path, "source,target", *["a.tif,"] * 7, "a.tif,x.tif"))
+    assert "row 6 has no target and 2 more" in message
 
 
 @given(
@@ -182,7 +185,7 @@ def test_a_sheet_that_is_not_there(tmp_path):
 
 
 def links(folder):
-    """Return other ways to write `a.tif` of a folder."""
+    """Return other spellings of the path `a.tif` in a folder."""
     os.symlink(folder / "a.tif", folder / "soft.tif")
     os.link(folder / "a.tif", folder / "hard.tif")
     os.symlink(folder, folder / "itself")
@@ -215,7 +218,7 @@ def test_one_target_may_belong_to_several_sources(tmp_path):
 
 
 def images(folder, splits, size=(40, 44)):
-    """Write pairs of images of values that tell the splits apart: train below 100, validate from 100, test garbage."""
+    """Write pairs of images, with values below 100 for train and from 100 for validate, and no images for test."""
     rng, lines = np.random.default_rng(0), ["source,target,split"]
     for i, split in enumerate(splits):
         for name in ("s", "t"):
@@ -243,7 +246,7 @@ def test_rows_to_validate_are_judged_by_and_no_others(tmp_path):
     whole, _ = dataset(PAIR, opened["train"], grey, DataSettings(), patch=(30, 30), context=((2, 2), (2, 2)))
     for i in range(5):
         assert all(torch.equal(learnt[i][name], whole[i][name]) for name in grey)
-    with pytest.raises(BadInput, match="to judge by lack the domain target"):
+    with pytest.raises(BadInput, match="the validation volumes lack the domain target"):
         dataset(PAIR, opened["train"], grey, DataSettings(), unseen={"source": opened["validate"]["source"]}, **how)
 
 
@@ -263,13 +266,15 @@ def test_a_sheet_trains_and_the_model_remembers_it(tmp_path, capsys):
     with pytest.raises(Mismatch, match=r"trained on the source volumes s0.tif, s2.tif, now they are s0.tif, s1.tif"):
         train(tmp_path / "recipe.yaml", None, None, run, sheet=path)
     images(tmp_path, ["train", "test", "train", "validate"])
-    with pytest.raises(Mismatch, match=r"judged by the source volumes s1.tif, now they are s3.tif"):
+    with pytest.raises(Mismatch, match=r"validated on the source volumes s1.tif, now they are s3.tif"):
         train(tmp_path / "recipe.yaml", None, None, run, sheet=path)
 
 
 def test_a_sheet_and_volumes_are_too_much(tmp_path):
     path = images(tmp_path, ["train"])
-    with pytest.raises(BadInput, match="names the volumes of every domain: leave out those of source"):
+    with pytest.raises(
+        BadInput, match="names the volumes of every domain: leave out the sheet, or the volumes of source"
+    ):
         train("small-regress-2d", tmp_path / "s0.tif", None, tmp_path / "run", sheet=path)
     assert not (tmp_path / "run").exists()
 
@@ -292,9 +297,9 @@ def test_a_mistake_in_a_sheet_ends_in_one_line(tmp_path, capsys):
     path = images(tmp_path, ["train", "val"])
     words = ["train", "--recipe", "small-regress-2d", "--sheet", str(path), "--out", str(tmp_path / "run")]
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "row 3 has 'val' in the column split" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "row 3 has 'val' in the column split" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -310,6 +315,6 @@ def test_a_task_without_a_judge_leaves_rows_to_validate_aside(tmp_path, caplog):
     networks = ("task.generator.arguments={levels: 2, width: 2}", "task.critic.arguments={width: 2, n_layers: 1}")
     with caplog.at_level("INFO", "vol2vol"):
         train("small-2d", None, None, tmp_path / "run", sheet=path, overrides=(*small, *networks))
-    assert "cyclegan is not judged on held-out volumes" in caplog.text
+    assert "cyclegan has no validation: the validation volumes are not used" in caplog.text
     known = load_bundle(find_bundle(tmp_path / "run")).meta["provenance"]
     assert [fact["name"] for fact in known["volumes"]["source"]] == ["s0.tif"]

@@ -1,4 +1,4 @@
-"""Recipes: everything one run needs, as data; and the verbs that put rooms together."""
+"""Recipes, which hold all settings of a training as data, and the verbs train, prepare, adapt and baseline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    rooms = {
+    modules = {
         "adapt_statistics": "adapt",
         "fit_baseline": "baselines",
         "list_preparations": "preparation",
@@ -36,4 +36,4 @@ def __getattr__(name: str) -> Any:
     }
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{rooms.get(name, 'recipe')}"), name)
+    return getattr(import_module(f"{__name__}.{modules.get(name, 'recipe')}"), name)

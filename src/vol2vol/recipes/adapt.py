@@ -1,4 +1,4 @@
-"""Bring a model to another domain without training: its normalisation is measured there (AdaBN, Li et al. 2018)."""
+"""Adapt a model to another domain without training: re-measure its normalisation statistics (AdaBN, Li et al. 2018)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vol2vol.sampling import STILL, Patches
 from vol2vol.volumes import Stated, Volume
 
 PATCH = {2: 256, 3: 96}
-"""Voxels per axis of the patches that are measured, where the model does not say what it was trained on."""
+"""Voxels per axis of the measured patches, if the model does not state the size of its training patches."""
 
 
 def adapt_statistics(
@@ -38,30 +38,32 @@ def adapt_statistics(
     overwrite: bool = False,
     **stated: Unpack[Stated],
 ) -> Path:
-    """Measure a model's normalisation anew on volumes of another domain and return the new bundle.
+    """Measure a model's normalisation statistics again on volumes of another domain and return the new bundle.
 
-    Weights stay as they are; so does the other direction. Statistics are exact over `patches` patches spread over all
-    volumes. `intensity` also measures how stored values enter the network, by the method of training, by
-    percentiles where its range was fixed; a network without stored statistics then only gets the new range. Raises
-    `BadInput` for networks without stored statistics and volumes that do not fit the model.
+    Weights do not change, and neither does the other direction. Statistics are exact over `patches` patches that are
+    spread over all volumes. `intensity` also measures the intensity map of the domain, by the method of training, or by
+    percentiles if the range was fixed in training; a network without stored statistics then only gets the new map.
+    Raises `BadInput` for networks without stored statistics and for volumes that do not fit the model.
     Long because it explains every option.
     """
     if patches < 1:
-        raise BadInput(f"{patches} patches measure nothing: give `patches` 1 or more")
+        raise BadInput(f"{patches} patches give no statistics: set `patches` to 1 or more")
     bundle = load_bundle(find_bundle(model, which))
     opened = open_domain(volumes, **stated)
     translation = bundle.translation(direction)
     if len(translation.reads) > 1:
-        raise BadInput(f"{direction} reads {' and '.join(translation.reads)}: only models of one input can be adapted")
+        raise BadInput(
+            f"{direction} reads {' and '.join(translation.reads)}: only models with one input can be adapted"
+        )
     [domain] = translation.reads
     channels_of("the", opened)
     check_channels(opened[0], bundle.channels[domain])
     facts = facts_of(opened)
-    told = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
-    request = request_of(model=bundle.hash, direction=direction, **told)
+    options = {"patches": patches, "intensity": intensity, "volumes": [volume.fingerprint() for volume in opened]}
+    request = request_of(model=bundle.hash, direction=direction, **options)
     with writing(out):
-        if (there := already_made(out, request, overwrite=overwrite)) is not None:
-            return there
+        if (existing := already_made(out, request, overwrite=overwrite)) is not None:
+            return existing
         values = bundle.intensity[domain]
         if intensity:
             values = measure_like(values, opened, cure="leave out `intensity`")
@@ -84,7 +86,7 @@ def adapt_statistics(
 
 
 def _remeasurable(network: nn.Module, *, needed: bool) -> nn.Module | None:
-    """Return the network ready for new statistics, None where it stores none; raise `BadInput` if they are needed."""
+    """Return a network whose statistics can be measured, None if it stores none; raise `BadInput` if it is `needed`."""
     try:
         return nets.remeasurable(network)
     except BadInput:
@@ -96,7 +98,7 @@ def _remeasurable(network: nn.Module, *, needed: bool) -> nn.Module | None:
 def _spread(
     bundle: Bundle, footprint: Footprint, volumes: list[Volume], intensity: Intensity, count: int
 ) -> list[Tensor]:
-    """Return patches in the network's range, one per batch, spread over the volumes."""
+    """Return patches in the network's range, spread over the volumes, one per batch."""
     provenance = bundle.meta["provenance"]
     side = provenance.get("patch") or PATCH[footprint.dims]
     recipe = provenance.get("recipe", {})
@@ -108,7 +110,7 @@ def _spread(
 
 
 def _fitting(footprint: Footprint, volumes: list[Volume], side: int, planes: Sequence[str]) -> Shape:
-    """Return the largest patch, at most `side` per axis, that the network accepts and every volume holds."""
+    """Return the largest patch, at most `side` voxels per axis, that suits the network and fits into all volumes."""
     across = ["zyx".index(name) for name in planes] if footprint.dims == 2 else [None]
     shapes = [[n for a, n in enumerate(v.spatial) if a != axis] for v in volumes for axis in across]
     room = [min([side, *lengths]) for lengths in zip(*shapes, strict=True)]

@@ -1,12 +1,12 @@
-"""Translations that need no training: what every trained one has to beat.
+"""Fit translations that need no training, as baselines for trained models.
 
 identity    y = x
 meanstd     y = (x - mean) * sd ratio + mean of the target           (Reinhard et al. 2001, on grey values)
-histogram   y = Q(P(x)), P the share of voxels up to x, Q the quantiles of the target
-spectrum    histogram, then one filter with the gain sqrt(target's power / source's power)
+histogram   y = Q(P(x)), where P is the fraction of source voxels up to x, and Q the quantile function of the target
+spectrum    histogram, then a filter with the gain sqrt(target power / source power)
 
-Statistics are of whole volumes. Results are bundles like any other, in both directions, whose networks work on stored
-values; `vol2vol predict` applies them, and no voxel depends on a tile.
+Statistics are measured on whole volumes. The result is a bundle with both directions, whose networks work on stored
+values; `vol2vol predict` applies it, and the output does not depend on tiles.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Kind = Literal["identity", "meanstd", "histogram", "spectrum"]
 KINDS: tuple[str, ...] = get_args(Kind)
 Knots = tuple[np.ndarray, np.ndarray]
 PATCHES, SIDE = 128, {2: 128, 3: 48}
-"""How many patches of which size, spread over the volumes, a power spectrum is the mean of."""
+"""Number and size of the patches, spread over the volumes, whose power spectra are averaged."""
 RADIUS = {2: 12, 3: 8}
-"""How far the filter reaches, in voxels."""
+"""Default radius of the filter in voxels."""
 
 
 def fit_baseline(
@@ -55,14 +55,14 @@ def fit_baseline(
     overwrite: bool = False,
     **stated: Unpack[Stated],
 ) -> Path:
-    """Fit a translation without training to two sets of volumes and return its bundle, both directions.
+    """Fit a baseline translation to two sets of volumes and return its bundle, with both directions.
 
-    `dims` matters to `spectrum`, whose filter sees planes (2) or volumes (3); `radius` is its reach in voxels, at most
-    half the side of the patches whose spectra it is made from. Spectra are compared in cycles per finest edge of a
-    voxel, each domain by the voxel size of its first volume. `stated` (`Stated`) describes volumes whose files do not,
-    `target_voxel_size` and `target_channels` those of the target where they differ. Reads every voxel once
-    (`spectrum`: and 128 patches per domain). Raises `BadInput` for domains of different channels, for constant ones
-    where they must be scaled, and for a reach that spectra do not say.
+    `dims` and `radius` concern `spectrum`: its filter works in planes (2) or volumes (3), and extends over `radius`
+    voxels, at most half the side of the patches whose spectra it is computed from. Spectra are compared in cycles per
+    finest voxel edge, with the voxel size of the first volume of each domain. `stated` (`Stated`) holds metadata that
+    is missing from the volume files; `target_voxel_size` and `target_channels` are those of the target, if they differ.
+    Every voxel is read once (`spectrum` also reads 128 patches per domain). Raises `BadInput` for domains with
+    different numbers of channels, for constant volumes that would have to be scaled, and for too large a radius.
     Long because it explains every option.
     """
     if kind not in KINDS:
@@ -74,30 +74,30 @@ def fit_baseline(
     facts = {domain: facts_of(opened) for domain, opened in volumes.items()}
     request = request_of(kind=kind, dims=dims, reach=reach if kind == "spectrum" else None, volumes=prints)
     with writing(out):
-        if (there := already_made(out, request, overwrite=overwrite)) is not None:
-            return there
+        if (existing := already_made(out, request, overwrite=overwrite)) is not None:
+            return existing
         provenance = {"baseline": kind, "volumes": facts, "request": request}
         return save_bundle(out, **_fitted(kind, volumes, dims, reach), provenance=provenance, overwrite=overwrite)
 
 
 def _fitted(kind: str, volumes: dict[str, list[Volume]], dims: int, reach: int) -> dict[str, Any]:
-    """Measure the volumes and return what a bundle holds: both directions' networks, intensities, channels."""
-    found = {domain: histograms(opened) for domain, opened in volumes.items()}
-    _check(kind, dims, volumes, found)
+    """Measure the volumes and return the content of a bundle: networks of both directions, intensities, channels."""
+    measured = {domain: histograms(opened) for domain, opened in volumes.items()}
+    _check(kind, dims, volumes, measured)
     networks = {
-        name: _network(kind, dims, [found[a], found[b]], (volumes[a], volumes[b]), reach)
+        name: _network(kind, dims, [measured[a], measured[b]], (volumes[a], volumes[b]), reach)
         for name, (a, b) in PAIR.items()
     }
     return {
         "translations": between(networks),
-        "intensity": {domain: stored_values(tables) for domain, tables in found.items()},
-        "channels": {domain: len(tables) for domain, tables in found.items()},
-        "statistics": dict.fromkeys(networks, "none: nothing is normalised"),
+        "intensity": {domain: stored_values(tables) for domain, tables in measured.items()},
+        "channels": {domain: len(tables) for domain, tables in measured.items()},
+        "statistics": dict.fromkeys(networks, "none: the network has no normalisation"),
     }
 
 
 def stored_values(tables: Sequence[Histogram]) -> Intensity:
-    """Return the intensity whose network range is that of the stored values: nothing is scaled or clipped."""
+    """Return an intensity map that neither scales nor clips: the network's range is that of the stored values."""
     top = max(1.0, *(float(table.values[-1]) for table in tables))
     return Intensity(
         low=(0.0,),
@@ -118,12 +118,12 @@ def identity_knots(source: Histogram, target: Histogram) -> Knots:
 
 
 def meanstd_knots(source: Histogram, target: Histogram) -> Knots:
-    """Return the knots of the rising line that maps mean to mean and standard deviation to standard deviation."""
+    """Return the knots of the line that maps mean and standard deviation of the source to those of the target."""
     return np.array([source.mean, source.mean + source.std]), np.array([target.mean, target.mean + target.std])
 
 
 def histogram_knots(source: Histogram, target: Histogram) -> Knots:
-    """Return the knots that send each value to the target's quantile of the same share; constant beyond both ends."""
+    """Return the knots that map each value to the same quantile of the target; beyond both ends they are constant."""
     at, shares = source.values, source.shares()
     height = target.quantiles(shares)
     step = max(1.0, abs(at[0]) * 1e-3, abs(at[-1]) * 1e-3)
@@ -141,13 +141,13 @@ _KNOTS: dict[str, Callable[[Histogram, Histogram], Knots]] = {
 def _network(
     kind: str, dims: int, tables: list[list[Histogram]], volumes: tuple[list[Volume], list[Volume]], radius: int
 ) -> nn.Module:
-    """Return one direction's network, from the first of two domains to the second."""
+    """Return the network that translates the first of two domains to the second."""
     knots = [_float32(_KNOTS[kind](a, b)) for a, b in zip(*tables, strict=True)]
     count = max(at.size for at, _ in knots)
     arguments: dict[str, Any] = {"dims": dims, "channels": len(knots), "knots": count}
     network: Any = nets.build("lookup", **arguments)
-    for channel, one in enumerate(knots):
-        network.table.at[channel], network.table.height[channel] = map(torch.from_numpy, _lengthened(one, count))
+    for channel, curve in enumerate(knots):
+        network.table.at[channel], network.table.height[channel] = map(torch.from_numpy, _lengthened(curve, count))
     if kind == "spectrum":
         network = _filtered(network, volumes, radius, list(zip(*tables, strict=True)))
     result: nn.Module = network.eval()
@@ -155,13 +155,13 @@ def _network(
 
 
 def _float32(knots: Knots) -> Knots:
-    """Return knots in single precision, of which several may have become one."""
-    at, kept = np.unique(knots[0].astype(np.float32), return_index=True)
-    return at, knots[1][kept].astype(np.float32)
+    """Return knots in single precision; knots that become equal are merged."""
+    at, first = np.unique(knots[0].astype(np.float32), return_index=True)
+    return at, knots[1][first].astype(np.float32)
 
 
 def _lengthened(knots: Knots, count: int) -> Knots:
-    """Return as many knots as asked for: the last piece goes on beyond the end."""
+    """Return `count` knots: further ones extend the last segment."""
     at, height = knots
     beyond = np.arange(1, count - at.size + 1)
     ends = (x[-1] + (x[-1] - x[-2]) * beyond for x in knots)
@@ -176,7 +176,7 @@ def _filtered(
     radius: int,
     tables: Sequence[tuple[Histogram, Histogram]],
 ) -> nn.Module:
-    """Return the look-up followed by the filter that gives its output the second domain's power spectrum and mean."""
+    """Return the look-up table and a filter that gives its output the power spectrum and mean of the second domain."""
     network: Any = nets.build("spectral", **lookup.arguments, radius=radius)
     network.table.load_state_dict(lookup.table.state_dict())
     side = _side(lookup.dims, [volume for opened in volumes for volume in opened])
@@ -184,31 +184,32 @@ def _filtered(
     before = [lookup(patch[None])[0].numpy() for patch in _patches(volumes[0], lookup.dims, side)]
     after = [patch.numpy() for patch in _patches(volumes[1], lookup.dims, side)]
     for channel in range(lookup.in_channels):
-        frequency, has = radial_power((patch[channel] for patch in before), voxel)
-        there, wants = radial_power((patch[channel] for patch in after), other)
-        gain = np.sqrt(np.interp(frequency, there, wants) / np.maximum(has, 1e-12 * has.max()))
+        frequency, power = radial_power((patch[channel] for patch in before), voxel)
+        target_frequency, target_power = radial_power((patch[channel] for patch in after), other)
+        wanted = np.interp(frequency, target_frequency, target_power)
+        gain = np.sqrt(wanted / np.maximum(power, 1e-12 * power.max()))
         kernel = matching_filter(frequency, gain, radius, voxel)
         network.filter.weight[channel, 0] = torch.from_numpy(kernel)
         source, target = tables[channel]
-        seen = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
-        network.filter.bias[channel] = target.mean - np.average(seen, weights=source.counts) * kernel.sum()
+        translated = np.interp(source.values, lookup.table.at[channel].numpy(), lookup.table.height[channel].numpy())
+        network.filter.bias[channel] = target.mean - np.average(translated, weights=source.counts) * kernel.sum()
     fitted: nn.Module = network
     return fitted
 
 
 def _side(dims: int, volumes: list[Volume]) -> int:
-    """Return how large the patches are that spectra are taken from: the same in all volumes."""
+    """Return the side in voxels of the patches for spectra, the same in all volumes."""
     return min(SIDE[dims], *(n for volume in volumes for n in volume.spatial[-dims:]))
 
 
 def _reach(radius: int | None, dims: int, volumes: list[Volume]) -> int:
-    """Return how far the filter reaches; raise `BadInput` where a spectrum of these volumes cannot say it that far."""
+    """Return the radius of the filter; raise `BadInput` if it exceeds what spectra of these volumes resolve."""
     largest = max(1, _side(dims, volumes) // 2)
     if radius is None:
         return min(RADIUS[dims], largest)
     if not 1 <= radius <= largest:
         raise BadInput(
-            f"radius {radius} does not suit spectra of patches of {_side(dims, volumes)} voxels: give `radius` 1 to "
+            f"radius {radius} does not suit spectra of patches of {_side(dims, volumes)} voxels: set `radius` to 1 to "
             f"{largest}"
         )
     return radius
@@ -220,11 +221,11 @@ def _patches(volumes: list[Volume], dims: int, side: int) -> list[torch.Tensor]:
     return list(Patches(volumes, as_they_are, (side,) * dims, background=None, augment=STILL).covering(PATCHES))
 
 
-def _check(kind: str, dims: int, volumes: dict[str, list[Volume]], found: dict[str, list[Histogram]]) -> None:
+def _check(kind: str, dims: int, volumes: dict[str, list[Volume]], measured: dict[str, list[Histogram]]) -> None:
     source, target = (channels_of(domain, volumes[domain]) for domain in ("source", "target"))
     if source != target:
-        raise BadInput(f"source has {source} channels, target {target}: each needs its counterpart")
-    for domain, tables in found.items():
+        raise BadInput(f"source has {source} channels, target {target}: choose as many channels of each")
+    for domain, tables in measured.items():
         for channel, table in enumerate(tables):
             if kind != "identity" and table.std == 0:
                 raise BadInput(f"{volumes[domain][0].path}: channel {channel} is constant: use the baseline identity")
@@ -236,4 +237,6 @@ def _check(kind: str, dims: int, volumes: dict[str, list[Volume]], found: dict[s
             need_voxel_size(volume, "the spectra of both domains need")
     sizes = {domain: tuple(opened[0].voxel_size) for domain, opened in volumes.items()}
     if not np.allclose(sizes["source"], sizes["target"], rtol=0.02):
-        log.warning("voxel sizes differ (%s, %s): a voxel's finest edge counts as the same in both", *sizes.values())
+        log.warning(
+            "voxel sizes differ (%s, %s): spectra are compared in units of the finest voxel edge", *sizes.values()
+        )

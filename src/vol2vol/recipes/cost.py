@@ -1,6 +1,6 @@
-"""What a recipe, a run, a model or a predicted volume costs: weights, operations, seconds, memory; plain data.
+"""Count the weights, operations, seconds and memory of a recipe, a run, a model or a predicted volume, as plain data.
 
-Operations are floating-point ones, a multiply-add counts two. What was not measured is None.
+Operations are floating-point operations; a multiply-add counts as two. Values that were not measured are None.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from vol2vol.volumes.addresses import local_path
 
 
 def recipe_cost(recipe: str | Path | Recipe, channels: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Return weights per player and network, operations per voxel predicted and per training step; trains nothing.
+    """Return the weights of each player and network, and the operations per predicted voxel and per training step.
 
-    `channels` counts those of `source` and `target`, one each by default. Operations per voxel are those of an
-    infinitely large tile.
+    `channels` is the number of channels by domain, 1 by default. Operations per voxel are those of an infinitely large
+    tile. Nothing is trained.
     """
     settings = load_recipe(recipe)
     return _task_cost(checked_task(settings, channels), settings)
 
 
 def checked_task(settings: Recipe, channels: Mapping[str, int] | None = None) -> Task:
-    """Return what a recipe trains; raise `BadInput` where its networks or losses cannot work on its patches.
+    """Return the task of a recipe; raise `BadInput` if its networks or losses do not suit the patch size.
 
-    Trained models that the task would ask are left out.
+    Trained models that the task refers to are left out.
     """
     task = build(settings.task, dims=settings.dims, channels=channels)
     task.check(settings.patch)
@@ -65,25 +65,25 @@ def _task_cost(task: Task, settings: Recipe) -> dict[str, Any]:
 
 
 def step_operations(task: Task, patch: tuple[int, ...], batch: int = 1) -> int:
-    """Return what one training step of a task asks for, forward and backward, as `torch.utils.flop_counter` counts.
+    """Return the operations of one training step of a task, forward and backward, from `torch.utils.flop_counter`.
 
-    Nothing is computed: the task's own turns are played on tensors without values. Gradient checkpointing, which
-    computes activations twice, is not counted.
+    The turns of the task run on tensors without values, so that nothing is computed. The second pass of gradient
+    checkpointing is not counted.
     """
-    played: Any = copy.deepcopy(task)
-    for translation in played.translations().values():
+    replica: Any = copy.deepcopy(task)
+    for translation in replica.translations().values():
         network: Any = translation.network
         if hasattr(network, "gradient_checkpointing"):
             network.gradient_checkpointing = False
-    for module in played.modules():
+    for module in replica.modules():
         if isinstance(module, ImagePool):
             module.size = 0
     with FakeTensorMode() as fake, FlopCounterMode(display=False) as counter:
-        for module in played.modules():  # not by _apply, which in older releases of torch leaves parameters as they are
-            for held in (module._parameters, module._buffers):
-                held.update({name: fake.from_tensor(tensor) for name, tensor in held.items() if tensor is not None})
-        shown = {name: torch.empty(batch, count, *patch) for name, count in task.channels().items()}
-        for turn in played.turns(shown):
+        for module in replica.modules():  # not by _apply, which does not replace parameters in older releases of torch
+            for tensors in (module._parameters, module._buffers):
+                tensors.update({name: fake.from_tensor(value) for name, value in tensors.items() if value is not None})
+        patches = {name: torch.empty(batch, count, *patch) for name, count in task.channels().items()}
+        for turn in replica.turns(patches):
             turn.loss.backward()
     result: int = counter.get_total_flops()
     return result
@@ -94,16 +94,16 @@ def _weights(module: nn.Module) -> int:
 
 
 def model_cost(path: str | Path) -> dict[str, Any]:
-    """Return weights and operations per voxel of a stored model; and of its training, where it says its recipe."""
+    """Return weights and operations per voxel of a stored model, and those of its training if it holds its recipe."""
     bundle = load_bundle(find_bundle(path))
-    found = {
+    prediction = {
         "weights per direction": {
             d: sum(t.numel() for t in n.state_dict().values()) for d, n in networks(bundle.translations).items()
         },
         "operations per voxel": {d: round(floor(network)) for d, network in networks(bundle.translations).items()},
     }
     recipe = _recipe_of(bundle.meta["provenance"])
-    return {**_task_cost(_untrained(recipe, bundle.channels), recipe), **found} if recipe else found
+    return {**_task_cost(_untrained(recipe, bundle.channels), recipe), **prediction} if recipe else prediction
 
 
 def _untrained(recipe: Recipe, channels: Mapping[str, int] | None = None) -> Task:
@@ -111,7 +111,7 @@ def _untrained(recipe: Recipe, channels: Mapping[str, int] | None = None) -> Tas
 
 
 def run_cost(path: str | Path) -> dict[str, Any]:
-    """Return what a run's networks cost and what its log measured: seconds, memory, hours to each saved checkpoint."""
+    """Return the cost of a run's networks, and from its log the seconds, memory and hours to each saved checkpoint."""
     run = Run(local_path(path, "a run"))
     rows = read_log(run.log) if run.log.is_file() else []
     saved = sorted(int(p.name[6:]) for p in run.path.glob("models/epoch-*") if p.name[6:].isdigit())
@@ -139,18 +139,18 @@ def run_cost(path: str | Path) -> dict[str, Any]:
 
 
 def prediction_cost(volume: Volume) -> dict[str, Any]:
-    """Return what a volume that vol2vol predicted took, from what it says of itself, whatever model predicted it.
+    """Return the cost of a predicted volume, from the record in its attributes, for any model.
 
-    Raises `BadInput` where it was not predicted, or does not say by which network.
+    Raises `BadInput` if the volume does not hold such a record with its network.
     """
     record = Record.of(volume)
     if record is None:
-        raise BadInput(f"{volume.path} does not say what predicted it: name an output of vol2vol predict")
+        raise BadInput(f"{volume.path} holds no record of a prediction: name an output of vol2vol predict")
     try:
         cost = cost_of(record.layout, nets.build(record.network.name, **record.network.arguments))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{volume.path} states a network or tiles that cannot be ({one_line(error, 300)}): predict it again"
+            f"{volume.path} states a network or tiles that are not valid ({one_line(error, 300)}): predict it again"
         ) from None
     return {
         "voxels": cost.voxels,
@@ -165,9 +165,9 @@ def prediction_cost(volume: Volume) -> dict[str, Any]:
 
 
 def cost(path: str | Path) -> dict[str, Any]:
-    """Return what there is to say of a run's folder, a model's folder or a recipe (a name, or a YAML file).
+    """Return the cost of a run folder, a model folder or a recipe (a name, or a YAML file).
 
-    Raises `NotFound` listing the recipes where a path is none of them.
+    Raises `NotFound`, listing the recipes, if a path is none of these.
     """
     folder = local_path(path, "a run, a model or a recipe")
     if (folder / "recipe.yaml").is_file():
@@ -183,7 +183,7 @@ def _read_recipe(path: Path) -> Any:
 
 
 def _recipe_of(provenance: Mapping[str, Any]) -> Recipe | None:
-    """Return the recipe a model was trained with; None where it was imported, or written by another version."""
+    """Return the recipe that a model was trained with; None if it was imported, or written by another version."""
     data = provenance.get("recipe")
     try:
         return load_recipe(Recipe.model_validate(data)) if isinstance(data, dict) and "train" in data else None

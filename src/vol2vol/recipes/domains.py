@@ -1,4 +1,4 @@
-"""The volumes of a domain: opened, checked against each other, measured, and what is remembered of them."""
+"""Open the volumes of a domain, compare them, measure their intensities, and describe them for a model."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from vol2vol.volumes.resting import RestingVolume
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
 BOXES = 96
-"""Boxes of voxels that are sampled to compare the intensities of a domain's volumes, shared by all of them."""
+"""Number of boxes, in all volumes of a domain together, that are sampled to compare the intensities of the volumes."""
 LISTED = 5
-"""Volumes that are warned of one by one."""
+"""Maximum number of warnings about single volumes; further ones are summed up in one line."""
 MANY = 1000
-"""Small volumes of a domain beyond which as many of them are looked at before training."""
+"""Maximum number of small volumes of a domain that are read before training; of more, a sample of this number."""
 COMPARED = 200
-"""Of these, how many are compared with the first volume."""
+"""Number of volumes of such a sample whose intensities are compared with the first volume."""
 _EVEN = 11
-"""A random stream of its own."""
-TOLD = 100
-"""Volumes of a domain up to which a model remembers each."""
+"""Key of the random numbers of this sample."""
+RECORDED = 100
+"""Maximum number of volumes of a domain that a model lists one by one."""
 SMALL = 1 << 22
-"""Voxels of a volume up to which it is small."""
+"""Maximum number of voxels of a small volume."""
 MOST_OPEN = 64
-"""Volumes of a domain beyond which the files of small ones are open during reads alone."""
+"""Maximum number of volumes of a domain whose files all stay open; of more, small files are open only during reads."""
 
 
 def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
-    """Open one or more volumes; `stated` describes those whose files do not.
+    """Open one or more volumes; `stated` holds metadata that is missing from their files.
 
     A path may stand for many images: see `volumes.imagesets.images_under`.
     """
@@ -57,7 +57,7 @@ def open_domain(paths: Paths, **stated: Unpack[Stated]) -> list[Volume]:
 
 
 def _files(paths: Paths, stated: Stated, *, literal: bool) -> list[str]:
-    """Return the path of every volume that paths stand for."""
+    """Return the path of every volume that `paths` stand for."""
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     if not names:
         raise BadInput("a domain needs at least one volume: name its files")
@@ -69,21 +69,21 @@ def _files(paths: Paths, stated: Stated, *, literal: bool) -> list[str]:
 def open_domains(
     paths: Mapping[str, Paths], stated: Stated, target: Stated, *, literal: bool = False
 ) -> dict[str, list[Volume]]:
-    """Open the volumes of every domain; `target` holds what of the target's volumes differs from `stated`, or None.
+    """Open the volumes of every domain; `target` holds the metadata of the target's volumes that differ from `stated`.
 
-    A path may stand for many images (`volumes.imagesets.images_under`), but where each is meant `literal`ly as one.
+    A path may stand for many images (`volumes.imagesets.images_under`); with `literal`, it is always one volume.
     """
-    about: Stated = {**stated, **{key: value for key, value in target.items() if value is not None}}  # type: ignore[typeddict-item]
+    of_target: Stated = {**stated, **{key: value for key, value in target.items() if value is not None}}  # type: ignore[typeddict-item]
     volumes = {}
-    for name, given in paths.items():
-        mine = about if name == "target" else stated
-        volumes[name] = _opened(_files(given, mine, literal=literal), mine, name)
+    for name, own_paths in paths.items():
+        metadata = of_target if name == "target" else stated
+        volumes[name] = _opened(_files(own_paths, metadata, literal=literal), metadata, name)
     refuse_idle_time([volume for opened in volumes.values() for volume in opened], stated)
     return volumes
 
 
 def _opened(files: Sequence[str], stated: Stated, domain: str) -> list[Volume]:
-    """Open the volumes of a domain; small ones of many are left at rest."""
+    """Open the volumes of a domain; if there are many, the files of small ones are closed again until they are read."""
     if len(files) <= MOST_OPEN:
         return [open_member(file, **stated) for file in files]
     volumes = []
@@ -94,18 +94,18 @@ def _opened(files: Sequence[str], stated: Stated, domain: str) -> list[Volume]:
 
 
 def channels_of(domain: str, volumes: list[Volume]) -> int:
-    """Return how many channels a domain has; raise `BadInput` where its volumes differ."""
+    """Return the number of channels of a domain; raise `BadInput` if its volumes differ."""
     first = volumes[0]
     if others := [f"{v.path} {v.channels}" for v in volumes if v.channels != first.channels]:
         counts = f"{first.path} has {first.channels}, {some_of(others)}"
-        raise BadInput(f"{domain} volumes differ in channels: {counts}; convert one or the other")
+        raise BadInput(f"{domain} volumes differ in channels: {counts}: convert some, or choose channels")
     return first.channels
 
 
 def intensity_for(need: Need, data: DataSettings, volumes: Sequence[Volume]) -> Intensity:
-    """Return how the stored values of a domain become the network's range, and back where a network makes it.
+    """Return the map between the stored values of a domain and the network's range.
 
-    Images are measured; a mask is a probability, stored as 0 to 255; labels stay the numbers they are.
+    The map of images is measured; a mask is a probability, stored as 0 to 255; labels are not changed.
     """
     if need.kind == "mask":
         return fixed(0, 255, network=(0.0, 1.0))
@@ -113,9 +113,9 @@ def intensity_for(need: Need, data: DataSettings, volumes: Sequence[Volume]) -> 
 
 
 def even_sample(volumes: Sequence[Volume], seed: int) -> list[Volume]:
-    """Return the volumes whose voxels are looked at before training: all, or of many small ones `MANY` of them.
+    """Return the volumes that are read before training: all, or a random sample of `MANY` if there are more small ones.
 
-    These are spread evenly over the order in which they were given; each has the same chance, which `seed` decides.
+    The sample is spread evenly over the list of volumes and depends on `seed`.
     """
     if len(volumes) <= MANY or any(_voxels(volume) > SMALL for volume in volumes):
         return list(volumes)
@@ -124,12 +124,12 @@ def even_sample(volumes: Sequence[Volume], seed: int) -> list[Volume]:
 
 
 def warn_of_differences(
-    domain: str, volumes: Sequence[Volume], *, image: bool = True, looked_at: Sequence[Volume] | None = None
+    domain: str, volumes: Sequence[Volume], *, image: bool = True, sampled: Sequence[Volume] | None = None
 ) -> None:
-    """Warn where volumes of one domain differ from the first in voxel size or, of images, in intensity.
+    """Warn if volumes of a domain differ from the first in voxel size or, for images, in intensity.
 
-    One map of intensities and one network serve them all. Intensities are compared by some voxels of each volume; where
-    only some are `looked_at`, of about `COMPARED` of these.
+    All volumes of a domain share an intensity map and a network. Intensities are compared by some voxels of each
+    volume; if `sampled` has fewer volumes than the domain, of about `COMPARED` of these.
     """
     first = volumes[0]
     sizes = [
@@ -140,13 +140,13 @@ def warn_of_differences(
     warn_each(f"{domain} volumes differ in voxel size: ", sizes, "; vol2vol prepare `resample` makes them alike")
     if image:
         others = list(volumes[1:])
-        if looked_at is not None and len(looked_at) < len(volumes):
-            others = list(looked_at[:: max(1, len(looked_at) // COMPARED)])
+        if sampled is not None and len(sampled) < len(volumes):
+            others = list(sampled[:: max(1, len(sampled) // COMPARED)])
         boxes = max(1, BOXES // (1 + len(others)))
         known = Sample.of(first, boxes=boxes)
         compared = counted(others, "comparing intensities", len(others))
-        words = [known.apart(Sample.of(volume, boxes=boxes)) for volume in compared]
-        warn_each(f"{domain} volumes differ in intensity, but share one map: ", [said for said in words if said])
+        differences = [known.apart(Sample.of(volume, boxes=boxes)) for volume in compared]
+        warn_each(f"{domain} volumes differ in intensity, but share one map: ", [text for text in differences if text])
 
 
 def _size(volume: Volume, other: Volume) -> str:
@@ -155,31 +155,27 @@ def _size(volume: Volume, other: Volume) -> str:
 
 
 def warn_each(what: str, items: Sequence[str], cure: str = "") -> None:
-    """Warn of each item in a line; of more than `LISTED`, in one line with the first of them and their number."""
+    """Warn of each item in a line of its own; of more than `LISTED` items in one line, with the first and a count."""
     for item in items if len(items) <= LISTED else [some_of(items, LISTED, between="; ")]:
         log.warning("%s%s%s", what, item, cure)
 
 
 def warn_of_range(volumes: Sequence[Volume], intensity: Intensity) -> None:
-    """Warn of volumes whose intensities do not fit a map that was not measured on them."""
+    """Warn of volumes whose intensities do not fit an intensity map that was not measured on them."""
     boxes = max(1, BOXES // len(volumes))
     compared = [(v.path, likeness(sample(v, boxes=boxes), intensity)) for v in volumes]
-    unfit = [
-        f"{path} does not fit its map of intensities: {found.words}"
-        for path, found in compared
-        if found and not found.fits
-    ]
+    unfit = [f"{path} does not fit its intensity map: {fit.words}" for path, fit in compared if fit and not fit.fits]
     warn_each("", unfit)
 
 
 def check_masks(volumes: Sequence[Volume]) -> None:
-    """Raise `BadInput` where a mask of a type that can hold them holds fractions, negative numbers or NaN."""
+    """Raise `BadInput` if a mask holds fractions, negative numbers or NaN; masks of unsigned types are not read."""
     for volume, _, values in stream([v for v in volumes if v.dtype.kind in "if"], "checking masks"):
         foreground(values, str(volume.path))
 
 
 def intensity_of(data: DataSettings, volumes: Sequence[Volume]) -> Intensity:
-    """Return how the stored values of a domain become the network's range."""
+    """Return the map from the stored values of an image domain to the network's range."""
     if data.intensity == "fixed":
         if data.low is None or data.high is None:
             raise BadInput("data.intensity fixed needs data.low and data.high: give both")
@@ -197,13 +193,13 @@ def _voxels(volume: Volume) -> int:
 
 
 def facts_of(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
-    """Return what a model should remember of the volumes it was trained on; no folders, they are nobody's business.
+    """Return the description of volumes that a model stores, with their names but not their folders, which are private.
 
-    Of more than `TOLD`, those that differ in nothing but their names are one entry: the first name, how many they are,
-    and a SHA-256 of the names; where their sizes are all different, too, these are left out the same way.
+    If there are more than `RECORDED`, volumes that differ in their names alone share an entry: the first name, their
+    number and a SHA-256 of the names. If that still gives too many entries, shapes and voxel sizes are left out, too.
     """
     facts = [_facts(volume) for volume in volumes]
-    if len(facts) <= TOLD:
+    if len(facts) <= RECORDED:
         return facts
     groups: dict[str, list[dict[str, Any]]] = {}
     for hidden in (("name",), ("name", "shape", "voxel_size")):
@@ -211,7 +207,7 @@ def facts_of(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
         for fact in facts:
             key = json.dumps({name: value for name, value in fact.items() if name not in hidden})
             groups.setdefault(key, []).append({name: fact[name] for name in hidden})
-        if len(groups) <= TOLD:
+        if len(groups) <= RECORDED:
             break
     return [
         {"name": members[0]["name"], "volumes": len(members), "sha256": _digest(members), **json.loads(key)}

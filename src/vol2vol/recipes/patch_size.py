@@ -1,4 +1,4 @@
-"""Do the patches of a recipe suit its task and lie in all its volumes? If not, which would."""
+"""Check that the patch size of a recipe suits its task and fits into all volumes; if not, find a size that does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from vol2vol.volumes import Volume
 
 
 def check_patch(task: Task, settings: Recipe, volumes: Sequence[Volume]) -> None:
-    """Raise `BadInput`, naming a patch that works and that every volume holds, unless the recipe's is one.
+    """Raise `BadInput` if the recipe's patch size does not suit the task or does not fit into every volume.
 
-    Where no patch does both, it says how large the smallest is that works. Reads no voxels.
+    The message names the largest size that does both or, if there is none, the smallest size that suits the task. No
+    voxels are read.
     """
     patch = settings.patch
     sections = [(volume.path, sizes) for volume in volumes for sizes in sections_of(volume.spatial, settings)]
@@ -35,7 +36,7 @@ def check_patch(task: Task, settings: Recipe, volumes: Sequence[Volume]) -> None
             )
     if room == patch:
         task.check(patch)
-    path, sizes = next(one for one in sections if any(n < p for n, p in zip(one[1], patch, strict=True)))
+    path, sizes = next(section for section in sections if any(n < p for n, p in zip(section[1], patch, strict=True)))
     if isinstance(settings.data.patch, int):
         room = (min(room),) * settings.dims
     wide = map(max, room, smallest)
@@ -54,7 +55,7 @@ def _works(task: Task, patch: Shape) -> bool:
 
 
 def sections_of(spatial: Shape, settings: Recipe) -> list[Shape]:
-    """Return a volume's voxels along the axes of a patch, for each direction patches may lie in."""
+    """Return the shape of a volume along the axes of a patch, for each orientation of the patches."""
     if settings.dims == 3:
         return [spatial]
     return [tuple(n for axis, n in zip("zyx", spatial, strict=True) if axis != name) for name in settings.data.planes]

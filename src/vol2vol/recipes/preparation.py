@@ -1,4 +1,4 @@
-"""Prepare volumes by recipe: shipped ones for published data, YAML files, or plain data."""
+"""Prepare volumes by a recipe: a shipped one for published data, a YAML file, or plain data."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from vol2vol.volumes.addresses import address, is_remote
 SHELF = Shelf(
     what="recipe", package="vol2vol.recipes", folder="preparations", example="split.gap=16", verb="recipes mitoem"
 )
-Told = str | Path | Mapping[str, Any] | Preparation
+RecipeSource = str | Path | Mapping[str, Any] | Preparation
 
 
 def list_preparations() -> dict[str, str]:
-    """Return the shipped recipes of preparations: name to the first sentence about it."""
+    """Return the shipped preparation recipes by name, each with the first sentence of its description."""
     return {name: load_preparation(name).about.partition(". ")[0] for name in SHELF.names()}
 
 
-def load_preparation(recipe: Told, overrides: tuple[str, ...] = ()) -> Preparation:
-    """Return a shipped recipe by name, one from a YAML file or from plain data, with `key.sub=value` changes.
+def load_preparation(recipe: RecipeSource, overrides: tuple[str, ...] = ()) -> Preparation:
+    """Return a recipe by its shipped name, from a YAML file or from plain data, with `key.sub=value` changes.
 
-    Raises `NotFound` for an unknown name, `BadInput` naming the key for whatever does not fit the schema.
+    Raises `NotFound` for an unknown name, and `BadInput`, naming the key, for what does not fit the schema.
     """
     if isinstance(recipe, Preparation):
         name, data = recipe.name, recipe.model_dump(mode="json", exclude_unset=True)
@@ -52,7 +52,7 @@ def load_preparation(recipe: Told, overrides: tuple[str, ...] = ()) -> Preparati
 def prepare(
     input: str | Path,
     output: str | Path,
-    recipe: Told,
+    recipe: RecipeSource,
     *,
     overrides: tuple[str, ...] = (),
     level: int | None = None,
@@ -61,35 +61,36 @@ def prepare(
     progress: Progress | None = None,
     **stated: Unpack[Stated],
 ) -> list[Prepared]:
-    """Crop, resample, binarise, convert or split a volume out of core, and continue where an earlier call was killed.
+    """Crop, resample, binarise, convert or split a volume out of core; continue if an earlier call was killed.
 
-    `recipe` is a shipped one (`mitoem`, `openorganelle`), a YAML file, or its content as plain data: `steps`, one
-    after the other, an optional `split`, and how the output is stored (`vol2vol.preparation.Preparation`). `input` is
-    a volume, or the name of one that the recipe knows where to find. `stated` (`Stated`) describes an input whose file
-    does not; `level` picks from a multiscale image. Bytes depend neither on `workers` (threads) nor on how
-    often it was killed, memory not on the size of the volume. Returns one entry per output: with a split `out.zarr`
-    becomes `out-train.zarr`, `out-test.zarr`. Long because it names every option and ends in an example that runs.
+    `recipe` is the name of a shipped recipe (`mitoem`, `openorganelle`), a YAML file, or the content of one as plain
+    data: `steps`, which run in this order, an optional `split`, and the storage of the output
+    (`vol2vol.preparation.Preparation`). `input` is a volume, or the name of an input that the recipe lists. `stated`
+    (`Stated`) holds metadata that is missing from the file of the input; `level` selects a level of a multiscale image.
+    The output does not depend on `workers` (threads) or on interruptions, and the memory does not depend on the size of
+    the volume. Returns an entry per output: a split of `out.zarr` gives `out-train.zarr` and `out-test.zarr`. Long
+    because it names every option and ends in an example that runs.
 
-    Raises `Mismatch` if an output was begun with another input or other steps, `AlreadyExists` if something else is
-    there and `overwrite` is not given, `BadInput` where a step cannot be done.
+    Raises `Mismatch` if an output was started with another input or other steps, `AlreadyExists` if another file is
+    there and `overwrite` is false, `BadInput` if a step does not suit the volume.
 
     >>> import tempfile, vol2vol
     >>> folder = tempfile.mkdtemp()
     >>> em = vol2vol.create_volume(
     ...     f"{folder}/em.zarr", shape=(1, 8, 30, 30), dtype="u1", voxel_size=(30, 8, 8), unit="nm"
     ... )
-    >>> [made] = vol2vol.prepare(
+    >>> [cubes] = vol2vol.prepare(
     ...     f"{folder}/em.zarr", f"{folder}/cubes.zarr", {"steps": [{"step": "resample", "voxel_size": [30, 30, 30]}]}
     ... )
-    >>> made.shape, made.voxel_size
+    >>> cubes.shape, cubes.voxel_size
     ((1, 8, 8, 8), (30.0, 30.0, 30.0))
     """
-    place = _place(input, load_preparation(recipe, overrides), level)
+    resolved = _resolved(input, load_preparation(recipe, overrides), level)
     return preparation.prepare_volume(
-        place.input,
+        resolved.path,
         output,
-        place.told,
-        level=place.level,
+        resolved.recipe,
+        level=resolved.level,
         overwrite=overwrite,
         workers=workers,
         progress=progress,
@@ -100,35 +101,35 @@ def prepare(
 def plan_preparation(
     input: str | Path,
     output: str | Path,
-    recipe: Told,
+    recipe: RecipeSource,
     *,
     overrides: tuple[str, ...] = (),
     level: int | None = None,
     workers: int = WORKERS,
     **stated: Unpack[Stated],
 ) -> dict[str, Any]:
-    """Return what `prepare` would do and cost, as plain data: shapes, voxel sizes, bytes, memory; reads no voxels."""
-    place = _place(input, load_preparation(recipe, overrides), level)
-    return preparation.dry_run(place.input, output, place.told, level=place.level, workers=workers, **stated)
+    """Return what `prepare` would write, as plain data: shapes, voxel sizes, bytes, memory. It reads no voxels."""
+    resolved = _resolved(input, load_preparation(recipe, overrides), level)
+    return preparation.dry_run(resolved.path, output, resolved.recipe, level=resolved.level, workers=workers, **stated)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where an input is, and the preparation with what the recipe knows of it."""
+class _Resolved:
+    """The path and level of an input, and the recipe with the metadata that it lists for this input."""
 
-    input: str
+    path: str
     level: int
-    told: Preparation
+    recipe: Preparation
 
 
-def _place(input: str | Path, told: Preparation, level: int | None) -> _Place:
-    """Find the input; a file of its own goes before a name that the recipe knows."""
+def _resolved(input: str | Path, recipe: Preparation, level: int | None) -> _Resolved:
+    """Find an input: a file of this path or, if there is none, an input that the recipe lists."""
     name = address(input)
-    there = is_remote(name) or Path(name).exists()
-    source = None if there else told.inputs.get(name)
+    exists = is_remote(name) or Path(name).exists()
+    source = None if exists else recipe.inputs.get(name)
     if source is not None:
-        told = told.model_copy(update={"voxel_size": source.voxel_size, "unit": source.unit})
-        return _Place(source.address, source.level if level is None else level, told)
-    if told.inputs and not there and not Path(name).suffix:
-        raise NotFound(f"{name} is neither a file nor an input of the recipe: it knows {', '.join(told.inputs)}")
-    return _Place(name, level or 0, told)
+        recipe = recipe.model_copy(update={"voxel_size": source.voxel_size, "unit": source.unit})
+        return _Resolved(source.address, source.level if level is None else level, recipe)
+    if recipe.inputs and not exists and not Path(name).suffix:
+        raise NotFound(f"{name} is neither a file nor an input of the recipe: use one of {', '.join(recipe.inputs)}")
+    return _Resolved(name, level or 0, recipe)

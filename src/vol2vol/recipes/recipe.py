@@ -1,4 +1,4 @@
-"""The schema of a recipe and its loader: presets shipped with the package, or a file of one's own.
+"""The schema of a recipe and its loader, for shipped presets and YAML files.
 
 vol2vol train --recipe small-2d ... train.epochs=3 task.generator.arguments.width=8
 """
@@ -20,38 +20,38 @@ from vol2vol.training.settings import TrainSettings
 
 
 class Recipe(BaseModel):
-    """Everything one training run needs besides the volumes."""
+    """All settings of a training run, without the volumes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = "custom"
-    """What the run is called in its records."""
+    """Name of the run in its records."""
     about: str = ""
-    """One line: what the recipe is for."""
+    """One line on the purpose of the recipe."""
     dims: Literal[2, 3] = 2
-    """2: planes of a volume, or images; 3: volumes."""
+    """Dimensions of the networks: 2 for images and planes of volumes, 3 for volumes."""
     data: DataSettings = DataSettings()
-    """Patches and intensities."""
+    """Patches, augmentation and intensities."""
     task: AnyTask = CycleGANSettings()
-    """The training objective, by its `name`, with its networks and losses."""
+    """The task by its `name`, with its networks and losses."""
     train: TrainSettings = TrainSettings()
     """Optimisation, checkpoints, devices."""
     start: str | None = None
-    """A model, or a run, from whose weights training starts where they fit, such as another task's or a first run's."""
+    """Model, or run, from whose weights training starts, as far as they fit; its task may be another one."""
 
     @property
     def patch(self) -> Shape:
-        """Voxels per axis of a patch, one number per axis of the network."""
+        """Size of a patch in voxels, one number per axis of the network."""
         patch = self.data.patch
         shape = (patch,) * self.dims if isinstance(patch, int) else tuple(patch)
         if len(shape) != self.dims:
-            raise BadInput(f"data.patch {patch} has {len(shape)} numbers for a {self.dims}D network")
+            raise BadInput(f"data.patch {patch} has {len(shape)} numbers: give {self.dims} for a {self.dims}D network")
         return shape
 
     def guides(self) -> tuple[Need, ...]:
-        """Return the masks of `data.weights` that the task itself does not need: they only say where patches lie.
+        """Return the masks of `data.weights` that the task itself does not need; they only decide where patches lie.
 
-        Raises `BadInput` for one that lies along a domain that the task does not have.
+        Raises `BadInput` for a mask that is aligned with a domain that the task does not have.
         """
         own = {need.name: need for need in self.task.needs()}
         guides = []
@@ -59,7 +59,8 @@ class Recipe(BaseModel):
             if name not in own:
                 along = weight.along or next(iter(own))
                 if along not in own:
-                    raise BadInput(f"data.weights.{name}.along: there is no domain {along}: use {', '.join(own)}")
+                    domains = ", ".join(own)
+                    raise BadInput(f"data.weights.{name}.along: the task has no domain {along}: use {domains}")
                 guides.append(Need(name=name, kind="mask", along=own[along].along or along))
         return tuple(guides)
 
@@ -70,15 +71,15 @@ SHELF = Shelf(
 
 
 def list_recipes() -> dict[str, str]:
-    """Return the shipped recipes: name to one line about it."""
+    """Return the shipped recipes by name, each with a line that describes it."""
     return {name: load_recipe(name).about for name in SHELF.names()}
 
 
 def load_recipe(name: str | Path | Recipe, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Return a shipped recipe by name or one from a YAML file, with `key.sub=value` overrides applied.
+    """Return a recipe by its shipped name or from a YAML file, with `key.sub=value` overrides applied.
 
-    A file may begin `extends: NAME` and hold only what differs. Raises `NotFound` for an unknown name, `BadInput`
-    naming the key for whatever does not fit the schema.
+    A file may contain `extends: NAME` and the keys that differ. Raises `NotFound` for an unknown name, and `BadInput`,
+    naming the key, for what does not fit the schema.
     """
     data = name.model_dump(mode="json") if isinstance(name, Recipe) else SHELF.load(str(name))
     for override in overrides:
@@ -86,5 +87,5 @@ def load_recipe(name: str | Path | Recipe, overrides: tuple[str, ...] = ()) -> R
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        called = name.name if isinstance(name, Recipe) else name
-        raise BadInput(f"recipe {called}: {explain(error, Recipe)}") from None
+        shown = name.name if isinstance(name, Recipe) else name
+        raise BadInput(f"recipe {shown}: {explain(error, Recipe)}") from None

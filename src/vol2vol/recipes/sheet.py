@@ -1,4 +1,4 @@
-"""A data sheet: a CSV file with one column per domain and one row per set of volumes that lie on each other."""
+"""Read a data sheet: a CSV file with a column per domain and a row per set of aligned volumes."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from vol2vol.volumes.addresses import address, is_remote, local_path
 from vol2vol.volumes.formats.hdf5 import NAME
 
 SPLIT = "split"
-"""The column that says what a row is for."""
+"""The column that assigns rows to a split."""
 SPLITS = ("train", "validate", "test")
-"""Rows to learn from, rows by which a task judges its checkpoints, and rows that training never opens."""
+"""Rows for training, rows for validating checkpoints, and rows whose files training never opens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What a data sheet says: every path checked, none of the files opened."""
+    """The content of a data sheet: all paths are checked, and no file has been opened."""
 
     name: str
     """The file's name, without its folder."""
     sha256: str
     """Of the file's bytes."""
     rows: Mapping[str, int]
-    """How many rows each split has."""
+    """Number of rows by split."""
     files: Mapping[str, Mapping[str, tuple[str, ...]]]
-    """By split and domain, the volumes in the order of the rows; of domains that lie on each other, as many."""
+    """By split and domain, the paths in the order of the rows; aligned domains have the same number."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what a model should remember of the sheet, as plain data."""
+        """Return the description of the sheet that a model stores, as plain data."""
         return {"name": self.name, "sha256": self.sha256, "rows": dict(self.rows)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     number: int
-    """As spreadsheets count, the header being row 1."""
+    """Number of the row in a spreadsheet, where the header is row 1."""
     split: str
     files: Mapping[str, str]
-    """By domain, as far as cells are filled."""
+    """By domain, the paths of the cells that are not empty."""
 
 
 def read_sheet(path: str | Path, needs: Sequence[Need]) -> Sheet:
     """Read and check a data sheet for a task that needs these domains.
 
-    The first row names the columns: domains and, where wanted, `split`, whose cells are `train`, `validate` or `test`;
-    without it all rows train. Paths count from the sheet's folder. Domains that lie on each other are given together in
-    a row; cells of domains that are drawn alone may be empty. Raises `NotFound` or `Unreadable` for the sheet itself,
-    and `BadInput`, listing the rows, for columns, splits and cells that do not fit, files that are missing or stand in
-    two splits (by another spelling, a link or as a part of each other, too) and rows that repeat another.
+    The first row names the columns: domains and optionally `split`, whose cells are `train`, `validate` or `test`;
+    without this column all rows are used for training. Paths are relative to the sheet's folder. A row holds all
+    aligned domains; cells of other domains may be empty. Raises `NotFound` or `Unreadable` for the sheet itself, and
+    `BadInput`, listing the rows, for columns, splits and cells that are not valid, files that are missing or in two
+    splits (also by another spelling of the path, by a link, or one inside the other), and rows that repeat another.
     """
     file = local_path(path, "a data sheet")
     data = read_bytes(file)
@@ -81,7 +81,7 @@ def read_sheet(path: str | Path, needs: Sequence[Need]) -> Sheet:
 
 
 def _text(file: Path, data: bytes) -> str:
-    """Return the text of a sheet, without the mark that Excel puts before it."""
+    """Return the text of a sheet, without the byte order mark that Excel writes."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,7 +92,7 @@ def _text(file: Path, data: bytes) -> str:
 
 
 def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of the columns and, with their numbers, the rows of which some cell is filled."""
+    """Return the names of the columns, and the rows that are not empty, with their numbers."""
     reader, table = csv.reader(StringIO(text, newline=""), strict=True), []
     try:
         for number, cells in enumerate(reader, start=1):
@@ -101,7 +101,7 @@ def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
     except csv.Error as error:
         raise BadInput(f"{file}: line {reader.line_num} is not CSV ({one_line(error)}): correct its quotes") from None
     if len(table) < 2:
-        raise BadInput(f"{file} has no rows: name the columns in the first row and one set of files in each other")
+        raise BadInput(f"{file} has no rows: name the columns in the first row and a set of files in each further row")
     (_, columns), *rows = table
     for letter, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(columns) == 1 and letter in columns[0]:
@@ -119,7 +119,7 @@ def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
 
 
 def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) -> None:
-    """Raise `BadInput` for columns that are unknown or there twice."""
+    """Raise `BadInput` for columns that are unknown or repeated."""
     known = [*(need.name for need in needs), SPLIT]
     named = [name for name in columns if name]
     for name in named:
@@ -127,7 +127,7 @@ def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) ->
             near = get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "rename it, or delete it"
             raise BadInput(
-                f"{file} has a column {one_line(name, 60)!r}, which the task does not know: it takes "
+                f"{file} has a column {one_line(name, 60)!r}, which the task does not use: it uses "
                 f"{', '.join(known)}; {hint}"
             )
         if named.count(name) > 1:
@@ -135,7 +135,7 @@ def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) ->
 
 
 def _row(file: Path, number: int, cells: Mapping[str, str]) -> _Row:
-    """Return a row with its paths as they are found from here."""
+    """Return a row with paths relative to the current folder."""
     files = {}
     for domain in [name for name, cell in cells.items() if name not in ("", SPLIT) and cell]:
         try:
@@ -147,23 +147,25 @@ def _row(file: Path, number: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _check_splits(file: Path, rows: Sequence[_Row], *, split_column: bool) -> None:
-    """Raise `BadInput` for words that are no split, and where no row trains."""
+    """Raise `BadInput` for unknown splits, and if there is no row for training."""
     if wrong := [f"row {row.number} has {one_line(row.split, 40)!r}" for row in rows if row.split not in SPLITS]:
         raise BadInput(f"{file}: {some_of(wrong)} in the column {SPLIT}: write train, validate or test")
     if not any(row.split == SPLITS[0] for row in rows):
-        why = f"of those in the column {SPLIT} none is {SPLITS[0]}" if split_column and rows else "no cell names a file"
+        why = "no cell names a file"
+        if split_column and rows:
+            why = f"write {SPLITS[0]} in the column {SPLIT} of some rows"
         raise BadInput(f"{file} has no rows to train on: {why}")
 
 
 def _check_domains(file: Path, needs: Sequence[Need], rows: Sequence[_Row]) -> None:
-    """Raise `BadInput` where the rows to train on lack a domain that is needed."""
+    """Raise `BadInput` if the training rows lack a domain that the task needs."""
     for need in needs:
         if not need.optional and not any(need.name in row.files for row in rows if row.split == SPLITS[0]):
             raise BadInput(f"{file} names no {need.name} volumes to train on: fill a column {need.name}")
 
 
 def _check_partners(file: Path, needs: Sequence[Need], rows: Sequence[_Row]) -> None:
-    """Raise `BadInput` for rows that name some, but not all, of the domains that lie on each other."""
+    """Raise `BadInput` for rows that name some, but not all, of several aligned domains."""
     alone = [
         f"row {row.number} has no {need.name}"
         for row in rows
@@ -176,7 +178,7 @@ def _check_partners(file: Path, needs: Sequence[Need], rows: Sequence[_Row]) -> 
 
 
 def _check_files(file: Path, rows: Sequence[_Row]) -> None:
-    """Raise `BadInput` for files that are missing, and for those that stand in two splits."""
+    """Raise `BadInput` for files that are missing or in two splits."""
     missing = [
         f"row {row.number} {one_line(path, 200)} ({domain})"
         for row in rows
@@ -185,7 +187,9 @@ def _check_files(file: Path, rows: Sequence[_Row]) -> None:
         if not is_remote(path) and not os.path.exists(_parted(path)[0])
     ]
     if missing:
-        raise BadInput(f"{file} names files that do not exist: {some_of(missing)}: paths count from the sheet's folder")
+        raise BadInput(
+            f"{file} names files that do not exist: {some_of(missing)}: give paths relative to the sheet's folder"
+        )
     places, first = _Places(), dict[str, tuple[_Row, str]]()
     named = [(row, path, places.of(path)) for row in rows for path in row.files.values()]
     for row, path, place in named:
@@ -196,15 +200,15 @@ def _check_files(file: Path, rows: Sequence[_Row]) -> None:
             other, spelt = first.get(above, (row, path))
             if other.split != row.split:
                 same = "" if spelt == path else f", as {one_line(spelt, 200)}"
-                there = f"row {other.number} ({other.split}{same})"
-                twice.append(f"{one_line(path, 200)} in row {row.number} ({row.split}) and {there}")
+                elsewhere = f"row {other.number} ({other.split}{same})"
+                twice.append(f"{one_line(path, 200)} in row {row.number} ({row.split}) and {elsewhere}")
                 break
     if twice:
-        raise BadInput(f"{file} has files in two splits: {some_of(twice)}: keep each in one of them")
+        raise BadInput(f"{file} has files in two splits: {some_of(twice)}: keep each file in one split")
 
 
 def _check_repeats(file: Path, needs: Sequence[Need], rows: Sequence[_Row]) -> None:
-    """Raise `BadInput` for rows that name the same files as another one of what is drawn together."""
+    """Raise `BadInput` for rows that repeat the aligned files of another row."""
     places, repeated = _Places(), []
     for group in aligned(needs):
         first: dict[tuple[str, ...], int] = {}
@@ -218,20 +222,20 @@ def _check_repeats(file: Path, needs: Sequence[Need], rows: Sequence[_Row]) -> N
 
 
 def _files(needs: Sequence[Need], rows: Sequence[_Row]) -> dict[str, tuple[str, ...]]:
-    """Return the paths of every domain that some of the rows name."""
+    """Return, for every domain with files in these rows, their paths."""
     files = {need.name: tuple(row.files[need.name] for row in rows if need.name in row.files) for need in needs}
     return {name: paths for name, paths in files.items() if paths}
 
 
 class _Places:
-    """Where paths lead, the same for every spelling of a path and for all links to a file."""
+    """Identifies files, so that all spellings of a path and all links to a file are the same place."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int], str] = {}
         self._known: dict[str, str] = {}
 
     def of(self, path: str) -> str:
-        """Return the place of a file or folder, and within it of an array of an HDF5 file."""
+        """Return the place of a file, a folder or an array of an HDF5 file."""
         if path not in self._known:
             self._known[path] = path.rstrip("/") if is_remote(path) else self._local(*_parted(path))
         return self._known[path]
@@ -248,7 +252,7 @@ class _Places:
 
 
 def _parted(path: str) -> tuple[str, str]:
-    """Return the file of a path, and `/dataset` where it names an array inside."""
+    """Return the file of a path, and `/dataset` if the path names an array of an HDF5 file."""
     parts = NAME.fullmatch(path)
     if parts is None or os.path.isdir(path):
         return path, ""

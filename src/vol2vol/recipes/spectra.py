@@ -1,4 +1,4 @@
-"""Power spectra of a domain, and the finite filter that turns one spectrum into another."""
+"""Measure the power spectrum of a domain, and compute the filter that turns one spectrum into another."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 LARGEST_GAIN = 8.0
-"""Limit of what a filter may raise or lower a frequency by: beyond it there is mostly noise to raise."""
+"""Maximum factor by which a filter amplifies or damps a frequency; a larger gain would mostly amplify noise."""
 ROUNDS = 30
-"""Corrections of a filter's response."""
+"""Number of corrections of a filter's response."""
 
 
 def radii(shape: Sequence[int], voxel_size: Sequence[float]) -> np.ndarray:
-    """Return the length of every frequency of an FFT of this shape, in cycles per smallest voxel, as shape `shape`."""
+    """Return the absolute frequency of every voxel of an FFT of this shape, in cycles per smallest voxel edge."""
     smallest = min(voxel_size)
     axes = [np.fft.fftfreq(n) * smallest / size for n, size in zip(shape, voxel_size, strict=True)]
     result: np.ndarray = np.sqrt(sum(f**2 for f in np.meshgrid(*axes, indexing="ij")))
@@ -21,10 +21,10 @@ def radii(shape: Sequence[int], voxel_size: Sequence[float]) -> np.ndarray:
 
 
 def radial_power(patches: Iterable[np.ndarray], voxel_size: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies (cycles per smallest voxel) and the mean power at them, averaged over directions.
+    """Return frequencies (cycles per smallest voxel edge) and their mean power, averaged over patches and directions.
 
-    `patches` are arrays of one shape, each freed of its mean and multiplied by a Hann window first (Welch 1967). The
-    frequency zero is left out: means are not the business of a spectrum.
+    `patches` are arrays of the same shape. The mean of each is subtracted, and it is multiplied by a Hann window (Welch
+    1967). The frequency 0 is left out.
     """
     total: np.ndarray | None = None
     count = 0
@@ -45,26 +45,28 @@ def radial_power(patches: Iterable[np.ndarray], voxel_size: Sequence[float]) -> 
 
 
 def matching_filter(frequency: np.ndarray, gain: np.ndarray, radius: int, voxel_size: Sequence[float]) -> np.ndarray:
-    """Return the symmetric kernel of `2 * radius + 1` voxels per axis, of zero phase, whose response is a radial gain.
+    """Return the symmetric, zero-phase kernel of `2 * radius + 1` voxels per axis whose response is a radial gain.
 
-    The gain is interpolated onto a grid of frequencies, transformed, cut to the kernel's extent and tapered; what that
-    smooths away is made up for by raising the wish where the response fell short, `ROUNDS` times.
+    The gain is interpolated onto a grid of frequencies, transformed, cropped to the size of the kernel and tapered.
+    This smooths the response; `ROUNDS` corrections therefore change the spectrum before cropping until the response
+    comes close to the gain.
     """
     shape = (4 * radius + 4,) * len(voxel_size)
     limited = np.log(np.clip(gain, 1 / LARGEST_GAIN, LARGEST_GAIN))
     wanted = np.exp(np.interp(radii(shape, voxel_size), frequency, limited))
     inside = _taper(shape, radius)
-    wish, kernel = wanted, np.zeros(shape)
+    spectrum, kernel = wanted, np.zeros(shape)
     for _ in range(ROUNDS):
-        kernel = np.fft.ifftn(wish).real * inside
+        kernel = np.fft.ifftn(spectrum).real * inside
         response = np.fft.fftn(kernel).real
-        wish = np.clip(wish * np.clip(wanted / np.maximum(response, 1e-6), 0.5, 2), 1e-3, 10 * LARGEST_GAIN)
+        correction = np.clip(wanted / np.maximum(response, 1e-6), 0.5, 2)
+        spectrum = np.clip(spectrum * correction, 1e-3, 10 * LARGEST_GAIN)
     middle = slice(shape[0] // 2 - radius, shape[0] // 2 + radius + 1)
     return np.fft.fftshift(kernel)[(middle,) * len(shape)]
 
 
 def _taper(shape: Sequence[int], radius: int) -> np.ndarray:
-    """Return weights that fall from 1 at the zero of an FFT grid to 0 beyond a radius, along each axis."""
+    """Return weights that fall from 1 at the origin of an FFT grid to 0 beyond a radius, along each axis."""
     weights = np.ones(())
     for n in shape:
         distance = np.abs(np.fft.fftfreq(n) * n)

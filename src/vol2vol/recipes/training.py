@@ -1,4 +1,4 @@
-"""From a recipe and volumes to a trained run: the place where data, task and training meet."""
+"""Train a recipe on volumes: build the task, measure the volumes, draw patches and run the training."""
 
 from __future__ import annotations
 
@@ -58,17 +58,18 @@ def train(
     progress: bool | None = None,
     **stated: Unpack[Stated],
 ) -> FitResult:
-    """Train what a recipe says on volumes, and return the run.
+    """Train a recipe on volumes, and return the run.
 
-    `source` and `target` name one or more volumes each, `data` those of other domains by name. What the task draws at
-    one place (an image and its mask) must be as many volumes of the same shapes, paired by their names or, where these
-    say nothing, by their order; what it draws apart may differ in size and number. A `sheet` (CSV, see
-    `recipes.sheet.read_sheet`) names them all instead, and which of them to judge by. `overrides` are `key.sub=value`
-    changes to the recipe. `stated` (`Stated`) describes volumes whose files do not; `target_voxel_size` and
-    `target_channels` those of the target, where they differ. `start` is a model or a run whose weights are taken where
-    they fit (see `training.transfer`), short for the recipe's key. The same call continues a run that was killed.
-    Memory: weights, one batch of patches and the chunks they touch; it does not grow with the volumes. Raises
-    `UserError`s that name what does not fit. Long because it names and explains every option.
+    `source` and `target` name one or more volumes each, `data` those of other domains by name. Aligned domains (an
+    image and its mask) must have the same number of volumes with the same shapes; they are paired by their names or, if
+    these do not match, by their order. Domains that are not aligned may differ in size and number. A `sheet` (CSV, see
+    `recipes.sheet.read_sheet`) names all volumes instead, including validation volumes. `overrides` are `key.sub=value`
+    changes to the recipe. `stated` (`Stated`) holds metadata that is missing from the volume files; `target_voxel_size`
+    and `target_channels` are those of the target, if they differ. `start` is a model or a run from whose weights
+    training starts, as far as they fit (see `training.transfer`); it replaces the recipe's key `start`. The same call
+    continues a run that was killed. Memory: weights, a batch of patches and the chunks that they overlap; it does not
+    grow with the volumes. Raises `UserError`s that name what does not fit. Long because it names and explains every
+    option.
     """
     from vol2vol.training.fitting import fit, is_first
     from vol2vol.training.run_folder import Run, check_free
@@ -80,13 +81,14 @@ def train(
     check_free(Path(out))
     if is_first():
         check_idle(out)
-    paths = {name: given for name, given in {"source": source, "target": target, **(data or {})}.items() if given}
+    paths = {name: named for name, named in {"source": source, "target": target, **(data or {})}.items() if named}
     about: Stated = {"voxel_size": target_voxel_size, "channels": target_channels}
-    given = open_training_data((*settings.task.needs(), *settings.guides()), paths, sheet, stated, about)
-    begun = Run(out).state.is_file() and not overwrite
-    prepared = prepare(settings, given.train, given.validate, start=None if begun else _start(settings.start, out))
-    if given.validate and prepared.held_out is None:
-        log.info("the task %s is not judged on held-out volumes: those to validate are left aside", settings.task.name)
+    volumes = open_training_data((*settings.task.needs(), *settings.guides()), paths, sheet, stated, about)
+    continued = Run(out).state.is_file() and not overwrite
+    start_bundle = None if continued else _start(settings.start, out)
+    prepared = prepare(settings, volumes.train, volumes.validate, start=start_bundle)
+    if volumes.validate and prepared.held_out is None:
+        log.info("the task %s has no validation: the validation volumes are not used", settings.task.name)
     return fit(
         prepared.task,
         prepared.data,
@@ -99,7 +101,7 @@ def train(
             "recipe": settings.model_dump(mode="json"),
             "patch": min(settings.patch),
             "packages": packages(settings.task),
-            **given.facts(),
+            **volumes.facts(),
             **({"sampled": prepared.sampled} if prepared.sampled else {}),
             **({} if prepared.started is None else {"started": prepared.started}),
         },
@@ -110,7 +112,7 @@ def train(
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a recipe and volumes amount to: all that `training.fit` asks for."""
+    """The arguments of `training.fit` for a recipe and its volumes."""
 
     task: Task
     data: Any
@@ -118,9 +120,9 @@ class Prepared:
     calibration: dict[str, Callable[[], Iterable[Tensor]]]
     held_out: Callable[[], Iterable[Batch]] | None = None
     started: dict[str, Any] | None = None
-    """Which weights of another model the task starts from, see `training.transfer`."""
+    """The record of the weights that the task starts from, see `training.transfer`."""
     sampled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By domain, how many volumes its intensities were measured on, and of how many; only where that is not all."""
+    """For domains whose intensities were measured on a sample: the number of volumes in the sample and in all."""
 
 
 def prepare(
@@ -130,10 +132,10 @@ def prepare(
     *,
     start: Path | None = None,
 ) -> Prepared:
-    """Build a recipe's task, measure the domains' intensities and lay out the patches.
+    """Build the task of a recipe, measure the intensities of its domains and set up the patches.
 
-    `unseen` are volumes to judge by; where there are none, a task that judges holds back a part of each volume. `start`
-    is a bundle whose weights the task takes where they fit.
+    `unseen` holds validation volumes; without them, tasks with validation hold out a part of each volume. `start` is a
+    bundle from whose weights the task starts, as far as they fit.
     """
     needs, unseen = [need for need in settings.task.needs() if need.name in volumes], unseen or {}
     channels = {need.name: channels_of(need.name, [*volumes[need.name], *unseen.get(need.name, ())]) for need in needs}
@@ -141,14 +143,14 @@ def prepare(
     networks = {domain: nets.frozen(bundle.network("forward")) for domain, bundle in models.items()}
     task = build(settings.task, dims=settings.dims, channels=channels, models=networks, seed=settings.train.seed)
     started = None if start is None else _transferred(task, start)
-    about = _check(task, settings, needs, volumes)
-    looked_at = {name: even_sample(opened, settings.train.seed) for name, opened in volumes.items()}
-    sampled = _sampled(needs, volumes, looked_at)
+    options = _check(task, settings, needs, volumes)
+    samples = {name: even_sample(opened, settings.train.seed) for name, opened in volumes.items()}
+    sampled = _sampled(needs, volumes, samples)
     for name in [need.name for need in needs if need.kind == "mask"]:
-        check_masks([*looked_at[name], *even_sample(unseen.get(name, ()), settings.train.seed)])
-    intensity = _intensities(needs, settings, looked_at, models)
-    _warn_of_volumes(needs, volumes, looked_at, {name: intensity[name] for name in models})
-    patches, held_out = dataset(needs, volumes, intensity, settings.data, unseen=unseen, **about)
+        check_masks([*samples[name], *even_sample(unseen.get(name, ()), settings.train.seed)])
+    intensity = _intensities(needs, settings, samples, models)
+    _warn_of_volumes(needs, volumes, samples, {name: intensity[name] for name in models})
+    patches, held_out = dataset(needs, volumes, intensity, settings.data, unseen=unseen, **options)
     return Prepared(
         task=task,
         data=patches,
@@ -163,25 +165,25 @@ def prepare(
 def _warn_of_volumes(
     needs: Sequence[Need],
     volumes: Mapping[str, Sequence[Volume]],
-    looked_at: Mapping[str, Sequence[Volume]],
+    samples: Mapping[str, Sequence[Volume]],
     known: Mapping[str, Intensity],
 ) -> None:
-    """Warn where volumes of a domain differ, or do not fit a map that is known from elsewhere."""
+    """Warn if volumes of a domain differ, or do not fit an intensity map that comes with a trained model."""
     for need in needs:
-        seen = looked_at[need.name]
-        warn_of_differences(need.name, volumes[need.name], image=need.kind == "image", looked_at=seen)
+        sample = samples[need.name]
+        warn_of_differences(need.name, volumes[need.name], image=need.kind == "image", sampled=sample)
         if need.name in known:
-            warn_of_range(seen, known[need.name])
+            warn_of_range(sample, known[need.name])
 
 
 def _sampled(
-    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], looked_at: Mapping[str, Sequence[Volume]]
+    needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]], samples: Mapping[str, Sequence[Volume]]
 ) -> dict[str, dict[str, int]]:
-    """Say, and return, on how many volumes intensities are measured where that is not all."""
+    """Log and return, for domains whose intensities are measured on a sample, the size of the sample."""
     sampled = {}
     measured = [need.name for need in needs if need.kind == "image" and need.like is None]
-    for name in [name for name in measured if len(looked_at[name]) < len(volumes[name])]:
-        sampled[name] = {"volumes": len(looked_at[name]), "of": len(volumes[name])}
+    for name in [name for name in measured if len(samples[name]) < len(volumes[name])]:
+        sampled[name] = {"volumes": len(samples[name]), "of": len(volumes[name])}
         log.info("%s: intensities are measured on %d of %d volumes, spread evenly", name, *sampled[name].values())
     return sampled
 
@@ -189,23 +191,23 @@ def _sampled(
 def _check(
     task: Task, settings: Recipe, needs: Sequence[Need], volumes: Mapping[str, Sequence[Volume]]
 ) -> dict[str, Any]:
-    """Return what `dataset` has to know of the task; raise `BadInput` where settings of data do not suit it.
+    """Return the arguments of `dataset` that depend on the task; raise `BadInput` if the data settings do not suit it.
 
-    The patch has to suit the task and to lie in all volumes that are drawn alone.
+    The patch size must suit the task, and patches must fit into all volumes of domains that are not aligned.
     """
     alone = [group[0].name for group in aligned(needs) if len(group) == 1 and not isinstance(task, Judge)]
     if alone:
         check_patch(task, settings, [volume for domain in alone for volume in volumes[domain]])
     else:
         task.check(settings.patch)
-    about: dict[str, Any] = {"inputs": only_read(task.translations()), "guides": settings.guides()}
-    check_settings(settings.data, needs, volumes, dims=settings.dims, **about)
-    about |= {"patch": settings.patch, "context": task.context(), "judged": isinstance(task, Judge)}
-    return {**about, "seed": settings.train.seed}
+    options: dict[str, Any] = {"inputs": only_read(task.translations()), "guides": settings.guides()}
+    check_settings(settings.data, needs, volumes, dims=settings.dims, **options)
+    options |= {"patch": settings.patch, "context": task.context(), "judged": isinstance(task, Judge)}
+    return {**options, "seed": settings.train.seed}
 
 
 def _start(model: str | None, out: Path) -> Path | None:
-    """Return the bundle that a training starts from; raise `BadInput` where that lies in the run to be written."""
+    """Return the bundle that a training starts from; raise `BadInput` if it lies in the run that is to be written."""
     if model is None:
         return None
     bundle = find_bundle(model)
@@ -217,7 +219,7 @@ def _start(model: str | None, out: Path) -> Path | None:
 
 
 def _transferred(task: Task, start: Path) -> dict[str, Any]:
-    """Let a task start from a model's weights; say what was taken and what was not, and return it."""
+    """Copy the weights of a model into a task as far as they fit; log and return the record of it."""
     from vol2vol.training.transfer import transfer, words
 
     record = transfer(task, load_bundle(start), str(start))
@@ -229,7 +231,7 @@ def _transferred(task: Task, start: Path) -> dict[str, Any]:
 def _intensities(
     needs: Sequence[Need], settings: Recipe, volumes: Mapping[str, list[Volume]], models: Mapping[str, Bundle]
 ) -> dict[str, Intensity]:
-    """Return how the stored values of every domain enter the network: as in a model that the task asks, or measured."""
+    """Return the intensity map of every domain: from the model that the task uses for the domain, or measured."""
     intensity = {
         need.name: models[need.name].intensity["source"]
         if need.name in models
@@ -241,19 +243,19 @@ def _intensities(
 
 
 def _calibration(task: Task, patches: PatchSets, count: int) -> dict[str, Callable[[], Iterable[Tensor]]]:
-    """Return what streams the inputs of each translation's network, one per batch, spread over the volumes."""
-    return {name: partial(patches.inputs, made.reads, count) for name, made in task.translations().items()}
+    """Return, for each translation, a function that yields input patches spread over the volumes, one per batch."""
+    return {name: partial(patches.inputs, part.reads, count) for name, part in task.translations().items()}
 
 
 def _models(settings: Recipe, channels: Mapping[str, int]) -> dict[str, Bundle]:
-    """Open the segmenters that a task is told to heed; they bring their domain's intensities."""
+    """Open the trained segmenters of a task by domain; the intensity maps of these domains come from them."""
     named = settings.task.models()
-    found = {domain: load_bundle(find_bundle(path)) for domain, path in named.items()}
-    for domain, bundle in found.items():
+    bundles = {domain: load_bundle(find_bundle(path)) for domain, path in named.items()}
+    for domain, bundle in bundles.items():
         net: Any = bundle.network("forward")
         if net.describe()["name"] != "segmenter" or (net.dims, net.in_channels) != (settings.dims, channels[domain]):
             raise BadInput(
                 f"task.segmenters.{domain} {named[domain]} is not a {settings.dims}D segmenter "
                 f"of {channels[domain]} channels: train one with the task segment on the {domain}'s volumes"
             )
-    return found
+    return bundles

@@ -1,4 +1,4 @@
-"""The volumes of a training, given by paths or by a data sheet: opened, paired and checked."""
+"""Open, pair and check the volumes of a training, from paths or from a data sheet."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vol2vol.volumes import Stated, Volume
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """The volumes of a training by domain, opened; those that lie on each other in one order."""
+    """The opened volumes of a training by domain; those of aligned domains are in the same order."""
 
     train: Mapping[str, list[Volume]]
     validate: Mapping[str, list[Volume]]
-    """Those to judge by; empty where nothing was said of them."""
+    """Validation volumes of a data sheet; empty without a sheet."""
     sheet: Sheet | None
 
     def facts(self) -> dict[str, Any]:
-        """Return what a model remembers of them, as plain data."""
+        """Return the description of the volumes that a model stores, as plain data."""
         facts: dict[str, Any] = {"volumes": _facts(self.train)}
         if self.sheet is not None:
             facts |= {"validate": _facts(self.validate), "sheet": self.sheet.facts()}
@@ -39,10 +39,10 @@ def _facts(volumes: Mapping[str, list[Volume]]) -> dict[str, list[dict[str, Any]
 def open_training_data(
     needs: Sequence[Need], paths: Mapping[str, Paths], sheet: str | Path | None, stated: Stated, about: Stated
 ) -> TrainingData:
-    """Open the volumes of paths, or those of a sheet, and check that they suit what is needed and each other.
+    """Open the volumes of `paths`, or those of a sheet, and check that they suit the task and each other.
 
-    `about` holds what of the target's volumes differs from `stated`, or None. Raises `BadInput`, listing what does not
-    fit.
+    `about` holds the metadata of the target's volumes that differ from `stated`. Raises `BadInput`, listing what does
+    not fit.
     """
     if sheet is None:
         check_domains(needs, paths)
@@ -51,9 +51,13 @@ def open_training_data(
             train=paired([need for need in needs if need.name in volumes], volumes), validate={}, sheet=None
         )
     if paths:
-        raise BadInput(f"{sheet} names the volumes of every domain: leave out those of {' and '.join(paths)}, or it")
-    read = read_sheet(sheet, needs)
-    train, validate = (open_domains(read.files[split], stated, about, literal=True) for split in ("train", "validate"))
+        raise BadInput(
+            f"{sheet} names the volumes of every domain: leave out the sheet, or the volumes of {' and '.join(paths)}"
+        )
+    content = read_sheet(sheet, needs)
+    train, validate = (
+        open_domains(content.files[split], stated, about, literal=True) for split in ("train", "validate")
+    )
     for volumes in (train, validate):
         check_aligned([need for need in needs if need.name in volumes], volumes)
-    return TrainingData(train=train, validate=validate, sheet=read)
+    return TrainingData(train=train, validate=validate, sheet=content)
