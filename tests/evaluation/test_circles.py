@@ -12,11 +12,16 @@ from vol2vol import evaluate_circles, open_volume, write_circles
 from vol2vol.cli import main
 from vol2vol.errors import BadInput
 from vol2vol.evaluation.circles import near_borders
+from vol2vol.evaluation.compare import evaluate_measure
 from vol2vol.geometry import Box
+from vol2vol.metrics.measures import Subject
+from vol2vol.metrics.measures.circles import CIRCLES
+from vol2vol.metrics.measures.settings import Judging
 from vol2vol.metrics.objects.colours import coloured_objects
 from vol2vol.metrics.seams.grid import Grid
 from vol2vol.phantoms import Circles
 from vol2vol.plans import Plan
+from vol2vol.study.settings import ALL
 from vol2vol.volumes import create_volume
 
 HOW = Circles(shape=(256, 320), diameter=20, noise="none")
@@ -160,3 +165,31 @@ def test_place_is_taken_from_the_start_of_the_tile(bench):
     assert evaluate_circles(outputs, labels, grid=grid)["colour by place"]["colours predicted"]["value"] == 1
     whole = evaluate_circles(outputs, labels, period=(1, 2, 2))["colour by place"]
     assert whole["colours predicted"]["value"] < 0.8
+
+
+def test_planes_of_a_stack_are_images_of_their_own(bench, tmp_path):
+    arrays = {
+        name: [one.read(Box.of(HOW.spatial)) for one in opened(bench[name])] for name in ("tiled", "target-labels")
+    }
+    stack, labels = (open_volume(np.concatenate(arrays[name], axis=1), axes="czyx") for name in arrays)
+    rows = tmp_path / "rows.json"
+    found = evaluate_circles([stack], [labels], grid=GRID, planes=True, rows=rows)
+    assert found == evaluate_circles(opened(bench["tiled"]), opened(bench["target-labels"]), grid=GRID)
+    assert [row["image"].rpartition(", ")[2] for row in json.loads(rows.read_text())][:: HOW.objects] == [
+        "z = 0", "z = 1", "z = 2", "z = 3"
+    ]  # fmt: skip
+    taken = CIRCLES.take(Subject(volume=stack, judging=Judging(planes=True), provide={"mask": lambda: labels})).values
+    assert taken["multi"].value == found["multi"]["value"]
+    assert taken["not_1"].interval().high == found["not-1"]["high"]
+
+
+def test_the_measure_keeps_sums_per_block(bench):
+    output, labels = opened(bench["tiled"])[0], opened(bench["target-labels"])[0]
+    found = evaluate_circles([output], [labels])
+    for block, count in (((1, 64, 64), 20), (None, 1)):
+        multi = CIRCLES.take(Subject(volume=output, block=block, provide={"mask": lambda: labels})).values["multi"]
+        assert multi.value == pytest.approx(found["multi"]["value"])
+        assert len(multi.sums) == count
+    listed = evaluate_measure("circles", output, {"mask": labels}, block=(1, 64, 64))
+    assert listed["multi"]["value"] == pytest.approx(found["multi"]["value"])
+    assert "circles" not in ALL

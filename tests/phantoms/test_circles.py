@@ -146,3 +146,20 @@ def test_nothing_is_written_of_what_does_not_fit(tmp_path):
     with pytest.raises(BadInput, match="-1 images"):
         write_circles(tmp_path / "new", SMALL, images=-1)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+def test_a_stack_has_the_images_as_planes(tmp_path, suffix):
+    apart = write_circles(tmp_path, SMALL, images=3, tests=1)
+    stacks = write_circles(tmp_path, SMALL, images=3, tests=1, stack=True, suffix=suffix)
+    assert stacks.keys() == apart.keys()
+    for name, (path,) in stacks.items():
+        with open_volume(path) as volume:
+            whole = volume.read(Box.of(volume.spatial))
+        planes = [open_volume(one).read(Box.of(SMALL.spatial)) for one in apart[name]]
+        np.testing.assert_array_equal(whole, np.concatenate(planes, axis=1))
+    assert write_circles(tmp_path, SMALL, images=3, tests=1, stack=True, suffix=suffix) == stacks
+    with pytest.raises(AlreadyExists, match="shows something else"):
+        write_circles(tmp_path, SMALL, images=2, tests=1, stack=True, suffix=suffix)
+    with pytest.raises(BadInput, match="cannot be planes of a stack"):
+        write_circles(tmp_path, BALLS, images=2, stack=True)

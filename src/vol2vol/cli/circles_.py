@@ -41,6 +41,7 @@ def circles(
     step: parse.VoxelSize = None,
     origin: parse.VoxelSize = None,
     period: parse.VoxelSize = None,
+    planes: bool = False,
     rows: parse.Text = None,
     about: parse.About = parse.SAID,
     json: bool = False,
@@ -56,6 +57,7 @@ def circles(
         origin: with --step, the voxel at which the first tile starts.
         period: total stride of the network in voxels, to say whether place modulo it predicts colour; read from the
             outputs' records unless given.
+        planes: each plane Z of an output is an image of its own.
         rows: write a row per circle to this file, .csv or .json.
         about: metadata missing from the volume files.
         json: print the result as JSON.
@@ -67,7 +69,7 @@ def circles(
     how = checked(Colouring, {key: value for key, value in vars(shown).items() if value is not None}, "the metric")
     pictures, numbered = (_opened(paths, about) for paths in (outputs, labels))
     places = {"grid": seams_.grid_of(step, origin), "period": period and seams_.voxels(period, "--period")}
-    result = evaluate_circles(pictures, numbered, how=how, border=not inner, rows=rows, **places)
+    result = evaluate_circles(pictures, numbered, how=how, border=not inner, planes=planes, rows=rows, **places)
     show.result(result, as_json=json)
 
 

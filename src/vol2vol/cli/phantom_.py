@@ -55,6 +55,7 @@ def _circles(
     noise: Literal["paper", "code", "none"] = "paper",
     sigma: float = 58.3644,
     seed: int = 0,
+    stack: bool = False,
     files: tyro.conf.OmitArgPrefixes[_Files] = _USUAL,
     json: bool = False,
 ) -> None:
@@ -71,6 +72,7 @@ def _circles(
         noise: normal noise on both domains, as the paper says, on the source alone, as its code does, or none.
         sigma: standard deviation of the noise in grey values (of 255).
         seed: number of the random draw; image k of a seed is the same whatever else is made.
+        stack: write the images as the planes of one volume per domain instead of a file each.
         files: how files are written.
         json: print the result as JSON.
     """
@@ -79,7 +81,7 @@ def _circles(
 
     given = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": sub_pixel}
     how = checked(Circles, {**given, "noise": noise, "sigma": sigma, "seed": seed}, "the circles")
-    _tell(write_circles(out, how, images=images, tests=tests, **vars(files)), as_json=json)
+    _tell(write_circles(out, how, images=images, tests=tests, stack=stack, **vars(files)), as_json=json)
 
 
 def _nuclei(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from vol2vol.evaluation.compare import measured, plain
 from vol2vol.evaluation.seams import grids_of
 from vol2vol.files import check_place, write_text
 from vol2vol.geometry import Shape
-from vol2vol.metrics.objects.colours import Coloured, Colouring, colour_errors, coloured_objects
+from vol2vol.metrics.objects.colours import Coloured, Colouring, colour_errors, coloured_objects, coloured_planes
 from vol2vol.metrics.objects.lattice import shortcut
 from vol2vol.metrics.seams.grid import BETWEEN, Grid
 from vol2vol.volumes import Volume
@@ -30,17 +32,17 @@ def evaluate_circles(
     border: bool = True,
     grid: Grid | None = None,
     period: Shape | None = None,
+    planes: bool = False,
     rows: str | Path | None = None,
-    block: Shape | None = None,
 ) -> dict[str, Any]:
     """Return the shares of circles, or spheres, with several colours and with not exactly one, 0 to 1.
 
-    `labels` are the label images of the outputs, in their order. Intervals are those of a bootstrap over images. What
-    is cut by the border of an image so that it cannot show a colour is left out; without `border` so is whatever
-    touches it. Tiles are those of `grid`, or those that the outputs record. With a `period` (Z, Y, X), by default that
-    of the network in the record, the result also says what a circle's place in its tile, modulo the period, says of its
-    colour (see `shortcut`). `rows` is a CSV or JSON file for a row per circle with its centre, its colours and its
-    distance from the nearest border between tiles, in voxels.
+    `labels` are the label images of the outputs, in their order; with `planes` every plane Z is an image of its own.
+    Intervals are those of a bootstrap over images. What is cut by the border of an image so that it cannot show a
+    colour is left out; without `border` so is whatever touches it. Tiles are those of `grid`, or those that the outputs
+    record. With a `period` (Z, Y, X), by default that of the network in the record, the result also says what a
+    circle's place in its tile, modulo the period, says of its colour (see `shortcut`). `rows` is a CSV or JSON file for
+    a row per circle with its centre, its colours and its distance from the nearest border between tiles, in voxels.
 
     Raises `BadInput` where numbers or shapes of outputs and labels differ or there is no circle.
     """
@@ -48,20 +50,39 @@ def evaluate_circles(
         raise BadInput(f"{len(outputs)} outputs and {len(labels)} label images: give the labels of each output")
     if rows is not None:
         _check_rows(rows)
-    images = [coloured_objects(one, two, how, block=block) for one, two in zip(outputs, labels, strict=True)]
-    judged = [image.judged(border=border) for image in images]
-    if not sum(int(kept.sum()) for kept in judged):
+    images: list[_Image] = []
+    for output, own in zip(outputs, labels, strict=True):
+        tiles = [grid] if grid is not None else grids_of(output)
+        objects = coloured_planes(output, own, how) if planes else [coloured_objects(output, own, how)]
+        names = [f"{output.path}, z = {z}" for z in range(len(objects))] if planes else [output.path]
+        images += [_Image(*each, border, tiles) for each in zip(names, objects, strict=True)]
+    if not any(image.judged.any() for image in images):
         raise BadInput(f"{labels[0].path} has no circle that can show a colour: give label images with larger objects")
-    grids = [[grid] if grid is not None else grids_of(output) for output in outputs]
-    near = [near_borders(image, each) for image, each in zip(images, grids, strict=True)]
     if rows is not None:
-        paths = [output.path for output in outputs]
-        _write_rows(rows, [_columns(*each) for each in zip(paths, images, judged, near, strict=True)])
-    errors = {name: measured(value) for name, value in colour_errors(images, border=border).items()}
-    crossing = {} if not any(grids) else {"by place": _by_place(images, judged, [crosses for _, crosses in near])}
-    found = {**errors, **_counts(images, judged), **crossing, **_shortcut(images, judged, grids, period)}
-    result: dict[str, Any] = plain({**found, "measured": _stated(images, how or Colouring(), border)})
-    return result
+        _write_rows(rows, images)
+    return _found(images, how or Colouring(), period)
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """What was measured of one image."""
+
+    name: str
+    objects: Coloured
+    border: bool
+    """Whether objects at the border of the image count."""
+    grids: Sequence[Grid]
+    """Where tiles meet; empty where nothing says so."""
+
+    @cached_property
+    def judged(self) -> np.ndarray:
+        """Which objects count."""
+        return self.objects.judged(border=self.border)
+
+    @cached_property
+    def near(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far each object is from a border between tiles, and whether one cuts it."""
+        return near_borders(self.objects, self.grids)
 
 
 def near_borders(image: Coloured, grids: Sequence[Grid]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,11 +102,22 @@ def near_borders(image: Coloured, grids: Sequence[Grid]) -> tuple[np.ndarray, np
     return distance, crosses
 
 
-def _counts(images: Sequence[Coloured], judged: Sequence[np.ndarray]) -> dict[str, Any]:
+def _found(images: Sequence[_Image], how: Colouring, period: Shape | None) -> dict[str, Any]:
+    """Return all that the images say together, as JSON data."""
+    errors = colour_errors([image.objects for image in images], border=images[0].border)
+    shares = {name: measured(value) for name, value in errors.items()}
+    parts = {**_counts(images), **_by_place(images), **_shortcut(images, period)}
+    least = sorted({image.objects.least for image in images})
+    stated = {**how.model_dump(), "least": least[0] if len(least) == 1 else least, "border": images[0].border}
+    result: dict[str, Any] = plain({**shares, **parts, "measured": stated})
+    return result
+
+
+def _counts(images: Sequence[_Image]) -> dict[str, Any]:
     """Return how many circles were judged, and how many have each number of colours."""
-    colours = np.concatenate([image.colours[kept] for image, kept in zip(images, judged, strict=True)])
-    times = np.bincount(colours, minlength=images[0].areas.shape[1] + 1)
-    everything = sum(len(image.labels) for image in images)
+    colours = np.concatenate([image.objects.colours[image.judged] for image in images])
+    times = np.bincount(colours, minlength=images[0].objects.areas.shape[1] + 1)
+    everything = sum(len(image.judged) for image in images)
     return {
         "images": len(images),
         "circles": {"judged": len(colours), "left out at the border": everything - len(colours)},
@@ -93,71 +125,62 @@ def _counts(images: Sequence[Coloured], judged: Sequence[np.ndarray]) -> dict[st
     }
 
 
-def _by_place(
-    images: Sequence[Coloured], judged: Sequence[np.ndarray], crossing: Sequence[np.ndarray]
-) -> dict[str, Any]:
-    """Return the errors of circles that a border between tiles cuts, and of all others."""
+def _by_place(images: Sequence[_Image]) -> dict[str, Any]:
+    """Return the errors of circles that a border between tiles cuts, and of all others; nothing without tiles."""
+    if not any(image.grids for image in images):
+        return {}
     found = {}
     for name, wanted in (("cut by a tile border", True), ("elsewhere", False)):
-        colours = np.concatenate(
-            [image.colours[kept & (cut == wanted)] for image, kept, cut in zip(images, judged, crossing, strict=True)]
-        )
+        colours = np.concatenate([image.objects.colours[image.judged & (image.near[1] == wanted)] for image in images])
         shares = {"multi": (colours > 1).mean(), "not-1": (colours != 1).mean()} if len(colours) else {}
         found[name] = {"circles": len(colours), **{key: float(value) for key, value in shares.items()}}
-    return found
+    return {"by place": found}
 
 
-def _shortcut(
-    images: Sequence[Coloured], judged: Sequence[np.ndarray], grids: Sequence[Sequence[Grid]], period: Shape | None
-) -> dict[str, Any]:
+def _shortcut(images: Sequence[_Image], period: Shape | None) -> dict[str, Any]:
     """Return what place says of colour; nothing where the outputs' networks have no period in common."""
-    periods = {period} if period is not None else {grid.period for each in grids for grid in each}
+    periods = {grid.period for image in images for grid in image.grids} if period is None else {period}
     if period is None and (len(periods) != 1 or max(max(periods)) == 1):
         return {}
-    kept = [which & (image.colours == 1) & ~image.at_border for image, which in zip(images, judged, strict=True)]
+    repeat = next(iter(periods))
+    kept = [image.judged & (image.objects.colours == 1) & ~image.objects.at_border for image in images]
     found = shortcut(
-        np.concatenate([image.colour[which] for image, which in zip(images, kept, strict=True)]),
-        np.concatenate([_in_tile(image, each)[which] for image, each, which in zip(images, grids, kept, strict=True)]),
+        np.concatenate([image.objects.colour[which] for image, which in zip(images, kept, strict=True)]),
+        np.concatenate([_in_tile(image)[which] for image, which in zip(images, kept, strict=True)]),
         np.repeat(np.arange(len(images)), [int(which.sum()) for which in kept]),
-        next(iter(periods)),
+        repeat,
     )
     named = {"circles": found.objects, "places": found.cells, "bits": found.bits, "most bits": found.entropy}
     shares = {"colours predicted": measured(found.predicted), "most frequent colour": measured(found.majority)}
-    return {"colour by place": {"period": list(next(iter(periods))), **named, "p": found.p, **shares}}
+    return {"colour by place": {"period": list(repeat), **named, "p": found.p, **shares}}
 
 
-def _in_tile(image: Coloured, grids: Sequence[Grid]) -> np.ndarray:
+def _in_tile(image: _Image) -> np.ndarray:
     """Return the centres of objects from the start of what is kept of their tile, or of the image, `(objects, 3)`."""
-    if len(grids) != 1:
-        return image.centres
-    step, origin = np.array(grids[0].step), np.array(grids[0].origin)
-    return np.where(step < BETWEEN, (np.rint(image.centres) - origin) % step, image.centres)
+    if len(image.grids) != 1:
+        return image.objects.centres
+    step, origin = np.array(image.grids[0].step), np.array(image.grids[0].origin)
+    return np.where(step < BETWEEN, (np.rint(image.objects.centres) - origin) % step, image.objects.centres)
 
 
-def _stated(images: Sequence[Coloured], how: Colouring, border: bool) -> dict[str, Any]:
-    """Return the settings, and what they came to where they depend on the images."""
-    least = sorted({image.least for image in images})
-    return {**how.model_dump(), "least": least[0] if len(least) == 1 else least, "border": border}
-
-
-def _columns(
-    path: str, image: Coloured, judged: np.ndarray, near: tuple[np.ndarray, np.ndarray]
-) -> dict[str, list[Any]]:
-    """Return what is known of each circle of an image, by column."""
-    distance, crosses = near
-    return {
-        "image": [path] * len(image.labels),
-        "label": image.labels.tolist(),
-        **{axis: image.centres[:, n].round(3).tolist() for n, axis in enumerate("zyx")},
-        "voxels": image.sizes.tolist(),
-        "colours": image.colours.tolist(),
-        "colour": image.colour.tolist(),
-        **{f"area {channel}": areas.tolist() for channel, areas in enumerate(image.areas.T)},
-        "judged": judged.tolist(),
-        "at image border": image.at_border.tolist(),
+def _table(image: _Image) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each circle of an image, by column."""
+    objects, (distance, crosses) = image.objects, image.near
+    columns = {
+        "image": [image.name] * len(objects.labels),
+        "label": objects.labels.tolist(),
+        **{axis: objects.centres[:, n].round(3).tolist() for n, axis in enumerate("zyx")},
+        "voxels": objects.sizes.tolist(),
+        "colours": objects.colours.tolist(),
+        "colour": objects.colour.tolist(),
+        **{f"area {channel}": areas.tolist() for channel, areas in enumerate(objects.areas.T)},
+        "judged": image.judged.tolist(),
+        "at image border": objects.at_border.tolist(),
         "from tile border": [None if np.isinf(d) else round(d, 3) for d in distance.tolist()],
         "cut by tile border": crosses.tolist(),
     }
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _check_rows(path: str | Path) -> None:
@@ -167,13 +190,13 @@ def _check_rows(path: str | Path) -> None:
     check_place(path)
 
 
-def _write_rows(path: str | Path, tables: Sequence[dict[str, list[Any]]]) -> None:
-    rows = [dict(zip(table, row, strict=True)) for table in tables for row in zip(*table.values(), strict=True)]
+def _write_rows(path: str | Path, images: Sequence[_Image]) -> None:
+    rows = [row for image in images for row in _table(image)]
     if Path(path).suffix.lower() == ".json":
         write_text(Path(path), json.dumps(rows, indent=1))
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for table in tables for key in table)), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(Path(path), text.getvalue())

@@ -99,7 +99,7 @@ def evaluate_measure(
         raise BadInput(f"measure {name} needs {' and '.join(measure.needs) or 'only the output'}: give exactly these")
     for need in SAME_SHAPE:
         if need in volumes:
-            alike(volumes[need], output)
+            alike(volumes[need], output, channels=need != "mask")
     provide: dict[Need, Callable[[], Any]] = {need: partial(volumes.__getitem__, need) for need in volumes}
     result = measure.take(Subject(volume=output, block=block, provide=provide))
     values = {key: _plain_number(number) for key, number in result.values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.files import written_whole
-from vol2vol.geometry import Box
+from vol2vol.geometry import Box, Shape
 from vol2vol.phantoms.circles import COLOURS, Circles, Picture, Role
 from vol2vol.phantoms.writing import fill
 from vol2vol.progress import counted
@@ -30,6 +31,7 @@ def write_circles(
     images: int = 512,
     tests: int = 50,
     coloured: bool = True,
+    stack: bool = False,
     suffix: Literal[".zarr", ".tif"] = ".zarr",
     overwrite: bool = False,
 ) -> dict[str, list[Path]]:
@@ -37,63 +39,92 @@ def write_circles(
 
     `source`: `images` images of white circles. `target`: as many of other circles, in colour; none unless `coloured`.
     `test`: `tests` images like `source` to test on. `source-labels`, `target-labels`, `test-labels`: the number of the
-    circle of each voxel, 0 for background. Each image depends on settings, name and number alone. Images that are there
-    already are kept, so that the same call continues what was stopped.
+    circle of each voxel, 0 for background. Each image depends on settings, name and number alone. With `stack`, images
+    of one plane are the planes Z of one volume per name. Volumes that are there already are kept, so that the same call
+    continues what was stopped.
 
-    Raises `BadInput` where the circles do not fit, `AlreadyExists` where a path holds anything else, unless
-    `overwrite`.
+    Raises `BadInput` where the circles do not fit or volumes are to be stacked, `AlreadyExists` where a path holds
+    anything else, unless `overwrite`.
     """
     how = settings or Circles()
     if images < 0 or tests < 0:
         raise BadInput(f"{images} images and {tests} to test on: both must be 0 or more")
+    if stack and how.dims == 3:
+        raise BadInput(f"volumes of {how.spatial} voxels cannot be planes of a stack: write a file for each")
     counts: dict[Role, int] = {"source": images, "target": images if coloured else 0, "test": tests}
-    pictures = [Picture(how, role, number) for role, count in counts.items() for number in range(count)]
+    wanted = [file for role, count in counts.items() for file in _files(how, role, count, stack)]
     paths: dict[str, list[Path]] = {}
-    for picture in counted(pictures, "images", len(pictures)):
-        for name, render, channels in _files(picture):
-            path = Path(folder) / name / f"{picture.number:04d}{suffix}"
-            _write(path, picture, name, render, channels, overwrite=overwrite)
-            paths.setdefault(name, []).append(path)
+    for file in counted(wanted, "volumes", len(wanted)):
+        number = "" if stack else f"/{file.pictures[0].number:04d}"
+        path = Path(folder) / f"{file.name}{number}{suffix}"
+        _write(path, file, overwrite=overwrite)
+        paths.setdefault(file.name, []).append(path)
     return paths
 
 
-def _files(picture: Picture) -> Iterator[tuple[str, Callable[[Box], np.ndarray], Sequence[str]]]:
-    """Yield the files of a picture: folder, voxels of a box, names of its channels."""
-    if picture.role == "target":
-        yield picture.role, picture.coloured, COLOURS
-    else:
-        yield picture.role, picture.white, ()
-    yield f"{picture.role}-labels", picture.labels, ()
+@dataclass(frozen=True)
+class _File:
+    """A volume of some pictures, one after the other along Z."""
+
+    name: str
+    pictures: Sequence[Picture]
+    show: Callable[[Picture, Box], np.ndarray]
+    """What it shows of a box of one of them."""
+    channels: Sequence[str] = ()
+
+    @property
+    def spatial(self) -> Shape:
+        """Z, Y, X in voxels."""
+        depth, height, width = self.pictures[0].settings.spatial
+        return (depth * len(self.pictures), height, width)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What it shows, as JSON data: settings, and the numbers of the first picture and the last."""
+        numbers = {"number": self.pictures[0].number, "last": self.pictures[-1].number}
+        return {KEY: {"name": self.name, **numbers, **self.pictures[0].settings.model_dump(mode="json")}}
+
+    def render(self, box: Box) -> np.ndarray:
+        """Return a box of it, `(C, Z, Y, X)`."""
+        if len(self.pictures) == 1:
+            return self.show(self.pictures[0], box)
+        flat = Box((0, *box.start[1:]), (1, *box.stop[1:]))
+        return np.concatenate([self.show(self.pictures[z], flat) for z in range(box.start[0], box.stop[0])], axis=1)
 
 
-def _write(
-    path: Path,
-    picture: Picture,
-    name: str,
-    render: Callable[[Box], np.ndarray],
-    channels: Sequence[str],
-    *,
-    overwrite: bool,
-) -> None:
-    shown: dict[str, Any] = {"name": name, "number": picture.number, **picture.settings.model_dump(mode="json")}
+def _files(how: Circles, role: Role, count: int, stack: bool) -> Iterator[_File]:
+    """Yield the volumes of one role, images and their labels: one of all pictures, or one of each."""
+    size = max(1, count) if stack else 1
+    for first in range(0, count, size):
+        pictures = [Picture(how, role, number) for number in range(first, first + size)]
+        if role == "target":
+            yield _File(role, pictures, Picture.coloured, COLOURS)
+        else:
+            yield _File(role, pictures, Picture.white)
+        yield _File(f"{role}-labels", pictures, Picture.labels)
+
+
+def _write(path: Path, file: _File, *, overwrite: bool) -> None:
+    """Write a volume whole, unless it is there."""
     if path.exists() and not overwrite:
         with open_volume(path) as volume:
-            if volume.attrs.get(KEY) == shown:
+            if volume.attrs.get(KEY) == file.attributes[KEY]:
                 return
         raise AlreadyExists(f"{path} exists and shows something else: give `overwrite` or another folder")
-    kind = render(Box((0, 0, 0), (1, 1, 1))).dtype
+    kind = file.render(Box((0, 0, 0), (1, 1, 1))).dtype
+    depth = CHUNK[0] if len(file.pictures) == 1 else 1
     with (
         written_whole(path) as partial,
         create_volume(
             partial,
-            shape=(len(channels) or 1, *picture.settings.spatial),
+            shape=(len(file.channels) or 1, *file.spatial),
             dtype=kind,
             voxel_size=(1, 1, 1),
             unit="",
-            chunks=tuple(min(n, c) for n, c in zip(picture.settings.spatial, CHUNK, strict=True)),
-            attrs={KEY: shown},
-            channel_names=channels,
-            flat=len(picture.settings.shape) == 2,
+            chunks=tuple(map(min, file.spatial, (depth, *CHUNK[1:]))),
+            attrs=file.attributes,
+            channel_names=file.channels,
+            flat=len(file.pictures[0].settings.shape) == 2 and len(file.pictures) == 1,
         ) as volume,
     ):
-        fill(volume, render, BLOCK)
+        fill(volume, file.render, BLOCK if len(file.pictures) == 1 else (1, *BLOCK[1:]))

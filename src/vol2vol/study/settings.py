@@ -26,7 +26,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
 PartName = Literal["train", "translator_train", "validate", "test"]
 CHEAP = tuple(measure.name for measure in OWN if measure.cheap)
-ALL = tuple(measure.name for measure in OWN)
+ALL = tuple(measure.name for measure in OWN if measure.usual)
 
 
 def _known(name: str) -> str:

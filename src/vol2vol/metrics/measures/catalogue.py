@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vol2vol.errors import BadInput
+from vol2vol.metrics.measures.circles import CIRCLES
 from vol2vol.metrics.measures.cost import COST
 from vol2vol.metrics.measures.cycle import CYCLE
 from vol2vol.metrics.measures.distance import DISTANCE
@@ -24,7 +25,7 @@ from vol2vol.plugins import Catalogue
 log = logging.getLogger(__name__)
 OWN = (
     *(SEAMS, MISMATCH, DISTANCE, FIDELITY, STRUCTURE, CYCLE),
-    *(SEGMENTATION, NEAR_SEAM, OBJECTS, LABEL_FREE, COST),
+    *(SEGMENTATION, NEAR_SEAM, OBJECTS, CIRCLES, LABEL_FREE, COST),
 )
 """The measures of vol2vol, in the order in which they are taken."""
 

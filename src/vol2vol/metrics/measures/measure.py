@@ -112,6 +112,8 @@ class Measure:
     """Whether a report shows how well it ranks volumes; not for overlap and cost."""
     cheap: bool = False
     """Whether a study takes it of every checkpoint by default."""
+    usual: bool = True
+    """Whether a study takes it by default."""
     always: bool = False
     """Whether it is always taken when a volume is written, because it cannot be taken later."""
     table: str = "further"

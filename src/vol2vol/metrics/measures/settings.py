@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vol2vol.metrics.objects.colours import Colouring
 from vol2vol.metrics.objects.watershed import Parting
 
 
@@ -32,6 +33,11 @@ class Judging(Settings):
     """Objects are connected components, or split at narrow necks (watershed), in prediction and mask alike."""
     depth: float | None = Field(default=None, gt=0, le=32)
     """Depth of the watershed in voxels: how much narrower than both sides a neck must be; by default 2."""
+
+    colours: Colouring = Colouring()
+    """When an object of the measure `circles` has a colour."""
+    planes: bool = False
+    """For `circles`: each plane Z is an image of its own, whose labels mean nothing in other planes."""
 
     def parting(self) -> Parting | None:
         """Return how touching objects are split, None if they are not."""

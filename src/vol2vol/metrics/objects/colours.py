@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from math import prod
 from typing import Annotated
 
 import numpy as np
@@ -19,11 +19,11 @@ from scipy import ndimage
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.objects.balls import brighter, cores, inside
 from vol2vol.metrics.objects.instances import named, stored_labels
 from vol2vol.metrics.objects.scores import count_ratio
 from vol2vol.progress import counted
-from vol2vol.shapes import shaped
-from vol2vol.volumes import Volume
+from vol2vol.volumes import Volume, open_volume
 
 BLOCK, BLOCK_2D = (128, 256, 256), (1, 2048, 2048)
 """Voxels of volumes and of images that are measured at once."""
@@ -93,13 +93,24 @@ class Coloured:
         return result
 
 
-def colour_errors(images: Sequence[Coloured], *, border: bool = True) -> dict[str, Blockwise]:
-    """Return the shares of objects with several colours (multi) and with not exactly one, as sums per image."""
-    sums = []
-    for image in images:
-        colours = image.colours[image.judged(border=border)]
-        sums.append([(colours > 1).sum(), (colours != 1).sum(), len(colours)])
-    table = np.array(sums, np.float64).reshape(-1, 3)
+def colour_errors(
+    images: Sequence[Coloured], *, border: bool = True, block: Shape | None = None
+) -> dict[str, Blockwise]:
+    """Return the shares of objects with several colours (multi) and with not exactly one, as sums per image.
+
+    With a `block` (Z, Y, X), sums are per block of the first image, by where the boxes of its objects begin.
+    """
+    counts = [
+        np.stack([image.colours > 1, image.colours != 1, np.ones(len(image.labels))], axis=1)
+        * image.judged(border=border)[:, None]
+        for image in images
+    ]
+    if block is None:
+        table = np.array([each.sum(0) for each in counts], np.float64).reshape(-1, 3)
+    else:
+        place, blocks = _blocks(images[0].lows, images[0].spatial, block)
+        table = np.zeros((blocks, 3))
+        np.add.at(table, place, counts[0])
     return {
         name: Blockwise(name=name, sums=table[:, [column, 2]], combine=count_ratio)
         for column, name in enumerate(("multi", "not-1"))
@@ -122,20 +133,42 @@ def coloured_objects(
         )
     stored_labels(labels)
     size = block or (BLOCK_2D if volume.spatial[0] == 1 else BLOCK)
-    boxes = grid(Box.of(volume.spatial), size)
-    objects = _extents(labels, boxes)
+    objects = _extents(labels, grid(Box.of(volume.spatial), size))
     if how.least is None:
         median = int(np.median(objects.sizes)) if len(objects.sizes) else 0
         how = how.model_copy(update={"least": AREA[0] * median // AREA[1]})
     inner, areas = np.zeros(len(objects.sizes), np.int64), np.zeros((len(objects.sizes), volume.channels), np.int64)
-    counts = [ceil_div(n, s) for n, s in zip(volume.spatial, size, strict=True)]
-    begins = np.ravel_multi_index(tuple((objects.lows // size).T), counts)
+    begins, _ = _blocks(objects.lows, volume.spatial, size)
     blocks = np.unique(begins).tolist()
     for number in counted(blocks, "measuring objects", len(blocks)):
         members = np.flatnonzero(begins == number)
         for member, found in zip(members, _measured(volume, labels, objects, members, how), strict=True):
             inner[member], areas[member] = found
     return Coloured(**vars(objects), inner=inner, areas=areas, least=how.least or 0, spatial=volume.spatial)
+
+
+def coloured_planes(volume: Volume, labels: Volume, how: Colouring | None = None) -> list[Coloured]:
+    """Measure each plane Z of a stack as an image of its own, whose labels mean nothing in other planes.
+
+    Memory is that of a plane. Raises `BadInput` as `coloured_objects` does.
+    """
+    if volume.spatial != labels.spatial:
+        raise BadInput(f"{volume.path} has {volume.spatial} voxels and {labels.path} {labels.spatial}: give its labels")
+    planes = grid(Box.of(volume.spatial), (1, *volume.spatial[1:]))
+    return [
+        coloured_objects(_plane(volume, plane), _plane(labels, plane), how)
+        for plane in counted(planes, "measuring planes", len(planes))
+    ]
+
+
+def _plane(volume: Volume, box: Box) -> Volume:
+    return open_volume(volume.read(box), axes="czyx")
+
+
+def _blocks(lows: np.ndarray, spatial: Shape, block: Shape) -> tuple[np.ndarray, int]:
+    """Return the number of the block in which each object begins, and the number of blocks."""
+    counts = [ceil_div(n, s) for n, s in zip(spatial, block, strict=True)]
+    return np.ravel_multi_index(tuple((lows // block).T), counts), prod(counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +213,8 @@ def _measured(
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise BadInput(f"{volume.path} has voxels that are not finite: replace NaN and infinite voxels by a number")
     bright = brighter(image * (here > 0), how.level, how.smoothing, halo)
-    core = _cores(here, how.margin, halo)
-    here = here[_inside(here.shape, halo)]
+    core = cores(here, how.margin, halo)
+    here = here[inside(here.shape, halo)]
     for member in members:
         box = Box(tuple(objects.lows[member].tolist()), tuple(objects.highs[member].tolist()))
         part = box.relative_to(region.start).slices
@@ -200,65 +233,3 @@ def _largest(mask: np.ndarray, least: int) -> int:
     flat = mask[0] if len(mask) == 1 else mask
     parts, count = ndimage.label(flat, np.ones((3,) * flat.ndim, bool))
     return everything if count == 1 else int(np.bincount(parts.ravel())[1:].max())
-
-
-@shaped
-def brighter(
-    image: Annotated[np.ndarray, "channels *wide"], level: float, radius: float, halo: Shape
-) -> Annotated[np.ndarray, "channels *inner"]:
-    """Return where the mean over a disc or ball is above a share of the full scale; the halo is trimmed.
-
-    The full scale is the largest value of an integer type, and 1 for floats.
-    """
-    integer = image.dtype.kind in "iu"
-    full = float(np.iinfo(image.dtype).max) if integer else 1.0
-    offsets = _ball(radius, halo)
-    limit = level * full * len(offsets)
-    limit = float(np.floor(limit)) if integer else limit
-    kind = np.uint16 if image.dtype == np.uint8 and len(offsets) < 256 else np.float64
-    bright = np.empty((len(image), *image[0][_inside(image.shape[1:], halo)].shape), bool)
-    for channel, above in zip(image, bright, strict=True):
-        np.greater(_sum(channel.astype(kind), offsets, halo), limit, out=above)
-    return bright
-
-
-def _sum(values: np.ndarray, offsets: Sequence[tuple[int, ...]], halo: Shape) -> np.ndarray:
-    """Return the sums over a ball around every voxel but the halo's; runs along the last axis are added up once."""
-    *others, last = halo
-    width, length = values.shape[-1], values.shape[-1] - 2 * last
-    runs = [values[..., last : width - last]]
-    for reach in range(1, last + 1):
-        pair = values[..., last - reach :][..., :length] + values[..., last + reach :][..., :length]
-        runs.append(runs[-1] + pair)
-    total = np.zeros_like(values[_inside(values.shape, halo)])
-    reaches: dict[tuple[int, ...], int] = {}
-    for *row, along in offsets:
-        reaches[tuple(row)] = max(along, reaches.get(tuple(row), 0))
-    for start, reach in reaches.items():
-        total += runs[reach][_moved(values.shape[:-1], tuple(others), start)]
-    return total
-
-
-def _cores(labels: np.ndarray, radius: float, halo: Shape) -> np.ndarray:
-    """Return the voxels that are further than `radius` from every voxel of another label; the halo is trimmed."""
-    middle = labels[_inside(labels.shape, halo)]
-    core = np.ones(middle.shape, bool)
-    for offset in _ball(radius, halo):
-        if any(offset):
-            core &= labels[_moved(labels.shape, halo, offset)] == middle
-    return core
-
-
-def _ball(radius: float, halo: Shape) -> list[tuple[int, ...]]:
-    """Return the offsets within a radius along the axes that have a halo."""
-    reach = [range(-h, h + 1) for h in halo]
-    return [offset for offset in product(*reach) if sum(o * o for o in offset) <= radius * radius]
-
-
-def _inside(shape: Sequence[int], halo: Shape) -> tuple[slice, ...]:
-    return _moved(shape, halo, (0,) * len(halo))
-
-
-def _moved(shape: Sequence[int], halo: Shape, offset: Sequence[int]) -> tuple[slice, ...]:
-    """Return the slices of an array without its halo, moved by an offset."""
-    return tuple(slice(h + o, n - h + o) for n, h, o in zip(shape, halo, offset, strict=True))

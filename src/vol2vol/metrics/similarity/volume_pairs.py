@@ -72,9 +72,12 @@ class BlockMetric:
     """Number of voxels needed around a block, `(Z, Y, X)`."""
 
 
-def alike(first: Volume, second: Volume) -> None:
-    """Raise `BadInput` unless two volumes have the same shape and voxel size; warn if their origins differ."""
-    if first.shape != second.shape:
+def alike(first: Volume, second: Volume, *, channels: bool = True) -> None:
+    """Raise `BadInput` unless two volumes have the same shape and voxel size; warn if their origins differ.
+
+    Without `channels` they may have different numbers of channels.
+    """
+    if first.spatial != second.spatial or (channels and first.channels != second.channels):
         raise BadInput(
             f"{first.path} has shape {first.shape} and {second.path} {second.shape}: compare volumes of one shape"
         )
