@@ -154,6 +154,10 @@ def test_colours_that_are_read_off_the_lattice_are_seen(bench):
     assert chance["p"] > 0.01
     assert abs(chance["bits"]) < 0.05
     assert "colour by place" not in evaluate_circles(read_off, labels)
+    blank = [open_volume(np.zeros((3, *HOW.spatial), np.uint8), axes="czyx") for _ in labels]
+    nothing = evaluate_circles(blank, labels, period=(1, 2, 2))
+    assert nothing["colour by place"] == {"period": [1, 2, 2], "circles": 0}
+    assert nothing["not-1"]["value"] == 1
 
 
 def test_place_is_taken_from_the_start_of_the_tile(bench):
@@ -167,7 +171,7 @@ def test_place_is_taken_from_the_start_of_the_tile(bench):
     assert whole["colours predicted"]["value"] < 0.8
 
 
-def test_planes_of_a_stack_are_images_of_their_own(bench, tmp_path):
+def test_planes_of_a_stack_are_images_of_their_own(bench, tmp_path, caplog):
     arrays = {
         name: [one.read(Box.of(HOW.spatial)) for one in opened(bench[name])] for name in ("tiled", "target-labels")
     }
@@ -178,6 +182,7 @@ def test_planes_of_a_stack_are_images_of_their_own(bench, tmp_path):
     assert [row["image"].rpartition(", ")[2] for row in json.loads(rows.read_text())][:: HOW.objects] == [
         "z = 0", "z = 1", "z = 2", "z = 3"
     ]  # fmt: skip
+    assert not caplog.records
     taken = CIRCLES.take(Subject(volume=stack, judging=Judging(planes=True), provide={"mask": lambda: labels})).values
     assert taken["multi"].value == found["multi"]["value"]
     assert taken["not_1"].interval().high == found["not-1"]["high"]

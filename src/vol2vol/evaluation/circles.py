@@ -144,6 +144,8 @@ def _shortcut(images: Sequence[_Image], period: Shape | None) -> dict[str, Any]:
         return {}
     repeat = next(iter(periods))
     kept = [image.judged & (image.objects.colours == 1) & ~image.objects.at_border for image in images]
+    if not any(which.any() for which in kept):
+        return {"colour by place": {"period": list(repeat), "circles": 0}}
     found = shortcut(
         np.concatenate([image.objects.colour[which] for image, which in zip(images, kept, strict=True)]),
         np.concatenate([_in_tile(image)[which] for image, which in zip(images, kept, strict=True)]),

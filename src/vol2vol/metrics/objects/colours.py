@@ -162,7 +162,7 @@ def coloured_planes(volume: Volume, labels: Volume, how: Colouring | None = None
 
 
 def _plane(volume: Volume, box: Box) -> Volume:
-    return open_volume(volume.read(box), axes="czyx")
+    return open_volume(volume.read(box), axes="czyx", voxel_size=(1, 1, 1))
 
 
 def _blocks(lows: np.ndarray, spatial: Shape, block: Shape) -> tuple[np.ndarray, int]:
