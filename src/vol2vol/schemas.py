@@ -32,7 +32,9 @@ def checked(kind: type[T], data: Any, what: str) -> T:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join([what, *map(str, first["loc"])])
-        raise BadInput(f"{one_line(where, 120)}: {one_line(first['msg'], 200).lower()}") from None
+        own = first["msg"].removeprefix("Value error, ")
+        said = own if own != first["msg"] else own.lower()
+        raise BadInput(f"{one_line(where, 120)}: {one_line(said, 200)}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{what} is not plain data ({one_line(error, 100)})") from None
     return value

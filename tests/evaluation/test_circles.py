@@ -198,3 +198,12 @@ def test_the_measure_keeps_sums_per_block(bench):
     listed = evaluate_measure("circles", output, {"mask": labels}, block=(1, 64, 64))
     assert listed["multi"]["value"] == pytest.approx(found["multi"]["value"])
     assert "circles" not in ALL
+
+
+def test_a_stack_is_not_taken_for_a_volume(tmp_path, capsys):
+    paths = write_circles(tmp_path, HOW, images=3, tests=0, stack=True)
+    words = [str(paths[name][0]) for name in ("target", "target-labels")]
+    assert main(["evaluate", "circles", words[0], "--labels", words[1]]) == 2
+    assert "target-labels.zarr holds an image in each plane: set --planes" in capsys.readouterr().err
+    assert main(["evaluate", "circles", words[0], "--labels", words[1], "--planes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3

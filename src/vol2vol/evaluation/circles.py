@@ -21,6 +21,7 @@ from vol2vol.geometry import Shape
 from vol2vol.metrics.objects.colours import Coloured, Colouring, colour_errors, coloured_objects, coloured_planes
 from vol2vol.metrics.objects.lattice import shortcut
 from vol2vol.metrics.seams.grid import BETWEEN, Grid
+from vol2vol.phantoms.circle_files import is_stack
 from vol2vol.volumes import Volume
 
 
@@ -50,6 +51,8 @@ def evaluate_circles(
         raise BadInput(f"{len(outputs)} outputs and {len(labels)} label images: give the labels of each output")
     if rows is not None:
         _check_rows(rows)
+    if not planes and (stacks := [each.path for each in labels if is_stack(each)]):
+        raise BadInput(f"{stacks[0]} holds an image in each plane: set `planes`")
     images: list[_Image] = []
     for output, own in zip(outputs, labels, strict=True):
         tiles = [grid] if grid is not None else grids_of(output)

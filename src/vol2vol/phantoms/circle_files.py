@@ -15,7 +15,7 @@ from vol2vol.geometry import Box, Shape
 from vol2vol.phantoms.circles import COLOURS, Circles, Picture, Role
 from vol2vol.phantoms.writing import fill
 from vol2vol.progress import counted
-from vol2vol.volumes import create_volume, open_volume
+from vol2vol.volumes import Volume, create_volume, open_volume
 
 BLOCK = (64, 1024, 1024)
 """Voxels (Z, Y, X) that are rendered at once, at about 20 bytes each."""
@@ -52,14 +52,21 @@ def write_circles(
     if stack and how.dims == 3:
         raise BadInput(f"volumes of {how.spatial} voxels cannot be planes of a stack: write a file for each")
     counts: dict[Role, int] = {"source": images, "target": images if coloured else 0, "test": tests}
-    wanted = [file for role, count in counts.items() for file in _files(how, role, count, stack)]
+    wanted = (file for role, count in counts.items() for file in _files(how, role, count, stack))
+    total = 2 * sum(min(count, 1) if stack else count for count in counts.values())
     paths: dict[str, list[Path]] = {}
-    for file in counted(wanted, "volumes", len(wanted)):
+    for file in counted(wanted, "volumes", total):
         number = "" if stack else f"/{file.pictures[0].number:04d}"
         path = Path(folder) / f"{file.name}{number}{suffix}"
         _write(path, file, overwrite=overwrite)
         paths.setdefault(file.name, []).append(path)
     return paths
+
+
+def is_stack(volume: Volume) -> bool:
+    """Return whether a volume is a stack that `write_circles` wrote: its planes are images of their own."""
+    shown = volume.attrs.get(KEY)
+    return isinstance(shown, dict) and shown.get("last", 0) != shown.get("number", 0)
 
 
 @dataclass(frozen=True)

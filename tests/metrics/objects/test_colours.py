@@ -109,6 +109,26 @@ def test_independent_colours_per_tile_of_512_score_what_geometry_says():
     assert published["multi"] == pytest.approx(narrower, abs=3 * np.sqrt(narrower * (1 - narrower) / 2000))
 
 
+@pytest.mark.parametrize(("how", "tile", "least"), [(DISCS, 32, 0), (DISCS, 32, 20), (BALLS, 16, 0), (BALLS, 16, 60)])
+def test_errors_of_disagreeing_tiles_are_those_that_the_labels_foretell(how, tile, least):
+    """An object whose parts in k tiles are large enough has one colour with a chance of 3^(1 - k); circles, spheres."""
+    labels, _ = perfect(how.model_copy(update={"shape": tuple(4 * n if n > 50 else 2 * n for n in how.shape)}))
+    places = sum((axis // tile) * 10**n for n, axis in enumerate(np.indices(labels.shape)[1 if how.dims == 2 else 0 :]))
+    expected, rng = [], np.random.default_rng(5)
+    for label in np.unique(labels)[1:]:
+        _, sizes = np.unique(places[labels == label], return_counts=True)
+        expected.append(1 - 3.0 ** (1 - max(1, (sizes > least).sum())))
+    total, runs = np.sum(expected), 8
+    spread = np.sqrt(runs * np.sum(np.array(expected) * (1 - np.array(expected))))
+    found = 0
+    for _ in range(runs):
+        image = coloured_by_tile(labels, tile, rng)
+        one = measure(image, labels, least=least, smoothing=0.0, margin=0.0)
+        found += int((one.colours > 1).sum())
+    assert total > 10
+    assert abs(found - runs * total) < 4 * spread + 0.02 * runs * total  # parts of one colour may join and grow
+
+
 def test_several_none_and_one():
     """Three circles: one colour, two colours, none."""
     labels = np.zeros((1, 60, 160), np.uint8)
