@@ -187,8 +187,8 @@ def test_labels_may_be_any_numbers_and_absent():
     ("change", "words"),
     [
         (lambda image, labels: (image[..., :-1], labels), "give the labels of this image"),
-        (lambda image, labels: (image, labels / 2), "give integer labels"),
-        (lambda image, labels: (image, np.stack([labels[0], labels[0]])[:, None]), "give integer labels"),
+        (lambda image, labels: (image, labels / 2), "one channel of integers"),
+        (lambda image, labels: (image, np.stack([labels[0], labels[0]])[:, None]), "one channel of integers"),
         (lambda image, labels: (np.full(image.shape, np.nan), labels), "not finite"),
     ],
 )
