@@ -1,4 +1,4 @@
-"""Domains, outputs and models that do not fit: one line with what, where and the cure, exit code 2, nothing begun."""
+"""Tests of domains, outputs and models that do not fit: one line with what, where and the cure, and no output."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ UNET = {"name": "unet", "arguments": {"levels": 2, "width": 2, "norm": "none"}}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Images, masks that are none, recipes, and models of two outputs, one of an older schema."""
+    """A folder with images, invalid masks, recipes, and models with two outputs, one of an older schema."""
     folder = tmp_path_factory.mktemp("world")
     random = np.random.default_rng(0)
     image = random.integers(0, 255, SHAPE, dtype=np.uint8)
@@ -119,7 +119,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_said_in_one_line_and_nothing_is_begun(case, world, monkeypatch, capsys):
-    text, said = CASES[case]
+    text, message = CASES[case]
     monkeypatch.chdir(world)
     words = text.split()
     if words[0] == "train":
@@ -131,5 +131,5 @@ def test_it_is_said_in_one_line_and_nothing_is_begun(case, world, monkeypatch, c
     assert main(words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("vol2vol: measuring")]
     assert len(lines) == 1, lines
-    assert lines[0].removeprefix("vol2vol: ").removeprefix(f"{world}/") == said
+    assert lines[0].removeprefix("vol2vol: ").removeprefix(f"{world}/") == message
     assert {path: path.read_bytes() for path in world.rglob("*") if path.is_file()} == before

@@ -1,4 +1,4 @@
-"""Everything a person can do wrong ends in one line with what, where and the cure, and harms nothing."""
+"""Tests of user errors: each ends in one line with what, where and the cure, and changes no file."""
 
 import shutil
 
@@ -54,8 +54,8 @@ def test_predict_refuses_an_input(case, refuse, world):
 def test_train_refuses_an_input(case, refuse):
     name, flags, expected = INPUTS[case]
     words = ["train", *TINY, "--source", name, "--target", "target.zarr", "--out", "new", *flags]
-    said = [word for word in expected if "is 8,8,8" not in word]
-    refuse(words, *said)
+    words_expected = [word for word in expected if "is 8,8,8" not in word]
+    refuse(words, *words_expected)
 
 
 @pytest.mark.parametrize("case", [case for case in INPUTS if case not in ("rotten chunk", "truncated compressed tiff")])
@@ -189,7 +189,7 @@ def test_a_device_that_is_not_there(refuse):
 
 @pytest.mark.parametrize("tile", ["1000000002", "30,1000000002"])
 def test_a_tile_that_no_memory_holds(tile, refuse, monkeypatch):
-    """A tile asked for by hand must fit the memory too; where it does not, nothing is allocated before that is said."""
+    """A requested tile must fit into memory; if it does not, the error comes before anything is allocated."""
 
     def stop(*_):
         raise AssertionError("began to predict")

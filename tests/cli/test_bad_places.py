@@ -1,4 +1,4 @@
-"""Damaged models and runs, input that spoils on the way, disks and folders that refuse: one line, nothing lost."""
+"""Tests of damaged models and runs, damaged input, full disks and read-only folders: one line, and nothing is lost."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ def test_the_patch_that_is_advised_trains(patch, world, capsys):
 
 
 def test_the_trap_would_have_sprung(world):
-    """What `import` refuses is not harmless: loading it the unsafe way runs what is in it."""
+    """A file that `import` refuses is harmful: unpickling it runs the command that it contains."""
     for name in ("trap.pth", "trap zip.pth"):
         torch.load(world / name, weights_only=False) if "zip" in name else pickle.loads((world / name).read_bytes())
         assert (world / "sprung").is_dir()
@@ -151,14 +151,14 @@ def test_nan_in_the_middle_of_a_prediction(refuse, world):
     refuse(words, "late.zarr was begun with another input (or it has changed)", "--overwrite")
     assert main([*words, "--overwrite"]) == 0
     assert main(["predict", "model2", "float.zarr", "whole.zarr"]) == 0
-    made = [open_volume(world / name) for name in ("late.zarr", "whole.zarr")]
-    np.testing.assert_array_equal(*(one.read(Box.of(one.spatial)) for one in made))
+    outputs = [open_volume(world / name) for name in ("late.zarr", "whole.zarr")]
+    np.testing.assert_array_equal(*(volume.read(Box.of(volume.spatial)) for volume in outputs))
     for name in ("late.zarr", "whole.zarr", "hole.zarr"):
         shutil.rmtree(world / name)
 
 
 def test_a_chunk_that_rots_keeps_the_blocks_before_it(refuse, world, monkeypatch):
-    """Mended, the input is not the one the prediction was begun with: that is said, and what was written stays."""
+    """A repaired input is another input than that of the prediction: an error says so, and written blocks stay."""
     write(world / "long.zarr", tissue((40, 40, 44)), chunks=(8, 40, 44))
     chunk = world / "long.zarr" / "0" / "c" / "3" / "0" / "0"
     good = chunk.read_bytes()
@@ -203,7 +203,7 @@ for words in sys.argv[2].split("\\n"):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
 def test_files_that_may_not_grow(world, monkeypatch):
-    """A limit on file size fails each write below Python, as a full disk does."""
+    """With a limit on file size, writes fail in the operating system, as on a full disk."""
     commands = [
         "predict|model2|em.zarr|full.zarr",
         "predict|model2|em.zarr|full.tif",
@@ -234,7 +234,7 @@ def _importable(folder):
 
 
 def test_a_full_disk_below_python(refuse, world, monkeypatch):
-    """ENOSPC at the lowest level there is in Python; what was there stays as it was."""
+    """With ENOSPC at the lowest level of Python, existing files stay as they were."""
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""Servers that hang, never end or refuse: each ends in one line, in bounded time and memory."""
+"""Tests of servers that hang, send without end or refuse: each ends in one line, in bounded time and memory."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Start servers that behave badly; return a function from a behaviour to an address."""
+    """Start servers that misbehave; return a function from the kind of misbehaviour to an address."""
     monkeypatch.setattr(documents, "SECONDS", 0.4)
     servers, stop = [], threading.Event()
 
@@ -39,9 +39,9 @@ def server(monkeypatch):
 
     yield start
     stop.set()
-    for one in servers:
-        one.shutdown()
-        one.server_close()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def silent(request, stop):

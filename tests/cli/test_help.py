@@ -1,4 +1,4 @@
-"""Tests of `--help`: every verb has it, it names every option, and it speaks in words."""
+"""Tests of `--help`: every verb has it, it names every option, and it uses words."""
 
 import re
 
@@ -11,8 +11,8 @@ from vol2vol.cli import VERBS, main
 def test_help_names_every_verb(capsys):
     for words in ([], ["--help"], ["-h"]):
         assert main(words) == 0
-        said = capsys.readouterr().out
-        assert all(f"  {verb} " in said for verb in VERBS)
+        printed = capsys.readouterr().out
+        assert all(f"  {verb} " in printed for verb in VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -35,17 +35,29 @@ def test_help_shows_which_argument_is_optional(verb, argument, capsys):
     assert capsys.readouterr().out.startswith("usage: vol2vol predict MODEL INPUT ... OUTPUT [options]\n")
 
 
+@pytest.mark.parametrize("verb", [*VERBS, *KINDS_OF_VERBS])
+def test_help_states_a_default_once_and_brackets_once(verb, capsys):
+    if verb in ("evaluate", "phantom"):
+        return
+    main([*verb.split(), "--help"])
+    out = capsys.readouterr().out
+    entries = re.split(r"\n  (?=\S)", out)
+    assert not [entry for entry in entries if entry.count("(default: ") > 1]
+    assert "[[" not in out
+    assert not re.search(r"\S  \S", out.partition("\narguments:")[0].partition("\noptions:")[0])
+
+
 def test_help_describes_every_flag(capsys):
     main(["predict", "--help"])
-    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for words in ("--strategy {exact,printed,disjoint,average,blend}", "seamless", "--roi", "--dry-run", "--raw"):
-        assert words in said, words
-    assert "--no-overwrite" not in said
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in ("--strategy {exact,printed,disjoint,average,blend", "seamless", "--roi", "--dry-run", "--raw"):
+        assert words in printed, words
+    assert "--no-overwrite" not in printed
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *KINDS_OF_VERBS])
 def test_help_speaks_in_words(verb, capsys):
-    """No name of a field as a heading, no default that says nothing, no value called like its type twice."""
+    """Headings are not names of fields, defaults such as None are not shown, and values have different names."""
     if verb in ("evaluate", "phantom"):
         return
     assert main([*verb.split(), "--help"]) == 0

@@ -1,4 +1,4 @@
-"""Every flag and every key that a message names exists: hints can be followed."""
+"""Tests of hints in messages: every option and key that they name exists, and suggested commands work."""
 
 import ast
 import re
@@ -31,20 +31,20 @@ ELSEWHERE = {
     "--wrap",
     "--time",
 }
-"""Flags of SLURM's sbatch, in the scripts that are written for it."""
+"""Options of SLURM's sbatch, which the scripts for it contain."""
 WHOLE_COMMANDS = {
     "machines/executors/slurm.py",
     "prediction/submission.py",
     "study/loading.py",
     "study/status.py",
 }
-"""Modules that write batch scripts or say which command to type."""
+"""Modules that write batch scripts or suggest whole commands."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 KEY = re.compile(r"\b(?:train|data|task|cyclegan|segment)(?:\.[a-z][a-z_]*)+\b(?!\()")
 
 
 def texts(*, fields=True):
-    """Yield module and text of every string in the house that is not documentation, except that of `fields`."""
+    """Yield module and text of every string in the package that is not a docstring, or not one of a field."""
     for path in sorted(HOUSE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documentation = {
@@ -62,16 +62,16 @@ def texts(*, fields=True):
 
 @pytest.fixture(scope="module")
 def flags():
-    """All flags of all verbs."""
+    """All options of all verbs."""
     from contextlib import redirect_stdout
     from io import StringIO
 
     known = set()
     for verb in [*VERBS, *KINDS_OF_VERBS]:
-        said = StringIO()
-        with redirect_stdout(said):
+        printed = StringIO()
+        with redirect_stdout(printed):
             main([*verb.split(), "--help"])
-        known |= set(re.findall(r"--[a-z][a-z0-9-]*", said.getvalue()))
+        known |= set(re.findall(r"--[a-z][a-z0-9-]*", printed.getvalue()))
     return known | {"--help", "--version"}
 
 
@@ -124,7 +124,7 @@ def test_every_key_that_a_message_names_exists():
         (str(path), key)
         for path, text in texts()
         for key in KEY.findall(text)
-        if not any(key == one or key.startswith(f"{one}.") for one in known) and path.suffix == ".py"
+        if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in known) and path.suffix == ".py"
     }
     assert not unknown
 
@@ -138,8 +138,8 @@ def test_the_example_of_axes_can_be_given(tmp_path, capsys):
     for shape in ((50, 60, 55, 2), (2, 50, 60, 55), (3, 50, 60, 55, 2), (40, 50, 3)):
         path = tmp_path / f"{len(shape)}{shape[0]}.zarr"
         zarr.open_array(path, mode="w", shape=shape, dtype="u1", zarr_format=2, chunks=shape)[:] = 1
-        said = one_line(capsys, "info", path)
-        example = re.search(r"such as --axes (\w+)", said)[1]
+        line = one_line(capsys, "info", path)
+        example = re.search(r"such as --axes (\w+)", line)[1]
         time = ["--time", "0"] if "t" in example else []
         assert main(["info", str(path), "--axes", example, *time]) == 0
         capsys.readouterr()
@@ -148,8 +148,8 @@ def test_the_example_of_axes_can_be_given(tmp_path, capsys):
 def test_the_time_point_that_is_asked_for_can_be_given(tmp_path, capsys):
     path = tmp_path / "lapse.tif"
     tifffile.imwrite(path, np.ones((3, 4, 30, 40), np.uint8), imagej=True, metadata={"axes": "TZYX"})
-    said = one_line(capsys, "prepare", path, tmp_path / "out.zarr", "--crop", "0:1,:,:")
-    assert "--time 0 to --time 2" in said
+    line = one_line(capsys, "prepare", path, tmp_path / "out.zarr", "--crop", "0:1,:,:")
+    assert "--time 0 to --time 2" in line
     assert main(["info", str(path), "--time", "2"]) == 0
 
 
@@ -161,8 +161,8 @@ def test_domains_of_different_channels_train_with_the_terms_that_the_message_lea
     words += ["--recipe", "small-2d", "data.patch=30", "train.epochs=1", "train.steps_per_epoch=1"]
     words += ["task.generator.arguments={levels: 2, width: 2}", "task.critic.arguments={width: 2, n_layers: 1}"]
     words += ["task.loss_region=full", "data.calibration=1"]
-    said = one_line(capsys, *words)
-    cure = re.findall(r"task\.\w+=0", said)
+    line = one_line(capsys, *words)
+    cure = re.findall(r"task\.\w+=0", line)
     assert cure
     assert main([*map(str, words), *cure]) == 0
 
@@ -173,6 +173,6 @@ def test_the_pattern_that_is_suggested_can_be_pasted(name, tmp_path, capsys):
     folder.mkdir()
     for plane in (0, 1, 2, 4, 5):
         tifffile.imwrite(folder / f"{name}_z{plane}.tif", np.ones((30, 40), np.uint8), photometric="minisblack")
-    said = one_line(capsys, "info", folder)
-    cure = re.search(r"give (--pattern .*) to close the gap", said)[1]
+    line = one_line(capsys, "info", folder)
+    cure = re.search(r"give (--pattern .*) to close the gap", line)[1]
     assert main(["info", str(folder), *shlex.split(cure)]) == 0

@@ -1,4 +1,4 @@
-"""What reaches a terminal: single lines without control characters, cut where they are long; bugs are called bugs."""
+"""Tests of terminal output: single lines without control characters, shortened if they are long; bugs are reported."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ from vol2vol.errors import BadInput, one_line
 from vol2vol.volumes import create_volume
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\nvol2vol: all is well\x85\x9b31m\u202egnp.exe\u2066\u2028\x00"
-"""A title that is set, a screen that is cleared, a second line, C1 controls, a reversed reading direction."""
+"""Texts that set a title, clear the screen, start a second line, contain C1 controls, or reverse the direction."""
 
 
 def clean(text):
-    """Say whether a line holds nothing that a terminal would obey."""
+    """Return whether a line contains no control characters."""
     kinds = {unicodedata.category(letter) for letter in text}
     turned = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     return not kinds & {"Cc", "Cs", "Zl", "Zp"} and not set(text) & turned
@@ -86,9 +86,9 @@ def test_a_result_is_printed_clean_and_cut(capsys):
 
 
 def lines(*words):
-    """Run the command in a process of its own; return exit code and the lines of both streams."""
-    made = subprocess.run([sys.executable, "-m", "vol2vol.cli", *map(str, words)], capture_output=True, check=False)
-    return made.returncode, made.stdout.decode().split("\n")[:-1], made.stderr.decode().split("\n")[:-1]
+    """Run the command in a separate process; return the exit code and the lines of both streams."""
+    process = subprocess.run([sys.executable, "-m", "vol2vol.cli", *map(str, words)], capture_output=True, check=False)
+    return process.returncode, process.stdout.decode().split("\n")[:-1], process.stderr.decode().split("\n")[:-1]
 
 
 def test_errors_and_results_of_a_hostile_file(tmp_path):
@@ -139,11 +139,11 @@ def test_the_log_is_clean(capsys):
         "cli._set_up_output()\n"
         f"logging.getLogger('vol2vol.x').warning('%s holds', {HOSTILE!r})\n"
     )
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    said = made.stderr.decode()
-    assert said.startswith(r"vol2vol: a\x1b]0;owned")
-    assert said.count("\n") == 1
-    assert clean(said[:-1])
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    line = process.stderr.decode()
+    assert line.startswith(r"vol2vol: a\x1b]0;owned")
+    assert line.count("\n") == 1
+    assert clean(line[:-1])
 
 
 def test_a_bug_is_called_one_in_a_line(monkeypatch, capsys, tmp_path):
@@ -154,7 +154,9 @@ def test_a_bug_is_called_one_in_a_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main(["info", "x"]) == 70
     err = capsys.readouterr().err
-    assert err.startswith("vol2vol: this is a bug of vol2vol: ZeroDivisionError: division by zero: the details lie in ")
+    assert err.startswith(
+        "vol2vol: this is a bug of vol2vol: ZeroDivisionError: division by zero: please send the file "
+    )
     assert err.count("\n") == 1
     [details] = tmp_path.iterdir()
     assert str(details) in err

@@ -1,4 +1,4 @@
-"""Photographs from training to a picture: PNG of any names and sizes in, RGB out."""
+"""Tests of photographs, from training on PNG of any names and sizes to predicted RGB images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def photograph(path, shape, seed):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Folders of RGB photographs of unlike names and sizes, and of grey ones."""
+    """Folders of RGB photographs and of grey ones, with different names and sizes."""
     folder = tmp_path_factory.mktemp("photographs")
     sizes = {"cat.png": (60, 71), "7a3.png": (97, 64), "b 1.png": (53, 53)}
     for name, channels in (("white", (3,)), ("purple", (3,)), ("grey", ())):
@@ -78,8 +78,8 @@ def test_a_picture_is_no_output(world, capsys):
         model = trained(world, "white", "purple")
     capsys.readouterr()
     assert main(["predict", str(model), str(world / "white" / "cat.png"), str(world / "out.png")]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1
-    assert ".zarr" in said[0]
-    assert ".tif" in said[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert ".zarr" in lines[0]
+    assert ".tif" in lines[0]
     assert not (world / "out.png").exists()

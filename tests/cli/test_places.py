@@ -1,4 +1,4 @@
-"""What is made of a volume lies where it lies: predictions, regions, crops, resampled volumes, parts of a split."""
+"""Tests that outputs keep the position in space: predictions, regions, crops, resampled volumes, parts of a split."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ SHAPE, SIZE, PLACE = (12, 20, 24), (40.0, 8.0, 8.0), (4000.0, 1600.0, -800.0)
 
 
 def foreign(path, *, shape=SHAPE, place=PLACE, size=SIZE, unit="nanometer", whole=None):
-    """Write an OME-Zarr as other programs do, where `place` is the translation of its one level."""
+    """Write an OME-Zarr as other programs do; `place` is the translation of its only level."""
     values = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.create_array("s0", shape=shape, chunks=(8, 16, 16), dtype="u1")[:] = values
@@ -36,7 +36,7 @@ def foreign(path, *, shape=SHAPE, place=PLACE, size=SIZE, unit="nanometer", whol
 
 
 def stated(path):
-    """Return the translations of an OME-Zarr's levels as they stand in its own metadata, None where there is none."""
+    """Return the translations of the levels in the metadata of an OME-Zarr; None where there is none."""
     image = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
     steps = [dataset["coordinateTransformations"] for dataset in image["datasets"]]
     return [next((s["translation"] for s in level if s["type"] == "translation"), None) for level in steps]
@@ -49,7 +49,7 @@ def offset(path, **how):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model that changes nothing."""
+    """A model of the identity."""
     folder = tmp_path_factory.mktemp("places")
     source = foreign(str(folder / "raw.zarr"))
     return vol2vol.fit_baseline("identity", source, source, folder / "model")
@@ -76,7 +76,7 @@ def test_a_prediction_lies_where_its_input_lies(model, tmp_path):
 
 
 def n5(path, *, resolution=SIZE, offset=PLACE):
-    """Write an N5 whose array states its space as OpenOrganelle does, axes and lists in their own order."""
+    """Write an N5 whose array states axes and lists in the order of OpenOrganelle."""
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{path}/raw"}, "create": True}
     spec["metadata"] = {"dimensions": SHAPE[::-1], "blockSize": [8, 8, 8], "dataType": "uint8"}
     ts.open({**spec, "metadata": {**spec["metadata"], "compression": {"type": "gzip"}}}).result()[...] = 1
@@ -137,8 +137,8 @@ def test_a_resampled_volume_keeps_its_physical_corner(tmp_path, size):
     source = foreign(str(tmp_path / "crop.zarr"))
     steps = [{"step": "crop", "box": "1:,:,2:"}, {"step": "resample", "voxel_size": list(size)}]
     vol2vol.prepare(source, tmp_path / "out.zarr", {"steps": steps})
-    with vol2vol.open_volume(tmp_path / "out.zarr") as made:
-        corner = np.subtract(made.offset, np.divide(made.voxel_size, 2))
+    with vol2vol.open_volume(tmp_path / "out.zarr") as volume:
+        corner = np.subtract(volume.offset, np.divide(volume.voxel_size, 2))
     cut = np.add(PLACE, (40.0, 0.0, 16.0))
     assert np.allclose(corner, cut - np.divide(SIZE, 2), rtol=0, atol=1e-9)
 

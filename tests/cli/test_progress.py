@@ -1,4 +1,4 @@
-"""Progress: steps are counted where they are done, shown after two seconds, and never among results."""
+"""Tests of progress: loops count their steps, which are shown after two seconds, and never among results."""
 
 import io
 import json
@@ -15,13 +15,13 @@ from vol2vol.progress import counted, listening
 
 
 def test_steps_are_reported_to_whoever_listens_and_to_nobody_else():
-    heard = []
+    steps = []
     assert list(counted("ab", "reading", 2)) == ["a", "b"]
-    with listening(lambda *step: heard.append(step)):
+    with listening(lambda *step: steps.append(step)):
         list(counted("ab", "reading", 2))
         with listening(None):
             list(counted("ab", "writing", 2))
-    assert heard == [("reading", 1, 2), ("reading", 2, 2), ("reading", 0, 0)]
+    assert steps == [("reading", 1, 2), ("reading", 2, 2), ("reading", 0, 0)]
 
 
 def shown(times, *, terminal):
@@ -87,14 +87,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_p
 
 
 def test_a_value_with_its_interval_is_one_line(capsys):
-    one = {"value": 34.125, "low": 33.5, "high": 34.75, "blocks": 12}
-    show.result({"psnr": one, "ssim": {"value": None, "low": None, "high": None, "blocks": 1}}, as_json=False)
+    psnr = {"value": 34.125, "low": 33.5, "high": 34.75, "blocks": 12}
+    show.result({"psnr": psnr, "ssim": {"value": None, "low": None, "high": None, "blocks": 1}}, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "psnr: 34.125 [33.5, 34.75] (95 % over 12 blocks)",
         "ssim: - (no interval over 1 block)",
     ]
-    show.result({"psnr": one}, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"psnr": one}
+    show.result({"psnr": psnr}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"psnr": psnr}
 
 
 def test_a_folder_of_others_is_refused_before_anything_is_measured(tmp_path, monkeypatch):

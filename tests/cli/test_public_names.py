@@ -1,4 +1,4 @@
-"""All that the command line does has a public name in Python, and docs/python.md states which."""
+"""Tests that all verbs have a public function in Python, and that docs/python.md names it."""
 
 import re
 from pathlib import Path
@@ -29,6 +29,6 @@ def test_every_kind_of_evaluation_is_a_function(kind):
 
 
 def test_the_page_names_every_public_function():
-    """Classes are what these functions take and return."""
+    """Public classes are the arguments and results of these functions."""
     functions = {name for name in vol2vol.__all__ if name.islower() and name != "__version__"}
     assert functions - {name for names in NAMES.values() for name in names} == {"create_volume", "footprint"}

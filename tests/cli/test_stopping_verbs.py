@@ -1,4 +1,4 @@
-"""Verbs that a signal stops: the exit code, one true line, and the same result from the same command afterwards."""
+"""Tests of verbs that a signal stops: the exit code, a line on what comes next, and the result of the same command."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ import torch
 from tests.cli.test_verbs import TINY, tiff
 
 from vol2vol.cli import VERBS, main
-from vol2vol.cli.signals import CONTINUES, farewell
+from vol2vol.cli.signals import CONTINUES, stop_message
 from vol2vol.errors import Stopped
 from vol2vol.models.bundle import load_bundle
 from vol2vol.models.checkpoints import find_bundle
@@ -37,7 +37,7 @@ def stacks(tmp_path_factory):
 
 
 def stop_at(monkeypatch, data, number, at):
-    """Send this process a signal when an item of an epoch is asked for, once."""
+    """Send this process a signal when an item of an epoch is read for the first time."""
     read, sent = data.__getitem__, []
 
     def item(self, index):
@@ -96,12 +96,12 @@ def test_a_command_on_other_volumes_is_refused_and_changes_nothing(stacks, tmp_p
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_says_what_the_same_command_does(verb):
-    said, code = farewell(verb, KeyboardInterrupt())
-    assert said.startswith("stopped; the same command")
+    message, code = stop_message(verb, KeyboardInterrupt())
+    assert message.startswith("stopped; the same command")
     assert code == 130
-    assert farewell(verb, Stopped("", signal.SIGTERM)) == (said, 143)
-    assert farewell(verb, Stopped("saved", signal.SIGUSR1)) == ("saved", 128 + signal.SIGUSR1)
-    assert (CONTINUES in said) == (verb in ("demo", "predict", "prepare", "study"))
+    assert stop_message(verb, Stopped("", signal.SIGTERM)) == (message, 143)
+    assert stop_message(verb, Stopped("saved", signal.SIGUSR1)) == ("saved", 128 + signal.SIGUSR1)
+    assert (CONTINUES in message) == (verb in ("demo", "predict", "prepare", "study"))
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])

@@ -1,4 +1,4 @@
-"""Files that hang, explode or make no sense: each is refused in one line, in bounded time and memory."""
+"""Tests of files that hang, expand or are not valid: each is refused in one line, in bounded time and memory."""
 
 import contextlib
 import datetime
@@ -33,14 +33,14 @@ WHOLE = Box.of((6, 16, 16))
 def volume(path, **more):
     """Write a small volume."""
     shape = (1, 6, 16, 16)
-    made = create_volume(path, shape=shape, dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(2, 16, 16), **more)
-    made.write(WHOLE, np.random.default_rng(0).integers(0, 255, (1, 6, 16, 16), np.uint8))
-    made.close()
+    volume = create_volume(path, shape=shape, dtype="u1", voxel_size=(1, 1, 1), unit="nm", chunks=(2, 16, 16), **more)
+    volume.write(WHOLE, np.random.default_rng(0).integers(0, 255, (1, 6, 16, 16), np.uint8))
+    volume.close()
     return path
 
 
 def refused(capsys, *words):
-    """Run words that must be refused in one line; return it."""
+    """Run a command that must be refused in one line; return this line."""
     capsys.readouterr()
     code = main([str(word) for word in words])
     err = capsys.readouterr().err
@@ -292,8 +292,9 @@ def test_links_to_themselves(tmp_path, capsys):
 
 
 def test_what_a_model_says_can_be_repeated_as_json():
-    said = {1: [float("inf"), float("nan"), datetime.date(2026, 1, 2)], "a": {None: {"x"}, "b": (1, 2.5, True, None)}}
-    plain = as_json(said)
+    values = [float("inf"), float("nan"), datetime.date(2026, 1, 2)]
+    attributes = {1: values, "a": {None: {"x"}, "b": (1, 2.5, True, None)}}
+    plain = as_json(attributes)
     assert plain == {"1": ["inf", "nan", "2026-01-02"], "a": {"None": ["x"], "b": [1, 2.5, True, None]}}
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 

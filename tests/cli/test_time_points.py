@@ -1,4 +1,4 @@
-"""`--time N`: every verb works on one of several time points, and says so where it is left open."""
+"""Tests of `--time N`: every verb works on one of several time points, and asks for it if it is not given."""
 
 import json
 
@@ -14,7 +14,7 @@ SIZE = ("--voxel-size", "8,8,8", "--unit", "nm")
 
 
 def run(capsys, *words, code=0):
-    """Run a verb and return what it printed, of a mistake its line."""
+    """Run a verb and return what it printed, or the line of its error."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == code, capsys.readouterr().err
     out, err = capsys.readouterr()
@@ -23,7 +23,7 @@ def run(capsys, *words, code=0):
 
 @pytest.fixture(scope="module")
 def movie(tmp_path_factory):
-    """Three time points in a TIFF without a voxel size, one of them alone, and a model that changes nothing."""
+    """A TIFF of three time points without a voxel size, one of them as a file, and a model of the identity."""
     folder = tmp_path_factory.mktemp("time")
     frames = np.random.default_rng(0).integers(1, 255, (3, 12, 20, 24), np.uint8)
     tifffile.imwrite(folder / "movie.tif", frames, ome=True, metadata={"axes": "TZYX"})
@@ -40,8 +40,8 @@ def whole(path):
 
 def test_info_says_how_many_there_are(movie, capsys):
     folder, _ = movie
-    said = json.loads(run(capsys, "info", folder / "movie.tif", *SIZE, "--json"))
-    assert (said["time_points"], said["shape"]) == (3, [1, 12, 20, 24])
+    description = json.loads(run(capsys, "info", folder / "movie.tif", *SIZE, "--json"))
+    assert (description["time_points"], description["shape"]) == (3, [1, 12, 20, 24])
 
 
 def test_a_prediction_is_of_one_and_remembers_which(movie, capsys, tmp_path):
@@ -52,10 +52,10 @@ def test_a_prediction_is_of_one_and_remembers_which(movie, capsys, tmp_path):
     assert np.array_equal(whole(tmp_path / "out.zarr"), frames[2])
     assert "voxels computed: 0" in run(capsys, *words)
     assert "was begun with time 2, now 1" in run(capsys, *words, "--time", "1", code=2)
-    found = run(
+    printed = run(
         capsys, "verify", tmp_path / "out.zarr", "--model", folder / "model", "--input", folder / "movie.tif", *SIZE
     )
-    assert "differing: 0" in found
+    assert "differing: 0" in printed
     assert "no 7: choose one with --time 0" in run(capsys, *words, "--time", "7", code=2)
 
 

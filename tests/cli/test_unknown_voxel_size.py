@@ -1,4 +1,4 @@
-"""A voxel size that nobody states is asked for by what depends on it, and by nothing else."""
+"""Tests of files without a voxel size: only operations that depend on it ask for it."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ SHAPE = (12, 20, 24)
 
 
 def run(capsys, *words, code=0):
-    """Run a verb and return what it printed, of a mistake its line."""
+    """Run a verb and return what it printed, or the line of its error."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == code, capsys.readouterr().err
     out, err = capsys.readouterr()
@@ -27,7 +27,7 @@ def run(capsys, *words, code=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A stack and an image without a voxel size, the stack with one, and a 2D model that changes nothing."""
+    """A stack and an image without a voxel size, the stack with a voxel size, and a 2D model of the identity."""
     folder = tmp_path_factory.mktemp("unsized")
     stack = np.random.default_rng(0).integers(1, 255, SHAPE, np.uint8)
     tifffile.imwrite(folder / "plain.tif", stack, photometric="minisblack")
@@ -54,17 +54,17 @@ def test_it_is_noted_once_per_file_and_not_of_every_file_of_many(tmp_path, caplo
 
 
 def test_info_says_that_it_is_not_known(folder, capsys):
-    said = json.loads(run(capsys, "info", folder / "plain.tif", "--json"))
-    assert (said["voxel_size"], said["unit"], said["offset"]) == (None, "", None)
+    description = json.loads(run(capsys, "info", folder / "plain.tif", "--json"))
+    assert (description["voxel_size"], description["unit"], description["offset"]) == (None, "", None)
 
 
 @pytest.mark.parametrize("name", ["out.zarr", "out.tif"])
 def test_a_prediction_of_it_does_not_know_it_either(folder, capsys, tmp_path, name):
     run(capsys, "predict", folder / "model", folder / "plain.tif", tmp_path / name)
-    with vol2vol.open_volume(tmp_path / name) as made:
-        assert (made.sized, made.voxel_size, made.unit) == (False, (1.0, 1.0, 1.0), "")
-    with vol2vol.open_volume(tmp_path / name, voxel_size=(40, 8, 8), unit="nm") as made:
-        assert (made.sized, made.voxel_size, made.unit) == (True, (40.0, 8.0, 8.0), "nanometer")
+    with vol2vol.open_volume(tmp_path / name) as volume:
+        assert (volume.sized, volume.voxel_size, volume.unit) == (False, (1.0, 1.0, 1.0), "")
+    with vol2vol.open_volume(tmp_path / name, voxel_size=(40, 8, 8), unit="nm") as volume:
+        assert (volume.sized, volume.voxel_size, volume.unit) == (True, (40.0, 8.0, 8.0), "nanometer")
 
 
 @pytest.mark.parametrize("name", ["part.zarr", "part.tif"])
@@ -76,8 +76,8 @@ def test_a_region_of_it_lies_so_many_voxels_on_until_their_size_is_stated(folder
 
 def test_orthoslices_ask_for_it_and_the_cure_works(folder, capsys, tmp_path):
     words = ("predict", folder / "model", folder / "plain.tif", tmp_path / "out.zarr", "--assembly", "ortho")
-    said = run(capsys, *words, code=2)
-    assert "plain.tif has no voxel size, which orthoslices need: give --voxel-size Z,Y,X (and --unit)" in said
+    line = run(capsys, *words, code=2)
+    assert "plain.tif has no voxel size, which orthoslices need: give --voxel-size Z,Y,X (and --unit)" in line
     assert not (tmp_path / "out.zarr").exists()
     run(capsys, *words, "--voxel-size", "1,1,1")
 
@@ -90,8 +90,8 @@ def test_prepare_asks_where_it_resamples(folder, capsys, tmp_path):
     assert "which resampling needs" in run(capsys, *words, *more, code=2)
     run(capsys, *words, *more, "--voxel-size", "8,8,8", "--unit", "nm")
     recipe = {"voxel_size": [8, 8, 8], "unit": "nm", "steps": [{"step": "resample", "voxel_size": [16, 16, 16]}]}
-    [made] = vol2vol.prepare(folder / "plain.tif", tmp_path / "recipe.zarr", recipe)
-    assert (made.voxel_size, made.shape) == ((16.0, 16.0, 16.0), (1, 6, 10, 12))
+    [output] = vol2vol.prepare(folder / "plain.tif", tmp_path / "recipe.zarr", recipe)
+    assert (output.voxel_size, output.shape) == ((16.0, 16.0, 16.0), (1, 6, 10, 12))
 
 
 def test_patches_ask_where_z_is_turned_into_y_and_x(folder):
@@ -103,7 +103,7 @@ def test_patches_ask_where_z_is_turned_into_y_and_x(folder):
     assert len(Patches([flat], grey, (8, 8), background=None)._sources[0].turns) == 2
     assert len(Patches([plain], grey, (8, 8), background=None)._sources[0].turns) == 2
     Patches([plain], grey, (8, 8, 8), background=None, augment=STILL)
-    with pytest.raises(vol2vol.errors.BadInput, match=r"3D needs \(data\.augment\.turns=none .*--voxel-size Z,Y,X"):
+    with pytest.raises(vol2vol.errors.BadInput, match=r"3D needs \(data\.augment\.turns=none .*`voxel_size` Z,Y,X"):
         Patches([plain], grey, (8, 8, 8), background=None)
     with pytest.raises(vol2vol.errors.BadInput, match=r"has no voxel size, which planes across .*--voxel-size"):
         Patches([plain], grey, (8, 8), planes=("z", "y"), background=None)
@@ -125,8 +125,8 @@ def test_pairs_of_which_one_knows_it_are_compared(folder, capsys):
 def test_spectra_ask_where_only_one_domain_knows_it(folder, capsys, tmp_path):
     words = ("baseline", "spectrum", "--source", folder / "plain.tif", "--target")
     run(capsys, *words, folder / "plain.tif", "--out", tmp_path / "alike")
-    said = run(capsys, *words, folder / "sized.tif", "--out", tmp_path / "other", code=2)
-    assert "plain.tif has no voxel size, which " in said
+    line = run(capsys, *words, folder / "sized.tif", "--out", tmp_path / "other", code=2)
+    assert "plain.tif has no voxel size, which " in line
     run(capsys, *words, folder / "sized.tif", "--out", tmp_path / "other", "--voxel-size", "40,8,8", "--unit", "nm")
 
 
@@ -144,7 +144,7 @@ def test_a_watershed_asks_in_3d(folder, capsys, tmp_path):
 def test_what_is_half_known_is_asked_rather_than_lost(tmp_path):
     metadata = {"axes": "ZYX", "PhysicalSizeY": 8.0, "PhysicalSizeX": 8.0}
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(SHAPE, np.uint8), ome=True, metadata=metadata)
-    with pytest.raises(vol2vol.errors.BadInput, match="no voxel size along z: give --voxel-size Z,Y,X"):
+    with pytest.raises(vol2vol.errors.BadInput, match="no voxel size along z: give `voxel_size` Z,Y,X"):
         vol2vol.open_volume(tmp_path / "a.tif")
     with vol2vol.open_volume(tmp_path / "a.tif", voxel_size=(40, 8, 8)) as volume:
         assert volume.read(Box((0, 0, 0), (1, 1, 1))).shape == (1, 1, 1, 1)

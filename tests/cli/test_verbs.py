@@ -1,4 +1,4 @@
-"""The command line: answers at once, prints what can be read back, and does the whole job on real files."""
+"""Tests of the command line: it starts quickly, its output can be parsed, and all verbs work on real files."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_changes_to_a_recipe_are_taken_wherever_they_stand(words, monkeypatch):
 
 
 def test_values_of_options_and_files_are_no_changes(tmp_path, monkeypatch):
-    """What stands right after an option is its value, and a file may have an equals sign in its name."""
+    """The word right after an option is its value, and a file may have an equals sign in its name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "day=1.tif").write_text("")
     asked = {}
@@ -152,13 +152,13 @@ def job(tmp_path_factory):
 
 def test_train_predict_info_from_end_to_end(job, capsys):
     size = ("--voxel-size", "5,5,5", "--unit", "nm")
-    made = json.loads(run(capsys, "predict", job / "run", job / "rat.tif", job / "out.zarr", *size, "--json"))
-    assert made["voxels computed"] == 6 * 50 * 47
-    said = json.loads(run(capsys, "info", job / "out.zarr", "--json"))
-    assert said["kind"] == "volume"
-    assert said["shape"] == [1, 6, 50, 47]
-    assert said["voxel_size"] == [5.0, 5.0, 5.0]
-    assert said["unit"] == "nanometer"
+    summary = json.loads(run(capsys, "predict", job / "run", job / "rat.tif", job / "out.zarr", *size, "--json"))
+    assert summary["voxels computed"] == 6 * 50 * 47
+    description = json.loads(run(capsys, "info", job / "out.zarr", "--json"))
+    assert description["kind"] == "volume"
+    assert description["shape"] == [1, 6, 50, 47]
+    assert description["voxel_size"] == [5.0, 5.0, 5.0]
+    assert description["unit"] == "nanometer"
     again = json.loads(run(capsys, "predict", job / "run", job / "rat.tif", job / "out.zarr", *size, "--json"))
     assert again["voxels computed"] == 0
     run(capsys, "predict", job / "run", job / "out.zarr", job / "back.tif", "--direction", "backward")
@@ -166,10 +166,10 @@ def test_train_predict_info_from_end_to_end(job, capsys):
 
 
 def test_info_on_a_run_and_a_model(job, capsys):
-    said = json.loads(run(capsys, "info", job / "run", "--json"))
-    assert said["kind"] == "run"
-    assert said["epochs"] == 1
-    assert said["recipe"]["train"]["epochs"] == 1
+    description = json.loads(run(capsys, "info", job / "run", "--json"))
+    assert description["kind"] == "run"
+    assert description["epochs"] == 1
+    assert description["recipe"]["train"]["epochs"] == 1
     model = json.loads(run(capsys, "info", job / "run" / "models" / "epoch-0001", "--json"))
     assert model["kind"] == "model"
     names = [volume["name"] for volume in model["provenance"]["volumes"]["target"]]
@@ -182,15 +182,15 @@ def test_the_same_training_again_is_finished(job, capsys):
     words = ["train", *TINY, "--recipe", "small-2d", "--source", job / "rat.tif", "--target"]
     words += [job / "human 1.tif", job / "human 2.tif", "--out", job / "run", "--json"]
     words += ["--voxel-size", "5,5,5", "--target-voxel-size", "50,4.6,4.6", "--unit", "nm"]
-    made = json.loads(run(capsys, *words))
-    assert made["model"].endswith("epoch-0001")
+    result = json.loads(run(capsys, *words))
+    assert result["model"].endswith("epoch-0001")
 
 
 def test_dry_run_prints_and_writes_nothing(job, capsys, monkeypatch):
     monkeypatch.setattr("vol2vol.prediction.estimate.TRIAL", 1e7)
     before = sorted(job.rglob("*"))
     size = ("--voxel-size", "5,5,5")
-    said = json.loads(
+    result = json.loads(
         run(capsys, "predict", job / "run", job / "rat.tif", job / "no.zarr", *size, "--dry-run", "--json")
     )
     assert {
@@ -200,16 +200,16 @@ def test_dry_run_prints_and_writes_nothing(job, capsys, monkeypatch):
         "bytes of memory",
         "bytes of memory allowed",
         "expected seconds",
-    } <= set(said)
+    } <= set(result)
     assert sorted(job.rglob("*")) == before
 
 
 def test_import_predict_info_from_end_to_end(tmp_path, capsys):
     torch.save(reference_weights(), tmp_path / "latest_net_G_A.pth")
-    said = json.loads(
+    result = json.loads(
         run(capsys, "import", tmp_path / "latest_net_G_A.pth", tmp_path / "model", "--dims", "2", "--json")
     )
-    assert said["dims"] == 2
+    assert result["dims"] == 2
     assert json.loads(run(capsys, "info", tmp_path / "model", "--json"))["domains"].keys() == {"source", "target"}
     image = np.random.default_rng(0).integers(0, 256, (90, 100), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", image)
@@ -223,13 +223,13 @@ def test_import_predict_info_from_end_to_end(tmp_path, capsys):
         "1,1",
         "--raw",
     )
-    made = vol2vol.open_volume(tmp_path / "out.zarr")
-    assert made.dtype == np.float32
-    assert np.abs(made.read(Box.of(made.spatial))).max() <= 1
+    volume = vol2vol.open_volume(tmp_path / "out.zarr")
+    assert volume.dtype == np.float32
+    assert np.abs(volume.read(Box.of(volume.spatial))).max() <= 1
 
 
 def reference_weights(levels=5, width=2):
-    """Make random weights under the reference code's names."""
+    """Return random weights with the names of the reference code."""
     torch.manual_seed(0)
     weights = {}
     channels = [width * min(2**level, 8) for level in range(levels)]
@@ -243,11 +243,11 @@ def reference_weights(levels=5, width=2):
         innermost = level == levels - 1
         down, up = ("0", "3") if level == 0 else ("1", "3" if innermost else "5")
         inputs, outputs = (1, *channels)[level], channels[level]
-        made = 1 if level == 0 else channels[level - 1]
+        width_in = 1 if level == 0 else channels[level - 1]
         put(f"{block}{down}", outputs, inputs)
-        weights[f"{block}{up}.weight"] = torch.randn(outputs * (1 if innermost else 2), made, 4, 4) * 0.1
-        weights[f"{block}{up}.bias"] = torch.zeros(made)
-        norms = {} if level == 0 else {"4" if innermost else "6": made}
+        weights[f"{block}{up}.weight"] = torch.randn(outputs * (1 if innermost else 2), width_in, 4, 4) * 0.1
+        weights[f"{block}{up}.bias"] = torch.zeros(width_in)
+        norms = {} if level == 0 else {"4" if innermost else "6": width_in}
         if 0 < level < levels - 1:
             norms["2"] = outputs
         for number, count in norms.items():
@@ -262,8 +262,8 @@ def reference_weights(levels=5, width=2):
 def test_names_of_outputs(name, job, tmp_path, capsys, monkeypatch):
     (tmp_path / "here" / "a b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    said = json.loads(run(capsys, "predict", job / "run", job / "rat.tif", name, "--voxel-size", "5,5,5", "--json"))
-    assert vol2vol.open_volume(said["output"]).spatial == (6, 50, 47)
+    summary = json.loads(run(capsys, "predict", job / "run", job / "rat.tif", name, "--voxel-size", "5,5,5", "--json"))
+    assert vol2vol.open_volume(summary["output"]).spatial == (6, 50, 47)
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="a backslash is a separator on Windows")
@@ -286,9 +286,9 @@ def test_a_drive_is_neither_an_address_nor_a_data_set(path, capsys):
 def test_messages_are_one_line_in_an_ascii_locale():
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = [sys.executable, "-m", "vol2vol.cli", "info"]
-    made = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
-    assert made.returncode == 2
-    assert made.stderr == "vol2vol: PATH is missing: see vol2vol info --help\n"
+    process = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == "vol2vol: PATH is missing: see vol2vol info --help\n"
 
 
 @pytest.mark.parametrize(
@@ -318,11 +318,11 @@ def test_without_a_terminal_there_is_no_progress_bar(job, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--halo", "wide"], "--halo is a whole number, not 'wide': see vol2vol predict --help"),
-        (["--workers", "1.5"], "--workers is a whole number, not '1.5': see vol2vol predict --help"),
+        (["--halo", "wide"], "--halo must be a whole number, not 'wide': see vol2vol predict --help"),
+        (["--workers", "1.5"], "--workers must be a whole number, not '1.5': see vol2vol predict --help"),
         (["--workers", "0"], "--workers must be greater than or equal to 1: see vol2vol predict --help"),
         (["--batch-size", "0"], "--batch-size must be greater than or equal to 1: see vol2vol predict --help"),
-        (["--time", "x y"], "--time is a whole number, not 'x y': see vol2vol predict --help"),
+        (["--time", "x y"], "--time must be a whole number, not 'x y': see vol2vol predict --help"),
     ],
 )
 def test_a_value_that_is_no_number_is_called_that(words, says, capsys):
@@ -332,7 +332,7 @@ def test_a_value_that_is_no_number_is_called_that(words, says, capsys):
 
 def test_a_value_that_is_no_fraction_is_called_that(capsys):
     assert main(["prepare", "in.zarr", "out.zarr", "--above", "much"]) == 2
-    assert capsys.readouterr().err == "vol2vol: --above is a number, not 'much': see vol2vol prepare --help\n"
+    assert capsys.readouterr().err == "vol2vol: --above must be a number, not 'much': see vol2vol prepare --help\n"
 
 
 def test_a_domain_that_is_lacking_is_named_by_the_flag_that_gives_it(tmp_path, capsys):

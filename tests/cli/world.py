@@ -1,4 +1,4 @@
-"""A folder with good and bad files of every kind, and what refuses to take them."""
+"""A folder with good and bad files of every kind, and the fixture that checks that commands refuse them."""
 
 import hashlib
 import json
@@ -45,11 +45,11 @@ def tissue(shape=SHAPE, seed=0):
 def write(path, array, chunks=(2, 16, 16)):
     """Write ([C,] Z, Y, X) as OME-Zarr."""
     array = array if array.ndim == 4 else array[None]
-    made = create_volume(
+    volume = create_volume(
         path, shape=array.shape, dtype=array.dtype, voxel_size=(8, 8, 8), unit="nanometer", chunks=chunks
     )
-    made.write(Box.of(made.spatial), array)
-    made.close()
+    volume.write(Box.of(volume.spatial), array)
+    volume.close()
 
 
 def bundle(path, dims, *, channels=1):
@@ -66,7 +66,7 @@ def bundle(path, dims, *, channels=1):
 
 
 class Trap:
-    """Unpickles into a command that makes a file."""
+    """An object whose unpickling runs a command that creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -207,7 +207,7 @@ def state(folder):
 
 @pytest.fixture
 def refuse(world, capsys, monkeypatch):
-    """Run words that must be refused: exit code 2, one line that holds some words, nothing written or changed."""
+    """Run a command that must be refused: exit code 2, one line with certain words, no file written or changed."""
     monkeypatch.chdir(world)
 
     def check(words, *expected, unchanged=True):

@@ -8,8 +8,8 @@ from tests.evaluation.stored_volumes import refused
     ("words", "message"),
     [
         (["seams", "clean.zarr"], "does not record how it was tiled"),
-        (["seams", "clean.zarr", "--origin", "1,1,1"], "need --step"),
-        (["seams", "clean.zarr", "--overlap", "1,1,1"], "need --step"),
+        (["seams", "clean.zarr", "--origin", "1,1,1"], "add --step"),
+        (["seams", "clean.zarr", "--overlap", "1,1,1"], "add --step"),
         (["seams", "clean.zarr", "--step", "16,16,16", "--overlap", "-1,0,0"], "three integers"),
         (["seams", "clean.zarr", "--step", "16,16"], "three whole numbers"),
         (["seams", "clean.zarr", "--step", "16,16,1.5"], "three whole numbers"),
@@ -19,7 +19,7 @@ from tests.evaluation.stored_volumes import refused
         (["seams", "clean.zarr", "--step", "16,16,16", "--plot", "a.pdf"], ".png"),
         (
             ["seams", "clean.zarr", "--step", "16,16,16", "--plot", "no/such/a.png"],
-            "there is not a folder no/such: make it first",
+            "the folder no/such does not exist: create it first",
         ),
         (["seams", "nothing.zarr"], "nothing.zarr"),
         (["fidelity", "clean.zarr", "small.zarr"], "one shape"),
@@ -28,7 +28,7 @@ from tests.evaluation.stored_volumes import refused
         (["overlap", "chance.zarr", "empty.zarr"], "empty"),
         (["overlap", "chance.zarr", "small.zarr"], "one shape"),
         (["overlap", "chance.zarr", "mask.zarr", "--threshold", "2"], "not a probability"),
-        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "not numbers"),
+        (["overlap", "chance.zarr", "mask.zarr", "--threshold", "much"], "must be numbers"),
         (["overlap", "chance.zarr", "mask.zarr", "--depth", "2"], "add --instances watershed"),
         (["overlap", "chance.zarr", "mask.zarr", "--near", "4"], "add --seams TRANSLATED"),
         (

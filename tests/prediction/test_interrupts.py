@@ -42,7 +42,7 @@ def test_ctrl_c_while_others_start_says_one_line_and_continues(models, long, und
     said = program.communicate()[1]
     assert program.returncode == 130
     assert [line for line in said.splitlines() if not line.startswith("vol2vol: ")] == []
-    assert said.splitlines()[-1] == "vol2vol: stopped; the same command continues where it was"
+    assert said.splitlines()[-1] == "vol2vol: stopped; the same command continues from here"
     assert started
     assert not any(psutil.pid_exists(process.pid) for process in started)
     subprocess.run([sys.executable, "-m", "vol2vol.cli", *words], check=True, capture_output=True)

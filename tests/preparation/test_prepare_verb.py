@@ -69,11 +69,14 @@ BAD = {
     "crop of words": (["em.zarr", "out.zarr", "--crop", "middle"], ["crop 'middle'", "0:12,0:30,0:32"]),
     "crop outside": (["em.zarr", "out.zarr", "--crop", "0:13,:,:"], ["crop range '0:13'", "outside 0:12"]),
     "crop of two": (["em.zarr", "out.zarr", "--crop", "0:3,0:3"], ["2 ranges for 3 axes"]),
-    "margin alone": (["em.zarr", "out.zarr", "--margin", "3"], ["--margin is left", "give --crop content"]),
-    "background alone": (["em.zarr", "out.zarr", "--background", "0:1"], ["--background says", "give --crop content"]),
-    "margin of a box": (["em.zarr", "out.zarr", "--crop", "0:3,:,:", "--margin", "3"], ["give --crop content"]),
-    "method alone": (["em.zarr", "out.zarr", "--method", "area"], ["--method says", "give --resample Z,Y,X too"]),
-    "range alone": (["em.zarr", "out.zarr", "--range", "0:9"], ["--range says", "give --dtype too"]),
+    "margin alone": (["em.zarr", "out.zarr", "--margin", "3"], ["--margin is an option", "add --crop content"]),
+    "background alone": (
+        ["em.zarr", "out.zarr", "--background", "0:1"],
+        ["--background is an option", "add --crop content"],
+    ),
+    "margin of a box": (["em.zarr", "out.zarr", "--crop", "0:3,:,:", "--margin", "3"], ["add --crop content"]),
+    "method alone": (["em.zarr", "out.zarr", "--method", "area"], ["--method is an option", "add --resample Z,Y,X"]),
+    "range alone": (["em.zarr", "out.zarr", "--range", "0:9"], ["--range is an option", "add --dtype"]),
     "slash into HDF5": (["data.h5/em", "out.zarr"], ["data.h5/em does not exist", "data.h5:/em"]),
     "slashes into HDF5": (["data.h5/a/b", "out.zarr"], ["data.h5:/a/b"]),
     "chunks of a TIFF": (
@@ -136,7 +139,7 @@ BAD = {
     "split of words": (["em.zarr", "out.zarr", "--split", "half"], ["split 'half'", "NAME=SIZE"]),
     "split along w": (["em.zarr", "out.zarr", "--split", "w:a=1"], ["split.axis"]),
     "gap too large": (["em.zarr", "out.zarr", "--split", "a=1,b=1", "--gap", "99"], ["gaps of 99"]),
-    "gap without parts": (["em.zarr", "out.zarr", "--gap", "3"], ["--split too"]),
+    "gap without parts": (["em.zarr", "out.zarr", "--gap", "3"], ["--gap is an option of --split", "add --split"]),
     "split of no words": (["em.zarr", "out.zarr", "--split", ""], ["NAME=SIZE"]),
     "mask above nothing": (["em.zarr", "out.zarr", "--above", "nan"], ["binarise.above", "finite"]),
     "background without end": (
@@ -152,7 +155,7 @@ BAD = {
     "unknown recipe": (["em.zarr", "out.zarr", "--recipe", "mitoen"], ["did you mean mitoem"]),
     "recipe and flags": (
         ["em.zarr", "out.zarr", "--recipe", "mitoem", "--binarise"],
-        ["--recipe and flags both say steps"],
+        ["--recipe and the options both set steps"],
     ),
     "input of no recipe": (
         ["jrc_hela", "out.zarr", "--recipe", "openorganelle"],

@@ -1,9 +1,9 @@
-"""The command line: one file per verb, each a thin door to the Python interface.
+"""The command line: a file per verb, each of which calls the Python interface.
 
-A verb's file is imported when the verb is called, so `vol2vol --help` answers at once. A mistake of the user ends in
-one line on standard error and exit code 2; a signal that stops a verb in 128 and its number: 130 after Ctrl-C, 143
-after SIGTERM. Any other exception is a bug of vol2vol: one line that names it and the file with its traceback, and exit
-code 70.
+The file of a verb is imported when the verb is called, so that `vol2vol --help` answers at once. An error that the user
+can correct prints one line on standard error and exits with code 2; a verb that a signal stops exits with 128 plus the
+number of the signal: 130 after Ctrl-C, 143 after SIGTERM. Any other exception is a bug of vol2vol; it prints one line
+with the name of the exception and the file of its traceback, and exits with code 70.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from importlib import import_module
 
 from vol2vol import __version__
 from vol2vol.cli.flags import with_flags
-from vol2vol.cli.signals import farewell, stopping
+from vol2vol.cli.signals import stop_message, stopping
 from vol2vol.errors import UserError, one_line
 
 VERBS = {
     "demo": "make two phantom volumes, train, predict nine ways, write a report",
     "prepare": "crop, resample, binarise, convert or split a volume of any size",
     "train": "train a translation, a regression from pairs, a denoiser or a segmenter",
-    "predict": "translate a volume of any size, without seams",
+    "predict": "translate, denoise or segment volumes of any size, without seams",
     "verify": "compute a random sample of a prediction again and compare",
-    "evaluate": "judge volumes: seams, fidelity, overlap with a mask, colours of circles, distance to a target",
-    "certify": "measure whether a model's tiles can be stitched without seams, and why not",
-    "work": "help with a prediction that was begun: what tasks of a job array run",
+    "evaluate": "measure volumes: seams, fidelity, overlap with a mask, colours of circles, distance to a target",
+    "certify": "test whether a model's tiles can be stitched without seams, and explain why not",
+    "work": "compute a share of a prediction that was started elsewhere, as the tasks of a job array do",
     "baseline": "fit a translation that needs no training: look-up tables and a filter",
-    "adapt": "measure a model's normalisation anew on another domain, without labels",
-    "import": "take over a generator of the public reference code (.pth)",
-    "info": "say what a volume, a model or a run is",
-    "phantom": "make volumes whose truth is known: circles, nuclei, tissue",
+    "adapt": "re-measure a model's normalisation statistics on another domain, without labels",
+    "import": "import a generator of the public reference code (.pth)",
+    "info": "describe a volume, a model, a run or a study",
+    "phantom": "make volumes with a known ground truth: circles, nuclei, tissue",
     "study": "compare networks, strategies and baselines on one or more pairs of domains, with a report",
-    "recipes": "list the recipes, or print one",
+    "recipes": "list the recipes, or print a recipe",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb and return the exit code; the entry point of the `vol2vol` command."""
+    """Run a verb and return the exit code; the entry point of the `vol2vol` command."""
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["--version"]:
         print(f"vol2vol {__version__}")
@@ -60,17 +60,17 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
     except KeyboardInterrupt as stopped:
-        said, code = farewell(verb, stopped)
-        print(f"vol2vol: {said}", file=sys.stderr)
+        message, code = stop_message(verb, stopped)
+        print(f"vol2vol: {message}", file=sys.stderr)
         return code
     except UserError as error:
         return _fail(with_flags(str(error)))
-    except BrokenPipeError:  # whoever read the result has seen enough, such as `head`
+    except BrokenPipeError:  # the reader of the result has closed the pipe, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, MemoryError) as error:
         return _fail(with_flags(one_line(error)))
-    except Exception as error:  # noqa: BLE001  the last net
+    except Exception as error:  # noqa: BLE001  any exception that is not handled above is a bug
         return _bug(error)
     return 0
 
@@ -80,7 +80,7 @@ def _overview() -> str:
     verbs = "\n".join(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())
     return (
         "usage: vol2vol VERB ...\n\nImage-to-image translation of 2D to 5D microscopy, without seams.\n\n"
-        f"{verbs}\n\nvol2vol VERB --help says more about one; vol2vol --version prints the version."
+        f"{verbs}\n\nvol2vol VERB --help explains a verb; vol2vol --version prints the version."
     )
 
 
@@ -92,14 +92,14 @@ def _fail(line: str) -> int:
 
 
 def _bug(error: Exception) -> int:
-    """Say in one line that vol2vol failed, and where the traceback lies; `VOL2VOL_DEBUG` prints it as well."""
+    """Print one line with the exception and the file of its traceback; `VOL2VOL_DEBUG` also prints the traceback."""
     name = type(error).__name__
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="vol2vol-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
             traceback.print_exc(file=file)
-        where = f"the details lie in {file.name}, please send them to the authors"
+        where = f"please send the file {file.name}, which has the details, to the authors"
     except OSError:
         where = "set VOL2VOL_DEBUG=1 to see the details"
     _fail(f"this is a bug of vol2vol: {name}: {one_line(error, 300)}: {where}")
@@ -107,22 +107,22 @@ def _bug(error: Exception) -> int:
 
 
 def _share_cores() -> None:
-    """Let idle threads sleep: on a machine that others use too, threads that spin make everything several times slower.
+    """Let idle threads sleep; on a shared machine, threads that wait actively slow everything down several times.
 
-    Must be called before torch is imported; whoever sets the variable decides.
+    Call it before torch is imported. A value that the user has set is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _OneLine(logging.Formatter):
-    """A line of the log with the flags of the command line, cleaned of what files and libraries put into it."""
+    """Formats a log record as one line: options in place of settings, control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"vol2vol: {one_line(with_flags(record.getMessage()))}"
 
 
 def _set_up_output() -> None:
-    """Log in single lines, and write letters that the terminal cannot show as escapes."""
+    """Log in single lines, and print characters that the terminal cannot show as escapes."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

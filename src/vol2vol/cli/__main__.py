@@ -1,4 +1,4 @@
-"""`python -m vol2vol.cli`: the command line where the `vol2vol` command is not on the path."""
+"""`python -m vol2vol.cli` runs the command line if the `vol2vol` command is not on the path."""
 
 import sys
 

@@ -20,23 +20,23 @@ def _adapt(
     volume: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VOLUME")],
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     *,
-    direction: str = "forward",
-    checkpoint: str = "auto",
+    direction: parse.Name = "forward",
+    checkpoint: parse.Name = "auto",
     patches: int = 64,
     intensity: bool = False,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Re-measure the statistics of a model's normalisation on another domain (AdaBN); weights stay as they are.
+    """Re-measure the statistics of a model's normalisation on another domain (AdaBN); its weights do not change.
 
     Args:
         model: a model, or the folder of a run.
-        volume: a volume of the other domain; no labels are needed.
+        volume: a volume of the other domain, without labels.
         out: folder of the new model.
         direction: which of the model's networks reads the volume.
-        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
-        patches: number of patches, spread over the volume, that are measured.
+        checkpoint: checkpoint of a run: best, last or epoch-0005; auto is the best if there is one, else the last.
+        patches: number of patches, spread over the volume, on which statistics are measured.
         intensity: also re-measure the intensity normalisation, for volumes whose grey values have another range.
         about: metadata missing from the volume files.
         overwrite: replace a model that exists.

@@ -20,10 +20,10 @@ def _baseline(
     *,
     source: parse.Paths,
     target: parse.Paths,
-    out: str,
+    out: parse.Folder,
     dims: Literal[2, 3] = 2,
     radius: int | None = None,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     target_voxel_size: parse.VoxelSize = None,
     target_channels: parse.Channels = None,
     overwrite: bool = False,
@@ -32,23 +32,23 @@ def _baseline(
     """Fit a translation without training, from statistics of whole volumes; `vol2vol predict` applies it.
 
     Args:
-        kind: identity, meanstd (mean and standard deviation), histogram (a look-up table), spectrum (the same, then
-            one filter that gives the target's power spectrum).
+        kind: identity, meanstd (match mean and standard deviation), histogram (match the histogram by a look-up
+            table), spectrum (histogram, then a filter that gives the target's power spectrum).
         source: one or more volumes of the source domain.
         target: one or more volumes of the target domain.
         out: folder of the new model.
-        dims: for spectrum, 2 filters plane by plane, 3 filters volumes; the others are the same in both.
-        radius: reach of the filter of spectrum in voxels; 12 in planes, 8 in volumes unless given.
+        dims: for spectrum, 2 filters each plane, 3 filters in 3D; the other baselines do not depend on it.
+        radius: for spectrum, radius of the filter in voxels (default: 12 in planes, 8 in 3D).
         about: metadata missing from the volume files.
-        target_voxel_size: voxel size of the target volumes, where it differs from that of the source.
-        target_channels: channels of the target volumes, where they differ from those of the source.
+        target_voxel_size: voxel size of the target volumes, if it differs from that of the source.
+        target_channels: channels of the target volumes, if they differ from those of the source.
         overwrite: replace a model that exists.
         json: print the result as JSON.
     """
-    about_target = {
+    of_target = {
         "target_voxel_size": show.numbers(target_voxel_size, "--target-voxel-size"),
         "target_channels": parse.channels(target_channels),
     }
-    how: dict[str, Any] = {**about.keywords(), **about_target, "overwrite": overwrite}
+    how: dict[str, Any] = {**about.keywords(), **of_target, "overwrite": overwrite}
     bundle = fit_baseline(kind, source, target, out, dims=dims, radius=radius, **how)
     show.result({"model": str(bundle), "baseline": kind}, as_json=json)

@@ -17,16 +17,16 @@ Number = Annotated[float | None, tyro.conf.arg(metavar="VALUE")]
 
 @dataclass(frozen=True)
 class Shown:
-    """When a circle has a colour."""
+    """Criteria for the colour of a circle."""
 
     level: Number = None
-    """brightness above which a voxel has the colour of its channel, 0 to 1 of the full scale (60/255 unless given)."""
+    """brightness above which a voxel has the colour of its channel, from 0 to 1 of the full scale (default: 60/255)."""
     least: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None
-    """connected voxels that a colour takes more than (30 of the 1245 of a circle unless given)."""
+    """number of connected voxels that a colour must exceed (default: 30 of the 1245 of a circle)."""
     smoothing: Number = None
-    """radius in voxels over which brightness is averaged before (2 unless given)."""
+    """radius in voxels over which brightness is averaged first (default: 2)."""
     margin: Number = None
-    """voxels along the edge of circles that are left out (2 unless given)."""
+    """width in voxels of the rim of circles that is left out (default: 2)."""
 
 
 _PUBLISHED = Shown()
@@ -42,22 +42,22 @@ def circles(
     origin: parse.VoxelSize = None,
     period: parse.VoxelSize = None,
     planes: bool = False,
-    rows: parse.Text = None,
-    about: parse.About = parse.SAID,
+    rows: parse.File = None,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Count circles that have several colours, or not exactly one: where tiles did not agree.
+    """Count circles that do not have exactly one colour, because tiles disagree.
 
     Args:
         outputs: predicted images; 'out/*' stands for all of a folder.
         labels: the label images of the circles, one for each output, in the same order.
-        shown: when a circle has a colour.
+        shown: criteria for the colour of a circle.
         inner: leave out circles that touch the border of an image.
-        step: distance between tiles in voxels, where the outputs do not state it.
-        origin: with --step, the voxel at which the first tile starts.
-        period: total stride of the network in voxels, to say whether place modulo it predicts colour; read from the
-            outputs' records unless given.
-        planes: each plane Z of an output is an image of its own.
+        step: distance between tiles in voxels, if the outputs do not state it.
+        origin: with --step, the first voxel of the first tile.
+        period: total stride of the network in voxels, to test whether the position modulo the stride predicts the
+            colour (default: read from the records of the outputs).
+        planes: treat each plane Z of an output as a separate image.
         rows: write a row per circle to this file, .csv or .json.
         about: metadata missing from the volume files.
         json: print the result as JSON.
@@ -67,11 +67,12 @@ def circles(
     from vol2vol.schemas import checked
 
     how = checked(Colouring, {key: value for key, value in vars(shown).items() if value is not None}, "the metric")
-    pictures, numbered = (_opened(paths, about) for paths in (outputs, labels))
+    images, label_images = (_opened(paths, about) for paths in (outputs, labels))
     places = {"grid": seams_.grid_of(step, origin), "period": period and seams_.voxels(period, "--period")}
-    result = evaluate_circles(pictures, numbered, how=how, border=not inner, planes=planes, rows=rows, **places)
+    result = evaluate_circles(images, label_images, how=how, border=not inner, planes=planes, rows=rows, **places)
     show.result(result, as_json=json)
 
 
 def _opened(paths: tuple[str, ...], about: parse.Metadata) -> list[Volume]:
-    return open_together([path for each in paths for path in images_under(each, about.pattern)], **about.keywords())
+    files = [file for path in paths for file in images_under(path, about.pattern)]
+    return open_together(files, **about.keywords())

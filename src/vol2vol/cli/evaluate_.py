@@ -26,11 +26,11 @@ def run(words: list[str]) -> None:
         kinds = own | _listed()
         for name, verb in kinds.items():
             print(f"  {name:{max(map(len, kinds))}} {(verb.__doc__ or '').splitlines()[0]}")
-        print("\nvol2vol evaluate KIND --help says more about one.")
+        print("\nvol2vol evaluate KIND --help explains a measurement.")
         return
     kinds = own if words[0] in own else own | _listed()
     if words[0] not in kinds:
-        raise BadInput(f"there is nothing called {words[0]!r} to evaluate: use one of {', '.join(kinds)}")
+        raise BadInput(f"evaluate {words[0]}: there is no such measurement: use one of {', '.join(kinds)}")
     parse.call(kinds[words[0]], words[1:], f"evaluate {words[0]}")
 
 
@@ -46,33 +46,33 @@ def _own() -> dict[str, Callable[..., None]]:
 
 
 def _listed() -> dict[str, Callable[..., None]]:
-    """Return a verb for every other measure that needs nothing but volumes."""
+    """Return a verb for every other measure that needs only volumes."""
     from vol2vol.evaluation.compare import measurable
 
     return {measure.name: _verb(measure) for measure in measurable() if measure.name not in _own()}
 
 
 def _verb(measure: Measure) -> Callable[..., None]:
-    """Return the verb that takes a measure of the list."""
+    """Return the verb for a measure of the catalogue."""
 
     def verb(
         output: parse.Stored,
         *,
-        source: parse.Text = None,
-        truth: parse.Text = None,
-        target: parse.Text = None,
-        mask: parse.Text = None,
-        about: parse.About = parse.SAID,
+        source: parse.Volume = None,
+        truth: parse.Volume = None,
+        target: parse.Volume = None,
+        mask: parse.Volume = None,
+        about: parse.MetadataOptions = parse.NO_METADATA,
         json: bool = False,
     ) -> None:
         from vol2vol.evaluation.compare import evaluate_measure
 
-        told = {"source": source, "truth": truth, "target": target, "mask": mask}
-        paths: dict[Need, str] = {need: path for need, path in told.items() if path is not None}  # type: ignore[misc]
+        options = {"source": source, "truth": truth, "target": target, "mask": mask}
+        paths: dict[Need, str] = {need: path for need, path in options.items() if path is not None}  # type: ignore[misc]
         if lacking := [need for need in measure.needs if need not in paths]:
             raise BadInput(f"{measure.name} needs a {lacking[0]}: add --{lacking[0]} PATH")
         if surplus := [need for need in paths if need not in measure.needs]:
-            raise BadInput(f"{measure.name} does not look at a {surplus[0]}: leave --{surplus[0]} out")
+            raise BadInput(f"{measure.name} does not use a {surplus[0]}: leave --{surplus[0]} out")
         first, *others = open_together([output, *paths.values()], **about.keywords())
         show.result(evaluate_measure(measure.name, first, dict(zip(paths, others, strict=True))), as_json=json)
 
@@ -86,19 +86,19 @@ _MEASURE = """{about}
     {needs}
 
     Args:
-        output: the volume to be measured.
-        source: the volume it was translated from.
-        truth: the known truth, of the same shape.
+        output: the volume to measure.
+        source: the volume that was translated.
+        truth: the ground truth, of the same shape.
         target: a volume of the target domain.
-        mask: the mask of its foreground, of the same shape.
+        mask: the mask of the foreground, of the same shape.
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
 
 
 def _pair(first: str, second: str, about: parse.Metadata) -> tuple[Volume, Volume]:
-    one, other = open_together([first, second], **about.keywords())
-    return one, other
+    volumes = open_together([first, second], **about.keywords())
+    return volumes[0], volumes[1]
 
 
 def _fidelity(
@@ -106,15 +106,16 @@ def _fidelity(
     truth: parse.Stored,
     *,
     data_range: Annotated[float | None, tyro.conf.arg(metavar="VALUE")] = None,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Compare a volume with the known truth: PSNR, SSIM, Pearson, LNCC.
+    """Compare a volume with the ground truth: PSNR, SSIM, Pearson, LNCC.
 
     Args:
-        volume: an output, to be compared.
-        truth: the known truth, of the same shape.
-        data_range: span of grey values for PSNR and SSIM, such as 4095 for 12 bits; the truth's maximum minus minimum.
+        volume: the volume to compare.
+        truth: the ground truth, of the same shape.
+        data_range: range of grey values for PSNR and SSIM, such as 4095 for 12 bits (default: the truth's maximum
+            minus its minimum).
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
@@ -125,46 +126,46 @@ def _fidelity(
 
 @dataclass(frozen=True)
 class _Choice:
-    """From which probability on a voxel is foreground."""
+    """Minimum probability of a foreground voxel."""
 
-    threshold: parse.Text = None
-    """probability from which a voxel is foreground (0.5 unless given), or best: the one of highest IoU on this mask."""
+    threshold: Annotated[str | None, tyro.conf.arg(metavar="VALUE")] = None
+    """minimum probability of a foreground voxel, or best, the threshold of highest IoU on this mask (default: 0.5)."""
     validation: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="PREDICTION MASK")] = None
     """choose the threshold of highest IoU on another prediction and its mask instead."""
 
     def level(self) -> float | Literal["best"]:
-        """Return the threshold that was told."""
+        """Return the threshold."""
         if self.validation is not None and self.threshold is not None:
             raise BadInput("--validation chooses the threshold: leave --threshold out")
         if self.threshold == "best":
             return "best"
-        told = show.numbers(self.threshold or "0.5", "--threshold") or []
-        if len(told) != 1:
-            raise BadInput(f"--threshold {self.threshold!r} is not one number: give 0 to 1, or best")
-        return told[0]
+        numbers = show.numbers(self.threshold or "0.5", "--threshold") or []
+        if len(numbers) != 1:
+            raise BadInput(f"--threshold {self.threshold!r} is not a single number: give 0 to 1, or best")
+        return numbers[0]
 
 
 @dataclass(frozen=True)
 class _Near:
-    """Which seams."""
+    """The seams to examine."""
 
     seams: Annotated[str | None, tyro.conf.arg(metavar="TRANSLATED")] = None
-    """the translated volume that was segmented, whose tiling is read from its metadata."""
+    """the translated volume that was segmented; its tiling is read from its metadata."""
     near: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None
-    """with --seams, voxels on either side of a seam that count as near it (8 unless given)."""
+    """with --seams, maximum distance between a seam and the voxels near it (default: 8)."""
 
 
-_TOLD, _NOWHERE = _Choice(), _Near()
+_AT_HALF, _NOWHERE = _Choice(), _Near()
 
 
 def _structure(
     source: parse.Stored,
     output: parse.Stored,
     *,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Measure how much of a source's structure an output keeps: LNCC, correlation of gradients, NMI.
+    """Measure how well a translation preserves the structure of its source: LNCC, correlation of gradients, NMI.
 
     Args:
         source: the volume before translation.
@@ -181,28 +182,28 @@ def _overlap(
     prediction: parse.Stored,
     mask: parse.Stored,
     *,
-    choice: tyro.conf.OmitArgPrefixes[_Choice] = _TOLD,
+    choice: tyro.conf.OmitArgPrefixes[_Choice] = _AT_HALF,
     by: tyro.conf.OmitArgPrefixes[_Near] = _NOWHERE,
     instances: Literal["components", "watershed"] = "components",
     depth: Annotated[float | None, tyro.conf.arg(metavar="VOXELS")] = None,
     least: Annotated[int | None, tyro.conf.arg(metavar="VOXELS")] = None,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Compare a segmentation with a mask: IoU, Dice, AUPRC, objects found and counted.
+    """Compare a segmentation with a mask: IoU, Dice, AUPRC, detected objects and their number.
 
     Args:
-        prediction: probabilities (floats from 0 to 1, or uint8 or uint16 from 0 to the largest value of the type) or
-            a mask, not an instance-label image.
-        mask: the truth: 0 is background, every other whole number foreground.
+        prediction: probabilities (floats from 0 to 1, or uint8 or uint16 over the full range of the type) or a mask,
+            not an instance-label image.
+        mask: the ground truth: 0 is background, every other whole number is foreground.
         choice: threshold above which a voxel is foreground.
-        by: what overlap loses near seams.
+        by: comparison of the overlap near seams and elsewhere.
         instances: objects are connected components, or components split at narrow necks (watershed), in prediction
             and mask alike.
-        depth: with --instances watershed, by how many voxels a neck must be narrower than both its sides (2 unless
-            given).
-        least: minimum object size in voxels, in prediction and mask alike; a tenth of the median true object unless
-            given.
+        depth: with --instances watershed, how many voxels narrower than the parts on both sides a neck must be to
+            split an object (default: 2).
+        least: minimum object size in voxels, in prediction and mask alike (default: a tenth of the median object of
+            the mask).
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
@@ -210,23 +211,23 @@ def _overlap(
     from vol2vol.metrics.objects.watershed import Parting
 
     if depth is not None and instances == "components":
-        raise BadInput("--depth says where a watershed parts: add --instances watershed")
+        raise BadInput("--depth is an option of --instances watershed: add --instances watershed")
     parting = None if instances == "components" else Parting() if depth is None else Parting(depth=depth)
-    asked = {"parting": parting, "least": least, **_asked(choice, by, about)}
-    show.result(evaluate_overlap(*_pair(prediction, mask, about), **asked), as_json=json)
+    options = {"parting": parting, "least": least, **_overlap_options(choice, by, about)}
+    show.result(evaluate_overlap(*_pair(prediction, mask, about), **options), as_json=json)
 
 
-def _asked(choice: _Choice, by: _Near, about: parse.Metadata) -> dict[str, Any]:
-    """Return what else overlap is asked, by keyword."""
+def _overlap_options(choice: _Choice, by: _Near, about: parse.Metadata) -> dict[str, Any]:
+    """Return the threshold and the seams as keywords of `evaluate_overlap`."""
     from vol2vol.evaluation.compare import NEAR
 
     if by.near is not None and by.seams is None:
-        raise BadInput("--near says how far from seams: add --seams TRANSLATED")
-    level, told = choice.level(), about.keywords()
+        raise BadInput("--near is an option of --seams: add --seams TRANSLATED")
+    level, keywords = choice.level(), about.keywords()
     return {
         "threshold": level,
-        "validation": choice.validation and tuple(open_member(path, **told) for path in choice.validation),
-        "seams": by.seams and open_member(by.seams, **told),
+        "validation": choice.validation and tuple(open_member(path, **keywords) for path in choice.validation),
+        "seams": by.seams and open_member(by.seams, **keywords),
         "near": NEAR if by.near is None else by.near,
     }
 
@@ -236,31 +237,31 @@ def _distance(
     output: parse.Stored,
     target: parse.Stored,
     *,
-    features: str = "inception",
-    weights: parse.Text = None,
-    keep: parse.Text = None,
+    features: parse.Name = "inception",
+    weights: parse.File = None,
+    keep: parse.OptionalFolder = None,
     patches: int = 20_000,
     size: int = 128,
     plane: Literal["xy", "xz", "yz"] = "xy",
     layout: Literal["random", "grid"] = "random",
     resamples: int = 100,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Measure how far an output is from a target domain: FID and KID.
+    """Measure the distance between an output and a target domain: FID and KID.
 
     Args:
         source: the volume before translation; its distance is the upper bound.
         output: its translation.
-        target: a volume of the target domain; the distance of its two halves is the lower bound.
+        target: a volume of the target domain; the distance between its two halves is the lower bound.
         features: inception, encoder (trained on the target within minutes), or the folder of a trained encoder.
-        weights: file of the Inception weights, where they cannot be downloaded.
-        keep: with --features encoder, the folder to save the encoder in, to be given as --features for other outputs.
-        patches: largest number of patches taken from each volume.
+        weights: file with the Inception weights, if they cannot be downloaded.
+        keep: with --features encoder, folder in which the encoder is saved, to be used as --features for other outputs.
+        patches: maximum number of patches from each volume.
         size: side of a patch in voxels.
-        plane: plane in which the patches lie.
-        layout: patches at random places, or side by side on a grid.
-        resamples: bootstrap samples of the confidence intervals; 0 leaves the intervals out.
+        plane: orientation of the patches.
+        layout: patches at random positions, or side by side on a grid.
+        resamples: number of bootstrap samples for the confidence intervals; 0 for no intervals.
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
@@ -269,5 +270,5 @@ def _distance(
 
     before, after, real = open_together([source, output, target], **about.keywords())
     cutting = Cutting(count=patches, size=size, axis=plane, layout=layout)
-    by = feature_space(features, real, cutting, weights=weights, keep=keep)
-    show.result(evaluate_distance(before, after, real, by, cutting, resamples=resamples), as_json=json)
+    space = feature_space(features, real, cutting, weights=weights, keep=keep)
+    show.result(evaluate_distance(before, after, real, space, cutting, resamples=resamples), as_json=json)

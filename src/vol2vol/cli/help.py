@@ -1,4 +1,4 @@
-"""The help of a verb, written from what its parser knows: arguments, options by purpose, defaults in words."""
+"""Write the help of a verb from its parser: arguments, options in groups, defaults in words."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import tyro
 
 COLUMN = 26
-"""Letters before the description of an option."""
-_DEFAULT = re.compile(r"\s*\(default: (.*?)\)$", re.DOTALL)
+"""Column in which the descriptions of options start."""
+_DEFAULT = re.compile(r"\s*\(default: ((?:(?!\(default: ).)*)\)$", re.DOTALL)
+"""The default that the parser adds; a description may state a default of its own before it."""
 _REQUIRED = " (required)"
-_UNSAID = ("None", "False", "True", "", "''")
-"""Defaults that a description says, or that need no word."""
+_HIDDEN_DEFAULTS = ("None", "False", "True", "", "''")
+"""Defaults that are not shown; where they matter, the description states them."""
 
 
 def parser_of(verb: Callable[..., Any], name: str) -> Any:
@@ -29,7 +30,7 @@ def parser_of(verb: Callable[..., Any], name: str) -> Any:
 
 
 def help_of(verb: Callable[..., Any], name: str) -> str:
-    """Return the help of a verb: usage, what it does, its arguments, then its options in groups."""
+    """Return the help of a verb: usage, description, arguments, options in groups."""
     parser, width = parser_of(verb, name), min(shutil.get_terminal_size().columns, 100)
     groups = {group.title or "": group for group in parser._action_groups}
     positional = groups.pop("positional arguments", None)
@@ -49,7 +50,7 @@ def help_of(verb: Callable[..., Any], name: str) -> str:
 
 
 def _entry(action: Action, width: int) -> Iterator[str]:
-    """Yield the lines of one argument: its name and values, then what it is for."""
+    """Yield the lines of an argument: its name and values, then its description."""
     name = " ".join([*action.option_strings[:1], _values(action)]).strip()
     lines = _wrapped(_description(action), width - COLUMN)
     if len(name) + 4 > COLUMN:
@@ -60,8 +61,8 @@ def _entry(action: Action, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return lines that break at spaces only, so that flags and names stay whole."""
-    return wrap(text, width, break_on_hyphens=False, break_long_words=False)
+    """Return lines that break at spaces only, so that options and names are not split."""
+    return wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 def _values(action: Action) -> str:
@@ -76,7 +77,7 @@ def _values(action: Action) -> str:
 
 
 def _description(action: Action) -> str:
-    """Return what an argument is for, and what it is where it is not given."""
+    """Return the description of an argument, with its default."""
     text = " ".join((action.help or "").split()).replace(". (repeatable)", "")
     required, default = text.endswith(_REQUIRED), _DEFAULT.search(text)
     text = _DEFAULT.sub("", text).removesuffix(_REQUIRED).rstrip(".")
@@ -86,6 +87,6 @@ def _description(action: Action) -> str:
         text = f"do not {text}"
     if required and action.option_strings:
         return f"{text} (required)"
-    if default is not None and default[1] not in _UNSAID:
+    if default is not None and default[1] not in _HIDDEN_DEFAULTS:
         return f"{text} (default: {default[1]})"
     return text

@@ -23,12 +23,12 @@ def _import(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Make a model of a generator trained with the public reference code; nothing in the file is executed.
+    """Import a generator that was trained with the public reference code; no code in the file is executed.
 
     Args:
-        file: a state dictionary such as latest_net_G_A.pth.
+        file: a state dictionary, such as latest_net_G_A.pth.
         out: folder of the new model.
-        dims: 2 for a network of slices, 3 for one of volumes.
+        dims: 2 for a 2D network, 3 for a 3D network.
         overwrite: replace a model that exists.
         json: print the result as JSON.
     """

@@ -18,15 +18,15 @@ def run(words: list[str]) -> None:
 def _info(
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")],
     *,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Describe a volume, a model, a run or a study, and how far it has come.
+    """Describe a volume, a model, a run or a study, and its progress.
 
     Args:
         path: a volume, a model, or the folder of a run or a study.
         about: metadata missing from the volume files.
         json: print the result as JSON.
     """
-    found: dict[str, Any] = info(path, **about.keywords())
-    show.result(found, as_json=json)
+    description: dict[str, Any] = info(path, **about.keywords())
+    show.result(description, as_json=json)

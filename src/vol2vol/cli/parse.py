@@ -1,4 +1,4 @@
-"""Words of a command line to the call of a verb; a mistake becomes one line like every other."""
+"""Parse the words of a command line and call the function of a verb; an error of the user becomes one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ Stored = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Axes = Annotated[str | None, tyro.conf.arg(metavar="ZYX")]
 VoxelSize = Annotated[str | None, tyro.conf.arg(metavar="Z,Y,X")]
 Channels = Annotated[str | None, tyro.conf.arg(metavar="C[,C...]")]
-Text = Annotated[str | None, tyro.conf.arg(metavar="STR")]
+Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Folder = Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+OptionalFolder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+File = Annotated[str | None, tyro.conf.arg(metavar="FILE")]
+Volume = Annotated[str | None, tyro.conf.arg(metavar="VOLUME")]
+Model = Annotated[str | None, tyro.conf.arg(metavar="MODEL")]
 Paths = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH ...")]
 Domains = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")]
 Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[KEY=VALUE ...]")]
@@ -40,20 +45,20 @@ class Metadata:
     """order of the array's axes, such as zyx or cyx."""
     voxel_size: VoxelSize = None
     """voxel size; Y,X for an image."""
-    unit: Text = None
+    unit: Annotated[str | None, tyro.conf.arg(metavar="UNIT")] = None
     """unit of the voxel size, such as nanometer."""
     time: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """which of several time points, counted from 0."""
+    """the time point to use, counted from 0, if there are several."""
     channels: Channels = None
-    """which channels, by name or by number from 0, such as 0,2 or DAPI."""
+    """the channels to use, by name or by number from 0, such as 0,2 or DAPI."""
     pattern: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """which files of a folder of images are one stack: {z}, {c} and {t} stand for the numbers of plane, channel and
-    time point, * for anything, such as 'cell_z{z}_c{c}.tif'."""
+    """the files of a folder that form one stack: {z}, {c} and {t} stand for the numbers of plane, channel and time
+    point, * for anything, such as 'cell_z{z}_c{c}.tif'."""
     image: Annotated[str | None, tyro.conf.arg(metavar="IMAGE")] = None
-    """which image of a TIFF that holds several, by name or by number from 0."""
+    """the image of a TIFF that holds several, by name or by number from 0."""
 
     def keywords(self) -> Stated:
-        """Return the keywords by which verbs take it."""
+        """Return the metadata as keywords of the functions that open volumes."""
         size = show.numbers(self.voxel_size, "--voxel-size")
         return {
             "axes": self.axes,
@@ -67,18 +72,18 @@ class Metadata:
 
 
 def channels(text: str | None) -> list[str] | None:
-    """Return the channels of a flag, names or numbers, None where it is not given."""
+    """Return the channels of an option, names or numbers; None without the option."""
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-About = tyro.conf.OmitArgPrefixes[Metadata]
-SAID = Metadata()
-"""The file says it all."""
+MetadataOptions = tyro.conf.OmitArgPrefixes[Metadata]
+NO_METADATA = Metadata()
+"""The volume files state all metadata."""
 
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[\w*-]+)*=")
-"""How a change to a recipe begins, wherever it stands among the words."""
+"""The beginning of a `key.sub=value` change to a recipe."""
 _RULE = re.compile(r"\A.*\n *-{3,} *$|^(?:[╭╰]|│\s*─{3}).*$|^ *-{3,} *$", re.MULTILINE)
-"""Lines of the parser's box that say nothing: its heading and its rules, drawn in ASCII where that is the locale."""
+"""Heading and rules of the parser's box, in Unicode or ASCII."""
 _NOISE = (
     (re.compile(r"\d+ validation errors? for \w+\s*"), ""),
     (re.compile(r"(Value|Assertion) error, "), ""),
@@ -88,16 +93,17 @@ _NOISE = (
 _VALUES = (
     (
         re.compile(r"Error parsing (--\S+): .*invalid literal for int\(\) with base 10: (.*)"),
-        r"\1 is a whole number, not \2",
+        r"\1 must be a whole number, not \2",
     ),
-    (re.compile(r"Error parsing (--\S+): .*could not convert string to float: (.*)"), r"\1 is a number, not \2"),
+    (re.compile(r"Error parsing (--\S+): .*could not convert string to float: (.*)"), r"\1 must be a number, not \2"),
     (
         re.compile(r"Error parsing settings: (\w+) Input should be (.*)"),
         lambda match: f"--{match[1].replace('_', '-')} must be {match[2]}",
     ),
 )
-"""What the parser says about values, and the same in words."""
-_BESIDE = ("For full helptext", "Argument helptext")
+"""Messages of the parser about values, and their replacements."""
+_REPEATED_HELP = ("For full helptext", "Argument helptext")
+"""Beginnings of lines in which the parser repeats its help."""
 
 
 def call(verb: Callable[..., None], words: Sequence[str], name: str) -> None:
@@ -106,23 +112,23 @@ def call(verb: Callable[..., None], words: Sequence[str], name: str) -> None:
         print(help_of(verb, name))
         return
     words, overrides = _parted(verb, words)
-    said = StringIO()
+    errors = StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(errors):
             parsed: Any = tyro.cli(
                 _later(verb, overrides), args=words, prog=f"vol2vol {name}", config=(tyro.conf.FlagCreatePairsOff,)
             )
     except SystemExit:
-        raise BadInput(f"{_one_line(said.getvalue())}: see vol2vol {name} --help") from None
+        raise BadInput(f"{_one_line(errors.getvalue())}: see vol2vol {name} --help") from None
     with show.step_progress():
         parsed()
 
 
 def _parted(verb: Callable[..., None], words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words without changes to a recipe, and these, of a verb that takes them.
+    """Return the words of a verb without `key.sub=value` changes to a recipe, and these changes.
 
-    They may stand anywhere, also after an option that takes several values; the word right after an option is its
-    value, and what names a file is a file.
+    Changes may stand anywhere, also after an option with several values. The word right after an option is always its
+    value, and the name of an existing file is never a change.
     """
     if "overrides" not in signature(verb).parameters:
         return list(words), []
@@ -135,7 +141,7 @@ def _parted(verb: Callable[..., None], words: Sequence[str]) -> tuple[list[str],
 
 
 def _later(verb: Callable[..., None], overrides: Sequence[str]) -> Callable[..., Callable[[], None]]:
-    """Make a verb return its call instead of doing it, so that its own messages are not taken for the parser's."""
+    """Return a function that binds the arguments of a verb without calling it, so that its output is not captured."""
 
     @wraps(verb)
     def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
@@ -148,19 +154,19 @@ def _later(verb: Callable[..., None], overrides: Sequence[str]) -> Callable[...,
 
 
 def _one_line(box: str) -> str:
-    """Return what the parser's box says, without the box and without the help it repeats."""
+    """Return the text of the parser's box, without its frame and without the help that it repeats."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     if missing := _missing(text):
         return f"{some_of(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     parts = [" ".join(part.replace("│", " ").split()) for part in _RULE.split(text)]
-    said = "; ".join(part for part in parts if part and not part.startswith(_BESIDE))
+    message = "; ".join(part for part in parts if part and not part.startswith(_REPEATED_HELP))
     for pattern, instead in (*_NOISE, *_VALUES):
-        said = pattern.sub(instead, said)
-    return " ".join(said.split()).rstrip(".:")
+        message = pattern.sub(instead, message)
+    return " ".join(message.split()).rstrip(".:")
 
 
 def _missing(box: str) -> list[str]:
-    """Return the names of what is missing: they stand below such a heading, their help further to the right."""
+    """Return the missing arguments that the parser lists below a heading; their help is indented further."""
     lines = [line.replace("│", " ").rstrip() for line in box.splitlines()]
     start = next((number for number, line in enumerate(lines, start=1) if "Missing from" in line), len(lines))
     named = list(takewhile(lambda line: line.strip(" -─"), lines[start:]))

@@ -1,4 +1,4 @@
-"""`vol2vol phantom circles|nuclei|tissue --out DIR`."""
+"""`vol2vol phantom circles|nuclei|tissue --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def run(words: list[str]) -> None:
     """Parse the command line and write phantoms."""
     kinds: dict[str, Callable[..., None]] = {"circles": _circles, "nuclei": _nuclei, "tissue": _tissue}
     if not words or words[0] in ("-h", "--help"):
-        print("usage: vol2vol phantom KIND --out DIR ...\n\nMake volumes whose truth is known.\n")
+        print("usage: vol2vol phantom KIND --out FOLDER ...\n\nMake volumes with a known ground truth.\n")
         for name, verb in kinds.items():
             print(f"  {name:{max(map(len, kinds))}} {(verb.__doc__ or '').splitlines()[0]}")
-        print("\nvol2vol phantom KIND --help says more about one.")
+        print("\nvol2vol phantom KIND --help explains a kind.")
         return
     if words[0] not in kinds:
         raise BadInput(f"there is no phantom {words[0]!r}: use one of {', '.join(kinds)}")
@@ -32,12 +32,12 @@ def run(words: list[str]) -> None:
 
 @dataclass(frozen=True)
 class _Files:
-    """How files are written."""
+    """Format of the files, and whether they replace others."""
 
     suffix: Literal[".zarr", ".tif"] = ".zarr"
     """.zarr for OME-Zarr, .tif for TIFF."""
     overwrite: bool = False
-    """replace what shows something else."""
+    """replace files of another phantom."""
 
 
 _USUAL = _Files()
@@ -45,7 +45,7 @@ _USUAL = _Files()
 
 def _circles(
     *,
-    out: str,
+    out: parse.Folder,
     shape: Shape = "2048,2048",
     images: int = 512,
     tests: int = 50,
@@ -59,34 +59,34 @@ def _circles(
     files: tyro.conf.OmitArgPrefixes[_Files] = _USUAL,
     json: bool = False,
 ) -> None:
-    """White circles (source) that may become red, green or blue (target), unpaired; spheres in volumes.
+    """White circles (source) and red, green or blue circles (target), unpaired; spheres in volumes.
 
     Args:
-        out: folder for source, target, test and the labels of each; the same command continues one that was stopped.
-        shape: voxels of an image, or of a volume.
-        images: images of each domain to train on.
-        tests: images of white circles to test on.
+        out: folder for source, target, test and their label images; the same command continues after a stop.
+        shape: size of an image, or of a volume, in voxels.
+        images: number of images of each domain for training.
+        tests: number of images of white circles for the test.
         diameter: diameter in voxels.
-        count: circles in an image; by default they are as dense as published (1000 in 2048,2048).
+        count: number of circles in an image; by default they are as dense as published (1000 in 2048,2048).
         sub_pixel: centres lie anywhere, not only at the centres of voxels.
-        noise: normal noise on both domains, as the paper says, on the source alone, as its code does, or none.
+        noise: Gaussian noise on both domains, as in the paper; on the source alone, as in its code; or none.
         sigma: standard deviation of the noise in grey values (of 255).
-        seed: number of the random draw; image k of a seed is the same whatever else is made.
-        stack: write the images as the planes of one volume per domain instead of a file each.
-        files: how files are written.
+        seed: seed of the random numbers; image k of a seed does not depend on the number of images.
+        stack: write the images of a domain as the planes of one volume instead of separate files.
+        files: files.
         json: print the result as JSON.
     """
     from vol2vol.phantoms import Circles, write_circles
     from vol2vol.schemas import checked
 
-    given = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": sub_pixel}
-    how = checked(Circles, {**given, "noise": noise, "sigma": sigma, "seed": seed}, "the circles")
-    _tell(write_circles(out, how, images=images, tests=tests, stack=stack, **vars(files)), as_json=json)
+    geometry = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": sub_pixel}
+    how = checked(Circles, {**geometry, "noise": noise, "sigma": sigma, "seed": seed}, "the circles")
+    _print(write_circles(out, how, images=images, tests=tests, stack=stack, **vars(files)), as_json=json)
 
 
 def _nuclei(
     *,
-    out: str,
+    out: parse.Folder,
     shape: Shape = "256,256,256",
     images: int = 4,
     tests: int = 1,
@@ -99,41 +99,41 @@ def _nuclei(
     files: tyro.conf.OmitArgPrefixes[_Files] = _USUAL,
     json: bool = False,
 ) -> None:
-    """Masks of nuclei: ellipsoids in volumes, with noise, to be given the look of a real volume.
+    """Noisy volumes of ellipsoidal nuclei with their labels, to be translated to the appearance of real volumes.
 
     Args:
-        out: folder for source, test and the labels of each; the same command continues one that was stopped.
-        shape: voxels of a volume.
-        images: volumes to train on.
-        tests: volumes to test on.
+        out: folder for source, test and their label images; the same command continues after a stop.
+        shape: size of a volume in voxels.
+        images: number of volumes for training.
+        tests: number of volumes for the test.
         diameter: mean diameter in voxels.
-        count: nuclei in a volume; by default they take three tenths of it.
-        elongation: lowest and highest diameter along an axis of a nucleus, over the mean.
+        count: number of nuclei in a volume; by default they fill three tenths of it.
+        elongation: minimum and maximum diameter of a nucleus along an axis, relative to the mean.
         grey: grey values of background and nuclei.
         sigma: standard deviation of the noise in grey values.
-        seed: number of the random draw.
-        files: how files are written.
+        seed: seed of the random numbers.
+        files: files.
         json: print the result as JSON.
     """
     from vol2vol.phantoms import Circles, write_circles
     from vol2vol.schemas import checked
 
-    given: dict[str, Any] = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": True}
-    given |= {"elongation": tuple(show.numbers(elongation, "--elongation") or ()), "noise": "code", "sigma": sigma}
-    given |= dict(zip(("background", "foreground"), _whole(grey, "--grey", 2), strict=True)) | {"seed": seed}
-    how = checked(Circles, given, "the nuclei")
-    _tell(write_circles(out, how, images=images, tests=tests, coloured=False, **vars(files)), as_json=json)
+    options: dict[str, Any] = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": True}
+    options |= {"elongation": tuple(show.numbers(elongation, "--elongation") or ()), "noise": "code", "sigma": sigma}
+    options |= dict(zip(("background", "foreground"), _whole(grey, "--grey", 2), strict=True)) | {"seed": seed}
+    how = checked(Circles, options, "the nuclei")
+    _print(write_circles(out, how, images=images, tests=tests, coloured=False, **vars(files)), as_json=json)
 
 
 def _tissue(
-    *, out: str, shape: Shape = "128,256,256", seed: int = 0, overwrite: bool = False, json: bool = False
+    *, out: parse.Folder, shape: Shape = "128,256,256", seed: int = 0, overwrite: bool = False, json: bool = False
 ) -> None:
-    """EM-like tissue as two microscopes would show it, with its mitochondria: the volumes of the demo.
+    """EM-like tissue as two microscopes would image it, with a mask of mitochondria, as in the demo.
 
     Args:
-        out: folder for source, target, source_in_target (the truth) and source_mito (the mask of mitochondria).
-        shape: voxels of a volume; 1,Y,X for an image.
-        seed: number of the random draw.
+        out: folder for source, target, source_in_target (the ground truth) and source_mito (the mask of mitochondria).
+        shape: size of a volume in voxels; 1,Y,X for an image.
+        seed: seed of the random numbers.
         overwrite: replace volumes that exist.
         json: print the result as JSON.
     """
@@ -143,7 +143,7 @@ def _tissue(
     if not all(voxels):
         raise BadInput(f"--shape {shape!r}: give at least 1 voxel along each axis")
     paths = write_tissue(out, voxels, seed, overwrite=overwrite)
-    _tell({name: [path] for name, path in paths.items()}, as_json=json)
+    _print({name: [path] for name, path in paths.items()}, as_json=json)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -151,17 +151,15 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _whole(text: str, flag: str, *counts: int) -> tuple[int, ...]:
-    """Return the whole numbers of a flag; raise `BadInput` unless there are as many as one of `counts`."""
+    """Return the whole numbers of an option; raise `BadInput` if their number is not one of `counts`."""
     numbers = show.numbers(text, flag) or []
     if len(numbers) not in counts or any(not n.is_integer() or n < 0 for n in numbers):
-        raise BadInput(
-            f"{flag} {text!r} must be {' or '.join(map(str, counts))} whole numbers with commas between them"
-        )
+        raise BadInput(f"{flag} {text!r} must be {' or '.join(map(str, counts))} whole numbers separated by commas")
     return tuple(int(n) for n in numbers)
 
 
-def _tell(paths: dict[str, list[Path]], *, as_json: bool) -> None:
-    """Print by name where the volumes are and how many there are."""
+def _print(paths: dict[str, list[Path]], *, as_json: bool) -> None:
+    """Print, for each name, the path of the volumes and their number."""
     if as_json:
         show.result({name: list(map(str, files)) for name, files in paths.items()}, as_json=True)
         return

@@ -28,24 +28,24 @@ def _predict(
     settings: tyro.conf.OmitArgPrefixes[PredictSettings] = PredictSettings(),  # noqa: B008
     *,
     suffix: Suffix = "auto",
-    checkpoint: str = "auto",
-    about: parse.About = parse.SAID,
+    checkpoint: parse.Name = "auto",
+    about: parse.MetadataOptions = parse.NO_METADATA,
     overwrite: bool = False,
     dry_run_: Annotated[bool, tyro.conf.arg(name="dry-run")] = False,
     json: bool = False,
 ) -> None:
-    """Translate a volume of any size, or many; the same command continues a prediction that was stopped or killed.
+    """Predict volumes of any size with a model; the same command continues a prediction that was stopped or killed.
 
     Args:
         model: a model, or the folder of a run.
-        input: OME-Zarr, Zarr, N5, TIFF, PNG, JPEG, folder of slices, HDF5 (file.h5:/dataset), MRC; s3://, gs:// and
-            http(s)://; several of them, 'in/*.tif' and folders of images of their own, where OUTPUT is a folder.
-        output: where to write: NAME.zarr (OME-Zarr) or NAME.tif; or a folder, for an output of its own name per INPUT.
+        input: OME-Zarr, Zarr, N5, TIFF, PNG, JPEG, folder of slices, HDF5 (file.h5:/dataset) or MRC, also at s3://,
+            gs:// and http(s)://; if OUTPUT is a folder, several of these, 'in/*.tif', or folders of separate images.
+        output: NAME.zarr (OME-Zarr) or NAME.tif; or a folder, which gets an output with the name of each INPUT.
         settings: settings of the prediction.
-        suffix: of the outputs in a folder; auto is .tif for TIFF, PNG and JPEG, else .zarr.
-        checkpoint: of a run: best, last or epoch-0005; auto is the best that training judged, else the last.
+        suffix: suffix of the outputs in a folder; auto is .tif for TIFF, PNG and JPEG, else .zarr.
+        checkpoint: checkpoint of a run: best, last or epoch-0005; auto is the best if there is one, else the last.
         about: metadata missing from the volume files.
-        overwrite: replace an output that exists; in a folder, those made of another input, model or setting.
+        overwrite: replace an output that exists; in a folder, outputs of another input, model or setting.
         dry_run_: print blocks, operations, memory, expected time, and the script of a job array; compute nothing.
         json: print the result as JSON.
     """
@@ -63,67 +63,69 @@ def _predict(
 
 
 def _check_output(output: str, suffix: Suffix) -> None:
-    """Raise `BadInput` unless an output is named as one volume, without what is for folders."""
+    """Raise `BadInput` if the output is not the name of a volume, or if there is a suffix, which is for folders."""
     if not is_volume(output):
-        raise BadInput(f"{output} cannot be written: let its name end in .zarr (OME-Zarr), .tif or, for a folder, in /")
+        raise BadInput(
+            f"{output} cannot be written: use a name that ends in .zarr (OME-Zarr), .tif or, for a folder, /"
+        )
     if suffix != "auto":
-        raise BadInput(f"--suffix is for a folder of outputs, and {output} is one: leave it out")
+        raise BadInput(f"--suffix is for a folder of outputs, and {output} is a single output: leave --suffix out")
 
 
 def _predict_one(model: str, input: str, output: str, how: dict[str, Any], *, as_json: bool) -> None:
-    """Predict one volume, or submit it."""
+    """Predict a volume, or submit it as a job array."""
     settings: PredictSettings = how["settings"]
     with show.block_progress() as progress, peak_memory(find_device(settings.device)) as peak:
-        made = predict(model, input, output, **how, progress=progress)
-    if made.submitted is not None:
-        begun = {"output": made.output, "checkpoint": made.checkpoint, "blocks": made.blocks}
-        show.result({**begun, "submitted": made.submitted}, as_json=as_json)
+        prediction = predict(model, input, output, **how, progress=progress)
+    if prediction.submitted is not None:
+        job = {"output": prediction.output, "checkpoint": prediction.checkpoint, "blocks": prediction.blocks}
+        show.result({**job, "submitted": prediction.submitted}, as_json=as_json)
         return
     alone = settings.executor == "local" and settings.workers == 1
-    show.result({**_summary(made), "bytes of peak memory": round(peak()) if alone else None}, as_json=as_json)
+    show.result({**_summary(prediction), "bytes of peak memory": round(peak()) if alone else None}, as_json=as_json)
 
 
 def _plan_files(model: str, paths: list[str], how: dict[str, Any], *, as_json: bool) -> None:
-    """Print what a prediction of many files would cost; the last path is the folder of the outputs."""
+    """Print the cost of a prediction of many files; the last path is the folder of the outputs."""
     show.result(dry_run_files(model, paths[:-1], paths[-1], **how), as_json=as_json)
 
 
 def _predict_files(model: str, paths: list[str], how: dict[str, Any], *, as_json: bool) -> None:
-    """Predict many files into the folder that is the last path; exit code 1 where some failed."""
+    """Predict many files into the folder that is the last path; exit with code 1 if some failed."""
     settings: PredictSettings = how["settings"]
     with show.block_progress("file") as progress, peak_memory(find_device(settings.device)) as peak:
-        made = predict_files(model, paths[:-1], paths[-1], **how, progress=progress)
+        outcome = predict_files(model, paths[:-1], paths[-1], **how, progress=progress)
     alone = settings.executor == "local" and settings.workers == 1
     show.result(
         {
-            "output": made.output,
-            "checkpoint": made.checkpoint,
-            "files": made.files,
-            "files done before": made.files_before,
-            "files predicted": made.predicted,
-            "files that failed": len(made.failed),
-            "voxels computed": made.voxels,
-            "seconds": round(made.seconds, 2),
-            "files per second": round(made.predicted / made.seconds, 2),
-            "voxels per second": round(made.voxels / made.seconds),
+            "output": outcome.output,
+            "checkpoint": outcome.checkpoint,
+            "files": outcome.files,
+            "files done before": outcome.files_before,
+            "files predicted": outcome.predicted,
+            "files that failed": len(outcome.failed),
+            "voxels computed": outcome.voxels,
+            "seconds": round(outcome.seconds, 2),
+            "files per second": round(outcome.predicted / outcome.seconds, 2),
+            "voxels per second": round(outcome.voxels / outcome.seconds),
             "bytes of peak memory": round(peak()) if alone else None,
-            **({"failed": made.failed} if made.failed else {}),
+            **({"failed": outcome.failed} if outcome.failed else {}),
         },
         as_json=as_json,
     )
-    if made.failed:
-        print(f"vol2vol: {len(made.failed)} of {made.files} files could not be predicted", file=sys.stderr)
+    if outcome.failed:
+        print(f"vol2vol: {len(outcome.failed)} of {outcome.files} files could not be predicted", file=sys.stderr)
         raise SystemExit(1)
 
 
-def _summary(made: Prediction) -> dict[str, Any]:
-    rate = made.voxels / made.seconds if made.voxels else 0.0
+def _summary(prediction: Prediction) -> dict[str, Any]:
+    rate = prediction.voxels / prediction.seconds if prediction.voxels else 0.0
     return {
-        "output": made.output,
-        "checkpoint": made.checkpoint,
-        "blocks": made.blocks,
-        "blocks done before": made.blocks_before,
-        "voxels computed": made.voxels,
-        "seconds": round(made.seconds, 2),
+        "output": prediction.output,
+        "checkpoint": prediction.checkpoint,
+        "blocks": prediction.blocks,
+        "blocks done before": prediction.blocks_before,
+        "voxels computed": prediction.voxels,
+        "seconds": round(prediction.seconds, 2),
         "voxels per second": round(rate),
     }

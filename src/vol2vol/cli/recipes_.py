@@ -22,10 +22,10 @@ def _recipes(
     *,
     json: bool = False,
 ) -> None:
-    """List the shipped recipes, or print one in full: copy it to a file to make your own.
+    """List the shipped recipes, or print a recipe in full, to be copied to a file and changed.
 
     Args:
-        name: a recipe to print.
+        name: the recipe to print; without it, the shipped recipes are listed.
         overrides: changes to the recipe, such as train.epochs=20.
         json: print the result as JSON.
     """

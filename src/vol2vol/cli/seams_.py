@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 def seams(
     volume: parse.Stored,
     *,
-    source: parse.Text = None,
+    source: parse.Volume = None,
     step: parse.VoxelSize = None,
     origin: parse.VoxelSize = None,
     overlap: parse.VoxelSize = None,
     period: parse.VoxelSize = None,
     blind: bool = False,
-    plot: parse.Text = None,
+    plot: parse.File = None,
     overwrite: bool = False,
-    about: parse.About = parse.SAID,
+    about: parse.MetadataOptions = parse.NO_METADATA,
     json: bool = False,
 ) -> None:
-    """Test for seams: compare the planes where tiles meet with the planes between, per axis.
+    """Test for seams: compare the planes where tiles meet with the planes in between, for each axis.
 
     Args:
-        volume: a stitched volume; the tiling of one written by vol2vol is read from its metadata.
-        source: the volume it was translated from; steps that the source has, too, are then discounted.
-        step: distance between tiles in voxels, where the metadata do not state it.
-        origin: with --step, the voxel at which the first tile starts.
-        overlap: with --step, voxels that neighbouring tiles share and in which they are averaged or blended.
-        period: with --step, the network's period (total stride) in voxels; planes in its phase are compared.
-        blind: look for regular seams of any tile size, without knowing the tiling.
+        volume: a stitched volume; for volumes written by vol2vol, the tiling is read from their metadata.
+        source: the volume that was translated; steps that the source has, too, are then not counted.
+        step: distance between tiles in voxels, if the metadata do not state it.
+        origin: with --step, the first voxel of the first tile.
+        overlap: with --step, voxels in which neighbouring tiles overlap and are averaged or blended.
+        period: with --step, the network's period (total stride) in voxels; only planes of the same phase are compared.
+        blind: search for regular seams of any tile size, without the tiling.
         plot: write a plot of the statistic against the phase of the grid (.png).
         overwrite: replace a plot that exists.
         about: metadata missing from the volume files.
@@ -51,18 +51,18 @@ def seams(
     if plot is not None:
         _refuse_plot(plot, overwrite=overwrite)
     opened = open_together((path for path in (volume, source) if path is not None), **about.keywords())
-    found = evaluate_seams(opened[0], *opened[1:], grid=grid_of(step, origin, overlap, period), blind=blind)
-    reports: list[Any] = found if isinstance(found, list) else [found]
+    result = evaluate_seams(opened[0], *opened[1:], grid=grid_of(step, origin, overlap, period), blind=blind)
+    reports: list[Any] = result if isinstance(result, list) else [result]
     if plot is not None:
         _plot(plot, reports)
-    _tell(volume, reports, None if step or blind else statistics_of(opened[0]), as_json=json)
+    _print(volume, reports, None if step or blind else statistics_of(opened[0]), as_json=json)
 
 
 def grid_of(step: str | None, origin: str | None, overlap: str | None = None, period: str | None = None) -> Any:
-    """Return the grid of tiles of flags, None where they state none; raise `BadInput` where they do not fit."""
+    """Return the grid of tiles that options state, None without --step; raise `BadInput` if they do not fit."""
     if step is None:
         if origin is not None or overlap is not None or period is not None:
-            raise BadInput("--origin, --overlap and --period need --step: how far apart tiles are")
+            raise BadInput("--origin, --overlap and --period need the distance between tiles: add --step Z,Y,X")
         return None
     from vol2vol.metrics.seams.grid import Grid
 
@@ -75,26 +75,26 @@ def grid_of(step: str | None, origin: str | None, overlap: str | None = None, pe
 
 
 def voxels(text: str, flag: str) -> Shape:
-    """Return the three whole numbers of a flag; raise `BadInput` where it has others."""
-    found = show.numbers(text, flag) or []
-    if len(found) != 3 or any(not n.is_integer() for n in found):
+    """Return the three whole numbers of an option; raise `BadInput` if it has others."""
+    numbers = show.numbers(text, flag) or []
+    if len(numbers) != 3 or any(not n.is_integer() for n in numbers):
         raise BadInput(f"{flag} {text!r} must be three whole numbers of voxels: Z,Y,X")
-    return tuple(int(n) for n in found)
+    return tuple(int(n) for n in numbers)
 
 
-def _tell(volume: str, reports: list[Any], statistics: str | None, *, as_json: bool) -> None:
+def _print(volume: str, reports: list[Any], statistics: str | None, *, as_json: bool) -> None:
     from vol2vol.metrics.seams.sentences import seam_sentence
 
-    found = [(report, seam_sentence(report)) for report in reports]
+    sentences = [seam_sentence(report) for report in reports]
     if as_json:
-        passes = [{**report.to_dict(), "sentence": sentence} for report, sentence in found]
+        passes = [{**report.to_dict(), "sentence": text} for report, text in zip(reports, sentences, strict=True)]
         show.result({"volume": volume, "statistics": statistics, "passes": passes}, as_json=True)
         return
-    for report, sentence in found:
+    for report, sentence in zip(reports, sentences, strict=True):
         _table(report, sentence)
-    if any(hasattr(row, "test") for report, _ in found for row in report.rows):
+    if any(hasattr(row, "test") for report in reports for row in report.rows):
         show.line("SGR: sharp edges where tiles meet; SJE: intensity steps; HFR: detail lost by averaging.")
-        show.line("Each is 1 without seams, its 95 % interval in brackets; p is corrected for all tests.")
+        show.line("Each is 1 without seams; its 95 % interval is in brackets; p is corrected for all tests.")
     if statistics == "tile":
         show.line("Every tile was normalised by its own statistics, which causes seams at any overlap.")
 
@@ -118,12 +118,12 @@ def _comb(row: CombRow) -> str:
 
 
 def _refuse_plot(path: str, *, overwrite: bool) -> None:
-    """Raise, before anything is measured, unless a picture may be written to a path."""
+    """Raise `UserError`, before anything is measured, if a picture cannot be written to a path."""
     local_path(path, "a picture")
     if not path.endswith(".png"):
-        raise BadInput(f"--plot {path}: name a .png file")
+        raise BadInput(f"--plot {path} is not the name of a picture: use a name that ends in .png")
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise BadInput(f"--plot {path}: there is not a folder {os.path.dirname(path)}: make it first")
+        raise BadInput(f"--plot {path}: the folder {os.path.dirname(path)} does not exist: create it first")
     check_place(path)
     if os.path.isdir(path):
         raise AlreadyExists(f"--plot {path} is a folder: give another name")

@@ -1,4 +1,4 @@
-"""What verbs print: progress on a terminal, a result as text or JSON."""
+"""Print the output of verbs: progress on a terminal, results as text or JSON."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vol2vol.progress import listening
 MEASURED = {"value", "low", "high", "blocks"}
 """Keys of a value with its interval."""
 WORDS = {None: "-", True: "yes", False: "no"}
-"""What people write for these values."""
+"""How these values are printed."""
 VALUE = 1000
-"""Letters of a text among results, enough for the reason why a file failed; what is longer is cut."""
+"""Maximum length of a text in a result, in characters; it is enough for the reason why a file failed."""
 
 
 def result(data: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a result, one `key: value` a line with nested parts indented, or as JSON.
+    """Print a result as JSON, or as lines of `key: value` in which nested parts are indented.
 
-    `failed` may hold the reason for each file that failed, in which settings become flags.
+    `failed` may hold the reason for each file that failed; the settings that it names are printed as options.
     """
     if isinstance(failed := data.get("failed"), Mapping):
         data = {**data, "failed": {name: with_flags(reason) for name, reason in failed.items()}}
@@ -49,7 +49,7 @@ def _lines(data: Mapping[str, Any], indent: str) -> None:
 
 
 def _measured(value: Mapping[str, Any]) -> str:
-    """Return a value with its interval on one line; `-` where it is not defined."""
+    """Return a value with its interval on one line; `-` if it is not defined."""
     best, low, high = ("-" if value[key] is None else _short(value[key]) for key in ("value", "low", "high"))
     over = f"{value['blocks']} block{'s' if value['blocks'] != 1 else ''}"
     return f"{best} (no interval over {over})" if value["low"] is None else f"{best} [{low}, {high}] (95 % over {over})"
@@ -68,23 +68,23 @@ def _short(value: Any) -> str:
 
 
 def line(text: str) -> None:
-    """Print a line of a result, cleaned of what files put into it."""
+    """Print a line of a result, with control characters from files escaped."""
     print(one_line(text))
 
 
 PATIENCE, EVERY = 2.0, 20.0
-"""Seconds after which steps are shown, and between two lines where there is no terminal."""
+"""Seconds before progress is shown, and between two lines of progress where there is no terminal."""
 
 
 class BlockProgress:
-    """Shows blocks, or files, done, voxels per second and time left; a line now and then where there is no terminal."""
+    """Shows finished blocks or files, the rate and the remaining time; without a terminal, a line at intervals."""
 
     def __init__(self, bar: Progress, unit: str = "block") -> None:
         self._bar, self._task, self._unit = bar, bar.add_task("predicting", total=None), unit
         self._began = self._said = time.monotonic()
 
     def __call__(self, done: int, total: int, voxels: int) -> None:
-        """Report how many are done, how many there are, and voxels computed since the start."""
+        """Report the number of finished items, the number of all items, and the voxels computed since the start."""
         now = time.monotonic()
         rate = voxels / max(now - self._began, 1e-9)
         text = f"{rate / 1e6:.2f} Mvoxel/s" if voxels else ""
@@ -95,7 +95,7 @@ class BlockProgress:
 
 
 class StepProgress:
-    """Shows steps that take longer than `PATIENCE`: a bar on a terminal, a line now and then elsewhere."""
+    """Shows loops that take longer than `PATIENCE`: a bar on a terminal, a line at intervals elsewhere."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console or Console(stderr=True), clock
@@ -103,7 +103,7 @@ class StepProgress:
         self._began = self._said = clock()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Report what is being done, steps done and steps in all."""
+        """Report the name of a loop, the number of finished steps, and the number of all steps."""
         now = self._clock()
         if what != self._what or not total:
             self.stop()
@@ -125,7 +125,7 @@ class StepProgress:
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -133,7 +133,7 @@ class StepProgress:
 
 @contextmanager
 def step_progress() -> Iterator[None]:
-    """Show on standard error how far everything inside has come that counts its steps."""
+    """Show the progress of the loops inside this context on standard error."""
     steps = StepProgress()
     try:
         with listening(steps):
@@ -144,7 +144,7 @@ def step_progress() -> Iterator[None]:
 
 @contextmanager
 def block_progress(unit: str = "block") -> Iterator[BlockProgress]:
-    """Give a progress display for blocks, or files, on standard error; on a terminal it is the only one."""
+    """Yield a progress display for blocks or files on standard error; on a terminal it replaces that of loops."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     alone = listening(None) if console.is_terminal else nullcontext()
@@ -153,10 +153,10 @@ def block_progress(unit: str = "block") -> Iterator[BlockProgress]:
 
 
 def numbers(text: str | None, flag: str) -> list[float] | None:
-    """Return the numbers of a comma-separated flag; raise `BadInput` naming it where they are not numbers."""
+    """Return the numbers of a comma-separated option; raise `BadInput`, naming it, if they are not numbers."""
     if text is None:
         return None
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise BadInput(f"{flag} {text!r} is not numbers with commas between them, such as 8,8,8") from None
+        raise BadInput(f"{flag} {text!r} must be numbers separated by commas, such as 8,8,8") from None

@@ -1,4 +1,4 @@
-"""What a signal does to a verb: it ends as Ctrl-C ends it, and says in one line what the same command does next."""
+"""Stop a verb on a signal in the same way as on Ctrl-C, with one line that says what the same command does next."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from vol2vol.errors import Stopped
 
-CONTINUES = "the same command continues where it was"
+CONTINUES = "the same command continues from here"
 NEXT = {
     "demo": CONTINUES,
     "predict": CONTINUES,
     "prepare": CONTINUES,
     "study": CONTINUES,
-    "train": "the same command begins the training, or continues one that was begun",
-    "work": "the same command, on this machine or another, continues",
+    "train": "the same command starts the training, or continues it from its last saved state",
+    "work": "the same command continues, on this machine or another",
 }
-"""What the same command does after a verb was stopped; all others start from the beginning."""
+"""What the same command does after a verb was stopped; all other verbs start from the beginning."""
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def _raise(number: int, _: FrameType | None) -> None:
     raise Stopped("", number)
 
 
-def farewell(verb: str, stopped: KeyboardInterrupt) -> tuple[str, int]:
-    """Return what is said of a verb that was stopped, and its exit code: 128 and the signal's number."""
+def stop_message(verb: str, stopped: KeyboardInterrupt) -> tuple[str, int]:
+    """Return the message for a verb that was stopped, and its exit code: 128 plus the number of the signal."""
     number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
-    said = str(stopped) if isinstance(stopped, Stopped) else ""
-    return said or f"stopped; {NEXT.get(verb, 'the same command starts from the beginning')}", 128 + int(number)
+    message = str(stopped) if isinstance(stopped, Stopped) else ""
+    return message or f"stopped; {NEXT.get(verb, 'the same command starts from the beginning')}", 128 + int(number)

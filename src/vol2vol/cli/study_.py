@@ -23,21 +23,21 @@ def _study(
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")] = None,
     overrides: parse.Overrides = (),
     *,
-    out: parse.Text = None,
-    data: parse.Text = None,
+    out: parse.OptionalFolder = None,
+    data: parse.OptionalFolder = None,
     print_: Annotated[bool, tyro.conf.arg(name="print")] = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """Compare checkpoints, strategies, assemblies, baselines and segmenters, and write the report.
+    """Compare checkpoints, strategies, assemblies, baselines and segmenters, and write a report.
 
     Args:
-        name: a shipped study or a YAML file; without one, the shipped ones are listed.
+        name: a shipped study or a YAML file; without it, the shipped studies are listed.
         overrides: changes to the study, such as translators.flat.seeds=[0,1]; they may stand anywhere.
         out: folder of the study; the same command continues a study that was stopped or killed.
-        data: folder in which the study's volumes lie.
-        print_: print the study in full instead of running it: copy it to a file to make your own.
-        dry_run: print what would be done and about how long it would take; compute nothing.
+        data: folder that holds the volumes of the study.
+        print_: print the study in full instead of running it, to be copied to a file and changed.
+        dry_run: print the trials and an estimate of their time; compute nothing.
         json: print the result as JSON.
     """
     if name is None:
@@ -57,7 +57,7 @@ def _study(
 def run_and_show(
     name: str, out: str, *, data: str | None = None, overrides: tuple[str, ...] = (), as_json: bool = False
 ) -> None:
-    """Run a study, say what each trial came to, and print where its report is; exit with 1 where trials failed."""
+    """Run a study, print the outcome of each trial and the path of the report; exit with code 1 if trials failed."""
     outcome = run_study(name, out, data=data, overrides=overrides, progress=_say)
     show.result(
         {"report": str(outcome.report or ""), "done": outcome.done, "failed": list(outcome.failed)}, as_json=as_json
@@ -66,11 +66,11 @@ def run_and_show(
         sys.exit(1)
 
 
-def _print(told: dict[str, Any], *, as_json: bool) -> None:
+def _print(settings: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show.result(told, as_json=True)
+        show.result(settings, as_json=True)
     else:
-        print(yaml.safe_dump(told, sort_keys=False), end="")
+        print(yaml.safe_dump(settings, sort_keys=False), end="")
 
 
 def _say(line: str) -> None:

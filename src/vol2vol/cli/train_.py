@@ -19,13 +19,13 @@ from vol2vol.recipes import train
 
 def run(words: list[str]) -> None:
     """Parse the command line and train."""
-    with _naming_flags(), _only_the_first_speaks():
+    with _naming_options(), _only_the_first_prints():
         parse.call(_train, words, "train")
 
 
 @dataclass(frozen=True)
 class TargetMetadata:
-    """Metadata of the target volumes, where they differ from those of the source."""
+    """Metadata of the target volumes, if they differ from those of the source."""
 
     target_voxel_size: parse.VoxelSize = None
     """voxel size of the target volumes."""
@@ -33,7 +33,7 @@ class TargetMetadata:
     """channels of the target volumes."""
 
     def keywords(self) -> dict[str, Any]:
-        """Return the keywords by which `train` takes it."""
+        """Return the metadata as keywords of `train`."""
         size, channels = (
             show.numbers(self.target_voxel_size, "--target-voxel-size"),
             parse.channels(self.target_channels),
@@ -43,15 +43,15 @@ class TargetMetadata:
 
 @dataclass(frozen=True)
 class Devices:
-    """What a training runs on."""
+    """The devices of a training."""
 
     devices: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """number of GPUs, or of processes on a CPU; short for train.devices=N."""
-    strategy: parse.Text = None
-    """how devices share the work, by its name in Lightning; short for train.strategy=NAME."""
+    """number of GPUs, or of processes on a CPU; the same as train.devices=N."""
+    strategy: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """strategy of Lightning for several devices; the same as train.strategy=NAME."""
 
     def changes(self) -> tuple[str, ...]:
-        """Return the changes to the recipe for which these are short."""
+        """Return the options as changes to the recipe."""
         options = {"train.devices": self.devices, "train.strategy": self.strategy}
         return tuple(f"{key}={value}" for key, value in options.items() if value is not None)
 
@@ -62,31 +62,31 @@ def _train(
     source: parse.Paths = (),
     target: parse.Paths = (),
     data: parse.Domains = (),
-    sheet: parse.Text = None,
-    out: str,
-    recipe: str = "small-2d",
-    about: parse.About = parse.SAID,
+    sheet: parse.File = None,
+    out: parse.Folder,
+    recipe: parse.Name = "small-2d",
+    about: parse.MetadataOptions = parse.NO_METADATA,
     of_target: tyro.conf.OmitArgPrefixes[TargetMetadata] = TargetMetadata(),
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     machine: tyro.conf.OmitArgPrefixes[Devices] = Devices(),
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Train a translation, a segmenter or a denoiser on volumes of any size.
+    """Train a translation, a regression, a denoiser or a segmenter on volumes of any size.
 
-    Ctrl-C, SIGTERM and SIGUSR1 save the state after the step under way; the same command continues from there.
+    Ctrl-C, SIGTERM and SIGUSR1 save the state after the current step; the same command continues from there.
 
     Args:
         overrides: changes to the recipe, such as train.epochs=20 data.patch=190; they may stand anywhere.
         source: one or more volumes of the source domain.
-        target: volumes of the target domain; masks and other targets at the place of the source: one for each source.
-        data: volumes of another domain that the task needs, one each time it is given
-        sheet: instead of these, a CSV file with a column per domain, a row per aligned set and, if wanted, a split.
+        target: volumes of the target domain; if they are aligned with the source (masks, pairs), one per source volume.
+        data: a volume of another domain that the task needs
+        sheet: CSV file that names all volumes: a column per domain, a row per aligned set, an optional column split.
         out: folder of the run.
         recipe: a shipped recipe (see `vol2vol recipes`) or a YAML file.
         about: metadata missing from the volume files.
-        of_target: metadata of the target volumes, where they differ from those of the source.
-        from_: a model, or the folder of a run, whose weights are taken where they fit, such as for fine-tuning.
+        of_target: metadata of the target volumes, if they differ from those of the source.
+        from_: a model, or the folder of a run, from whose weights training starts, as far as they fit (fine-tuning).
         machine: devices.
         overwrite: replace a run that exists.
         json: print the result as JSON.
@@ -98,8 +98,8 @@ def _train(
 
 
 @contextmanager
-def _only_the_first_speaks() -> Iterator[None]:
-    """Let those of several processes that train together, but for the first, print errors alone."""
+def _only_the_first_prints() -> Iterator[None]:
+    """Let only the first of several processes that train together print and log; the others print errors alone."""
     if not int(os.environ.get("LOCAL_RANK") or 0):
         yield
         return
@@ -109,19 +109,13 @@ def _only_the_first_speaks() -> Iterator[None]:
 
 
 @contextmanager
-def _naming_flags() -> Iterator[None]:
-    """Add to what is said of a missing domain by which option it is given."""
+def _naming_options() -> Iterator[None]:
+    """Add the option that names a domain to the message that the domain is missing."""
     try:
         yield
     except MissingDomain as error:
-        flag = f"--{error.domain} PATH" if error.domain in ("source", "target") else f"--data {error.domain}=PATH"
-        raise BadInput(f"{error} with {flag}, or name all volumes in a --sheet") from None
-
-
-def _of_target(voxel_size: str | None, channels: str | None) -> dict[str, Any]:
-    """Return what is stated of the target's volumes, as keywords."""
-    size = show.numbers(voxel_size, "--target-voxel-size")
-    return {"target_voxel_size": size, "target_channels": parse.channels(channels)}
+        option = f"--{error.domain} PATH" if error.domain in ("source", "target") else f"--data {error.domain}=PATH"
+        raise BadInput(f"{error} with {option}, or name all volumes in a --sheet") from None
 
 
 def _domains(words: tuple[str, ...]) -> dict[str, list[str]]:

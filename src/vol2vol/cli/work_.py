@@ -19,19 +19,19 @@ def run(words: list[str]) -> None:
 def _work(
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")],
     *,
-    device: str | None = None,
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     requeue: bool = False,
     json: bool = False,
 ) -> None:
-    """Help with an output that `vol2vol predict` has begun: claim rows of blocks until none is left.
+    """Compute rows of blocks of an output that `vol2vol predict` has started, until none is left.
 
-    As many of these as you like may run at once, on any machine that sees model, input and output. SIGTERM or SIGUSR1:
-    the block under way is finished, no other is begun, and the exit code is 0.
+    Any number of these commands may run at the same time, on all machines that can access model, input and output.
+    After SIGTERM or SIGUSR1 it finishes the current block, starts no other, and exits with code 0.
 
     Args:
-        output: output of a prediction that was begun.
-        device: cpu, cuda, cuda:1, mps or auto; unless given, that of the prediction.
-        requeue: when a signal stops it with work left, give the SLURM job back to the queue.
+        output: output of a prediction that was started.
+        device: cpu, cuda, cuda:1, mps or auto (default: the device of the prediction).
+        requeue: put the SLURM job back into the queue if a signal stops it before the output is complete.
         json: print the result as JSON.
     """
     stop = stop_on_signals()

@@ -101,7 +101,7 @@ def test_it_is_evaluated(install, tmp_path, capsys):
     other = stored(tmp_path / "other.zarr", np.zeros((3, 5, 6), np.uint16))
     for words, line in (
         ([output], "brightness needs a source: add --source PATH"),
-        ([output, "--source", source, "--mask", source], "does not look at a mask: leave --mask out"),
+        ([output, "--source", source, "--mask", source], "does not use a mask: leave --mask out"),
         ([output, "--source", other], "compare volumes of one shape"),
     ):
         assert main(["evaluate", "brightness", *words]) == 2

@@ -311,7 +311,7 @@ def test_a_signal_stops_and_the_same_command_continues(models, name, code, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(many.FileWork, "outcome", stopped)
         assert main(words) == code
-    assert capsys.readouterr().err.splitlines()[-1] == "vol2vol: stopped; the same command continues where it was"
+    assert capsys.readouterr().err.splitlines()[-1] == "vol2vol: stopped; the same command continues from here"
     before = stamps(out)
     assert sorted(before) == [".vol2vol", "a.tif", "b.tif"]
     assert main(words) == 0
