@@ -36,6 +36,9 @@ CATALOGUE = [
     ("segmenter", {"dims": 2, "width": 2, "levels": 4}),
     ("segmenter", {"dims": 2, "width": 2, "padding": "same"}),
     ("segmenter", {"dims": 3, "width": 1, "levels": 2}),
+    ("resunet", {"dims": 2, "width": 2, "weights": "plain"}),
+    ("resunet", {"dims": 2, "width": 2, "weights": "plain", "padding": "same"}),
+    ("resunet", {"dims": 3, "width": 1, "weights": "plain", "levels": 2}),
     ("retouch", {"dims": 2, "width": 3, "blocks": 2}),
     ("retouch", {"dims": 3, "width": 2, "blocks": 1, "padding": "same"}),
     ("spectral", {"dims": 2, "radius": 3}),
@@ -65,7 +68,7 @@ every_network = pytest.mark.parametrize("case", CATALOGUE, ids=ids)
 
 def built(case, norm="frozen"):
     name, arguments = case
-    unbounded = {"final": "none"} if name in ("unet", "resnet", "segmenter") else {}
+    unbounded = {"final": "none"} if name in ("unet", "resnet", "segmenter", "resunet") else {}
     normed = {} if name == "spectral" else {"norm": norm}
     return nets.build(name, **normed, **unbounded, **arguments).double().eval()
 

@@ -21,6 +21,7 @@ SMALL = {
     "retouch": {"width": 2, "blocks": 2},
     "pixel": {"width": 2, "in_channels": 3},
     "segmenter": {"width": 2, "levels": 2, "out_channels": 2},
+    "resunet": {"width": 2, "levels": 2, "norm": "channel", "affine": True},
     "lookup": {"channels": 2, "knots": 5},
     "spectral": {"channels": 2, "radius": 3, "padding": "same"},
 }

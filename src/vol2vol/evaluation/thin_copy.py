@@ -20,7 +20,7 @@ def measure_thin_copy(network: nn.Module, stated: Footprint) -> tuple[dict[str, 
     """
     described: dict[str, Any] = network.describe()  # type: ignore[operator]
     arguments = described["arguments"]
-    overrides = {"width": 1, "norm": "frozen", "final": "none", "gradient_checkpointing": False}
+    overrides = {"width": 1, "norm": "frozen", "final": "none", "weights": "plain", "gradient_checkpointing": False}
     copy = nets.build(described["name"], **{**arguments, **{k: v for k, v in overrides.items() if k in arguments}})
     channels: int = copy.in_channels  # type: ignore[assignment]
     geometry = nets.footprint(copy)

@@ -12,6 +12,8 @@ from vol2vol.errors import BadInput, UserError, one_line
 from vol2vol.nets.arguments import check_choice, nearest
 from vol2vol.nets.critic import PatchGAN, PixelCritic
 from vol2vol.nets.lookup_table import Lookup, Spectral
+from vol2vol.nets.norm import Norm
+from vol2vol.nets.residual_unet import ResidualUNet
 from vol2vol.nets.resnet import ResNet
 from vol2vol.nets.retouch import Retouch
 from vol2vol.nets.segmenter import Segmenter
@@ -21,6 +23,7 @@ from vol2vol.plugins import Catalogue
 OWN: dict[str, type[nn.Module]] = {
     "unet": UNet, "resnet": ResNet, "patchgan": PatchGAN, "pixel": PixelCritic,
     "lookup": Lookup, "spectral": Spectral, "segmenter": Segmenter, "retouch": Retouch,
+    "resunet": ResidualUNet,
 }  # fmt: skip
 
 
@@ -66,7 +69,15 @@ def build(name: str, **arguments: Any) -> nn.Module:
             raise BadInput(f"network {name!r} has no argument {argument!r}: {nearest(argument, known)}")
     if "dims" not in arguments:
         raise BadInput(f"network {name!r} needs dims: 2 for images or 3 for volumes")
-    return OWN[name](**arguments) if name in OWN else _from_outside(name, arguments)
+    return _named(OWN[name](**arguments)) if name in OWN else _from_outside(name, arguments)
+
+
+def _named(net: nn.Module) -> nn.Module:
+    """Tell every norm its name, for messages."""
+    for name, module in net.named_modules():
+        if isinstance(module, Norm):
+            module.name = name
+    return net
 
 
 def count_parameters(net: nn.Module) -> int:

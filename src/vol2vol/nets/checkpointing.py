@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from vol2vol.nets.norm import recomputing
+from vol2vol.nets.norm import keeping, recomputing
 
 
 def checkpointed(step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -26,4 +27,5 @@ def checkpointed(step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 
 def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), recomputing()
+    kept: dict[nn.Module, Any] = {}
+    return keeping(kept), recomputing(kept)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vol2vol.nets.arguments import arguments_in, check_count, check_dims
 from vol2vol.nets.layer_types import Input, Output, conv, initialise
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
 
 
@@ -20,20 +21,30 @@ class PatchGAN(nn.Module):
     """
 
     def __init__(
-        self, dims: int, *, in_channels: int = 1, width: int = 64, n_layers: int = 3, norm: Kind = "instance"
+        self,
+        dims: int,
+        *,
+        in_channels: int = 1,
+        width: int = 64,
+        n_layers: int = 3,
+        norm: Kind = "instance",
+        affine: bool = False,
+        weights: Weighting = "plain",
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
         check_dims(dims)
         check_count(in_channels=in_channels, width=width, n_layers=n_layers)
+        check_weighting(weights)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         channels = [width * min(2**n, 8) for n in range(n_layers + 1)]
-        steps: list[nn.Module] = [conv(dims, in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, True)]
+        how: Any = {"padding": 1, "weights": weights}
+        steps: list[nn.Module] = [conv(dims, in_channels, width, 4, stride=2, **how), nn.LeakyReLU(0.2, True)]
         for n, (inputs, outputs) in enumerate(pairwise(channels), start=1):
             stride = 2 if n < n_layers else 1
-            steps.append(conv(dims, inputs, outputs, 4, stride=stride, padding=1))
-            steps += [normalisation(outputs, norm), nn.LeakyReLU(0.2, True)]
-        self.steps = nn.Sequential(*steps, conv(dims, channels[-1], 1, 4, padding=1))
+            steps.append(conv(dims, inputs, outputs, 4, stride=stride, **how))
+            steps += [normalisation(outputs, norm, affine), nn.LeakyReLU(0.2, True)]
+        self.steps = nn.Sequential(*steps, conv(dims, channels[-1], 1, 4, **how))
         initialise(self)
 
     def describe(self) -> dict[str, Any]:

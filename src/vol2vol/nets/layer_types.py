@@ -14,28 +14,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vol2vol.geometry import Shape
+from vol2vol.nets.weighting import CONVOLUTIONS, TRANSPOSED, Weighting
+
 Input = Annotated[Tensor, "batch channels *space"]
 Output = Annotated[Tensor, "batch outputs *places"]
 """A network's output; `places` are as many axes as `space`, and may be fewer voxels."""
 Padding = Literal["valid", "same"]
 """Whether a network pads the tile, so that its output is as large as its input ("same"), or not ("valid")."""
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+Extent = int | Shape
+"""A number for all axes, or one for each."""
 
 
 def conv(
-    dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1
+    dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: Extent,
+    *,
+    stride: Extent = 1,
+    padding: Extent = 0,
+    groups: int = 1,
+    weights: Weighting = "plain",
 ) -> nn.Module:
-    """Return a convolution with zero padding and bias; with several groups, each reads only its part of the inputs."""
-    return _CONV[dims](inputs, outputs, kernel, stride, padding, groups=groups)
+    """Return a convolution with zero padding and bias; with several groups, each reads only its part of the inputs.
+
+    `weights` says how they are normalised (`weighting`).
+    """
+    made: nn.Module = CONVOLUTIONS[weights][dims](inputs, outputs, kernel, stride, padding, groups=groups)
+    return made
 
 
 def transposed(
-    dims: int, inputs: int, outputs: int, kernel: int, *, padding: int = 0, output_padding: int = 0
+    dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: Extent,
+    *,
+    stride: Extent = 2,
+    padding: Extent = 0,
+    output_padding: Extent = 0,
+    weights: Weighting = "plain",
 ) -> nn.Module:
     """Return a transposed convolution of stride 2 with bias; padding is cut off its output."""
-    return _TRANSPOSED[dims](inputs, outputs, kernel, 2, padding, output_padding)
+    made: nn.Module = TRANSPOSED[weights][dims](inputs, outputs, kernel, stride, padding, output_padding)
+    return made
+
+
+def per_axis(dims: int, extent: Extent) -> Shape:
+    """Return one number for each axis."""
+    return (extent,) * dims if isinstance(extent, int) else tuple(extent)
 
 
 class Blur(nn.Module):
@@ -104,11 +133,11 @@ def pooled(dims: int, channels: int, down: Down, *, mirrored: bool) -> list[nn.M
 
 
 class Crop(nn.Module):
-    """Cut a fixed number of voxels off both ends of every spatial axis."""
+    """Cut a fixed number of voxels off both ends of every spatial axis; one number for all axes, or one for each."""
 
-    def __init__(self, dims: int, before: int, after: int) -> None:
+    def __init__(self, dims: int, before: Extent, after: Extent) -> None:
         super().__init__()
-        self.before, self.after = (before,) * dims, (after,) * dims
+        self.before, self.after = per_axis(dims, before), per_axis(dims, after)
 
     def forward(self, x: Tensor) -> Tensor:
         """Crop `x` (B, C, *space)."""
@@ -123,9 +152,9 @@ class Crop(nn.Module):
 class Pad(nn.Module):
     """Add a fixed number of voxels to both ends of every spatial axis, mirrored (edge not repeated) or zero."""
 
-    def __init__(self, dims: int, before: int, after: int, mode: Literal["reflect", "zero"] = "reflect") -> None:
+    def __init__(self, dims: int, before: Extent, after: Extent, mode: Literal["reflect", "zero"] = "reflect") -> None:
         super().__init__()
-        self.before, self.after, self.mode = (before,) * dims, (after,) * dims, mode
+        self.before, self.after, self.mode = per_axis(dims, before), per_axis(dims, after), mode
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad `x` (B, C, *space)."""

@@ -23,6 +23,7 @@ from vol2vol.nets.layer_types import (
     transposed,
 )
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
 
 Final = Literal["tanh", "none"]
@@ -52,19 +53,15 @@ class ResNet(nn.Module):
         final: Final = "tanh",
         down: Down = "strided",
         activation: Activation = "relu",
+        affine: bool = False,
+        weights: Weighting = "plain",
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
-        check_dims(dims)
-        check_count(in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
-        check_choice("padding", padding, ("valid", "same"))
-        check_choice("up", up, get_args(Up))
-        check_choice("down", down, get_args(Down))
-        check_choice("activation", activation, get_args(Activation))
-        check_choice("final", final, ("tanh", "none"))
+        _check(arguments)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         self.gradient_checkpointing = False
-        head = [*self._conv(in_channels, width, 7), normalisation(width, norm), self._activation()]
+        head = [*self._conv(in_channels, width, 7), self._norm(width), self._activation()]
         tail = [*self._conv(width, out_channels, 7), *([nn.Tanh()] if final == "tanh" else [])]
         self.steps = nn.ModuleList(
             [
@@ -96,7 +93,10 @@ class ResNet(nn.Module):
         """Return mirror padding (identity where valid) and a convolution of stride 1."""
         before = (kernel - 1) // 2
         pad = Pad(self.dims, before, kernel - 1 - before) if self._same else nn.Identity()
-        return [pad, conv(self.dims, inputs, outputs, kernel)]
+        return [pad, conv(self.dims, inputs, outputs, kernel, weights=self.arguments["weights"])]
+
+    def _norm(self, channels: int) -> nn.Module:
+        return normalisation(channels, self.arguments["norm"], self.arguments["affine"])
 
     @property
     def _same(self) -> bool:
@@ -106,8 +106,9 @@ class ResNet(nn.Module):
     def _down(self, channels: int) -> nn.Sequential:
         """Halve the size; pooled, the convolution itself has no stride."""
         pool = pooled(self.dims, 2 * channels, self.arguments["down"], mirrored=self._same)
-        step = conv(self.dims, channels, 2 * channels, 3, stride=1 if pool else 2, padding=int(self._same))
-        return nn.Sequential(step, normalisation(2 * channels, self.arguments["norm"]), self._activation(), *pool)
+        how: dict[str, Any] = {"padding": int(self._same), "weights": self.arguments["weights"]}
+        step = conv(self.dims, channels, 2 * channels, 3, stride=1 if pool else 2, **how)
+        return nn.Sequential(step, self._norm(2 * channels), self._activation(), *pool)
 
     def _up(self, channels: int) -> nn.Sequential:
         """Double the size. The resize convolution is k4: an odd kernel would displace the image by half a voxel."""
@@ -116,11 +117,23 @@ class ResNet(nn.Module):
         if up:
             up += self._conv(channels, outputs, 4)
         else:
-            up = [transposed(self.dims, channels, outputs, 3, padding=1, output_padding=int(self._same))]
-        return nn.Sequential(*up, normalisation(outputs, self.arguments["norm"]), self._activation())
+            how: Any = {"padding": 1, "output_padding": int(self._same), "weights": self.arguments["weights"]}
+            up = [transposed(self.dims, channels, outputs, 3, **how)]
+        return nn.Sequential(*up, self._norm(outputs), self._activation())
 
     def _activation(self) -> nn.Module:
         return nn.ReLU(True) if self.arguments["activation"] == "relu" else nn.LeakyReLU(0.2, True)
+
+
+def _check(arguments: dict[str, Any]) -> None:
+    check_dims(arguments["dims"])
+    check_count(**{name: arguments[name] for name in ("in_channels", "out_channels", "width", "blocks")})
+    check_choice("padding", arguments["padding"], ("valid", "same"))
+    check_choice("up", arguments["up"], get_args(Up))
+    check_choice("down", arguments["down"], get_args(Down))
+    check_choice("activation", arguments["activation"], get_args(Activation))
+    check_choice("final", arguments["final"], ("tanh", "none"))
+    check_weighting(arguments["weights"])
 
 
 class _Block(nn.Module):
@@ -128,10 +141,9 @@ class _Block(nn.Module):
 
     def __init__(self, net: ResNet, channels: int) -> None:
         super().__init__()
-        norm = net.arguments["norm"]
         self.change = nn.Sequential(
-            *net._conv(channels, channels, 3), normalisation(channels, norm), net._activation(),
-            *net._conv(channels, channels, 3), normalisation(channels, norm),
+            *net._conv(channels, channels, 3), net._norm(channels), net._activation(),
+            *net._conv(channels, channels, 3), net._norm(channels),
         )  # fmt: skip
         self.crop = nn.Identity() if net._same else Crop(net.dims, 2, 2)
 

@@ -21,6 +21,7 @@ from vol2vol.nets.arguments import arguments_in, check_choice, check_count, chec
 from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.layer_types import Crop, Input, Output, Padding, Probability, conv, transposed
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
 
 Final = Literal["sigmoid", "none"]
@@ -44,6 +45,8 @@ class Segmenter(nn.Module):
         padding: Padding = "valid",
         norm: Kind = "batch",
         final: Final = "sigmoid",
+        affine: bool = False,
+        weights: Weighting = "plain",
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -51,16 +54,17 @@ class Segmenter(nn.Module):
         check_count(in_channels=in_channels, out_channels=out_channels, width=width, levels=levels)
         check_choice("padding", padding, ("valid", "same"))
         check_choice("final", final, ("sigmoid", "none"))
+        check_weighting(weights)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         self.gradient_checkpointing = False
         channels = [width * 2**level for level in range(levels)]
         coarser = list(zip(channels[1:], channels, strict=False))
         self.down = nn.ModuleList(self._two(a, b) for a, b in zip([in_channels, *channels[1:]], channels, strict=True))
-        self.halvings = nn.ModuleList(conv(dims, b, a, 2, stride=2) for a, b in coarser)
-        self.doublings = nn.ModuleList(transposed(dims, a, b, 2) for a, b in reversed(coarser))
+        self.halvings = nn.ModuleList(conv(dims, b, a, 2, stride=2, weights=weights) for a, b in coarser)
+        self.doublings = nn.ModuleList(transposed(dims, a, b, 2, weights=weights) for a, b in reversed(coarser))
         self.crops = nn.ModuleList(self._crop(levels - level) for level in reversed(range(1, levels)))
         self.up = nn.ModuleList(self._two(2 * b, b) for _, b in reversed(coarser))
-        self.last = nn.Sequential(conv(dims, width, out_channels, 1))
+        self.last = nn.Sequential(conv(dims, width, out_channels, 1, weights=weights))
         if final == "sigmoid":
             self.last.append(Probability())
         _initialise(self)
@@ -87,11 +91,12 @@ class Segmenter(nn.Module):
 
     def _two(self, inputs: int, outputs: int) -> nn.Sequential:
         """Return two convolutions k3, each normalised and rectified."""
-        padding = int(self.arguments["padding"] == "same")
+        own = self.arguments
+        padding = int(own["padding"] == "same")
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
-            layers.append(conv(self.dims, channels, outputs, 3, padding=padding))
-            layers += [normalisation(outputs, self.arguments["norm"]), nn.ReLU(True)]
+            layers.append(conv(self.dims, channels, outputs, 3, padding=padding, weights=own["weights"]))
+            layers += [normalisation(outputs, own["norm"], own["affine"]), nn.ReLU(True)]
         return nn.Sequential(*layers)
 
     def _crop(self, below: int) -> nn.Module:
@@ -109,6 +114,8 @@ def _initialise(net: nn.Module) -> None:
     """Draw weights that preserve the variance of a rectified signal (He et al. 2015), by torch's global generator."""
     for name, parameter in net.named_parameters():
         if parameter.is_meta:
+            continue
+        if name.endswith((".scale", ".shift", ".gain")):
             continue
         if name.endswith("weight"):
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")

@@ -18,6 +18,7 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.nets.layer_types import POINTWISE, Blur, Crop, Pad
 from vol2vol.nets.norm import Frozen, Norm
+from vol2vol.nets.weighting import Reweighted
 
 LayerKind = Literal[
     "input", "conv", "transposed", "upsample", "crop", "pad", "cat", "add", "norm", "activation", "output"
@@ -90,9 +91,8 @@ def leading(records: Sequence[Layer], name: str) -> list[Layer]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Blur, Crop, Pad, Norm, Frozen, *POINTWISE)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        leaf = isinstance(m, (Blur, Crop, Pad, Norm, Frozen, Reweighted, *POINTWISE))
+        return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
 def _record(net: Any, node: fx.Node, inputs: tuple[str, ...], channels: list[int]) -> Layer:

@@ -34,6 +34,7 @@ from vol2vol.nets.layer_types import (
     transposed,
 )
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
 
 Decoder = Literal["full", "cropped"]
@@ -66,6 +67,8 @@ class UNet(nn.Module):
         final: Final = "tanh",
         max_multiplier: int = 8,
         down: Down = "strided",
+        affine: bool = False,
+        weights: Weighting = "plain",
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -108,35 +111,39 @@ class UNet(nn.Module):
                 x = layer(x)
         return x
 
+    def _norm(self, channels: int) -> nn.Module:
+        return normalisation(channels, self.arguments["norm"], self.arguments["affine"])
+
     def _down(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
         step = nn.Sequential()
         same = self.arguments["padding"] == "same"
         pool = pooled(self.dims, outputs, self.arguments["down"], mirrored=same)
-        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=1 if pool else 2, padding=int(same)))
+        how: dict[str, Any] = {"padding": int(same), "weights": self.arguments["weights"]}
+        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=1 if pool else 2, **how))
         innermost = level == self.arguments["levels"] - 1
         if level > 0 and not innermost:
-            step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
+            step.add_module("norm", self._norm(outputs))
         step.add_module("activation", nn.ReLU(True) if innermost else nn.LeakyReLU(0.2, True))
         if pool:
             step.add_module("pool", nn.Sequential(*pool))
         return step
 
     def _up(self, inputs: int, outputs: int, index: int) -> nn.Sequential:
-        step = nn.Sequential()
+        step, weights = nn.Sequential(), self.arguments["weights"]
         mode = "same" if self.arguments["padding"] == "same" else self.arguments["decoder"]
         if index > 0:
             step.add_module("activation", nn.ReLU(True))
         larger = enlarged(self.dims, inputs, self.arguments["up"], mirrored=mode != "cropped")
         if larger:
             step.add_module("upsample", larger[0] if len(larger) == 1 else nn.Sequential(*larger))
-            step.add_module("conv", conv(self.dims, inputs, outputs, 3, padding=_RESIZE_PADDING[mode]))
+            up = conv(self.dims, inputs, outputs, 3, padding=_RESIZE_PADDING[mode], weights=weights)
         else:
-            padding = _TRANSPOSED_PADDING[mode]
-            step.add_module("conv", transposed(self.dims, inputs, outputs, 4, padding=padding))
+            up = transposed(self.dims, inputs, outputs, 4, padding=_TRANSPOSED_PADDING[mode], weights=weights)
+        step.add_module("conv", up)
         if mode == "full" and self.arguments["down"] == "blurred":
             step.add_module("rim", Pad(self.dims, 1, 1))
         if index < self.arguments["levels"] - 1:
-            step.add_module("norm", normalisation(outputs, self.arguments["norm"]))
+            step.add_module("norm", self._norm(outputs))
         elif self.arguments["final"] == "tanh":
             step.add_module("final", nn.Tanh())
         return step
@@ -161,5 +168,6 @@ def _check(arguments: dict[str, Any]) -> None:
     check_choice("down", arguments["down"], get_args(Down))
     check_choice("decoder", arguments["decoder"], ("full", "cropped"))
     check_choice("final", arguments["final"], ("tanh", "none"))
+    check_weighting(arguments["weights"])
     if arguments["padding"] == "same" and arguments["decoder"] == "cropped":
         raise BadInput("decoder 'cropped' needs padding 'valid': with padding 'same' nothing is cropped, use 'full'")

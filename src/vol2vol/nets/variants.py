@@ -5,6 +5,7 @@ A variant is built without random numbers, so that building one during training 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,23 +13,40 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.nets.catalogue import build
-from vol2vol.nets.norm import Frozen, Norm, tile_dependent
+from vol2vol.nets.norm import STATELESS, STORED, TILEWISE, Frozen, Norm, tile_dependent
 from vol2vol.nets.trace import layers
+from vol2vol.nets.weighting import Reweighted, effective_weight
 
 
 def frozen(net: nn.Module) -> nn.Module:
     """Return a network for prediction: every norm is a fixed function per channel, also after `.train()`.
 
-    Raises `BadInput` where a layer has no statistics to freeze: before calibration, and for norm "instance".
+    Normalised weights become plain ones. Raises `BadInput` where a layer has no statistics to freeze: before
+    calibration or training, and for norms "instance" and "group".
     """
+    state, changed = _plain_weights(net)
+    norms = {name: m for name, m in net.named_modules() if isinstance(m, Norm) and m.kind not in STATELESS}
+    for name, module in norms.items():
+        _check_stored(name, module)
+    state = _without(state, norms, keep=("mean", "variance"))
+    return _rebuilt(net, changed | ({"norm": "frozen"} if norms else {}), state).requires_grad_(False).eval()
+
+
+def _plain_weights(net: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a network's state with plain weights, and the argument that changes if they were normalised."""
     state = dict(net.state_dict())
-    for name, module in net.named_modules():
-        if isinstance(module, Norm) and module.kind != "none":
-            _check_stored(name, module)
-            state.pop(f"{name}.calibrated", None)
-    kinds = {module.kind for module in net.modules() if isinstance(module, Norm)}
-    changed = {"norm": "frozen"} if kinds - {"none"} else {}
-    return _rebuilt(net, changed, state).requires_grad_(False).eval()
+    reweighted = {name: module for name, module in net.named_modules() if isinstance(module, Reweighted)}
+    for name, module in reweighted.items():
+        state[f"{name}.weight"] = effective_weight(module)
+        for key in module.learnt:
+            del state[f"{name}.{key}"]
+    return state, {"weights": "plain"} if reweighted else {}
+
+
+def _without(state: dict[str, Tensor], norms: Iterable[str], keep: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Return a state without the buffers of these norms, except those to keep."""
+    dropped = {f"{name}.{key}" for name in norms for key in STORED if key not in keep}
+    return {key: tensor for key, tensor in state.items() if key not in dropped}
 
 
 def cropped(net: nn.Module) -> nn.Module:
@@ -62,13 +80,11 @@ def remeasurable(net: nn.Module) -> nn.Module:
 
     Raises `BadInput` where it has no stored statistics: norm "instance" or "none".
     """
-    norms = [module for module in net.modules() if isinstance(module, (Norm, Frozen))]
-    if not any(isinstance(module, Frozen) or module.kind not in ("instance", "none") for module in norms):
+    norms = _normalising(net)
+    if not any(isinstance(module, Frozen) or module.kind != "instance" for module in norms.values()):
         raise BadInput("the network has no statistics to measure again: train it with norm batch or calibrated")
-    state = dict(net.state_dict())
-    for name, module in net.named_modules():
-        if isinstance(module, (Norm, Frozen)):
-            state[f"{name}.calibrated"] = torch.zeros((), dtype=torch.bool)
+    state = _without(dict(net.state_dict()), norms, keep=("mean", "variance"))
+    state |= {f"{name}.calibrated": torch.zeros((), dtype=torch.bool) for name in norms}
     return _rebuilt(net, {"norm": "calibrated"}, state)
 
 
@@ -82,41 +98,43 @@ def tilewise(net: nn.Module) -> nn.Module:
         if tile_dependent(net):  # layers of torch in a network of another package
             return net
         raise BadInput("the network has no normalisation, so it has no statistics of a tile: use statistics calibrated")
-    dropped = {f"{name}.{key}" for name in norms for key in ("mean", "variance", "calibrated")}
-    state = {key: tensor for key, tensor in net.state_dict().items() if key not in dropped}
+    state = _without(dict(net.state_dict()), norms)
     return _rebuilt(net, {"norm": "instance"}, state).requires_grad_(False).eval()
 
 
 def unmeasured(net: nn.Module) -> nn.Module:
     """Return the network with the same weights whose norms are fixed at mean 0 and variance 1, to be measured.
 
-    Raises `BadInput` for a network whose normalisation has no statistics.
+    Raises `BadInput` for a network whose normalisation has no statistics per channel.
     """
     norms = _normalising(net)
     if not norms:
         raise BadInput("the network has no normalisation of its own to measure: use statistics calibrated")
-    state = {name: tensor for name, tensor in net.state_dict().items() if not name.endswith(".calibrated")}
+    state, changed = _plain_weights(net)
+    state = _without(state, norms)
     weight = next(net.parameters())
     for name, module in norms.items():
         state[f"{name}.mean"], state[f"{name}.variance"] = (
             weight.new_zeros(module.channels),
             weight.new_ones(module.channels),
         )
-    return _rebuilt(net, {"norm": "frozen"}, state).requires_grad_(False).eval()
+    return _rebuilt(net, changed | {"norm": "frozen"}, state).requires_grad_(False).eval()
 
 
 def _normalising(net: nn.Module) -> dict[str, Norm | Frozen]:
-    """Return the norms by name that do normalise."""
+    """Return the norms by name that normalise by a mean and a variance per channel."""
     norms = {name: module for name, module in net.named_modules() if isinstance(module, (Norm, Frozen))}
-    return {name: m for name, m in norms.items() if isinstance(m, Frozen) or m.kind != "none"}
+    return {name: m for name, m in norms.items() if isinstance(m, Frozen) or m.kind not in (*STATELESS, "group")}
 
 
 def _check_stored(name: str, module: Norm) -> None:
-    if module.kind == "instance":
+    if module.kind in TILEWISE:
         raise BadInput(
-            f"layer {name!r} normalises every tile by its own statistics (norm 'instance'), which cannot be frozen: "
-            "predict with the network as it is (seams are to be expected), or train with norm 'calibrated'"
+            f"layer {name!r} normalises every tile by its own statistics (norm {module.kind!r}), which cannot be "
+            "frozen: predict with the network as it is (seams are to be expected), or train with norm 'calibrated'"
         )
+    if module.kind == "renorm" and not module.steps.is_meta and not module.steps[0]:
+        raise BadInput(f"layer {name!r} has no statistics yet (norm 'renorm'): train the network first")
     if not module.stored:
         raise BadInput(f"layer {name!r} has no statistics yet: run nets.calibrate(net, patches of its domain) first")
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from vol2vol.nets.norm import Frozen
 from vol2vol.nets.trace import Layer
+from vol2vol.nets.weighting import effective_weight
 
 CONV: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.conv3d}
 TRANSPOSED: dict[int, Callable[..., Tensor]] = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
@@ -47,7 +48,7 @@ class Weights:
     def of(cls, layer: Layer, norm: Frozen | None, dtype: torch.dtype) -> Weights:
         """Fold the norm in at the precision of the weights, then convert to `dtype`, channels last."""
         module: Any = layer.module
-        weight, bias = module.weight.detach(), module.bias
+        weight, bias = effective_weight(module), module.bias
         outputs = module.out_channels
         bias = torch.zeros(outputs, dtype=weight.dtype, device=weight.device) if bias is None else bias.detach()
         if norm is not None:

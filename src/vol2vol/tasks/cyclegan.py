@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vol2vol import losses, nets
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Footprint, Shape
+from vol2vol.nets.norm import Shown, showing
 from vol2vol.protocol import PAIR, Translation, between
 from vol2vol.tasks.base import Batch, NetworkSettings, Turn, alone, detached
 from vol2vol.tasks.cyclegan_settings import CycleGANSettings
@@ -71,9 +72,9 @@ class CycleGAN(nn.Module):
         x, y = Image.of(batch["source"]), Image.of(batch["target"])
         with alone(self.players, "generators"):
             gx = self._translate("forward", x)
-            fgx = self._translate("backward", gx)
+            fgx = self._translate("backward", gx, "cycle")
             fy = self._translate("backward", y)
-            gfy = self._translate("forward", fy)
+            gfy = self._translate("forward", fy, "cycle")
             terms = {
                 "gan_forward": self._fool("target", gx),
                 "gan_backward": self._fool("source", fy),
@@ -111,8 +112,9 @@ class CycleGAN(nn.Module):
             return self._stitching["forward"].weight
         return {**weights, "segmentation": s.lambda_segmentation}[kind]
 
-    def _translate(self, direction: str, image: Image) -> Image:
-        return image.through(self._generators[direction], self._footprints[direction])
+    def _translate(self, direction: str, image: Image, what: Shown = "own") -> Image:
+        with showing(what):  # statistics of what a network will not see in prediction are kept apart
+            return image.through(self._generators[direction], self._footprints[direction])
 
     def _pair(self, a: Image, b: Image) -> tuple[Tensor, Tensor]:
         """Return the voxels of the later image `b` that count, and those of `a` at the same place."""
@@ -127,7 +129,7 @@ class CycleGAN(nn.Module):
         """Return how far a generator changes an image of the domain that it makes, which it sees as tiles show it."""
         stitching = self.settings.stitching
         offset = {"forward": ENCODED, "backward": -ENCODED}[direction] if stitching and stitching.encoded else 0.0
-        return self._difference(image, self._translate(direction, image.shifted(offset)))
+        return self._difference(image, self._translate(direction, image.shifted(offset), "identity"))
 
     def _continued(
         self, outputs: Mapping[str, tuple[Image, Image]]
@@ -156,7 +158,7 @@ class CycleGAN(nn.Module):
         The way there is taken as it is: it could otherwise hide the answer in what no eye sees.
         """
         segmenter, footprint = self.segmenters[domain], self._seen[domain]
-        returned = self._translate({"target": "forward", "source": "backward"}[domain], away.detach())
+        returned = self._translate({"target": "forward", "source": "backward"}[domain], away.detach(), "cycle")
         with torch.no_grad():
             wanted = Image(patch.within(returned.region.box), returned.region).through(segmenter, footprint)
         return losses.bce(returned.through(segmenter, footprint).voxels, wanted.voxels)

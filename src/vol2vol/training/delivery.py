@@ -23,6 +23,9 @@ STATISTICS = {
     "tracked": "running mean over the training steps, momentum 0.1",
     "batch": "running mean over the training steps, momentum 0.1",
     "instance": "none: every tile is normalised by its own statistics",
+    "renorm": "running averages of batches, without those of cycle and identity passes",
+    "group": "none: every tile is normalised by its own statistics",
+    "channel": "none: every voxel is normalised by its own channels",
     "none": "none: the network has no normalisation",
 }
 
