@@ -39,6 +39,9 @@ CATALOGUE = [
     ("resunet", {"dims": 2, "width": 2, "weights": "plain"}),
     ("resunet", {"dims": 2, "width": 2, "weights": "plain", "padding": "same"}),
     ("resunet", {"dims": 3, "width": 1, "weights": "plain", "levels": 2}),
+    *(("unet", {"dims": 3, "levels": 3, "width": 1, "flat": 1, **kind}) for kind in UNETS[::3]),
+    ("segmenter", {"dims": 3, "width": 1, "levels": 3, "flat": 1}),
+    ("resunet", {"dims": 3, "width": 1, "weights": "plain", "levels": 3, "flat": 2}),
     ("retouch", {"dims": 2, "width": 3, "blocks": 2}),
     ("retouch", {"dims": 3, "width": 2, "blocks": 1, "padding": "same"}),
     ("spectral", {"dims": 2, "radius": 3}),
@@ -170,7 +173,7 @@ def test_period_is_the_smallest_shift_the_network_commutes_with(case):
     net = positive(built(case))
     foot, tile, start, whole = surrounded(net)
     period = foot.period[-1]
-    assert len(set(foot.period)) == 1
+    assert len(set(foot.period)) == 1 or case[1].get("flat")
 
     def answer(voxel):
         x = torch.zeros(1, 1, *whole, dtype=torch.float64)

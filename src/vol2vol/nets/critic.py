@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_count, check_dims
-from vol2vol.nets.layer_types import Input, Output, conv, initialise
+from vol2vol.nets.layer_types import Input, Output, check_flat, conv, initialise, within_planes
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
@@ -17,7 +17,8 @@ from vol2vol.shapes import shaped
 class PatchGAN(nn.Module):
     """Map (B, in_channels, *space) to one unbounded score per overlapping patch, (B, 1, *coarser space).
 
-    `n_layers` convolutions k4 s2, then two of stride 1, all with padding 1 (Isola et al. 2017; 70 voxels for 3).
+    `n_layers` convolutions k4 s2, then two of stride 1, all with padding 1 (Isola et al. 2017; 70 voxels for 3). In 3D
+    the first `flat` have kernels and strides of 1 along z.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class PatchGAN(nn.Module):
         norm: Kind = "instance",
         affine: bool = False,
         weights: Weighting = "plain",
+        flat: int = 0,
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -38,13 +40,17 @@ class PatchGAN(nn.Module):
         check_weighting(weights)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         channels = [width * min(2**n, 8) for n in range(n_layers + 1)]
-        how: Any = {"padding": 1, "weights": weights}
-        steps: list[nn.Module] = [conv(dims, in_channels, width, 4, stride=2, **how), nn.LeakyReLU(0.2, True)]
+        check_flat(dims, flat, n_layers)
+
+        def layer(n: int, inputs: int, outputs: int) -> nn.Module:
+            kernel, padding = within_planes(dims, 4, n < flat), within_planes(dims, 1, n < flat, 0)
+            stride = within_planes(dims, 2, n < flat) if n < n_layers else 1
+            return conv(dims, inputs, outputs, kernel, stride=stride, padding=padding, weights=weights)
+
+        steps: list[nn.Module] = [layer(0, in_channels, width), nn.LeakyReLU(0.2, True)]
         for n, (inputs, outputs) in enumerate(pairwise(channels), start=1):
-            stride = 2 if n < n_layers else 1
-            steps.append(conv(dims, inputs, outputs, 4, stride=stride, **how))
-            steps += [normalisation(outputs, norm, affine), nn.LeakyReLU(0.2, True)]
-        self.steps = nn.Sequential(*steps, conv(dims, channels[-1], 1, 4, **how))
+            steps += [layer(n, inputs, outputs), normalisation(outputs, norm, affine), nn.LeakyReLU(0.2, True)]
+        self.steps = nn.Sequential(*steps, layer(n_layers + 1, channels[-1], 1))
         initialise(self)
 
     def describe(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.nets.weighting import CONVOLUTIONS, TRANSPOSED, Weighting
 
@@ -60,6 +61,19 @@ def transposed(
     """Return a transposed convolution of stride 2 with bias; padding is cut off its output."""
     made: nn.Module = TRANSPOSED[weights][dims](inputs, outputs, kernel, stride, padding, output_padding)
     return made
+
+
+def within_planes(dims: int, extent: int, flat: bool, along_z: int = 1) -> Extent:
+    """Return an extent for all axes, or where a layer is `flat` only for y and x, with another along z."""
+    return (along_z, *(extent,) * (dims - 1)) if flat else extent
+
+
+def check_flat(dims: int, flat: int, levels: int) -> None:
+    """Raise `BadInput` unless a network of so many levels can have so many flat ones."""
+    if not isinstance(flat, int) or isinstance(flat, bool) or not 0 <= flat <= levels:
+        raise BadInput(f"flat is {flat!r}: it is a number of levels, from 0 to {levels}")
+    if flat and dims == 2:
+        raise BadInput(f"flat is {flat}, but a 2D network has no z: leave it out, or use dims 3")
 
 
 def per_axis(dims: int, extent: Extent) -> Shape:

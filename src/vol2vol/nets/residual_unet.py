@@ -16,8 +16,19 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, Padding, Probability, conv, transposed
+from vol2vol.nets.layer_types import (
+    Crop,
+    Input,
+    Output,
+    Padding,
+    Probability,
+    check_flat,
+    conv,
+    transposed,
+    within_planes,
+)
 from vol2vol.nets.norm import Kind, normalisation
+from vol2vol.nets.segmenter import skip_crop
 from vol2vol.nets.weighting import Standardised, Weighting, check_weighting
 from vol2vol.shapes import shaped
 
@@ -28,7 +39,8 @@ class ResidualUNet(nn.Module):
     """Residual blocks of two convolutions k3 on every level, halved by convolutions k2 s2, doubled by transposed ones.
 
     Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Channels are
-    width, 2 width, 4 width ... Raises `BadInput` for arguments that do not fit.
+    width, 2 width, 4 width ... In 3D the upper `flat` levels have kernels and strides of 1 along z. Raises `BadInput`
+    for arguments that do not fit.
     """
 
     def __init__(
@@ -44,25 +56,25 @@ class ResidualUNet(nn.Module):
         final: Final = "tanh",
         affine: bool = False,
         weights: Weighting = "standardised",
+        flat: int = 0,
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
-        check_dims(dims)
-        check_count(in_channels=in_channels, out_channels=out_channels, width=width, levels=levels)
-        check_choice("padding", padding, ("valid", "same"))
-        check_choice("final", final, ("tanh", "sigmoid", "none"))
-        check_weighting(weights)
+        _check(arguments)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         self.gradient_checkpointing = False
         channels = [width * 2**level for level in range(levels)]
-        coarser = list(zip(channels[1:], channels, strict=False))
-        self.first = self._conv(in_channels, width)
-        self.down = nn.ModuleList(_Block(self, c) for c in channels)
-        self.halvings = nn.ModuleList(conv(dims, b, a, 2, stride=2, weights=weights) for a, b in coarser)
-        self.doublings = nn.ModuleList(transposed(dims, a, b, 2, weights=weights) for a, b in reversed(coarser))
-        self.crops = nn.ModuleList(self._crop(levels - level) for level in reversed(range(1, levels)))
-        self.joins = nn.ModuleList(conv(dims, 2 * b, b, 1, weights=weights) for _, b in reversed(coarser))
-        self.up = nn.ModuleList(_Block(self, b) for _, b in reversed(coarser))
+        twos = [within_planes(dims, 2, level < flat) for level in range(levels)]
+        coarser = list(zip(channels[1:], channels, twos, strict=False))
+        self.first = self._conv(in_channels, width, 0)
+        self.down = nn.ModuleList(_Block(self, c, level) for level, c in enumerate(channels))
+        self.halvings = nn.ModuleList(conv(dims, b, a, two, stride=two, weights=weights) for a, b, two in coarser)
+        self.doublings = nn.ModuleList(
+            transposed(dims, a, b, two, stride=two, weights=weights) for a, b, two in reversed(coarser)
+        )
+        self.crops = nn.ModuleList(skip_crop(dims, padding, levels, level, flat) for level in range(levels - 2, -1, -1))
+        self.joins = nn.ModuleList(conv(dims, 2 * b, b, 1, weights=weights) for _, b, _ in reversed(coarser))
+        self.up = nn.ModuleList(_Block(self, channels[n], n) for n in range(levels - 2, -1, -1))
         self.last = nn.Sequential(nn.ReLU(True), conv(dims, width, out_channels, 1, weights=weights))
         if final != "none":
             self.last.append(nn.Tanh() if final == "tanh" else Probability())
@@ -89,31 +101,34 @@ class ResidualUNet(nn.Module):
     def _run(self, step: nn.Module, x: Tensor) -> Tensor:
         return checkpointed(step, x) if self.gradient_checkpointing else step(x)
 
-    def _conv(self, inputs: int, outputs: int) -> nn.Module:
-        padding = int(self.arguments["padding"] == "same")
-        return conv(self.dims, inputs, outputs, 3, padding=padding, weights=self.arguments["weights"])
+    def _conv(self, inputs: int, outputs: int, level: int) -> nn.Module:
+        own, flat = self.arguments, level < self.arguments["flat"]
+        padding = within_planes(self.dims, int(own["padding"] == "same"), flat, 0)
+        kernel = within_planes(self.dims, 3, flat)
+        return conv(self.dims, inputs, outputs, kernel, padding=padding, weights=own["weights"])
 
-    def _crop(self, below: int) -> nn.Module:
-        """Return the crop of a skip to the size of the output of the `below` lower levels."""
-        if self.arguments["padding"] == "same":
-            return nn.Identity()
-        lost = 4
-        for _ in range(below - 1):
-            lost = 2 * (lost + 4)
-        return Crop(self.dims, lost, lost)
+
+def _check(arguments: dict[str, Any]) -> None:
+    check_dims(arguments["dims"])
+    check_count(**{name: arguments[name] for name in ("in_channels", "out_channels", "width", "levels")})
+    check_choice("padding", arguments["padding"], ("valid", "same"))
+    check_choice("final", arguments["final"], ("tanh", "sigmoid", "none"))
+    check_weighting(arguments["weights"])
+    check_flat(arguments["dims"], arguments["flat"], arguments["levels"])
 
 
 class _Block(nn.Module):
     """Add two convolutions k3 of the rectified input to the input itself, cropped where they are valid."""
 
-    def __init__(self, net: ResidualUNet, channels: int) -> None:
+    def __init__(self, net: ResidualUNet, channels: int, level: int) -> None:
         super().__init__()
+        lost = within_planes(net.dims, 2, level < net.arguments["flat"], 0)
         norm, affine = net.arguments["norm"], net.arguments["affine"]
         self.change = nn.Sequential(
-            normalisation(channels, norm, affine), nn.ReLU(), net._conv(channels, channels),
-            normalisation(channels, norm, affine), nn.ReLU(True), net._conv(channels, channels),
+            normalisation(channels, norm, affine), nn.ReLU(), net._conv(channels, channels, level),
+            normalisation(channels, norm, affine), nn.ReLU(True), net._conv(channels, channels, level),
         )  # fmt: skip
-        self.crop = nn.Identity() if net.arguments["padding"] == "same" else Crop(net.dims, 2, 2)
+        self.crop = nn.Identity() if net.arguments["padding"] == "same" else Crop(net.dims, lost, lost)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.crop(x) + self.change(x)

@@ -19,7 +19,17 @@ from torch import Tensor, nn
 
 from vol2vol.nets.arguments import arguments_in, check_choice, check_count, check_dims
 from vol2vol.nets.checkpointing import checkpointed
-from vol2vol.nets.layer_types import Crop, Input, Output, Padding, Probability, conv, transposed
+from vol2vol.nets.layer_types import (
+    Crop,
+    Input,
+    Output,
+    Padding,
+    Probability,
+    check_flat,
+    conv,
+    transposed,
+    within_planes,
+)
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.nets.weighting import Weighting, check_weighting
 from vol2vol.shapes import shaped
@@ -31,7 +41,8 @@ class Segmenter(nn.Module):
     """Predict for every voxel the probability that it belongs to the structures of the training masks.
 
     Input (B, in_channels, *space) in the network's range, output (B, out_channels, *space): probabilities, or logits
-    with final "none". Channels are width, 2 width, 4 width. Raises `BadInput` for arguments that do not fit.
+    with final "none". Channels are width, 2 width, 4 width. In 3D the upper `flat` levels have kernels and
+    strides of 1 along z. Raises `BadInput` for arguments that do not fit.
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class Segmenter(nn.Module):
         final: Final = "sigmoid",
         affine: bool = False,
         weights: Weighting = "plain",
+        flat: int = 0,
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -55,15 +67,19 @@ class Segmenter(nn.Module):
         check_choice("padding", padding, ("valid", "same"))
         check_choice("final", final, ("sigmoid", "none"))
         check_weighting(weights)
+        check_flat(dims, flat, levels)
         self.arguments, self.dims, self.in_channels = arguments, dims, in_channels
         self.gradient_checkpointing = False
         channels = [width * 2**level for level in range(levels)]
-        coarser = list(zip(channels[1:], channels, strict=False))
-        self.down = nn.ModuleList(self._two(a, b) for a, b in zip([in_channels, *channels[1:]], channels, strict=True))
-        self.halvings = nn.ModuleList(conv(dims, b, a, 2, stride=2, weights=weights) for a, b in coarser)
-        self.doublings = nn.ModuleList(transposed(dims, a, b, 2, weights=weights) for a, b in reversed(coarser))
-        self.crops = nn.ModuleList(self._crop(levels - level) for level in reversed(range(1, levels)))
-        self.up = nn.ModuleList(self._two(2 * b, b) for _, b in reversed(coarser))
+        first, twos = [in_channels, *channels[1:]], [within_planes(dims, 2, level < flat) for level in range(levels)]
+        coarser = list(zip(channels[1:], channels, twos, strict=False))
+        self.down = nn.ModuleList(self._two(*c, level) for level, c in enumerate(zip(first, channels, strict=True)))
+        self.halvings = nn.ModuleList(conv(dims, b, a, two, stride=two, weights=weights) for a, b, two in coarser)
+        self.doublings = nn.ModuleList(
+            transposed(dims, a, b, two, stride=two, weights=weights) for a, b, two in reversed(coarser)
+        )
+        self.crops = nn.ModuleList(skip_crop(dims, padding, levels, level, flat) for level in range(levels - 2, -1, -1))
+        self.up = nn.ModuleList(self._two(2 * channels[n], channels[n], n) for n in range(levels - 2, -1, -1))
         self.last = nn.Sequential(conv(dims, width, out_channels, 1, weights=weights))
         if final == "sigmoid":
             self.last.append(Probability())
@@ -89,24 +105,34 @@ class Segmenter(nn.Module):
     def _run(self, step: nn.Module, x: Tensor) -> Tensor:
         return checkpointed(step, x) if self.gradient_checkpointing else step(x)
 
-    def _two(self, inputs: int, outputs: int) -> nn.Sequential:
+    def _two(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
         """Return two convolutions k3, each normalised and rectified."""
-        own = self.arguments
-        padding = int(own["padding"] == "same")
+        own, flat = self.arguments, level < self.arguments["flat"]
+        kernel = within_planes(self.dims, 3, flat)
+        padding = within_planes(self.dims, int(own["padding"] == "same"), flat, 0)
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
-            layers.append(conv(self.dims, channels, outputs, 3, padding=padding, weights=own["weights"]))
+            layers.append(conv(self.dims, channels, outputs, kernel, padding=padding, weights=own["weights"]))
             layers += [normalisation(outputs, own["norm"], own["affine"]), nn.ReLU(True)]
         return nn.Sequential(*layers)
 
-    def _crop(self, below: int) -> nn.Module:
-        """Return the crop of a skip to the size of the output of the `below` lower levels."""
-        if self.arguments["padding"] == "same":
-            return nn.Identity()
-        lost = 4
-        for _ in range(below - 1):
-            lost = 2 * (lost + 4)
-        return Crop(self.dims, lost, lost)
+
+def skip_crop(dims: int, padding: Padding, levels: int, level: int, flat: int) -> nn.Module:
+    """Return the crop of a skip at a level to the size of what comes from below, with two convolutions k3 per level.
+
+    The upper `flat` levels lose nothing along z.
+    """
+    if padding == "same":
+        return nn.Identity()
+
+    def lost(flat: int) -> int:
+        voxels = 0
+        for lower in range(levels - 1, level, -1):
+            convolved = (2 if lower == levels - 1 else 4) if lower >= flat else 0
+            voxels = (voxels + convolved) * (2 if lower > flat else 1)
+        return voxels
+
+    return Crop(dims, *(within_planes(dims, lost(0), flat > 0, lost(flat)),) * 2)
 
 
 @torch.no_grad()

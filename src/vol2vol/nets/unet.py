@@ -22,16 +22,19 @@ from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.layer_types import (
     Crop,
     Down,
+    Extent,
     Input,
     Output,
     Pad,
     Padding,
     Up,
+    check_flat,
     conv,
     enlarged,
     initialise,
     pooled,
     transposed,
+    within_planes,
 )
 from vol2vol.nets.norm import Kind, normalisation
 from vol2vol.nets.weighting import Weighting, check_weighting
@@ -49,7 +52,8 @@ class UNet(nn.Module):
 
     Input (B, in_channels, *space), output (B, out_channels, *space), in [-1, 1] with the final tanh. Channels grow as
     width, 2 width, ... up to max_multiplier * width. The decoder rectifies its inputs, so the encoder's leaky
-    activations can be joined unchanged: relu(leaky(x)) = relu(x). Raises `BadInput` for arguments that do not fit.
+    activations can be joined unchanged: relu(leaky(x)) = relu(x). In 3D the upper `flat` levels have kernels and
+    strides of 1 along z, for voxels that are longer along z. Raises `BadInput` for arguments that do not fit.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class UNet(nn.Module):
         down: Down = "strided",
         affine: bool = False,
         weights: Weighting = "plain",
+        flat: int = 0,
     ) -> None:
         arguments = arguments_in(locals())
         super().__init__()
@@ -86,8 +91,8 @@ class UNet(nn.Module):
             for step, (inputs, outputs) in enumerate(zip(joined, [*reversed(channels[:-1]), out_channels], strict=True))
         )
         uncertain = 2 + (down == "blurred") + (up == "linear")  # voxels at each end of a level, more at the next
-        crops = [uncertain * (2**level - 1) for level in range(1, levels)]
-        self.crops = nn.ModuleList(Crop(dims, n, n) if decoder == "cropped" else nn.Identity() for n in crops)
+        crops = (self._crop(uncertain, around) for around in range(1, levels))
+        self.crops = nn.ModuleList(crop if decoder == "cropped" else nn.Identity() for crop in crops)
         initialise(self)
 
     def describe(self) -> dict[str, Any]:
@@ -114,12 +119,24 @@ class UNet(nn.Module):
     def _norm(self, channels: int) -> nn.Module:
         return normalisation(channels, self.arguments["norm"], self.arguments["affine"])
 
+    def _planar(self, extent: int, level: int, along_z: int = 1) -> Extent:
+        return within_planes(self.dims, extent, level < self.arguments["flat"], along_z)
+
+    def _crop(self, uncertain: int, around: int) -> Crop:
+        """Return the crop of a skip that so many levels go around; those that are flat lose nothing along z."""
+        levels, flat = self.arguments["levels"], self.arguments["flat"]
+        halved = levels - max(levels - around, flat)
+        lost, along_z = (uncertain * (2**n - 1) for n in (around, halved))
+        extent = within_planes(self.dims, lost, halved < around, along_z)
+        return Crop(self.dims, extent, extent)
+
     def _down(self, inputs: int, outputs: int, level: int) -> nn.Sequential:
         step = nn.Sequential()
         same = self.arguments["padding"] == "same"
         pool = pooled(self.dims, outputs, self.arguments["down"], mirrored=same)
-        how: dict[str, Any] = {"padding": int(same), "weights": self.arguments["weights"]}
-        step.add_module("conv", conv(self.dims, inputs, outputs, 4, stride=1 if pool else 2, **how))
+        how: dict[str, Any] = {"padding": self._planar(int(same), level, 0), "weights": self.arguments["weights"]}
+        kernel, stride = self._planar(4, level), self._planar(1 if pool else 2, level)
+        step.add_module("conv", conv(self.dims, inputs, outputs, kernel, stride=stride, **how))
         innermost = level == self.arguments["levels"] - 1
         if level > 0 and not innermost:
             step.add_module("norm", self._norm(outputs))
@@ -133,12 +150,17 @@ class UNet(nn.Module):
         mode = "same" if self.arguments["padding"] == "same" else self.arguments["decoder"]
         if index > 0:
             step.add_module("activation", nn.ReLU(True))
+        level = self.arguments["levels"] - 1 - index
         larger = enlarged(self.dims, inputs, self.arguments["up"], mirrored=mode != "cropped")
         if larger:
+            larger[0] = nn.Upsample(scale_factor=self._planar(2, level), mode="nearest")
             step.add_module("upsample", larger[0] if len(larger) == 1 else nn.Sequential(*larger))
-            up = conv(self.dims, inputs, outputs, 3, padding=_RESIZE_PADDING[mode], weights=weights)
+            padding = self._planar(_RESIZE_PADDING[mode], level, 0)
+            up = conv(self.dims, inputs, outputs, self._planar(3, level), padding=padding, weights=weights)
         else:
-            up = transposed(self.dims, inputs, outputs, 4, padding=_TRANSPOSED_PADDING[mode], weights=weights)
+            padding = self._planar(_TRANSPOSED_PADDING[mode], level, 0)
+            how: dict[str, Any] = {"stride": self._planar(2, level), "padding": padding, "weights": weights}
+            up = transposed(self.dims, inputs, outputs, self._planar(4, level), **how)
         step.add_module("conv", up)
         if mode == "full" and self.arguments["down"] == "blurred":
             step.add_module("rim", Pad(self.dims, 1, 1))
@@ -169,5 +191,8 @@ def _check(arguments: dict[str, Any]) -> None:
     check_choice("decoder", arguments["decoder"], ("full", "cropped"))
     check_choice("final", arguments["final"], ("tanh", "none"))
     check_weighting(arguments["weights"])
+    check_flat(arguments["dims"], arguments["flat"], arguments["levels"])
+    if arguments["flat"] and (arguments["down"] == "blurred" or arguments["up"] == "linear"):
+        raise BadInput("flat levels cannot be blurred: use down 'strided' and up 'transposed' or 'resize'")
     if arguments["padding"] == "same" and arguments["decoder"] == "cropped":
         raise BadInput("decoder 'cropped' needs padding 'valid': with padding 'same' nothing is cropped, use 'full'")

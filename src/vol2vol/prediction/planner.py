@@ -63,8 +63,8 @@ def make_layout(
         sizes = range(max(foot.period), round_up(max(spatial), max(foot.period)) + 1, max(foot.period))
         best = largest_that(lambda kept: choice.tiled(choice.balanced(kept)).memory <= budget, sizes)
         return choice.fitting(lambda kept: choice.tiled(choice.balanced(kept)), iter([best or sizes[0]]))
-    size = footprint(net).admissible(patch or 190, 0, at_least=True)
-    tile = (size,) * footprint(net).dims
+    foot = footprint(net)
+    tile = tuple(foot.admissible(patch or 190, axis, at_least=True) for axis in range(foot.dims))
     return choice.fitting(choice.tiled, iter([tile])) if settings.strategy == "march" else choice.tiled(tile)
 
 
