@@ -24,8 +24,10 @@ from vol2vol.phantoms.writing import VOXEL_SIZE
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.preparation import Binarise, Chain, Crop, Resample, Step
 from vol2vol.preparation.chain import resolved
+from vol2vol.study.circle_images import circles_origin
+from vol2vol.study.domain_settings import CirclesPhantom, Domain, PartName, Phantom
 from vol2vol.study.origins import Origin, degraded, origin_of, write_part
-from vol2vol.study.settings import Domain, PartName, Study
+from vol2vol.study.settings import Study
 from vol2vol.volumes import Stated, open_together
 from vol2vol.volumes.addresses import address, is_remote
 from vol2vol.volumes.opening import open_member
@@ -109,8 +111,10 @@ def _box(text: str, spatial: Shape, where: str) -> Box:
 def image_of(study: Study, domain: str, part: PartName) -> Origin:
     """Return the origin that the image of a part is cut from."""
     settings = study.domains[domain]
-    if settings.phantom is not None:
-        origin = _phantom(settings, settings.phantom.look)
+    if isinstance(settings.phantom, CirclesPhantom):
+        origin = circles_origin(settings.phantom, part)
+    elif settings.phantom is not None:
+        origin = _phantom(settings, settings.phantom, settings.phantom.look)
     else:
         origin = _file(study, settings, settings.part(part).image)
     return origin if settings.degraded is None else degraded(origin, settings.degraded)
@@ -118,8 +122,10 @@ def image_of(study: Study, domain: str, part: PartName) -> Origin:
 
 def _mask(study: Study, domain: str, part: PartName) -> Origin:
     settings = study.domains[domain]
+    if isinstance(settings.phantom, CirclesPhantom):
+        return circles_origin(settings.phantom, part, labels=True)
     if settings.phantom is not None:
-        return _phantom(settings, None)
+        return _phantom(settings, settings.phantom, None)
     return _file(study, settings, settings.part(part).mask, labels=True)
 
 
@@ -128,19 +134,19 @@ def truth_of(study: Study, domain: str, target: str) -> Callable[[], Origin] | N
     settings, other = study.domains[domain], study.domains[target]
     if target in settings.truths:
         return partial(_file, study, settings, settings.truths[target])
-    if settings.phantom is not None and other.phantom is not None and other.degraded is None:
-        return partial(_phantom, settings, other.phantom.look)
+    phantom, look = settings.phantom, other.phantom
+    if isinstance(phantom, Phantom) and isinstance(look, Phantom) and other.degraded is None:
+        return partial(_phantom, settings, phantom, look.look)
     return None
 
 
-def _phantom(settings: Domain, look: str | None) -> Origin:
+def _phantom(settings: Domain, phantom: Phantom, look: str | None) -> Origin:
     """Return a phantom's tissue with an appearance, or the mask of its mitochondria if `look` is None."""
-    assert settings.phantom is not None, settings
-    scene: Scene = scene_of(DOMAINS[settings.phantom.look], settings.phantom.seed)
+    scene: Scene = scene_of(DOMAINS[phantom.look], phantom.seed)
     read: Any = partial(mask, scene) if look is None else partial(render, scene, DOMAINS[look])
     return Origin(
         read=read,
-        spatial=settings.phantom.shape,
+        spatial=phantom.shape,
         channels=1,
         dtype=np.dtype(np.uint8),
         voxel_size=settings.voxel_size or VOXEL_SIZE,

@@ -12,7 +12,7 @@ from scipy import ndimage
 from vol2vol.files import written_whole
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.phantoms.noise import key, white
-from vol2vol.study.settings import Degraded
+from vol2vol.study.domain_settings import Degraded
 from vol2vol.volumes import Volume, create_volume
 from vol2vol.volumes.axes import tidy
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from vol2vol.errors import BadInput
 from vol2vol.metrics.measures import MEASURES
 from vol2vol.metrics.measures.catalogue import OWN
 from vol2vol.metrics.measures.settings import Judging, Settings
-from vol2vol.phantoms import DOMAINS
 from vol2vol.plans import Strategy
 from vol2vol.prediction.settings import PredictSettings
-from vol2vol.preparation import Step
 from vol2vol.recipes.recipe import Recipe, load_recipe
 from vol2vol.recipes.yamlfiles import explain
 from vol2vol.report.rows.conditions import reference
 from vol2vol.study.directions import direction
+from vol2vol.study.domain_settings import Domain, Name
 from vol2vol.study.measure_settings import Distance, Pick
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""A name that becomes part of file names."""
 Baseline = Literal["identity", "meanstd", "histogram", "spectrum", "adabn"]
-PartName = Literal["train", "translator_train", "validate", "test"]
 CHEAP = tuple(measure.name for measure in OWN if measure.cheap)
 ALL = tuple(measure.name for measure in OWN if measure.usual)
 
@@ -39,91 +35,6 @@ def _known(name: str) -> str:
 
 
 MeasureName = Annotated[str, AfterValidator(_known)]
-
-
-class Phantom(Settings):
-    """Synthetic tissue, whose true image with every appearance is known."""
-
-    look: str = "rat"
-    """Appearance of the image: rat or human."""
-    seed: int = 0
-    """Which tissue; different seeds give independent tissue."""
-    shape: tuple[int, int, int] = (64, 192, 192)
-    """Shape `(Z, Y, X)` in voxels."""
-
-    @model_validator(mode="after")
-    def _known(self) -> Phantom:
-        if self.look not in DOMAINS:
-            raise ValueError(f"look {self.look!r} is unknown: use one of {', '.join(DOMAINS)}")
-        return self
-
-
-class Degraded(Settings):
-    """Degrade an image, so that restoring it has a known answer: grey = offset + gain * blurred + noise."""
-
-    blur: float = Field(default=0.0, ge=0)
-    """Standard deviation of a Gaussian, in voxels."""
-    gain: float = Field(default=1.0, gt=0)
-    offset: float = 0.0
-    noise: float = Field(default=0.0, ge=0)
-    """Standard deviation, in grey levels."""
-
-
-class Part(Settings):
-    """A part of a domain: a region of the domain's files, or files of its own."""
-
-    box: str = ""
-    """Region z0:z1,y0:y1,x0:x1 in voxels; bounds and trailing axes may be left out."""
-    image: str = ""
-    mask: str = ""
-    """Paths of the image and the mask, if they are not the domain's."""
-
-
-class Domain(Settings):
-    """Volumes with one appearance; paths are relative to the folder `data` of the study."""
-
-    image: str = ""
-    """Path or address (s3://, http://) of the image; give either this or `phantom`."""
-    mask: str = ""
-    """Path of its mask (0 is background); without one, the domain cannot have segmenters."""
-    phantom: Phantom | None = None
-    """Generated tissue, with its mask and its truth with the appearance of every other phantom."""
-    steps: tuple[Step, ...] = ()
-    """Steps of `vol2vol prepare` that are applied first; masks are binarised, cropped and resampled."""
-    degraded: Degraded | None = None
-    """Degradation that is then applied to the image."""
-    truths: Mapping[Name, str] = {}
-    """Paths of volumes that show the same tissue with the appearance of another domain, by that domain's name."""
-    more: tuple[str, ...] = ()
-    """Paths of further images without masks, on which translators are trained too."""
-    parts: Mapping[PartName, Part] = {}
-    """Networks are trained on `train` (translators on `translator_train`, where it is given), thresholds are chosen on
-    `validate`, everything is judged on `test`. A bare `z0:z1,y0:y1,x0:x1` is a box; a missing part is the whole."""
-    axes: str | None = None
-    """Axes of the files, if their metadata lack them."""
-    voxel_size: tuple[float, float, float] | None = None
-    """Voxel size `(Z, Y, X)` in `unit`, if the files' metadata lack it."""
-    unit: str | None = None
-    time: int | None = None
-    """Index of the time point, from 0, in files with several."""
-
-    @field_validator("parts", mode="before")
-    @classmethod
-    def _bare_boxes(cls, parts: Any) -> Any:
-        if not isinstance(parts, dict):
-            return parts
-        return {name: {"box": part} if isinstance(part, str) else part for name, part in parts.items()}
-
-    def part(self, name: PartName | None) -> Part:
-        """Return a part with its files; for None, the whole domain."""
-        own = self.parts.get(name, Part()) if name else Part()
-        return Part(box=own.box, image=own.image or self.image, mask=own.mask or ("" if own.image else self.mask))
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Domain:
-        if bool(self.image) == (self.phantom is not None):
-            raise ValueError("a domain is either an image or a phantom: give one of them")
-        return self
 
 
 class Translator(Settings):
@@ -142,8 +53,9 @@ class Translator(Settings):
     """Random seeds; the network is trained once for each."""
     checkpoints: Literal["all", "last"] | tuple[int, ...] = "all"
     """Epochs whose checkpoints are tried."""
-    strategies: Mapping[Strategy, Mapping[str, Any]] = Field(default={"exact": {}}, min_length=1)
-    """Each strategy with its settings of predict. `exact`, or else the first, is the reference: checkpoints are
+    strategies: Mapping[Name, Mapping[str, Any]] = Field(default={"exact": {}}, min_length=1)
+    """Each strategy with its settings of predict; under a name of your own, `strategy` among them, so that a strategy
+    can be compared with itself in other settings. `exact`, or else the first, is the reference: checkpoints are
     compared in it, and the other strategies are compared with it."""
     assemblies: tuple[Literal["slices", "ortho", "volume"], ...] = ()
     """By default slices for a 2D network, volume for a 3D network."""
@@ -167,12 +79,27 @@ class Translator(Settings):
             return self.checkpoints
         return tuple(saved) if self.checkpoints == "all" else (saved[-1],)
 
-    @property
-    def reference(self) -> Strategy:
-        """The strategy that the others are compared with: the one with the fewest seams."""
-        return cast(Strategy, reference(self.strategies))
+    @field_validator("strategies")
+    @classmethod
+    def _are_strategies(cls, strategies: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        known = get_args(Strategy)
+        for name, settings in strategies.items():
+            if name not in known and "strategy" not in settings:
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}: say which it is with `strategy`")
+            if name in known and settings.get("strategy", name) != name:
+                raise ValueError(f"{name!r} has settings of strategy {settings['strategy']!r}: choose another name")
+        return strategies
 
-    def ordered(self) -> tuple[Strategy, ...]:
+    @property
+    def reference(self) -> str:
+        """The strategy that the others are compared with: the one with the fewest seams."""
+        return reference(self.strategies)
+
+    def settings(self, strategy: str) -> dict[str, Any]:
+        """Return the settings of predict of a strategy by its name, the strategy itself among them."""
+        return {"strategy": strategy, **self.strategies[strategy]}
+
+    def ordered(self) -> tuple[str, ...]:
         """Return the strategies, the reference first."""
         return self.reference, *(strategy for strategy in self.strategies if strategy != self.reference)
 
@@ -255,8 +182,10 @@ class Study(Settings):
         for key, translator in self.translators.items():
             if translator.preserves and translator.preserves not in self.segmenters:
                 raise ValueError(f"translators.{key}.preserves: there is no segmenter {translator.preserves!r}")
-        for changes in ({}, *(s for translator in self.translators.values() for s in translator.strategies.values())):
-            self.settings(changes)
+        self.settings()
+        for translator in self.translators.values():
+            for name in translator.strategies:
+                self.settings(translator.settings(name))
         return self
 
     @property

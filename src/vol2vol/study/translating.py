@@ -82,8 +82,8 @@ def _settings(assets: Assets, trial: Trial, model: Model) -> tuple[PredictSettin
     """Return the settings of a trial's prediction, and the checkpoint."""
     if trial.kind != "network":
         return assets.study.settings({"direction": model.direction}), "last"
-    chosen = assets.study.translators[trial.translator].strategies[trial.strategy]  # type: ignore[index]
-    changes = {"direction": model.direction, "strategy": trial.strategy, "assembly": trial.assembly, **chosen}
+    chosen = assets.study.translators[trial.translator].settings(trial.strategy)
+    changes = {"direction": model.direction, "assembly": trial.assembly, **chosen}
     return assets.study.settings(changes), f"epoch-{trial.checkpoint:04d}"
 
 

@@ -1,0 +1,55 @@
+"""Circles of a study's domain: the images of a part as the planes of a volume, or its one volume of spheres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vol2vol.geometry import Box, Shape
+from vol2vol.phantoms import Picture
+from vol2vol.phantoms.circles import Role
+from vol2vol.study.domain_settings import CirclesPhantom, PartName
+from vol2vol.study.origins import Origin
+
+
+def circles_origin(phantom: CirclesPhantom, part: PartName, *, labels: bool = False) -> Origin:
+    """Return the images of a part, or the label images of their circles."""
+    pictures = _pictures(phantom, part)
+    kind = np.dtype(np.uint8)
+    if labels:
+        kind = pictures[0].labels(Box((0, 0, 0), (1, 1, 1))).dtype
+
+    def read(box: Box) -> np.ndarray:
+        if not phantom.planar:
+            return _read(pictures[0], box, phantom, labels)
+        plane = Box((0, *box.start[1:]), (1, *box.stop[1:]))
+        planes = [_read(pictures[z], plane, phantom, labels) for z in range(box.start[0], box.stop[0])]
+        return np.concatenate(planes, axis=1)
+
+    return Origin(
+        read=read,
+        spatial=_spatial(phantom, len(pictures)),
+        channels=1 if labels else phantom.channels,
+        dtype=kind,
+        voxel_size=(1.0, 1.0, 1.0),
+        unit="",
+    )
+
+
+def _pictures(phantom: CirclesPhantom, part: PartName) -> Sequence[Picture]:
+    """Return the images of a part: those to test on are others than those to train on."""
+    if part == "test":
+        return [Picture(phantom.circles, "test", number) for number in range(phantom.tests)]
+    role: Role = "target" if phantom.coloured else "source"
+    return [Picture(phantom.circles, role, number) for number in range(phantom.images)]
+
+
+def _spatial(phantom: CirclesPhantom, count: int) -> Shape:
+    return (count, *phantom.circles.spatial[1:]) if phantom.planar else phantom.circles.spatial
+
+
+def _read(picture: Picture, box: Box, phantom: CirclesPhantom, labels: bool) -> np.ndarray:
+    if labels:
+        return picture.labels(box)
+    return picture.coloured(box) if phantom.coloured else picture.white(box)
