@@ -97,20 +97,22 @@ def test_a_volume_is_what_its_domain_alone_would_be(name, dtype, channels, model
 
 
 def test_some_outputs_in_another_order(model, source, tmp_path):
-    predict(model, source, tmp_path / "all.zarr", settings(split_outputs=False))
-    turned = settings(split_outputs=False, outputs=("nuclei", "actin"))
+    predict(model, source, tmp_path / "all.zarr", settings(split_outputs=False, dtype="source"))
+    turned = settings(split_outputs=False, dtype="source", outputs=("nuclei", "actin"))
     predict(model, source, tmp_path / "turned.zarr", turned)
     every = read(tmp_path / "all.zarr")
     np.testing.assert_array_equal(read(tmp_path / "turned.zarr"), every[[1, 2, 0]])
     assert open_volume(tmp_path / "turned.zarr").channel_names == ("dapi", "h2b", "phalloidin")
     with pytest.raises(Mismatch, match="outputs"):
-        predict(model, source, tmp_path / "turned.zarr", settings(split_outputs=False, outputs=("nuclei",)))
+        predict(
+            model, source, tmp_path / "turned.zarr", settings(split_outputs=False, dtype="source", outputs=("nuclei",))
+        )
 
 
 def test_the_network_runs_once_for_all(model, source, tmp_path, monkeypatch):
     seen, run = [], Engine.run
     monkeypatch.setattr(Engine, "run", lambda self, tile, *more: seen.append(tile.shape) or run(self, tile, *more))
-    predict(model, source, tmp_path / "one.zarr", settings(split_outputs=False))
+    predict(model, source, tmp_path / "one.zarr", settings(split_outputs=False, dtype="source"))
     once, seen[:] = list(seen), []
     predict(model, source, tmp_path / "two.zarr", settings())
     assert once
@@ -183,7 +185,7 @@ def test_the_group_names_its_images_and_is_replaced_only_where_all_is_ours(model
     with pytest.raises(BadInput, match=r"holds the images actin, nuclei: name one of them, such as .*out.zarr/actin"):
         open_volume(out)
     with pytest.raises(Mismatch, match="split_outputs"):
-        predict(model, source, out, settings(split_outputs=False))
+        predict(model, source, out, settings(split_outputs=False, dtype="source"))
     for strange in ("mine.txt", "nuclei/mine.txt", "mine/zarr.json"):
         (out / strange).parent.mkdir(exist_ok=True)
         (out / strange).write_text("{}")

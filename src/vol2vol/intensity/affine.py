@@ -154,3 +154,7 @@ def fixed(
     """Return the map of the stored values `low..high` (numbers, or one per channel) to the network's range."""
     lows, highs = (tuple(map(float, np.atleast_1d(v))) for v in (low, high))
     return Intensity(low=lows, high=highs, network=network)
+
+
+PROBABILITY = fixed(0, 255, network=(0.0, 1.0))
+"""The map of a mask that a network makes: probabilities, stored as 0 to 255."""

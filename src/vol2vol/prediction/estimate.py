@@ -16,7 +16,7 @@ from vol2vol.plans.layout import Layout
 from vol2vol.prediction.intensities import check_fit
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.layout_cost import Cost, cost_of
-from vol2vol.prediction.parts import parts_of, refuse_split
+from vol2vol.prediction.parts import bytes_per_voxel, refuse_split
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.prediction.statistics import operations
@@ -60,7 +60,6 @@ def _expected(job: Job) -> dict[str, Any]:
     layout, cost = job.layout, cost_of(job.layout, job.engine.network)
     plan = layout.passes[0].plan
     measuring = operations(job)
-    written = sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
     return {
         "input": job.source.path,
         "checkpoint": checkpoint_name(job.request.model),
@@ -79,7 +78,7 @@ def _expected(job: Job) -> dict[str, Any]:
         "redundancy": round(cost.redundancy, 3),
         "bytes read": round(cost.reads * cost.voxels * job.source.channels * job.source.dtype.itemsize),
         "bytes read over the volume's": round(cost.reads, 3),
-        "bytes written, before compression": cost.voxels * written,
+        "bytes written, before compression": cost.voxels * bytes_per_voxel(job),
         "operations": cost.flops,
         "operations per voxel": round(cost.flops_per_voxel),
         "operations per voxel of an infinite tile": round(cost.floor_per_voxel),

@@ -11,7 +11,8 @@ import numpy as np
 from vol2vol.prediction.compute import check_input
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.lazy import Translated
-from vol2vol.prediction.parts import parts_of, trained_types
+from vol2vol.prediction.output_types import narrowest, of_floats
+from vol2vol.prediction.parts import parts_of
 from vol2vol.prediction.work_items import coarser
 from vol2vol.volumes import Volume, create_volume, open_volume
 from vol2vol.volumes.formats.imagegroups import create_group, set_attributes
@@ -99,28 +100,19 @@ def finished(output: str) -> bool:
 
 def _warn_range(job: Job) -> None:
     """Warn of domains whose stored values the type of the output cannot hold, or would round to a few."""
-    if job.settings.raw or job.dtype.kind == "f":
+    if job.dtype.kind == "f":
         return
     held = np.iinfo(job.dtype)
     for name in job.makes:
-        intensity, trained = job.bundle.intensity[name], trained_types(job.bundle, name)
+        intensity = job.bundle.intensity[name]
         if not intensity.clip:
             continue  # its low and high are no range
         low, high = min(intensity.low), max(intensity.high)
-        floats = bool(trained) and all(np.dtype(dtype).kind == "f" for dtype in trained)
         beyond = round(low) < held.min or round(high) > held.max
-        if not beyond and not (floats and high - low < COARSE):
+        if not beyond and not (of_floats(job.bundle, name) and high - low < COARSE):
             continue
         loss = "does not hold" if beyond else "rounds to a few"
         log.warning(
             "the %s domain takes values from %g to %g, which %s %s: give `dtype` %s",
-            *(name, low, high, job.dtype, loss, _holding(low, high, floats=floats)),
+            *(name, low, high, job.dtype, loss, narrowest(job.bundle, [name])),
         )
-
-
-def _holding(low: float, high: float, *, floats: bool) -> str:
-    """Return the narrowest type that an output may have which holds all of a range; float32 for floats."""
-    for name in () if floats else ("uint8", "uint16", "int16"):
-        if np.iinfo(name).min <= round(low) and round(high) <= np.iinfo(name).max:
-            return name
-    return "float32"

@@ -25,7 +25,8 @@ from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.march import marched
 from vol2vol.prediction.out_of_memory import ran_out, smaller
-from vol2vol.prediction.reading import check_channels, check_outputs, check_types, reader, select_domains
+from vol2vol.prediction.output_types import settled, settled_before
+from vol2vol.prediction.reading import check_channels, check_outputs, reader, select_domains
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -88,7 +89,6 @@ class Job:
     ) -> Job:
         """Do what `open` does with an open volume and a loaded model."""
         settings, bundle = request.settings, model.bundle
-        check_types(source, settings)
         fingerprint = source.fingerprint()
         translation = bundle.translation(settings.direction)
         check_outputs(settings, translation)
@@ -97,6 +97,7 @@ class Job:
             request = replace(request, measured=measured_map(request, bundle, before or {}, source))
         if request.measured is not None:
             bundle = with_map(bundle, settings.direction, request.measured)
+        request = replace(request, settings=settled(settings, bundle, source, measured=request.measured is not None))
         layout = layout or model.layout(source)
         engine = model.engine(layout.passes[0].seen)
         return cls(
@@ -129,7 +130,7 @@ class Job:
         Ledger.of(output).refuse_spoiled()
         layout = Layout.from_dict(plan["layout"])
         job = cls.open(request.choosing(plan), layout, device=device, before=plan, model=model)
-        refuse_other(plan, job.decisive(), output)
+        job.refuse_other(plan, output)
         if job.layout.spatial != job.source.spatial:
             raise Mismatch(f"{output} is planned for another shape than that of {job.source.path}: give `overwrite`")
         return known(replace(job, begun=plan["begun"]), output)
@@ -153,10 +154,8 @@ class Job:
 
     @property
     def dtype(self) -> np.dtype:
-        """The output's dtype."""
-        if self.settings.raw:
-            return np.dtype(np.float32)
-        return np.dtype(self.source.dtype if self.settings.dtype == "source" else self.settings.dtype)
+        """The output's dtype; each volume of an output of several has its own (`parts`)."""
+        return np.dtype(self.settings.dtype)
 
     @property
     def makes(self) -> tuple[str, ...]:
@@ -277,6 +276,11 @@ class Job:
             "input": self.fingerprint,
             **self.request.decisive(self.bundle.hash),
         }
+
+    def refuse_other(self, before: Mapping[str, Any], output: str) -> None:
+        """Raise `Mismatch` if the record of an earlier start names anything else that determines the voxels."""
+        settings = settled_before(before["settings"], self.source.dtype)
+        refuse_other({**before, "settings": settings}, self.decisive(), output)
 
     def record(self, *, complete: bool) -> Record:
         """Return the record of how the output was made, for its attributes."""

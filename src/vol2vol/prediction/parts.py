@@ -7,12 +7,11 @@ judged like any output. All volumes share blocks, one ledger and one computation
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 from vol2vol.errors import BadInput
-from vol2vol.models.bundle import Bundle
 from vol2vol.prediction.job import Job
-from vol2vol.prediction.settings import PredictSettings, StoredType
+from vol2vol.prediction.output_types import settled
+from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes.addresses import join
 
 Parts = list[tuple[str, Job]]
@@ -40,26 +39,12 @@ def refuse_split(settings: PredictSettings, output: str) -> None:
         )
 
 
-def trained_types(bundle: Bundle, domain: str) -> set[str]:
-    """Return the types of the volumes of a domain on which a model was trained; none where it does not say."""
-    facts = (bundle.meta["provenance"].get("volumes") or {}).get(domain) or []
-    return {str(fact["dtype"]) for fact in facts if fact.get("dtype")}
+def bytes_per_voxel(job: Job) -> int:
+    """Return the bytes that all volumes of an output together hold for a voxel."""
+    return sum(part.channels * part.dtype.itemsize for _, part in parts_of(job, ""))
 
 
 def _alone(job: Job, name: str) -> Job:
-    changes = {"outputs": (name,), "split_outputs": False, "dtype": _dtype(job, name)}
-    settings = job.settings.model_copy(update=changes)
+    settings = job.settings.model_copy(update={"outputs": (name,), "split_outputs": False})
+    settings = settled(settings, job.bundle, job.source, measured=job.request.measured is not None)
     return replace(job, request=replace(job.request, settings=settings))
-
-
-def _dtype(job: Job, name: str) -> str:
-    """Return the dtype in which a domain is stored: the requested one, or that of its training volumes."""
-    trained = trained_types(job.bundle, name)
-    if (
-        job.settings.dtype != "source"
-        or job.settings.raw
-        or len(trained) != 1
-        or not trained <= {*get_args(StoredType)}
-    ):
-        return job.settings.dtype
-    return trained.pop()

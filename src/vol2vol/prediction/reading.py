@@ -20,15 +20,6 @@ from vol2vol.volumes import Volume
 log = logging.getLogger(__name__)
 
 
-def check_types(source: Volume, settings: PredictSettings) -> None:
-    """Raise `BadInput` if the output would have the input's dtype and that is not supported for outputs."""
-    dtype = np.dtype(source.dtype)
-    if settings.dtype == "source" and not settings.raw and dtype.kind in "iu" and dtype.itemsize > 4:
-        raise BadInput(
-            f"{source.path} holds {dtype}, which is not supported for outputs: give `dtype` uint16 or another"
-        )
-
-
 def check_outputs(settings: PredictSettings, translation: Translation) -> None:
     """Raise `BadInput` if `outputs` names a domain twice or one that the translation does not make."""
     names, makes = settings.outputs, ", ".join(translation.makes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from vol2vol.models.checkpoints import find_bundle
+from vol2vol.prediction.output_types import settled_before
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.volumes import Stated
 from vol2vol.volumes.addresses import absolute
@@ -63,4 +64,4 @@ class Request:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Request:
         """Read what `to_dict` wrote."""
-        return cls(**{**data, "settings": PredictSettings(**data["settings"])})
+        return cls(**{**data, "settings": PredictSettings(**settled_before(data["settings"]))})

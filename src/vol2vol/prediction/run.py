@@ -167,7 +167,7 @@ def find(
     if record_data.get("complete"):
         record = check_record(record_data, output)
         job = Job.open(request.choosing(record_data), record.layout, before=record_data, model=model)
-        refuse_other(record_data, job.decisive(), output)
+        job.refuse_other(record_data, output)
         if ledger.inside and any(missing(path) for path in volumes_of(job, output)):
             return "begun", _restart_incomplete(job, output)
         ledger.remove()

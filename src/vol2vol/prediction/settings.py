@@ -12,7 +12,9 @@ from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Shape, parse_box
 from vol2vol.plans import Strategy, Window
 
-StoredType = Literal["source", "uint8", "uint16", "int16", "float32"]
+StoredType = Literal[
+    "auto", "source", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"
+]  # fmt: skip
 Assembly = Literal["auto", "slices", "volume", "ortho"]
 Statistics = Literal["calibrated", "global", "tile"]
 _UNITS = {
@@ -70,9 +72,9 @@ class PredictSettings(BaseModel):
     """Region of interest in voxels, z0:z1,y0:y1,x0:x1 (any bound may be left out)."""
     raw: bool = False
     """Write the network's own float32 output instead of stored intensities."""
-    dtype: StoredType = "source"
-    """Data type of the output; values are rounded and clipped, never wrapped. source: that of the input, or, with
-    a volume for each domain, that of the domain's training volumes."""
+    dtype: StoredType = "auto"
+    """Data type of the output; values are rounded and clipped, never wrapped. auto: that of the training volumes of the
+    domain that is made, or of the input where the model does not record it; source: that of the input."""
     intensity_from: str | None = None
     """Measure the intensity range of this whole volume, usually the input itself, and use it instead of the training
     data's range."""

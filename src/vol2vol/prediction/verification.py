@@ -14,11 +14,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
+import vol2vol
 from vol2vol.errors import BadInput, Mismatch, NotFound, Unreadable
 from vol2vol.geometry import Box, grid
 from vol2vol.prediction.job import Job
 from vol2vol.prediction.marching import repair
-from vol2vol.prediction.parts import parts_of, volumes_of
+from vol2vol.prediction.output_types import settled_before
+from vol2vol.prediction.parts import bytes_per_voxel, parts_of, volumes_of
 from vol2vol.prediction.records import check_record, read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -28,7 +30,7 @@ from vol2vol.volumes import Stated, open_volume, outputs
 from vol2vol.volumes.addresses import address
 from vol2vol.volumes.formats import ngff
 from vol2vol.volumes.formats.nodes import name_of, read_node
-from vol2vol.volumes.ledger import Ledger, block_name, refuse_other
+from vol2vol.volumes.ledger import Ledger, block_name
 from vol2vol.volumes.marks import Marks
 from vol2vol.volumes.pyramid import Level, coarser_levels
 
@@ -70,7 +72,7 @@ def intact(job: Job, output: str, boxes: Sequence[Box], marks: Marks) -> set[str
 
 def readers(job: Job) -> int:
     """Return the number of blocks that may be read at once within the memory budget."""
-    held = job.channels * prod(job.layout.block) * job.dtype.itemsize
+    held = prod(job.layout.block) * bytes_per_voxel(job)
     return max(1, min(READERS, job.settings.budget() // (4 * held)))
 
 
@@ -136,14 +138,13 @@ def _reopened(
             f"{output} records its model and input only as hashes: give {missing} "
             f"(input {record.input_name}, model {record.model[:12]})"
         )
-    settings = PredictSettings(**{**record.settings, "device": device})
+    settings = PredictSettings(**{**settled_before(record.settings), "device": device})
     request = Request.of(model, input, settings, which, **stated).choosing(attributes)
     request = replace(request, measured=record.intensity_from)
     job = Job.open(request, record.layout)
-    now = job.decisive()
-    if record.version != now["version"]:
-        log.warning("%s was made by version %s, this is %s", output, record.version, now["version"])
-    refuse_other(attributes, {**now, "version": record.version}, output)
+    if record.version != vol2vol.__version__:
+        log.warning("%s was made by version %s, this is %s", output, record.version, vol2vol.__version__)
+    job.refuse_other({**attributes, "version": vol2vol.__version__}, output)
     return with_statistics(job)
 
 

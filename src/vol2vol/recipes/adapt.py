@@ -73,14 +73,20 @@ def adapt_statistics(
             nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
             names = ", ".join(fact["name"] for fact in facts)
             statistics[direction] = f"exact, over up to {patches} patches of {names}"
-        adapted = {"model": bundle.hash, "direction": direction, "volumes": facts}
+        provenance = {
+            **bundle.meta["provenance"],
+            "adapted": {"model": bundle.hash, "direction": direction, "volumes": facts},
+            "request": request,
+        }
+        if intensity:  # the type of what is made in this domain follows its intensities
+            provenance["adapted_volumes"] = {**provenance.get("adapted_volumes", {}), domain: facts}
         return save_bundle(
             out,
             {**bundle.translations, direction: replace(translation, network=(network or translation.network).eval())},
             {**bundle.intensity, domain: values},
             channels=bundle.channels,
             statistics=statistics,
-            provenance={**bundle.meta["provenance"], "adapted": adapted, "request": request},
+            provenance=provenance,
             overwrite=overwrite,
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from vol2vol.errors import BadInput, some_of
-from vol2vol.intensity import Intensity, Sample, fixed, likeness, measure, sample
+from vol2vol.intensity import PROBABILITY, Intensity, Sample, fixed, likeness, measure, sample
 from vol2vol.intensity.streaming import stream
 from vol2vol.progress import counted
 from vol2vol.protocol import Need
@@ -108,7 +108,7 @@ def intensity_for(need: Need, data: DataSettings, volumes: Sequence[Volume]) -> 
     The map of images is measured; a mask is a probability, stored as 0 to 255; labels are not changed.
     """
     if need.kind == "mask":
-        return fixed(0, 255, network=(0.0, 1.0))
+        return PROBABILITY
     return intensity_of(data, volumes) if need.kind == "image" else AS_IT_IS
 
 

@@ -19,6 +19,7 @@ from vol2vol.prediction.many.done_files import DoneFiles
 from vol2vol.prediction.many.file_warnings import OncePerKind, collect_warnings
 from vol2vol.prediction.many.pairs import File, Inputs, Suffix
 from vol2vol.prediction.many.predict_files import prepare_files
+from vol2vol.prediction.parts import bytes_per_voxel
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
 from vol2vol.progress import counted
@@ -91,7 +92,7 @@ class _Totals:
         self.voxels += cost.voxels
         self.operations += cost.flops
         self.memory = max(self.memory, cost.memory)
-        self.bytes += cost.voxels * job.channels * job.dtype.itemsize
+        self.bytes += cost.voxels * bytes_per_voxel(job)
         self.seconds += expected_seconds(job, cost, self._timed)
         job.source.close()
 

@@ -17,11 +17,12 @@ from vol2vol.machines.devices import device_of
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.models.checkpoints import checkpoint_name
 from vol2vol.prediction.compute import ALONE, RETRIES, threads_of
-from vol2vol.prediction.intensities import measured_map
+from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.many.done_files import DoneFiles
 from vol2vol.prediction.many.file_warnings import OncePerKind, Warned, collect_warnings
 from vol2vol.prediction.many.pairs import File, Inputs, Suffix, check_folder, pair_files
+from vol2vol.prediction.output_types import settled
 from vol2vol.prediction.parts import refuse_split
 from vol2vol.prediction.reading import check_outputs
 from vol2vol.prediction.request import Request
@@ -149,7 +150,9 @@ def prepare_files(
         refuse_split(settings, file.output)
     if settings.intensity_from is not None:
         request = replace(request, measured=measured_map(request, bundle, {}))
-    return files, request, bundle
+    mapped = bundle if request.measured is None else with_map(bundle, settings.direction, request.measured)
+    settings = settled(settings, mapped, None, measured=request.measured is not None)
+    return files, replace(request, settings=settings), bundle
 
 
 def _done_files(stack: ExitStack, folder: str, request: Request, model: str) -> DoneFiles | None:
