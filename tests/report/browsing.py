@@ -9,7 +9,9 @@ BROWSER = next(
 COUNT = """<script>addEventListener("load", () => {
   const images = [...document.images], broken = images.filter(i => !(i.complete && i.naturalWidth > 0));
   document.body.dataset.images = images.length; document.body.dataset.broken = broken.length;
-  document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+  document.querySelectorAll("details").forEach(folded => folded.open = true); document.body.dataset.scrolled =
+  [...document.querySelectorAll(".wide")].filter(t => t.scrollWidth > t.clientWidth).length; document.body.dataset.wide
+  = document.documentElement.scrollWidth > innerWidth;
 })</script>"""
 
 

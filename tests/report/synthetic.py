@@ -100,8 +100,10 @@ def costs(strategy):
         "cost/redundancy": Value(value=redundancy),
         "cost/seconds": Value(value=2.0 * redundancy),
         "cost/voxels_per_second": Value(value=1e5 / redundancy),
-        "cost/peak_memory": Value(value=5e8),
+        "cost/peak_memory": Value(value=5.12e8),
+        "cost/train_seconds_per_step": Value(value=0.1234),
         "cost/train_seconds": Value(value=5400.0),
+        "cost/train_peak_memory": Value(value=3.21e9),
     }
 
 

@@ -147,12 +147,13 @@ def test_the_last_row_of_a_trial_counts(folder):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_a_browser_shows_every_picture_within_the_page(folder, tmp_path):
+def test_a_browser_shows_all_pictures_and_tables_within_the_page(folder, tmp_path):
     copy = tmp_path / "page.html"
     copy.write_text((folder / "report.html").read_text(encoding="utf-8").replace("</body>", COUNT + "</body>"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command = [BROWSER, *flags, "--window-size=1200,1000", "--virtual-time-budget=8000", "--dump-dom", copy.as_uri()]
+    command = [BROWSER, *flags, "--window-size=1000,1000", "--virtual-time-budget=8000", "--dump-dom", copy.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     (body,) = Page(dom.replace("<br>", "")).all("body")
     assert body["data-broken"] == "0"
     assert body["data-wide"] == "false"
+    assert body["data-scrolled"] == "0"

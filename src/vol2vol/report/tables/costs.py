@@ -38,7 +38,7 @@ def cost_table(rows: Sequence[Row], roles: dict[str, str]) -> Table:
 
 def _cell(group: list[Row], name: str) -> Cell:
     if name.startswith("cost/train") and group[0].kind != "network":
-        return Missing("it is not trained")
+        return Missing("not trained")
     return cell_of(group, name)
 
 
