@@ -131,7 +131,7 @@ BAD = {
         ["constant.zarr", "out.zarr", "--dtype", "uint8", "--range", "minmax"],
         ["constant.zarr is 7 throughout"],
     ),
-    "range of NaN": (["odd.zarr", "out.zarr", "--dtype", "uint8", "--range", "minmax"], ["odd.zarr", "nan"]),
+    "range of NaN": (["odd.zarr", "out.zarr", "--dtype", "uint8", "--range", "minmax"], ["odd.zarr", "NaN"]),
     "channel": (["em.zarr", "out.zarr", "--channels", "1"], ["no channel '1', it has one channel, 0"]),
     "split too long": (["em.zarr", "out.zarr", "--split", "a=9,b=9"], ["a 9, b 9 voxels", "12 along z"]),
     "split of too much": (["em.zarr", "out.zarr", "--split", "a=0.9,b=0.9"], ["do not fit"]),
@@ -197,7 +197,7 @@ def test_a_voxel_that_is_not_finite_is_named(world, tmp_path, capsys):
     assert main(["prepare", str(world / "odd.zarr"), str(tmp_path / "a.zarr"), "--resample", "9,9,9"]) == 2
     error = capsys.readouterr().err
     first = tuple(map(int, np.argwhere(tissue() == 5)[0]))
-    assert f"odd.zarr, voxel {first}: resample meets NaN or infinity" in error
+    assert f"odd.zarr holds NaN or infinity, first at voxel {first}: replace it" in error
     assert "start again with --overwrite" in error
     assert not open_volume(tmp_path / "a.zarr").attrs["preparation"]["complete"]
 

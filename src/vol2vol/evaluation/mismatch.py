@@ -166,7 +166,11 @@ def measure_typical(network: Network, footprint: Footprint, view: View, tile: Sh
 
 def _run(network: Network, x: Tensor, axis: int) -> Tensor:
     """Return a network's output with the tested axis last."""
-    y = network(x).movedim(2 + axis, -1)
+    return finite_output(network(x).movedim(2 + axis, -1))
+
+
+def finite_output(y: Tensor) -> Tensor:
+    """Return a network's output unchanged; raise `BadInput` if it has NaN or infinite values."""
     if not bool(torch.isfinite(y).all()):
         raise BadInput("the network's output holds NaN or infinite values: use an earlier checkpoint")
     return y

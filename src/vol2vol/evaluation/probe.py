@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vol2vol.errors import BadInput
+from vol2vol.evaluation.mismatch import finite_output
 from vol2vol.geometry import Footprint, Shape, round_up
 from vol2vol.progress import counted
 from vol2vol.protocol import Network
@@ -80,10 +81,7 @@ class Probe:
             torch.tensor(tone, dtype=self.dtype).reshape(-1, *[1] * self.dims) for tone in (self.spread, self.level)
         )
         x.mul_(next(tones)).add_(next(tones))
-        y = self.network(x).movedim(2 + axis, -1).flatten(0, -2)
-        if not bool(torch.isfinite(y).all()):
-            raise BadInput("the network's output holds NaN or infinite values: use an earlier checkpoint")
-        return y
+        return finite_output(self.network(x).movedim(2 + axis, -1).flatten(0, -2))
 
 
 class NoReaction(Exception):

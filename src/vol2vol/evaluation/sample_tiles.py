@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.nets import repeated
@@ -48,9 +49,8 @@ class SampleTiles:
         """
         spatial = shape if self.dims == 3 else (1, *shape)
         values = self._noise(spatial, place) if self.volume is None else self._stored(self.volume, spatial, place)
-        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float64))[None]
-        if not bool(torch.isfinite(tensor).all()):
-            raise BadInput(f"{self.name} holds NaN or infinite voxels: replace them by a number in the file")
+        values = need_finite(np.ascontiguousarray(values, np.float64), self.name)
+        tensor = torch.from_numpy(values)[None]
         return repeated(tensor if self.dims == 3 else tensor[:, :, 0], self.channels)
 
     def tones(self, shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:

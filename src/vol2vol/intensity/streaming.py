@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.progress import counted
 
@@ -90,13 +91,7 @@ def tally(volumes: Sequence[Readable]) -> list[Tally]:
     lowest = int(np.iinfo(dtypes.pop()).min) if integer else None
     tallies = [Tally(lowest, np.zeros(1 << 16, np.int64)) for _ in range(first.shape[0])]
     for volume, box, block in stream(volumes):
-        if block.dtype.kind == "f" and not np.isfinite(block).all():
-            index = np.argwhere(~np.isfinite(block))[0]
-            where = tuple(int(a + b) for a, b in zip(index, (0, *box.start), strict=True))
-            raise BadInput(
-                f"{volume.path}: voxel {where} (channel, z, y, x) is {block[tuple(index)]}: "
-                "replace NaN and infinite voxels by a number in the file"
-            )
+        need_finite(block, volume.path, box.start)
         for channel, values in zip(tallies, block, strict=True):
             channel.add(values if integer else values.astype(np.float32))
     return tallies

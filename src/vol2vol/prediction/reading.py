@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import nonfinite
 from vol2vol.geometry import Box, Shape, reflect
 from vol2vol.intensity import Intensity, SideBySide
 from vol2vol.intensity.affine import beyond_float32
@@ -18,6 +19,8 @@ from vol2vol.protocol import Applied, March, Translation
 from vol2vol.volumes import Volume
 
 log = logging.getLogger(__name__)
+AGAIN = " and predict again, with `overwrite` where an output was begun"
+"""What to do after mending the input."""
 
 
 def check_outputs(settings: PredictSettings, translation: Translation) -> None:
@@ -91,10 +94,7 @@ def reader(source: Volume, intensity: Intensity | SideBySide) -> Read:
             log.warning("%s holds values beyond 2^24, which are rounded: networks compute in float32", source.path)
         if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
             position = _first(~finite.all(axis=0), box, source.spatial)
-            raise BadInput(
-                f"{source.path} holds NaN or infinity, first at voxel {position}: replace it by a number and "
-                "predict again, with `overwrite` where an output was begun"
-            )
+            raise nonfinite(source.path, position, then=AGAIN)
         return intensity.to_network(values)
 
     return read

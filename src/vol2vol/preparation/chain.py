@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape, round_up
 from vol2vol.intensity.streaming import percentile_values, tally
 from vol2vol.preparation.content import find_content
@@ -18,6 +19,9 @@ from vol2vol.volumes.axes import tidy
 from vol2vol.volumes.space import need_voxel_size
 
 PERCENTILES = (0.1, 99.9)
+
+AGAIN = " and start again with `overwrite`"
+"""What to do after mending the input or the steps."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,8 @@ class Chain:
             try:
                 values = step.apply(header, part, values)
             except BadInput as error:
-                where = f"{self.path}{_first_nonfinite(stored, first)}"
-                raise BadInput(f"{where}: {error} and start again with `overwrite`") from None
+                need_finite(stored, self.path, first.start, then=AGAIN)
+                raise BadInput(f"{self.path}: {error}{AGAIN}") from None
         return values
 
     def memory(self, box: Box) -> int:
@@ -175,11 +179,3 @@ def _resolve(before: Chain, step: Step) -> Step:
     if not min(lows) < max(highs):
         raise BadInput(f"convert range {step.range}: {before.path} is {lows[0]:g} throughout: give two numbers")
     return step.model_copy(update={"range": (min(lows), max(highs))})
-
-
-def _first_nonfinite(stored: np.ndarray, box: Box) -> str:
-    """Return the position of the first voxel of a box that is not finite, as a phrase; empty where all are finite."""
-    if stored.dtype.kind != "f" or np.isfinite(stored).all():
-        return ""
-    position = np.argwhere(~np.isfinite(stored).all(axis=0))[0]
-    return f", voxel {tuple(int(a + b) for a, b in zip(position, box.start, strict=True))}"

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape, parse_box
 from vol2vol.intensity import Intensity
 from vol2vol.preparation.resampling import Grid, Method, fit, resample
@@ -168,7 +169,7 @@ class Resample(_Step):
 
     def apply(self, before: Header, box: Box, values: np.ndarray) -> np.ndarray:
         """Return the resampled voxels; raise `BadInput` on NaN and infinity, which would spread."""
-        _refuse_nonfinite(values, "resample")
+        need_finite(values, "the input of resample")
         return resample(values, self.grids(before), box, self.method_for(before))
 
     def working_memory(self, before: Header, box: Box) -> int:
@@ -208,7 +209,7 @@ class Binarise(_Step):
 
     def apply(self, before: Header, box: Box, values: np.ndarray) -> np.ndarray:
         """Return 0 and 1; raise `BadInput` on NaN and, without ids and above, on values that no mask has."""
-        _refuse_nonfinite(values, "binarise")
+        need_finite(values, "the input of binarise")
         if not self.ids and self.above is None:
             return foreground(values, "the input of binarise").astype(np.uint8)
         return (np.isin(values, self.ids) if self.ids else values > self.above).astype(np.uint8)
@@ -246,7 +247,7 @@ class Convert(_Step):
         """Return values of the new type, rounded and clipped; raise `BadInput` on NaN and on labels that do not fit."""
         new = np.dtype(self.dtype)
         if new.kind != "f" or self._mapped:
-            _refuse_nonfinite(values, "convert")
+            need_finite(values, "the input of convert")
         if not self._mapped:
             converted = fit(values, new)
             if before.labels and not (converted == values).all():
@@ -293,8 +294,3 @@ Step = Annotated[Crop | Resample | Binarise | Convert | Channels, Field(discrimi
 def _triple(values: Any) -> Triple:
     z, y, x = values
     return z, y, x
-
-
-def _refuse_nonfinite(values: np.ndarray, step: str) -> None:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadInput(f"{step} meets NaN or infinity: replace it by a number")

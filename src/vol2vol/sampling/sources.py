@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape
 from vol2vol.sampling.augment import Augment
 from vol2vol.volumes.space import need_voxel_size
@@ -113,15 +114,7 @@ class Source:
         return values if self.across is None else values.squeeze(1 + self.across)
 
     def _finite(self, box: Box) -> np.ndarray:
-        values = self.volume.read(box)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            _, *at = np.argwhere(~np.isfinite(values))[0]
-            where = tuple(int(a + n) for a, n in zip(box.start, at, strict=True))
-            raise BadInput(
-                f"{self.volume.path} holds NaN or infinity at voxel {where} and perhaps elsewhere: replace it by a "
-                "number in the file"
-            )
-        return values
+        return need_finite(self.volume.read(box), self.volume.path, box.start)
 
 
 def axis_of(name: str) -> int:

@@ -189,7 +189,7 @@ def test_labels_may_be_any_numbers_and_absent():
         (lambda image, labels: (image[..., :-1], labels), "give the labels of this image"),
         (lambda image, labels: (image, labels / 2), "one channel of integers"),
         (lambda image, labels: (image, np.stack([labels[0], labels[0]])[:, None]), "one channel of integers"),
-        (lambda image, labels: (np.full(image.shape, np.nan), labels), "not finite"),
+        (lambda image, labels: (np.full(image.shape, np.nan), labels), "holds NaN"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(change, words):

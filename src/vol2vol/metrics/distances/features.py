@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.intensity import Intensity, measure
 from vol2vol.metrics.distances.cut_patches import SPANS, Cutting, cut, positions
 from vol2vol.metrics.distances.feature_sets import Features
@@ -103,9 +104,7 @@ def images_of(patches: np.ndarray, cutting: Cutting, grey: Intensity, channel: i
     mapped = grey.to_network(np.moveaxis(patches, 1, 0))
     if channel is not None:
         mapped = mapped[channel : channel + 1]
-    if not np.isfinite(mapped).all():
-        raise BadInput("the patches hold NaN or infinite voxels: replace them by a number in the file")
-    images = np.moveaxis(np.rint(mapped), 0, 1) / np.float32(255)
+    images = np.moveaxis(np.rint(need_finite(mapped, "a volume from which patches are cut")), 0, 1) / np.float32(255)
     if cutting.axis != "xyz":
         images = images.squeeze(2 + SPANS[cutting.axis].index(0))
     return torch.from_numpy(np.ascontiguousarray(images, np.float32))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape, ceil_div, grid
 from vol2vol.metrics.bootstrap import Blockwise
 from vol2vol.metrics.objects.balls import brighter, cores, inside
@@ -210,8 +211,7 @@ def _measured(
     halo = tuple(int(max(how.smoothing, how.margin)) * (n > 1) for n in volume.spatial)
     wide = region.grow(halo, halo)
     here, image = labels.read_padded(wide)[0], volume.read_padded(wide)
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise BadInput(f"{volume.path} has voxels that are not finite: replace NaN and infinite voxels by a number")
+    need_finite(image, volume.path)
     bright = brighter(image * (here > 0), how.level, how.smoothing, halo)
     core = cores(here, how.margin, halo)
     here = here[inside(here.shape, halo)]

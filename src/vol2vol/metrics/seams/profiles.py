@@ -16,9 +16,10 @@ from threading import Lock
 
 import numpy as np
 
-from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite, nonfinite
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.intensity import Readable
+from vol2vol.intensity.streaming import stream
 from vol2vol.metrics.similarity.source_lookup import Lookup, fit_lookup, standardise
 from vol2vol.progress import counted
 
@@ -98,8 +99,9 @@ def measure_profiles(volume: Readable, edges: Sequence[np.ndarray], source: Read
     for axis, profile in enumerate(sweep.profiles):
         _divide(profile, axis, volume.spatial, edges)
     if not all(np.isfinite(profile.level).all() for profile in sweep.profiles):
-        where = volume.path if source is None else f"{volume.path} or its source {source.path}"
-        raise BadInput(f"{where} holds NaN or infinite voxels: replace them by a number in the file")
+        for swept, box, values in stream(sweep.volumes, "looking for NaN"):
+            need_finite(values, swept.path, box.start)
+        raise nonfinite(" or ".join(str(swept.path) for swept in sweep.volumes))
     return list(sweep.profiles)
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 import numpy as np
 
 from vol2vol.errors import BadInput
+from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape, grid
 from vol2vol.metrics.bootstrap import Blockwise, Combine
 from vol2vol.progress import counted
@@ -107,15 +108,7 @@ def pairs(first: Volume, second: Volume, box: Box, halo: Shape = (0, 0, 0)) -> l
 
 def finite(volume: Volume, box: Box) -> np.ndarray:
     """Return voxels `(C, *box.shape)` as float64; raise `BadInput`, naming the first, where one is not finite."""
-    stored = volume.read(box)
-    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        at = np.argwhere(~np.isfinite(stored))[0]
-        where = tuple(int(a + b) for a, b in zip(at, (0, *box.start), strict=True))
-        raise BadInput(
-            f"{volume.path}: voxel {where} (channel, z, y, x) is {stored[tuple(at)]}: "
-            "replace NaN and infinite voxels by a number in the file"
-        )
-    return stored.astype(np.float64)
+    return need_finite(volume.read(box), volume.path, box.start).astype(np.float64)
 
 
 def compare(
