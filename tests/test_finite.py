@@ -28,7 +28,7 @@ def test_the_first_voxel_in_reading_order_is_named(shape, start, dtype, bad, dat
     with pytest.raises(BadInput) as error:
         need_finite(values, "a.zarr", start, then=" and predict again")
     assert str(error.value) == (
-        f"a.zarr holds NaN or infinity, first at voxel {where}: replace it by a number in the file and predict again"
+        f"a.zarr holds NaN or infinity at voxel {where}: replace it by a number in the file and predict again"
     )
     with pytest.raises(BadInput, match=r"^a\.zarr holds NaN or infinity: replace it by a number in the file$"):
         need_finite(values, "a.zarr")

@@ -29,6 +29,6 @@ def nonfinite(
     name: object, position: Sequence[int] | np.ndarray | None = None, channel: int | None = None, *, then: str = ""
 ) -> BadInput:
     """Return the error about a NaN or infinite voxel of the volume `name`, the first one at `position` (Z, Y, X)."""
-    where = "" if position is None else f", first at voxel {tuple(int(n) for n in position)}"
+    where = "" if position is None else f" at voxel {tuple(int(n) for n in position)}"
     where += "" if channel is None else f" of channel {channel}"
     return BadInput(f"{name} holds NaN or infinity{where}: replace it by a number in the file{then}")

@@ -180,7 +180,7 @@ def test_comes_back_from_json_and_yaml_exactly(method):
 def test_names_the_first_voxel_that_is_not_finite(bad):
     array = draw("float32", (2, 9, 11, 13))
     array[1, 8, 10, 12] = bad
-    with pytest.raises(BadInput, match=r"volume é.zarr .*first at voxel \(8, 10, 12\) of channel 1: replace") as caught:
+    with pytest.raises(BadInput, match=r"volume é.zarr .*at voxel \(8, 10, 12\) of channel 1: replace") as caught:
         measure([Memory(draw("float32", (2, 3, 3, 3))), Memory(array)])
     assert "\n" not in str(caught.value)
 

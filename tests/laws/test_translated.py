@@ -305,7 +305,7 @@ def test_what_cannot_be_translated_is_one_line(models):
     values[5, 30, 5] = np.nan
     lazy = translated(models / "2d", values)
     assert np.isfinite(lazy[0, 0]).all()
-    with pytest.raises(BadInput, match=r"array holds NaN or infinity, first at voxel \(5, 30, 5\)"):
+    with pytest.raises(BadInput, match=r"array holds NaN or infinity at voxel \(5, 30, 5\)"):
         np.asarray(lazy)
     with pytest.raises(BadInput, match="array has 1 channel, the model reads 3"):
         translated(models / "rgb", values)

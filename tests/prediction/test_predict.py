@@ -306,7 +306,7 @@ def test_bad_inputs_name_the_cure(models, volume, tmp_path):
         predict(models[3], tmp_path / "nan.zarr", tmp_path / "out.zarr")
     array[0, 1, 7, 7] = np.inf  # mirrored voxels come first in what is read, but are not the first in the volume
     write_volume(tmp_path / "inf.zarr", array)
-    with pytest.raises(BadInput, match=r"first at voxel \(1, 7, 7\).*`overwrite`"):
+    with pytest.raises(BadInput, match=r"at voxel \(1, 7, 7\).*`overwrite`"):
         predict(models[3], tmp_path / "inf.zarr", tmp_path / "inf out.zarr")
 
 

@@ -197,7 +197,7 @@ def test_a_voxel_that_is_not_finite_is_named(world, tmp_path, capsys):
     assert main(["prepare", str(world / "odd.zarr"), str(tmp_path / "a.zarr"), "--resample", "9,9,9"]) == 2
     error = capsys.readouterr().err
     first = tuple(map(int, np.argwhere(tissue() == 5)[0]))
-    assert f"odd.zarr holds NaN or infinity, first at voxel {first}: replace it" in error
+    assert f"odd.zarr holds NaN or infinity at voxel {first}: replace it" in error
     assert "start again with --overwrite" in error
     assert not open_volume(tmp_path / "a.zarr").attrs["preparation"]["complete"]
 

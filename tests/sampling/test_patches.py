@@ -267,7 +267,7 @@ def test_spawned_processes_read_the_same_patches(tmp_path):
         (
             np.full((1, 4, 20, 20), np.nan, np.float32),
             {"patch": (8, 8)},
-            r"NaN or infinity, first at voxel \(",
+            r"NaN or infinity at voxel \(",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_voxels_that_are_not_finite_are_named(bad, where):
     array, clean = np.zeros((1, 40, 40, 40), np.float32), np.ones((1, 40, 40, 40), np.float32)
     array[0, 35, 17, 39] = bad
     first, second = (array, clean) if where == "volume" else (clean, array)
-    with pytest.raises(BadInput, match="NaN or infinity, first at voxel"):
+    with pytest.raises(BadInput, match="NaN or infinity at voxel"):
         measure_profiles(as_readable(first), [np.array([0, 40])] * 3, as_readable(second))
 
 
