@@ -61,7 +61,7 @@ def test_tissue_is_that_of_the_demo(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["circle"], "there is no phantom 'circle': use one of circles, nuclei, tissue"),
+        (["circle"], "there is no phantom 'circle': use one of circles, stripes, nuclei, tissue"),
         (["circles"], "--out is missing"),
         (["circles", "--shape", "5"], "--shape '5' must be 2 or 3 whole numbers"),
         (["circles", "--shape", "0,5"], "shape"),

@@ -1,4 +1,4 @@
-"""`vol2vol evaluate circles OUTPUT ... --labels LABELS ...`."""
+"""`vol2vol evaluate circles|stripes OUTPUT ... --labels LABELS ...`."""
 
 from __future__ import annotations
 
@@ -71,6 +71,36 @@ def circles(
     places = {"grid": seams_.grid_of(step, origin), "period": period and seams_.voxels(period, "--period")}
     result = evaluate_circles(images, label_images, how=how, border=not inner, planes=planes, rows=rows, **places)
     show.result(result, as_json=json)
+
+
+def stripes(
+    outputs: Outputs,
+    *,
+    labels: parse.Paths,
+    period: float,
+    least: Number = None,
+    inner: bool = False,
+    about: parse.MetadataOptions = parse.NO_METADATA,
+    json: bool = False,
+) -> None:
+    """Count striped objects whose colour, direction or phase changes: where a choice did not reach across.
+
+    Args:
+        outputs: predicted images; 'out/*' stands for all of a folder.
+        labels: the label images of the objects, one for each output, in the same order.
+        period: distance between the middles of neighbouring stripes in voxels, as the phantom was made.
+        least: share of an object that must have other stripes (0.05 unless given).
+        inner: leave out objects that touch the border of an image.
+        about: metadata missing from the volume files.
+        json: print the result as JSON.
+    """
+    from vol2vol.evaluation.stripes import evaluate_stripes
+    from vol2vol.metrics.objects.stripes import Striping
+    from vol2vol.schemas import checked
+
+    how = checked(Striping, {"period": period} | ({} if least is None else {"least": least}), "the metric")
+    pictures, numbered = (_opened(paths, about) for paths in (outputs, labels))
+    show.result(evaluate_stripes(pictures, numbered, how, border=not inner), as_json=json)
 
 
 def _opened(paths: tuple[str, ...], about: parse.Metadata) -> list[Volume]:

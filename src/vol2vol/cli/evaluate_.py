@@ -1,4 +1,4 @@
-"""`vol2vol evaluate seams|fidelity|structure|overlap|circles|distance ...`."""
+"""`vol2vol evaluate seams|fidelity|structure|overlap|circles|stripes|distance ...`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def _own() -> dict[str, Callable[..., None]]:
         "structure": _structure,
         "overlap": _overlap,
         "circles": circles_.circles,
+        "stripes": circles_.stripes,
         "distance": _distance,
     }
 

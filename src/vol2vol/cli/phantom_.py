@@ -1,4 +1,4 @@
-"""`vol2vol phantom circles|nuclei|tissue --out FOLDER`."""
+"""`vol2vol phantom circles|stripes|nuclei|tissue --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
 
 def run(words: list[str]) -> None:
     """Parse the command line and write phantoms."""
-    kinds: dict[str, Callable[..., None]] = {"circles": _circles, "nuclei": _nuclei, "tissue": _tissue}
+    kinds: dict[str, Callable[..., None]] = {
+        "circles": _circles,
+        "stripes": _stripes,
+        "nuclei": _nuclei,
+        "tissue": _tissue,
+    }
     if not words or words[0] in ("-h", "--help"):
         print("usage: vol2vol phantom KIND --out FOLDER ...\n\nMake volumes with a known ground truth.\n")
         for name, verb in kinds.items():
@@ -82,6 +87,43 @@ def _circles(
     geometry = {"shape": _shape(shape), "diameter": diameter, "count": count, "sub_pixel": sub_pixel}
     how = checked(Circles, {**geometry, "noise": noise, "sigma": sigma, "seed": seed}, "the circles")
     _print(write_circles(out, how, images=images, tests=tests, stack=stack, **vars(files)), as_json=json)
+
+
+def _stripes(
+    *,
+    out: parse.Folder,
+    shape: Shape = "2048,2048",
+    images: int = 512,
+    tests: int = 50,
+    diameter: float = 256.0,
+    period: float = 12.0,
+    count: Count = None,
+    noise: Literal["paper", "code", "none"] = "paper",
+    seed: int = 0,
+    files: tyro.conf.OmitArgPrefixes[_Files] = _USUAL,
+    json: bool = False,
+) -> None:
+    """White circles (source) and stripes to fill them (target), of free colour, direction and phase.
+
+    Args:
+        out: folder for source, target, test and the labels of each; the same command continues one that was stopped.
+        shape: voxels of an image, or of a volume.
+        images: images of each domain to train on.
+        tests: images of white circles to test on.
+        diameter: diameter in voxels; larger than what a network sees at once, the choice has long range.
+        period: distance between the middles of neighbouring stripes in voxels.
+        count: circles in an image; by default they are as dense as the published circles.
+        noise: normal noise on both domains (paper), on the source alone (code), or none.
+        seed: number of the random draw.
+        files: how files are written.
+        json: print the result as JSON.
+    """
+    from vol2vol.phantoms import Stripes, write_circles
+    from vol2vol.schemas import checked
+
+    geometry = {"shape": _shape(shape), "diameter": diameter, "period": period, "count": count}
+    how = checked(Stripes, {**geometry, "sub_pixel": True, "noise": noise, "seed": seed}, "the stripes")
+    _print(write_circles(out, how, images=images, tests=tests, **vars(files)), as_json=json)
 
 
 def _nuclei(

@@ -103,9 +103,9 @@ def _files(how: Circles, role: Role, count: int, stack: bool) -> Iterator[_File]
     """Yield the volumes of one role, images and their labels: one of all pictures, or one of each."""
     size = max(1, count) if stack else 1
     for first in range(0, count, size):
-        pictures = [Picture(how, role, number) for number in range(first, first + size)]
+        pictures = [how.picture(role, number) for number in range(first, first + size)]
         if role == "target":
-            yield _File(role, pictures, Picture.coloured, COLOURS)
+            yield _File(role, pictures, lambda picture, box: picture.coloured(box), COLOURS)
         else:
             yield _File(role, pictures, Picture.white)
         yield _File(f"{role}-labels", pictures, Picture.labels)

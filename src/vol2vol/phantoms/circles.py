@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,6 +23,7 @@ from vol2vol.phantoms.placing import Ellipsoids, measure, paint, place, refuse_m
 from vol2vol.shapes import Voxels, shaped
 
 Role = Literal["source", "target", "test"]
+ROLES: tuple[Role, ...] = get_args(Role)
 COLOURS = ("red", "green", "blue")
 PUBLISHED = 1000, 40.0, (2048, 2048)
 """Circles, their diameter and the shape of the published images."""
@@ -90,6 +91,10 @@ class Circles(BaseModel):
         kind = ("circles" if self.dims == 2 else "spheres") if self.elongation == (1, 1) else "ellipsoids"
         return f"{kind} of diameter {self.diameter:g} in {' x '.join(map(str, self.shape))}"
 
+    def picture(self, role: Role, number: int) -> Picture:
+        """Return an image."""
+        return Picture(self, role, number)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -102,7 +107,7 @@ class Picture:
     @cached_property
     def _drawn(self) -> tuple[Ellipsoids, np.ndarray]:
         how = self.settings
-        rng = np.random.default_rng([how.seed, ("source", "target", "test").index(self.role), self.number])
+        rng = np.random.default_rng([how.seed, ROLES.index(self.role), self.number])
         bodies = place(how.objects, lambda size: _candidates(rng, how, size), how.name)
         return bodies, rng.integers(0, len(COLOURS), len(bodies))
 
@@ -135,13 +140,18 @@ class Picture:
         return self._image(box, bright, COLOURS if self.settings.noise == "paper" else ())
 
     def _image(self, box: Box, bright: np.ndarray, noisy: Sequence[str]) -> np.ndarray:
-        """Return grey values of `bright` (channels, objects), with noise where channels are named.
-
-        Noise is a pure function of settings, role, number, name of the channel and position.
-        """
+        """Return grey values of `bright` (channels, objects), with noise where channels are named."""
         how, labels = self.settings, paint(self.bodies, box)
         values = np.where(bright, how.foreground, how.background).astype(np.uint8)
         grey = np.pad(values, ((0, 0), (1, 0)), constant_values=how.background)[:, labels]
+        return self.noised(grey, box, noisy)
+
+    def noised(self, grey: np.ndarray, box: Box, noisy: Sequence[str]) -> np.ndarray:
+        """Add noise to the channels of a box that are named; `grey` (channels, z, y, x) is overwritten.
+
+        Noise is a pure function of settings, role, number, name of the channel and position.
+        """
+        how = self.settings
         for channel, name in zip(grey, noisy, strict=False):
             grain = white(key(how.seed, self.role, self.number, name), box)
             grain *= np.float32(how.sigma)
