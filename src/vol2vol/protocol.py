@@ -95,16 +95,19 @@ class Translation:
     makes: tuple[str, ...]
     """Domains of the output, concatenated along the channel axis."""
     applied: Applied = OnePass()
+    noise: int = 0
+    """Channels of white noise, mean 0 and variance 1, that the network reads after those of its domains."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the network as plain data."""
-        return {"reads": list(self.reads), "makes": list(self.makes), "applied": asdict(self.applied)}
+        data = {"reads": list(self.reads), "makes": list(self.makes), "applied": asdict(self.applied)}
+        return {**data, "noise": self.noise} if self.noise else data
 
 
-def between(networks: Mapping[str, nn.Module]) -> dict[str, Translation]:
+def between(networks: Mapping[str, nn.Module], noise: int = 0) -> dict[str, Translation]:
     """Return networks between `source` and `target`, by the names `forward` and `backward`, as translations."""
     return {
-        name: Translation(network=network, reads=PAIR[name][:1], makes=PAIR[name][1:])
+        name: Translation(network=network, reads=PAIR[name][:1], makes=PAIR[name][1:], noise=noise)
         for name, network in networks.items()
     }
 

@@ -37,10 +37,12 @@ SHAPE = {2: (12, 80, 84), 3: (56, 52, 58)}
 
 
 def recipe(name, dims, stitched=False, **train_settings):
-    """Return a recipe of a task with its default settings, small networks and the smallest patch of at least 30."""
+    """Return a recipe of a task with its defaults (in 2D with noise), small networks, the smallest patch from 30 on."""
     fields = TASKS[name].Settings().model_dump(mode="json")
     networks = [key for key, value in fields.items() if isinstance(value, dict) and {"name", "arguments"} == set(value)]
     task = {key: {**fields[key], "arguments": SMALL[fields[key]["name"]]} for key in networks}
+    if "noise" in fields and dims == 2:
+        task["noise"] = 2
     if stitched:
         task["stitching"] = {"overlap": [0.2, 0.45], "ramp": False}  # with a ramp, more epochs change earlier ones
     footprint = nets.footprint(nets.build(fields[networks[0]]["name"], dims=dims, **task[networks[0]]["arguments"]))

@@ -46,12 +46,13 @@ def models(tmp_path_factory):
     folder, grey = tmp_path_factory.mktemp("models"), fixed(0, 255)
     nets_of = {
         "2d": (2, 1, 1, {}), "3d": (3, 1, 1, {}), "rgb": (2, 3, 3, {}), "stain": (2, 1, 3, {}), "fuse": (3, 2, 1, {}),
-        "dependent": (2, 1, 1, {"norm": "instance"}),
+        "dependent": (2, 1, 1, {"norm": "instance"}), "noisy 2d": (2, 1, 1, {}), "noisy 3d": (3, 1, 2, {}),
     }  # fmt: skip
     for name, (dims, inputs, outputs, arguments) in nets_of.items():
+        noise = 2 if name.startswith("noisy") else 0
         save_bundle(
             folder / name,
-            between({"forward": network(dims, inputs, outputs, **arguments)}),
+            between({"forward": network(dims, inputs + noise, outputs, **arguments)}, noise),
             {"source": grey, "target": grey},
             channels={"source": inputs, "target": outputs},
             provenance={"patch": 30},
@@ -86,6 +87,9 @@ CASES = {
     "volume, tiles": ("3d", (1, 21, 37, 23), "f4", {"tile": "30", "raw": True}),
     "volume, averaged": ("3d", (1, 9, 17, 75), "u2", {"strategy": "average", "tile": "24"}),
     "volume, another type": ("3d", (1, 19, 5, 23), "u1", {"dtype": "uint16"}),
+    "noise": ("noisy 2d", (1, 5, 37, 41), "u1", {"seed": 3}),
+    "noise in tiles of their own": ("noisy 2d", (1, 5, 37, 41), "u1", {"strategy": "average", "noise": "tiles"}),
+    "noise in a region": ("noisy 3d", (1, 21, 37, 23), "u2", {"roi": "3:,2:,:20"}),
     "two channels of a region": ("fuse", (2, 29, 31, 23), "i2", {"roi": "3:,2:,:20"}),
 }
 

@@ -98,17 +98,17 @@ def certify(
         network = opened.network
     elif isinstance(network, str | Path):
         network = load_bundle(find_bundle(network, which))
-    intensity, patch = None, None
+    intensity, patch, noise = None, None, 0
     if isinstance(network, Bundle):
         intensity = network.maps(network.translation(direction).reads)
-        patch = network.meta["provenance"].get("patch")
+        patch, noise = network.meta["provenance"].get("patch"), network.translation(direction).noise
         network = network.network(direction)
     own: Any = _as_run(network, statistics)
     if own is not None:
-        tiles = SampleTiles(dims=own.dims, channels=own.in_channels, volume=volume, intensity=intensity)
+        tiles = SampleTiles(own.dims, own.in_channels, noise, volume=volume, intensity=intensity)
         return _certify_own(own, tiles, footprint, patch)
     probe = _probe(network, dims or getattr(network, "dims", None), channels or 1)
-    tiles = SampleTiles(dims=probe.dims, channels=probe.channels, volume=volume)
+    tiles = SampleTiles(probe.dims, probe.channels, volume=volume)
     return _certify_other(probe, tiles, footprint, size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from vol2vol.errors import BadInput
 from vol2vol.finite import need_finite
 from vol2vol.geometry import Box, Shape
 from vol2vol.intensity import Intensity, SideBySide
-from vol2vol.nets import repeated
+from vol2vol.nets import with_noise
 from vol2vol.phantoms.noise import smooth, white
 from vol2vol.volumes import Volume
 
@@ -20,20 +20,25 @@ FAR_APART = 1 << 16
 """Planes between two places of the noise."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SampleTiles:
     """Tiles in the range of a network of `dims` axes. Raises `BadInput` if a volume has other channels."""
 
     dims: int
     channels: int
+    """Channels that the network reads, those of noise included."""
+    noise: int = 0
+    """Channels of white noise, after those of an image."""
+    _: KW_ONLY
     volume: Volume | None = None
     intensity: Intensity | SideBySide | None = None
     """Maps stored values to the network's range; None for networks that read stored values, with noise in -1..1."""
 
     def __post_init__(self) -> None:
-        if self.volume is not None and self.volume.channels not in (1, self.channels):
+        needed = self.channels - self.noise
+        if self.volume is not None and self.volume.channels not in (1, needed):
             raise BadInput(
-                f"{self.volume.path} has {self.volume.channels} channels, the network reads {self.channels}: convert it"
+                f"{self.volume.path} has {self.volume.channels} channels, the network reads {needed}: convert it"
             )
 
     @property
@@ -51,7 +56,8 @@ class SampleTiles:
         values = self._noise(spatial, place) if self.volume is None else self._stored(self.volume, spatial, place)
         values = need_finite(np.ascontiguousarray(values, np.float64), self.name)
         tensor = torch.from_numpy(values)[None]
-        return repeated(tensor if self.dims == 3 else tensor[:, :, 0], self.channels)
+        drawn = torch.Generator().manual_seed(place)
+        return with_noise(tensor if self.dims == 3 else tensor[:, :, 0], self.channels, self.noise, drawn)
 
     def tones(self, shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of every channel in the middle, within the volume."""
@@ -69,5 +75,5 @@ class SampleTiles:
     def _noise(self, spatial: Shape, place: int) -> np.ndarray:
         low, high = self.intensity.network if self.intensity is not None else (-1.0, 1.0)
         box = Box.of(spatial).shift((FAR_APART * place, 0, 0))
-        tones = [0.4 * smooth(c, box, 12.0) + 0.2 * white(c, box) for c in range(self.channels)]
+        tones = [0.4 * smooth(c, box, 12.0) + 0.2 * white(c, box) for c in range(self.channels - self.noise)]
         return np.clip(np.stack(tones), -1, 1) * (high - low) / 2 + (high + low) / 2

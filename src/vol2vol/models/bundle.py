@@ -196,6 +196,7 @@ def load_bundle(path: str | Path, device: str = "cpu") -> Bundle:
             reads=tuple(described["reads"]),
             makes=tuple(described["makes"]),
             applied=_applied(path, direction, described),
+            noise=described.get("noise", 0),
         )
     if weights:
         raise BadInput(f"{path / WEIGHTS}: {len(weights)} tensors belong to no translation, such as {min(weights)!r}")
@@ -261,14 +262,13 @@ def _check_channels(path: Path, name: str, network: Any, meta: Mapping[str, Any]
     Of a grey and a colour domain it may read as many as the latter has; one that is shown its own output must.
     """
     described = meta["translations"][name]
-    read, made = (
-        sum(meta["domains"][domain]["channels"] for domain in described[which]) for which in ("reads", "makes")
-    )
+    read, made = (sum(meta["domains"][d]["channels"] for d in described[which]) for which in ("reads", "makes"))
     march = isinstance(_applied(path, name, described), March)
     wide = {max(read, made)} if 1 in (read, made) or read == made else set()
-    if network.in_channels in (wide if march else wide | {read}):
+    noise = described.get("noise", 0)
+    if network.in_channels - noise in (wide if march else wide | {read}):
         return
-    shown = f" and what it makes has {made}" if march else ""
+    shown = (f" and what it makes has {made}" if march else "") + (f", with {noise} of noise" if noise else "")
     raise BadInput(
         f"{path / MODEL}: the {' and '.join(described['reads'])} has {read} channels{shown}, the {name} network reads "
         f"{network.in_channels}: restore it or train the model again"
@@ -279,7 +279,7 @@ def _hash(meta: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of everything that decides the output."""
     decisive = {
         "translations": {
-            name: {key: part[key] for key in ("network", "reads", "makes", "applied")}
+            name: {key: part[key] for key in ("network", "reads", "makes", "applied", "noise") if key in part}
             for name, part in meta["translations"].items()
         },
         "domains": meta["domains"],

@@ -34,6 +34,7 @@ class _Translation(BaseModel):
     reads: list[Name] = Field(min_length=1)
     makes: list[Name] = Field(min_length=1)
     applied: dict[str, Any]
+    noise: int = Field(default=0, ge=0, le=1 << 16)
 
 
 class _Domain(BaseModel):

@@ -6,7 +6,7 @@ layers (`footprint`), never declared; variants for prediction (`frozen`, `croppe
 
 from vol2vol.nets.calibration import calibrate
 from vol2vol.nets.catalogue import CATALOGUE, build, count_parameters
-from vol2vol.nets.channels import repeated
+from vol2vol.nets.channels import repeated, with_noise
 from vol2vol.nets.checkpointing import checkpointed
 from vol2vol.nets.cost import flops, peak_memory
 from vol2vol.nets.footprint import extents, footprint
@@ -40,4 +40,5 @@ __all__ = [
     "tile_dependent",
     "tilewise",
     "unmeasured",
+    "with_noise",
 ]

@@ -46,6 +46,12 @@ class Engine:
         """Whether the network's output is independent of the tile, so that it can be swept."""
         return not nets.tile_dependent(self.network)
 
+    @property
+    def channels(self) -> int:
+        """Number of channels that the network reads, those of noise included."""
+        count: int = self.network.in_channels  # type: ignore[assignment]
+        return count
+
     def stream(self, axis: int = 0, window: Sequence[Span | None] | None = None, begin: int = 0) -> Stream:
         """Return the network as a stream along an axis whose output starts at plane `begin`."""
         return Stream(self._streamable, axis, window=window, begin=begin)
@@ -91,8 +97,7 @@ class Engine:
         if self.dtype == torch.float32:
             return self
         shape = size if self.device.type == "cuda" else self.footprint.minimum
-        channels = self.network.in_channels
-        noise = np.random.default_rng(0).uniform(-1, 1, (1, channels, *shape)).astype(np.float32)  # type: ignore[arg-type]
+        noise = np.random.default_rng(0).uniform(-1, 1, (1, self.channels, *shape)).astype(np.float32)
         exact = replace(self, dtype=torch.float32).run(noise)
         error = float(np.sqrt(np.mean((self.run(noise) - exact) ** 2)) / max(float(exact.std()), 1e-12))
         if np.isfinite(error) and error < TOLERANCE:

@@ -130,7 +130,7 @@ def time_tile(job: Job) -> tuple[Shape, float]:
     size = tuple(n for n, _ in zip(foot.minimum, range(foot.dims), strict=False))
     while flops(network, size) < TRIAL / 2 and prod(size) < MAX_VOXELS:
         size = tuple(n + max(p, n // 4 // p * p) for n, p in zip(size, foot.period, strict=True))
-    tile = np.zeros((1, job.bundle.width(job.translation.reads), *size), np.float32)
+    tile = np.zeros((1, job.engine.channels, *size), np.float32)
     job.engine.run(tile)
     began = time.perf_counter()
     job.engine.run(tile)

@@ -20,10 +20,18 @@ Read = Callable[[Box], np.ndarray]
 
 
 def gather(
-    read: Read, plan: Plan, engine: Engine, box: Box, *, batch_size: int = 1, planar: int | None = None
+    read: Read,
+    plan: Plan,
+    engine: Engine,
+    box: Box,
+    *,
+    batch_size: int = 1,
+    planar: int | None = None,
+    own: Read | None = None,
 ) -> np.ndarray:
     """Return one box of the prediction, float32 `(C, *box.shape)`, computed from every tile that touches it.
 
+    `own` returns channels, after those of `read`, that a tile shares with no other tile.
     Peak memory besides the network's: the box with its margins once, the box twice where tiles overlap, and one batch.
     """
     kept = list(plan.kept_boxes(box))
@@ -32,9 +40,9 @@ def gather(
     weight = plan.weight() if plan.overlaps else None
     total: np.ndarray | None = None
     norm = np.zeros(box.shape, dtype=np.float64) if weight is not None else None
-    tiles = iter(kept)
-    while batch := list(islice(tiles, batch_size)):
-        outputs = _run(source, region, [plan.read_box(k) for k in batch], engine, planar)
+    following = iter(kept)
+    while batch := list(islice(following, batch_size)):
+        outputs = _run(_tiles(source, region, [plan.read_box(k) for k in batch], own), engine, planar)
         for kept_box, output in zip(batch, outputs, strict=True):
             part = _trimmed(output, plan, engine, planar)
             inside = kept_box & box
@@ -64,8 +72,14 @@ def gather_by_tile(read: Read, plan: Plan, engine: Engine, box: Box, *, planar: 
     return total
 
 
-def _run(source: np.ndarray, region: Box, reads: list[Box], engine: Engine, planar: int | None) -> np.ndarray:
-    tiles = np.stack([source[:, *read.relative_to(region.start).slices] for read in reads])
+def _tiles(source: np.ndarray, region: Box, reads: list[Box], own: Read | None) -> np.ndarray:
+    tiles = [source[:, *read.relative_to(region.start).slices] for read in reads]
+    if own is not None:
+        tiles = [np.concatenate([tile, own(read)]) for tile, read in zip(tiles, reads, strict=True)]
+    return np.stack(tiles)
+
+
+def _run(tiles: np.ndarray, engine: Engine, planar: int | None) -> np.ndarray:
     if planar is None:
         return engine.run(tiles)
     return np.expand_dims(engine.run(tiles.squeeze(planar + 2)), planar + 2)

@@ -24,9 +24,10 @@ from vol2vol.prediction.gather import Read, gather, gather_by_tile, mean_of, res
 from vol2vol.prediction.intensities import measured_map, with_map
 from vol2vol.prediction.loaded import LoadedModel
 from vol2vol.prediction.march import marched
+from vol2vol.prediction.noise import noise_of_tiles, read_with_noise
 from vol2vol.prediction.out_of_memory import ran_out, smaller
 from vol2vol.prediction.output_types import settled, settled_before
-from vol2vol.prediction.reading import check_channels, check_outputs, reader, select_domains
+from vol2vol.prediction.reading import check_channels, check_outputs, select_domains
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
 from vol2vol.prediction.settings import PredictSettings
@@ -249,8 +250,8 @@ class Job:
 
     @functools.cached_property
     def read(self) -> Read:
-        """Reads a box of the input in the network's range, mirrored outside the volume."""
-        return reader(self.source, self.bundle.maps(self.translation.reads))
+        """Reads a box of the input in the network's range, mirrored outside the volume, with noise if it reads some."""
+        return read_with_noise(self)
 
     def _run_pass(self, pass_: Pass, box: Box, read: Read) -> np.ndarray:
         """Return the prediction of one pass for a block."""
@@ -262,11 +263,11 @@ class Job:
 
     def _on_grid(self, read: Read, pass_: Pass, box: Box) -> np.ndarray:
         if pass_.sweep is not None:
-            [(_, prediction)] = swept(read, self.engine, pass_.sweep, [box])
-            return prediction
+            return dict(swept(read, self.engine, pass_.sweep, [box]))[box]
         if pass_.frugal:
             return gather_by_tile(read, pass_.plan, self.engine, box, planar=pass_.planar)
-        return gather(read, pass_.plan, self.engine, box, batch_size=self.settings.batch_size, planar=pass_.planar)
+        size, own = self.settings.batch_size, noise_of_tiles(self.translation.noise, self.settings)
+        return gather(read, pass_.plan, self.engine, box, batch_size=size, planar=pass_.planar, own=own)
 
     def decisive(self) -> dict[str, Any]:
         """Return all facts that determine the output's voxels; a second start is compared with them."""

@@ -12,6 +12,7 @@ from vol2vol.machines.devices import find_device, free_memory, full_precision
 from vol2vol.models.bundle import Bundle, load_bundle
 from vol2vol.plans.layout import Layout
 from vol2vol.prediction.engine import DTYPES, Engine, predicting
+from vol2vol.prediction.noise import check_noise
 from vol2vol.prediction.planner import make_layout
 from vol2vol.prediction.reading import check_march
 from vol2vol.prediction.settings import PredictSettings
@@ -42,6 +43,7 @@ class LoadedModel:
         self._engine = Engine.of(self._network, find_device(device or settings.device), DTYPES[settings.precision])
         translation = self.bundle.translation(settings.direction)
         check_march(settings, translation, self.bundle.channels)
+        check_noise(settings, translation.noise)
         self._shown = translation.applied.share if isinstance(translation.applied, March) else None
         self._cache: dict[Hashable, Any] = {}
 

@@ -64,15 +64,16 @@ class Painter:
     def shown(self, index: Index) -> np.ndarray:
         """Return what the network is shown for a tile, (C, *tile) in its range: the input, and what is painted."""
         box, before = self.tiles.box(index), self.tiles.before(index)
-        values = self._job.read(box)
+        read = self._job.read(box)
         if not any(before):
-            return values
+            return read
+        values, noise = np.split(read, [len(read) - self._job.translation.noise])
         canvas = np.zeros((max(len(values), self._job.channels), *box.shape), values.dtype)  # grey fits colours
         for other in self.tiles.needs(index):
             shared = self.tiles.painted(other) & box
             part = self.painted.load(other)[:, *shared.relative_to(self.tiles.box(other).start).slices]
             canvas[:, *shared.relative_to(box.start).slices] = self._job.unrounded(part) + self._offset
-        return np.where(shown(box.shape, self.tiles.overlap, before), canvas, values)
+        return np.concatenate([np.where(shown(box.shape, self.tiles.overlap, before), canvas, values), noise])
 
     def assembled(self, block: Box) -> np.ndarray:
         """Return a block of the output (C, *block.shape), in stored values, from the tiles that are kept there."""

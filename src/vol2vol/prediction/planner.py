@@ -53,6 +53,7 @@ def make_layout(
     """
     budget = min(settings.budget(), limit or settings.budget())
     choice = _Choice(net, spatial, settings, assembly, voxel_size, channels, budget, shown)
+    settings.origin(footprint(net).dims)  # refuses an offset that this strategy would not heed
     tile = settings.tile_shape(footprint(net).dims)
     if tile is not None:
         return choice.fitting(choice.tiled, iter([tile]))
@@ -205,7 +206,9 @@ class _Choice:
             keep=settings.keep,
             shown=self.shown,
         )
-        return plans.WAYS[settings.strategy].make(self.foot, tile, overlap)
+        plan = plans.WAYS[settings.strategy].make(self.foot, tile, overlap)
+        shift = settings.origin(self.foot.dims)
+        return replace(plan, origin=tuple(o + s for o, s in zip(plan.origin, shift, strict=True)))
 
     def _tile_memory(self, layout: Layout) -> int:
         peak = 0

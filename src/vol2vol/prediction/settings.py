@@ -17,6 +17,8 @@ StoredType = Literal[
 ]  # fmt: skip
 Assembly = Literal["auto", "slices", "volume", "ortho"]
 Statistics = Literal["calibrated", "global", "tile"]
+SHIFTED: tuple[Strategy, ...] = ("average", "blend", "disjoint")
+"""Strategies whose tiles may start anywhere: what they give depends on it."""
 _UNITS = {
     "": 1,
     "B": 1,
@@ -62,8 +64,16 @@ class PredictSettings(BaseModel):
     neighbouring tiles; default: the widest that training has shown."""
     keep: float | None = Field(default=None, ge=0, le=1)
     """Share of an overlap that the earlier tile keeps (march); default 0.5. 1: without a stitching strategy."""
+    offset: str = "0"
+    """Voxels by which all tiles start later (average, blend, disjoint): one number, or Z,Y,X. Off the network's stride
+    lattice, a model that decides by the place on it shows that it does."""
     window: Window = "linear"
     """Weights of the overlap for blend: linear, gaussian or distance."""
+    seed: int = Field(default=0, ge=0)
+    """Of the noise that a model reads, where it was trained to read some; other seeds give other outputs."""
+    noise: Literal["field", "tiles"] = "field"
+    """field: one field of noise over the volume, which all tiles share; tiles: every tile has its own, for
+    comparison."""
     batch_size: int = Field(default=1, ge=1)
     """Tiles per forward pass, where prediction goes tile by tile."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -141,14 +151,25 @@ class PredictSettings(BaseModel):
         """Return the requested tile, one number per axis, or None for auto."""
         if self.tile == "auto":
             return None
-        try:
-            numbers = tuple(int(part) for part in self.tile.split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) == 1:
-            numbers *= dims
-        if len(numbers) != dims or min(numbers) < 1:
+        numbers = _numbers(self.tile, dims)
+        if numbers is None or min(numbers) < 1:
             raise BadInput(f"tile {self.tile!r} is not auto, one number, or {dims} numbers with commas between them")
+        return numbers
+
+    def origin(self, dims: int) -> Shape:
+        """Return the voxel at which the first tile starts, one number per axis.
+
+        Raises `BadInput` for other texts, and where the strategy has tiles whose place is not free.
+        """
+        numbers = _numbers(self.offset, dims)
+        if numbers is None or min(numbers) < 0:
+            raise BadInput(
+                f"offset {self.offset!r} is not one number, or {dims} numbers with commas between them, from 0"
+            )
+        if any(numbers) and self.strategy not in SHIFTED:
+            raise BadInput(
+                f"offset has no effect with strategy {self.strategy}: leave it out, or use strategy {SHIFTED[0]}"
+            )
         return numbers
 
     def region(self, spatial: Shape) -> Box:
@@ -156,6 +177,16 @@ class PredictSettings(BaseModel):
         if self.roi is None:
             return Box.of(spatial)
         return parse_box(self.roi, spatial, "roi")
+
+
+def _numbers(text: str, count: int) -> Shape | None:
+    """Return the whole numbers of a text with commas, one for all axes or one for each; None for other texts."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        return None
+    numbers *= count if len(numbers) == 1 else 1
+    return numbers if len(numbers) == count else None
 
 
 def parse_bytes(text: str) -> int:

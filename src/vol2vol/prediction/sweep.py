@@ -19,7 +19,6 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,9 +63,8 @@ def _slabs(
         if box.stop[sweep.axis] > unread:
             return _to_network(read(box), sweep, engine)
         planes = box.shape[sweep.planar] if sweep.planar is not None else 1
-        channels: Any = engine.network.in_channels
         return torch.zeros((), device=engine.device).expand(
-            planes, channels, *(box.shape[axis] for axis in sweep.network_axes())
+            planes, engine.channels, *(box.shape[axis] for axis in sweep.network_axes())
         )
 
     reader = _reader(os.getpid(), threading.current_thread().name if _is_reader() else "")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+import torch
 from torch import Tensor, nn
 
 from vol2vol import nets
@@ -70,7 +71,9 @@ def adapt_statistics(
         network = _remeasurable(translation.network, needed=not intensity)
         statistics = {name: part.get("statistics", "") for name, part in bundle.meta["translations"].items()}
         if network is not None:
-            nets.calibrate(network, _spread(bundle, nets.footprint(network), opened, values, patches))
+            drawn, read = torch.Generator().manual_seed(0), int(network.in_channels)  # type: ignore[arg-type]
+            spread = _spread(bundle, nets.footprint(network), opened, values, patches)
+            nets.calibrate(network, [nets.with_noise(patch, read, translation.noise, drawn) for patch in spread])
             names = ", ".join(fact["name"] for fact in facts)
             statistics[direction] = f"exact, over up to {patches} patches of {names}"
         provenance = {

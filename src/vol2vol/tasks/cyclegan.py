@@ -113,8 +113,9 @@ class CycleGAN(nn.Module):
         return {**weights, "segmentation": s.lambda_segmentation}[kind]
 
     def _translate(self, direction: str, image: Image, what: Shown = "own") -> Image:
+        network, footprint = self._generators[direction], self._footprints[direction]
         with showing(what):  # statistics of what a network will not see in prediction are kept apart
-            return image.through(self._generators[direction], self._footprints[direction])
+            return image.through(network, footprint, noise=self.settings.noise)
 
     def _pair(self, a: Image, b: Image) -> tuple[Tensor, Tensor]:
         """Return the voxels of the later image `b` that count, and those of `a` at the same place."""
@@ -187,12 +188,13 @@ class CycleGAN(nn.Module):
 
     def translations(self) -> dict[str, Translation]:
         """Return the generators, the part that predicts; those that learn to continue their output say so."""
-        made = between(self._generators)
+        made = between(self._generators, self.settings.noise)
         return {**made, **{name: replace(made[name], applied=s.applied) for name, s in self._stitching.items()}}
 
     def _stitched(self, settings: StitchingSettings, direction: str) -> Stitching:
         about = {"certain": self.settings.loss_region == "certain", "backward": direction == "backward"}
-        return Stitching(settings, self._generators[direction], self._footprints[direction], **about)
+        network, noise = self._generators[direction], self.settings.noise
+        return Stitching(settings, network, self._footprints[direction], **about, noise=noise)
 
     def context(self) -> tuple[Shape, Shape]:
         """Return nothing: no patch is compared with one of the other domain."""

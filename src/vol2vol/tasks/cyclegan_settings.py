@@ -39,6 +39,9 @@ class CycleGANSettings(TaskSettings):
     what comes back of it from the other domain. Only the generator of the way back learns from this."""
     lambda_segmentation: float = Field(default=2.0, ge=0)
     """Weight of each segmenter's term, binary cross-entropy."""
+    noise: int = Field(default=0, ge=0)
+    """Channels of noise that both generators read beside the image, drawn anew for every patch. They can decide
+    what the input leaves open; in prediction they are one field over the volume."""
     loss_region: Literal["certain", "full"] = "full"
     """Where losses and critics look: `full` output as the paper's code does, or only its `certain` centre, which
     depends on no border; it shrinks twice over a cycle and asks for larger patches."""
@@ -69,7 +72,7 @@ class CycleGANSettings(TaskSettings):
         return ("forward", "backward") if self.stitching.both else ("forward",)
 
     def reads(self, channels: Mapping[str, int]) -> dict[str, int]:
-        """Return how many channels the generator of each direction reads.
+        """Return how many channels the generator of each direction reads, those of noise included.
 
         Where a domain is grey and the other is not, both read as many as the wider one has, if they are shown both
         domains (identity terms, stitching). Raises `BadInput` where domains cannot be shown or compared like that.
@@ -83,4 +86,5 @@ class CycleGANSettings(TaskSettings):
             cure = " ".join(f"task.{name}=0" for name in named)
             raise BadInput(f"{source} source and {target} target channels cannot be compared: set {cure}")
         both = self.lambda_identity > 0 or self.stitching is not None
-        return {d: max(source, target) if both else channels[start] for d, (start, _) in PAIR.items()}
+        wide = max(source, target)
+        return {d: (wide if both else channels[start]) + self.noise for d, (start, _) in PAIR.items()}

@@ -53,20 +53,27 @@ class PairedSettings(TaskSettings):
 class Paired(nn.Module):
     """A network from some domains to others that lie on them, compared where it has seen its whole context.
 
-    `dims` is 2 for images or 3 for volumes; `channels` counts those of every domain, one each by default.
+    `dims` is 2 for images or 3 for volumes; `channels` counts those of every domain, one each by default. The network
+    reads `noise` more, which are drawn anew for every patch.
     """
 
     def __init__(
-        self, settings: PairedSettings, network: NetworkSettings, dims: int, channels: Mapping[str, int] | None
+        self,
+        settings: PairedSettings,
+        network: NetworkSettings,
+        dims: int,
+        channels: Mapping[str, int] | None,
+        *,
+        noise: int = 0,
     ) -> None:
         super().__init__()
         network.check()
-        self.settings = settings
+        self.settings, self._noise = settings, noise
         self._channels = {name: (channels or {}).get(name, 1) for name in (*settings.sources, *settings.targets)}
         self.generator = nets.build(
             network.name,
             dims=dims,
-            in_channels=self.width(settings.sources),
+            in_channels=self.width(settings.sources) + noise,
             out_channels=self.width(settings.targets),
             **network.arguments,
         )
@@ -81,7 +88,7 @@ class Paired(nn.Module):
         """Return the input, and at the voxels that have seen their whole context the output and the truth."""
         source = Image.of(torch.cat([batch[name] for name in self.settings.sources], 1))
         target = Image.of(torch.cat([batch[name] for name in self.settings.targets], 1))
-        output = source.through(network, self._footprint)
+        output = source.through(network, self._footprint, noise=self._noise)
         box = output.region.certain
         return Image(source.within(box), Region(box, box)), output.within(box), target.within(box)
 
@@ -115,7 +122,7 @@ class Paired(nn.Module):
     def translations(self) -> dict[str, Translation]:
         """Return the network as `forward`."""
         s = self.settings
-        return {"forward": Translation(network=self.generator, reads=s.sources, makes=s.targets)}
+        return {"forward": Translation(network=self.generator, reads=s.sources, makes=s.targets, noise=self._noise)}
 
     def channels(self) -> dict[str, int]:
         """Return the number of channels of every domain."""

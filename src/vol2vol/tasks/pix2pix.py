@@ -38,6 +38,10 @@ class Pix2PixSettings(PairedSettings):
     lambda_features: float = Field(default=0.0, ge=0)
     """Weight of feature matching; pix2pixHD's is 10."""
 
+    noise: int = Field(default=0, ge=0)
+    """Channels of noise that the generator reads beside the image, drawn anew for every patch; in prediction they are
+    one field over the volume."""
+
     @property
     def predicts(self) -> NetworkSettings:
         """The network that predicts."""
@@ -54,7 +58,7 @@ class Pix2Pix(Paired):
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            super().__init__(settings, settings.generator, dims, channels)
+            super().__init__(settings, settings.generator, dims, channels, noise=settings.noise)
             both = self.width((*settings.sources, *settings.targets))
             self.critics = Critics(settings.critic, dims=dims, channels=both, scales=settings.scales)
         self.wants = settings

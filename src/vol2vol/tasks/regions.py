@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Box, Footprint, Shape, round_up
-from vol2vol.nets import repeated
+from vol2vol.nets import with_noise
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,15 @@ class Image:
         """Return a patch as an image of itself."""
         return cls(patch, Region.of(patch.shape[2:]))
 
-    def through(self, network: nn.Module, footprint: Footprint) -> Image:
+    def through(self, network: nn.Module, footprint: Footprint, *, noise: int = 0) -> Image:
         """Return what a network makes of this image, cut first to the largest size it accepts.
 
-        A grey image is repeated where the network reads several channels (`nets.repeated`).
+        A grey image is repeated where the network reads several channels, the last of which may be `noise`, drawn anew
+        (`nets.with_noise`).
         """
         region = self.region.fitted(footprint)
         channels: int = network.in_channels  # type: ignore[assignment]
-        output = network(repeated(self.within(region.box), channels))
+        output = network(with_noise(self.within(region.box), channels, noise))
         return Image(output.float(), region.through(footprint))
 
     def within(self, box: Box) -> Tensor:

@@ -85,7 +85,7 @@ class Stitching:
     """What stitching-aware training adds to the game of one generator.
 
     `backward` is whether its output is the domain with the lower values; `certain` whether losses look only at voxels
-    that depend on no border (then only these are pasted, too).
+    that depend on no border (then only these are pasted, too). The generator reads `noise` more channels, drawn anew.
     """
 
     def __init__(
@@ -96,8 +96,10 @@ class Stitching:
         *,
         certain: bool = False,
         backward: bool = False,
+        noise: int = 0,
     ) -> None:
         self.settings, self._network, self._footprint, self._certain = settings, network, footprint, certain
+        self._noise = noise
         self.offset = (-ENCODED if backward else ENCODED) if settings.encoded else 0.0
         self.progress = 1.0
         self._shape: Shape | None = None
@@ -120,7 +122,7 @@ class Stitching:
     def continued(self, patch: Image, output: Image) -> tuple[Image, Tensor]:
         """Return what the generator makes of tiles that show its `output` in its input, and the stitching loss."""
         tile = self.tile(patch, output)
-        again = tile.image.through(self._network, self._footprint)
+        again = tile.image.through(self._network, self._footprint, noise=self._noise)
         return again, self.loss(tile, output, again)
 
     def tile(self, patch: Image, output: Image) -> Tile:

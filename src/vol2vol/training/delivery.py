@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vol2vol import nets
@@ -66,7 +67,8 @@ def deliver(run: Run, epoch: int, translations: Mapping[str, Translation], deliv
         network = copy.deepcopy(translation.network).eval()
         statistics[name] = "; ".join(STATISTICS.get(kind, kind) for kind in sorted(_kinds(network)))
         if needs_calibration(network):
-            batches = list(delivery.calibration[name]())
+            drawn, read = torch.Generator().manual_seed(epoch), int(network.in_channels)  # type: ignore[arg-type]
+            batches = [nets.with_noise(batch, read, translation.noise, drawn) for batch in delivery.calibration[name]()]
             nets.calibrate(network, batches)
             patches = sum(len(batch) for batch in batches)
             statistics[name] = f"exact, over {patches} patches of the {name} network's input domain"
