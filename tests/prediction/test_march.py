@@ -1,23 +1,20 @@
 """A march writes what a plain loop in raster order writes, however it is batched, shared or stopped (L12)."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.prediction.conftest import write_volume
-from tests.prediction.killing import help_is_waited_for
-from tests.prediction.marching import model, network_of, raster
+from tests.prediction.marching import GREY, model, network_of, raster
 
+from vol2vol import nets
 from vol2vol.geometry import Box
-from vol2vol.machines.executors import slurm
-from vol2vol.prediction import PredictSettings, array_task, dry_run, planner, predict, translate, translated
-from vol2vol.prediction.array_task import work
+from vol2vol.models.bundle import save_bundle
+from vol2vol.prediction import PredictSettings, dry_run, planner, predict, translate, translated
 from vol2vol.prediction.painted import InLedger
 from vol2vol.prediction.verification import verify
+from vol2vol.protocol import March, Translation
 from vol2vol.volumes import open_volume
 from vol2vol.volumes.marks import Marks
 
@@ -69,8 +66,23 @@ def test_waves_are_the_raster_order(marching, case):
     np.testing.assert_array_equal(made, expected(array, network, how, dims))
 
 
+ONE = {"source": 1, "target": 1}
 HOW = {"strategy": "march", "tile": "16", "overlap": 6, "any_intensity": True, "memory": "4GB"}
 SHAPES = {2: (3, 37, 53), 3: (23, 29, 37)}
+
+
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_tiles_at_once_change_no_bit_where_a_batch_would(tmp_path, norm):
+    """Kernels for a batch of this network round differently than those for one tile."""
+    torch.manual_seed(0)
+    net = nets.build("resnet", dims=3, width=8, blocks=1, norm=norm)
+    applied = March(share=(0.25, 0.25))
+    forward = {"forward": Translation(network=net, reads=("source",), makes=("target",), applied=applied)}
+    path = save_bundle(tmp_path / "m", forward, dict.fromkeys(("source", "target"), GREY), channels=ONE)
+    array = np.random.default_rng(0).integers(0, 256, (40, 70, 100), dtype=np.uint8)
+    how = {"strategy": "march", "tile": "40", "raw": True, "any_intensity": True}
+    one, many = (translate(path, array, PredictSettings(**how, batch_size=n), axes="zyx") for n in (1, 4))
+    np.testing.assert_array_equal(one, many)
 
 
 @pytest.fixture(scope="module")
@@ -155,32 +167,6 @@ def test_a_march_killed_at_any_tile_continues_to_the_same_bytes(
     assert kills >= 5
     np.testing.assert_array_equal(read(out), wanted[dims])
     assert files(out) == files(tmp_path / "whole" / "out.zarr")
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_two_processes_march_to_the_same_bytes(tmp_path, monkeypatch, marching, volumes, wanted, dims):
-    help_is_waited_for(monkeypatch.setattr)
-    path, (source, _) = marching[dims][0], volumes[dims]
-    out = tmp_path / "out.zarr"
-    predict(path, source, out, PredictSettings(**HOW, workers=2, batch_size=2))
-    np.testing.assert_array_equal(read(out), wanted[dims])
-    assert not (out / ".vol2vol").exists()
-
-
-def test_tasks_of_a_job_array_march_together(tmp_path, monkeypatch, marching, volumes, wanted):
-    monkeypatch.setattr(array_task, "POLL", 0.02)
-    monkeypatch.setattr(slurm, "submit", lambda script: None)
-    monkeypatch.chdir(tmp_path)
-    out = tmp_path / "out.zarr"
-    made = predict(marching[3][0], volumes[3][0], out, PredictSettings(**HOW, executor="slurm", workers=3))
-    assert "#SBATCH --array=0-2" in next(tmp_path.glob("*.sbatch")).read_text()
-    assert made.blocks > 3
-    command = [sys.executable, "-m", "vol2vol.cli", "work", str(out)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE)
-    work(str(out))
-    other.communicate()
-    assert other.returncode == 0
-    np.testing.assert_array_equal(read(out), wanted[3])
 
 
 def test_few_painted_tiles_are_kept_at_once(tmp_path, monkeypatch, marching, volumes):

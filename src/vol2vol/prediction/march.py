@@ -36,7 +36,10 @@ class Painter:
         self._offset = np.float32(applied.offset if isinstance(applied, March) else 0)
 
     def paint(self, batch: Sequence[Index]) -> None:
-        """Compute tiles that do not show each other anything, together, and keep them in stored values."""
+        """Compute tiles that do not show each other anything, and keep them in stored values.
+
+        On a CPU one after another: a batch is not faster there, and its kernels may round differently.
+        """
         try:
             outputs = self._run(batch)
         except (MemoryError, RuntimeError) as error:
@@ -56,10 +59,13 @@ class Painter:
             self.painted.keep(index, self._job.rounded(output).astype(self._job.dtype, copy=False))
 
     def _run(self, batch: Sequence[Index]) -> np.ndarray:
+        size = 1 if self._job.engine.device.type == "cpu" else len(batch)
         tiles, planar = np.stack([self.shown(index) for index in batch]), self.tiles.planar
-        if planar is None:
-            return self._job.engine.run(tiles)
-        return np.expand_dims(self._job.engine.run(tiles.squeeze(planar + 2)), planar + 2)
+        if planar is not None:
+            tiles = tiles.squeeze(planar + 2)
+        outputs = [self._job.engine.run(tiles[at : at + size]) for at in range(0, len(batch), size)]
+        made = np.concatenate(outputs)
+        return made if planar is None else np.expand_dims(made, planar + 2)
 
     def shown(self, index: Index) -> np.ndarray:
         """Return what the network is shown for a tile, (C, *tile) in its range: the input, and what is painted."""
