@@ -12,9 +12,9 @@ from vol2vol.recipes.preparation import load_preparation
 from vol2vol.report.rows.conditions import roles
 from vol2vol.report.rows.rows import Row, Value
 from vol2vol.study.domain_files import Parts, training_part
+from vol2vol.study.domain_settings import PartName
 from vol2vol.study.loading import load_study
 from vol2vol.study.measure_settings import Pick
-from vol2vol.study.settings import PartName
 from vol2vol.study.trials import picked
 
 PAGE = (Path(__file__).parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
