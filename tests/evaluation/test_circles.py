@@ -17,6 +17,7 @@ from vol2vol.geometry import Box
 from vol2vol.metrics.measures import Subject
 from vol2vol.metrics.measures.circles import CIRCLES
 from vol2vol.metrics.measures.settings import Judging
+from vol2vol.metrics.measures.shortcut import SHORTCUT
 from vol2vol.metrics.objects.colours import coloured_objects
 from vol2vol.metrics.seams.grid import Grid
 from vol2vol.phantoms import Circles
@@ -169,6 +170,15 @@ def test_place_is_taken_from_the_start_of_the_tile(bench):
     assert evaluate_circles(outputs, labels, grid=grid)["colour by place"]["colours predicted"]["value"] == 1
     whole = evaluate_circles(outputs, labels, period=(1, 2, 2))["colour by place"]
     assert whole["colours predicted"]["value"] < 0.8
+    box = Box.of(HOW.spatial)
+    stacks = [open_volume(np.concatenate([v.read(box) for v in vs], 1), axes="czyx") for vs in (outputs, labels)]
+    provide = {"mask": lambda: stacks[1], "grids": lambda: [grid]}
+    taken = SHORTCUT.take(Subject(volume=stacks[0], judging=Judging(planes=True), provide=provide)).values
+    assert taken["predicted"].value == 1
+    assert len(taken["predicted"].sums) == 4
+    assert taken["p"] == 0.001
+    with pytest.raises(BadInput, match="no stride"):
+        SHORTCUT.take(Subject(volume=stacks[0], provide={**provide, "grids": lambda: [GRID]}))
 
 
 def test_planes_of_a_stack_are_images_of_their_own(bench, tmp_path, caplog):

@@ -19,7 +19,7 @@ from vol2vol.evaluation.seams import grids_of
 from vol2vol.files import check_place, write_text
 from vol2vol.geometry import Shape
 from vol2vol.metrics.objects.colours import Coloured, Colouring, colour_errors, coloured_objects, coloured_planes
-from vol2vol.metrics.objects.lattice import shortcut
+from vol2vol.metrics.objects.lattice import colour_shortcut, common_period
 from vol2vol.metrics.seams.grid import BETWEEN, Grid
 from vol2vol.phantoms.circle_files import is_stack
 from vol2vol.volumes import Volume
@@ -142,30 +142,15 @@ def _by_place(images: Sequence[_Image]) -> dict[str, Any]:
 
 def _shortcut(images: Sequence[_Image], period: Shape | None) -> dict[str, Any]:
     """Return what place says of colour; nothing where the outputs' networks have no period in common."""
-    periods = {grid.period for image in images for grid in image.grids} if period is None else {period}
-    if period is None and (len(periods) != 1 or max(max(periods)) == 1):
+    grids = [image.grids for image in images]
+    if (repeat := period or common_period(grids)) is None:
         return {}
-    repeat = next(iter(periods))
-    kept = [image.judged & (image.objects.colours == 1) & ~image.objects.at_border for image in images]
-    if not any(which.any() for which in kept):
+    found = colour_shortcut([image.objects for image in images], grids, repeat)
+    if found is None:
         return {"colour by place": {"period": list(repeat), "circles": 0}}
-    found = shortcut(
-        np.concatenate([image.objects.colour[which] for image, which in zip(images, kept, strict=True)]),
-        np.concatenate([_in_tile(image)[which] for image, which in zip(images, kept, strict=True)]),
-        np.repeat(np.arange(len(images)), [int(which.sum()) for which in kept]),
-        repeat,
-    )
     named = {"circles": found.objects, "places": found.cells, "bits": found.bits, "most bits": found.entropy}
     shares = {"colours predicted": measured(found.predicted), "most frequent colour": measured(found.majority)}
     return {"colour by place": {"period": list(repeat), **named, "p": found.p, **shares}}
-
-
-def _in_tile(image: _Image) -> np.ndarray:
-    """Return the centres of objects from the start of what is kept of their tile, or of the image, `(objects, 3)`."""
-    if len(image.grids) != 1:
-        return image.objects.centres
-    step, origin = np.array(image.grids[0].step), np.array(image.grids[0].origin)
-    return np.where(step < BETWEEN, (np.rint(image.objects.centres) - origin) % step, image.objects.centres)
 
 
 def _table(image: _Image) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 from vol2vol.errors import AlreadyExists, BadInput
 from vol2vol.files import written_whole
 from vol2vol.geometry import Box, Shape
-from vol2vol.phantoms.circles import COLOURS, Circles, Picture, Role
+from vol2vol.phantoms.circles import COLOURS, Circles, Picture, Role, read_planes
 from vol2vol.phantoms.writing import fill
 from vol2vol.progress import counted
 from vol2vol.volumes import Volume, create_volume, open_volume
@@ -95,8 +95,7 @@ class _File:
         """Return a box of it, `(C, Z, Y, X)`."""
         if len(self.pictures) == 1:
             return self.show(self.pictures[0], box)
-        flat = Box((0, *box.start[1:]), (1, *box.stop[1:]))
-        return np.concatenate([self.show(self.pictures[z], flat) for z in range(box.start[0], box.stop[0])], axis=1)
+        return read_planes(self.show, self.pictures, box)
 
 
 def _files(how: Circles, role: Role, count: int, stack: bool) -> Iterator[_File]:

@@ -7,7 +7,7 @@ masks of nuclei of its part on real volumes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -159,6 +159,12 @@ class Picture:
             np.clip(np.rint(grain, out=grain), 0, 255, out=grain)
             channel[...] = grain
         return grey
+
+
+def read_planes(show: Callable[[Picture, Box], np.ndarray], pictures: Sequence[Picture], box: Box) -> np.ndarray:
+    """Return what is shown of pictures of one plane each, stacked along Z, in a box `(Z, Y, X)` of the stack."""
+    plane = Box((0, *box.start[1:]), (1, *box.stop[1:]))
+    return np.concatenate([show(pictures[z], plane) for z in range(box.start[0], box.stop[0])], axis=1)
 
 
 def _candidates(rng: np.random.Generator, how: Circles, size: int) -> Ellipsoids:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vol2vol.geometry import Box, Shape
 from vol2vol.phantoms import Picture
-from vol2vol.phantoms.circles import Role
+from vol2vol.phantoms.circles import Role, read_planes
 from vol2vol.study.domain_settings import CirclesPhantom, PartName
 from vol2vol.study.origins import Origin
 
@@ -20,12 +20,10 @@ def circles_origin(phantom: CirclesPhantom, part: PartName, *, labels: bool = Fa
     if labels:
         kind = pictures[0].labels(Box((0, 0, 0), (1, 1, 1))).dtype
 
+    show = Picture.labels if labels else Picture.coloured if phantom.coloured else Picture.white
+
     def read(box: Box) -> np.ndarray:
-        if not phantom.planar:
-            return _read(pictures[0], box, phantom, labels)
-        plane = Box((0, *box.start[1:]), (1, *box.stop[1:]))
-        planes = [_read(pictures[z], plane, phantom, labels) for z in range(box.start[0], box.stop[0])]
-        return np.concatenate(planes, axis=1)
+        return read_planes(show, pictures, box) if phantom.planar else show(pictures[0], box)
 
     return Origin(
         read=read,
@@ -47,9 +45,3 @@ def _pictures(phantom: CirclesPhantom, part: PartName) -> Sequence[Picture]:
 
 def _spatial(phantom: CirclesPhantom, count: int) -> Shape:
     return (count, *phantom.circles.spatial[1:]) if phantom.planar else phantom.circles.spatial
-
-
-def _read(picture: Picture, box: Box, phantom: CirclesPhantom, labels: bool) -> np.ndarray:
-    if labels:
-        return picture.labels(box)
-    return picture.coloured(box) if phantom.coloured else picture.white(box)

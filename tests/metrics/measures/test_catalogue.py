@@ -40,6 +40,7 @@ def test_every_value_of_a_row_belongs_to_one_quantity():
         ("segmentation/unet/0/near_seam/against_first", "near_seam", None),
         ("segmentation/unet/0/rand", "objects", "lower"),
         ("circles/not_1", "circles", "lower"),
+        ("shortcut/predicted", "shortcut", None),
         ("label_free/foreground", "label_free", "nearer 1"),
     ],
 )
@@ -65,7 +66,7 @@ def test_parts_in_braces_stand_for_one_word_each():
 
 def test_what_looks_at_answers_says_so():
     answers = {measure.name for measure in measures() if measure.sees_answers}
-    assert answers == {"fidelity", "segmentation", "near_seam", "objects", "circles"}
+    assert answers == {"fidelity", "segmentation", "near_seam", "objects", "circles", "shortcut"}
     assert {measure.name for measure in measures() if measure.against_first} == {"distance", "near_seam"}
 
 

@@ -19,13 +19,14 @@ from vol2vol.metrics.measures.near_seam import NEAR_SEAM
 from vol2vol.metrics.measures.objects import OBJECTS
 from vol2vol.metrics.measures.seams import SEAMS
 from vol2vol.metrics.measures.segmentation import SEGMENTATION
+from vol2vol.metrics.measures.shortcut import SHORTCUT
 from vol2vol.metrics.measures.structure import STRUCTURE
 from vol2vol.plugins import Catalogue
 
 log = logging.getLogger(__name__)
 OWN = (
     *(SEAMS, MISMATCH, DISTANCE, FIDELITY, STRUCTURE, CYCLE),
-    *(SEGMENTATION, NEAR_SEAM, OBJECTS, CIRCLES, LABEL_FREE, COST),
+    *(SEGMENTATION, NEAR_SEAM, OBJECTS, CIRCLES, SHORTCUT, LABEL_FREE, COST),
 )
 """The measures of vol2vol, in the order in which they are taken."""
 

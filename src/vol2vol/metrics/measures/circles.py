@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from vol2vol.metrics.measures.measure import Measure, Quantity, Taken
 from vol2vol.metrics.measures.subject import Subject
-from vol2vol.metrics.objects.colours import colour_errors, coloured_objects, coloured_planes
+from vol2vol.metrics.objects.colours import Coloured, colour_errors, coloured_objects, coloured_planes
 from vol2vol.metrics.objects.scores import count_ratio
 
 
-def take(subject: Subject) -> Taken:
-    """Count the colours of the objects whose numbers the mask holds."""
+def measured_images(subject: Subject) -> list[Coloured]:
+    """Return the objects, whose numbers the mask holds, of the volume or of each of its planes."""
     how = subject.judging
     if how.planes:
-        errors = colour_errors(coloured_planes(subject.volume, subject.mask, how.colours))
-    else:
-        image = coloured_objects(subject.volume, subject.mask, how.colours)
-        errors = colour_errors([image], block=subject.block or image.spatial)
+        return coloured_planes(subject.volume, subject.mask, how.colours)
+    return [coloured_objects(subject.volume, subject.mask, how.colours)]
+
+
+def take(subject: Subject) -> Taken:
+    """Count the colours of the objects; sums are kept per plane, or per block of a volume."""
+    images = measured_images(subject)
+    block = None if subject.judging.planes else subject.block or images[0].spatial
+    errors = colour_errors(images, block=block)
     return Taken(values={name.replace("-", "_"): error for name, error in errors.items()})
 
 

@@ -7,6 +7,7 @@ colour and place modulo s, and how many colours the place predicts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,7 +18,9 @@ from scipy.stats import random_table
 from vol2vol.errors import BadInput
 from vol2vol.geometry import Shape
 from vol2vol.metrics.bootstrap import Blockwise
+from vol2vol.metrics.objects.colours import Coloured
 from vol2vol.metrics.objects.scores import count_ratio
+from vol2vol.metrics.seams.grid import BETWEEN, Grid
 from vol2vol.shapes import shaped
 
 PERMUTATIONS = 999
@@ -83,6 +86,37 @@ def shortcut(
         predicted=_predicted("predicted", parts),
         majority=_predicted("majority", parts.sum(2, keepdims=True)),
     )
+
+
+def common_period(grids: Iterable[Sequence[Grid]]) -> Shape | None:
+    """Return the period of the network that all tilings have in common, None where they differ or it is 1."""
+    periods = {grid.period for each in grids for grid in each}
+    return next(iter(periods)) if len(periods) == 1 and max(max(periods)) > 1 else None
+
+
+def colour_shortcut(images: Sequence[Coloured], grids: Sequence[Sequence[Grid]], period: Shape) -> Shortcut | None:
+    """Return what the places of the objects of some images say of their colours; None where no object counts.
+
+    Objects count that have exactly one colour and do not touch the border of their image. `grids` are the tilings of
+    each image: with a single one, places count from the start of the tile that holds the centre.
+    """
+    kept = [image.judged(border=False) & (image.colours == 1) for image in images]
+    if not any(which.any() for which in kept):
+        return None
+    return shortcut(
+        np.concatenate([image.colour[which] for image, which in zip(images, kept, strict=True)]),
+        np.concatenate([_in_tile(image, each)[which] for image, each, which in zip(images, grids, kept, strict=True)]),
+        np.repeat(np.arange(len(images)), [int(which.sum()) for which in kept]),
+        period,
+    )
+
+
+def _in_tile(image: Coloured, grids: Sequence[Grid]) -> np.ndarray:
+    """Return the centres of objects from the start of what is kept of their tile, or of the image, `(objects, 3)`."""
+    if len(grids) != 1:
+        return image.centres
+    step, origin = np.array(grids[0].step), np.array(grids[0].origin)
+    return np.where(step < BETWEEN, (np.rint(image.centres) - origin) % step, image.centres)
 
 
 def _entropy(counts: np.ndarray, *, corrected: bool = False) -> float:
