@@ -1,4 +1,4 @@
-"""Shapes in signatures: read by people always, checked where `VOL2VOL_CHECK_SHAPES` is set, as the tests do.
+"""Check the array shapes that signatures name, if `VOL2VOL_CHECK_SHAPES` is set, as in the tests.
 
 `Annotated[Tensor, "batch channels *space"]` is a tensor of at least two axes. A word stands for the length of an axis,
 `*word` for any number of axes, a number for itself and `_` for any length. A word means the same in all arguments and
@@ -22,25 +22,25 @@ CHECKED = bool(os.environ.get("VOL2VOL_CHECK_SHAPES"))
 
 
 def shaped(function: Function) -> Function:
-    """Return a function that, where shapes are checked, fails if a call that succeeds breaks its signature's shapes.
+    """Return a function that fails if a call succeeds with shapes that differ from its signature.
 
-    What a function refuses itself, it still refuses: shapes are compared after it has returned. Without the check the
-    function is returned as it is.
+    Shapes are compared after the function has returned, so that its own errors come first. If shapes are not checked,
+    the function is returned unchanged.
     """
     if not CHECKED:
         return function
 
     @cache
     def specs() -> Mapping[str, str]:
-        hints = get_type_hints(function, include_extras=True)  # when called: by then all names are defined
+        hints = get_type_hints(function, include_extras=True)  # at the first call, when all names are defined
         return {name: spec for name, hint in hints.items() if (spec := _spec(hint)) is not None}
 
     names = signature(function)
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        given = names.bind(*args, **kwargs).arguments
-        shapes = {name: shape for name, value in given.items() if (shape := _shape(value)) is not None}
+        arguments = names.bind(*args, **kwargs).arguments
+        shapes = {name: shape for name, value in arguments.items() if (shape := _shape(value)) is not None}
         result = function(*args, **kwargs)
         if (shape := _shape(result)) is not None:
             shapes["return"] = shape

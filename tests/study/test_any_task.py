@@ -82,12 +82,12 @@ def test_a_report_shows_all_of_them(ran):
 
 def test_one_training_serves_both_ways_where_it_has_both(ran):
     folder = ran[1].folder / "runs"
-    made = {path.relative_to(folder).as_posix() for path in folder.glob("*/*-seed0")}
-    assert made == {
+    trainings = {path.relative_to(folder).as_posix() for path in folder.glob("*/*-seed0")}
+    assert trainings == {
         "rat-human/unpaired-seed0",
         *(f"{pair}/{name}-seed0" for pair in ("rat-human", "human-rat") for name in ("paired", "critic")),
     }
-    assert plan_study(ran[0])["trainings"].keys() == made
+    assert plan_study(ran[0])["trainings"].keys() == trainings
 
 
 def test_what_learns_from_pairs_is_given_the_same_tissue_in_both_looks(ran):
@@ -129,12 +129,12 @@ def test_directions_follow_from_what_a_task_leaves(recipe, there, back, pairs):
         ),
     ],
 )
-def test_recipes_that_make_no_target_are_refused(changes, said, tmp_path, capsys):
+def test_recipes_that_make_no_target_are_refused(changes, message, tmp_path, capsys):
     about = {**TRANSLATORS["paired"], **changes}
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({**STUDY, "translators": {"paired": about}}))
     assert main(["study", str(file), "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.startswith(f"vol2vol: {said}")
+    assert capsys.readouterr().err.startswith(f"vol2vol: {message}")
     assert not (tmp_path / "out").exists()
 
 
@@ -148,7 +148,7 @@ def test_recipes_that_make_no_target_are_refused(changes, said, tmp_path, capsys
         ({"b": "b.tif"}, r"domains.a.truths.b has \(4, 60, 60\) voxels, the part train has \(4, 50, 50\): crop one"),
     ],
 )
-def test_files_need_truths_of_the_same_shape(truths, said, tmp_path):
+def test_files_need_truths_of_the_same_shape(truths, message, tmp_path):
     random = np.random.default_rng(0)
     for name, side in (("a", 60), ("b", 60), ("small", 50)):
         image = random.integers(0, 255, (4, side, side), dtype=np.uint8)
@@ -157,5 +157,5 @@ def test_files_need_truths_of_the_same_shape(truths, said, tmp_path):
     domains = {"a": {"image": "a.tif", "truths": truths, **size}, "b": {"image": "b.tif", **size}}
     study = {**STUDY, "domains": domains, "pairs": [["a", "b"]], "translators": {"paired": TRANSLATORS["paired"]}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         plan_study(tmp_path / "study.yaml", data=tmp_path)

@@ -33,11 +33,11 @@ def judged(folder):
 
 def volumes(folder):
     """Return, by path, the voxels of everything that a study has written."""
-    made = {}
+    contents = {}
     for path in sorted(path.parent for path in Path(folder).rglob("*.zarr/zarr.json")):
         with open_volume(path) as volume:
-            made[str(path.relative_to(folder))] = volume[:].tobytes()
-    return made
+            contents[str(path.relative_to(folder))] = volume[:].tobytes()
+    return contents
 
 
 @pytest.mark.slow
@@ -63,8 +63,8 @@ def test_a_study_is_killed_again_and_again(tmp_path):
     calm, killed = (judged(tmp_path / name) for name in ("calm", "killed"))
     assert list(killed) == list(calm)
     assert [trial for trial in calm if killed[trial] != calm[trial]] == []
-    one, two = (volumes(tmp_path / name) for name in ("calm", "killed"))
-    assert one.keys() == two.keys()
-    assert one
-    assert [name for name in one if one[name] != two[name]] == []
-    print(f"{kills} kills, {len(calm)} trials, {len(one)} volumes, none differs")  # noqa: T201
+    whole, restarted = (volumes(tmp_path / name) for name in ("calm", "killed"))
+    assert whole.keys() == restarted.keys()
+    assert whole
+    assert [name for name in whole if whole[name] != restarted[name]] == []
+    print(f"{kills} kills, {len(calm)} trials, {len(whole)} volumes, none differs")  # noqa: T201

@@ -50,9 +50,9 @@ def test_what_returns_was_quantised_whatever_the_volume_is_stored_in(tmp_path, m
     predicted = Predicted(model=model, which="epoch-0003", settings=None, prediction=None, peak=0.0)
     trial = SimpleNamespace(source="rat", target="human", kind="network")
     done = TrialVolume(trial=trial, source=source, volume=volume, predicted=predicted, first=None)
-    found, cycle = RowBuilder(), MEASURES["cycle"]
-    found.add(cycle, cycle.take(subject_of(assets, done, [])))
-    psnr, error, hidden = (found.values[f"cycle/{name}"] for name in ("psnr", "mean_absolute", "hidden"))
+    row, cycle = RowBuilder(), MEASURES["cycle"]
+    row.add(cycle, cycle.take(subject_of(assets, done, [])))
+    psnr, error, hidden = (row.values[f"cycle/{name}"] for name in ("psnr", "mean_absolute", "hidden"))
     assert psnr.value == pytest.approx(20 * np.log10(255 / np.sqrt(1 + 1 / 12)), abs=0.3)
     assert psnr.low < psnr.value < psnr.high
     assert error.value * 255 / scale == pytest.approx(np.sqrt(2 / np.pi), rel=0.06)

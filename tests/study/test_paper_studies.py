@@ -35,9 +35,9 @@ def made_on_the_page():
 @pytest.mark.parametrize("name", ["paper", "paper-fixed", "openorganelle"])
 def test_every_file_is_made_by_a_command_of_the_page(name):
     about = load_study(name).domains.values()
-    parts = [one.part(part) for one in about for part in get_args(PartName)]
+    parts = [domain.part(part) for domain in about for part in get_args(PartName)]
     needed = {path for part in parts for path in (part.image, part.mask) if path}
-    needed |= {path for one in about for path in one.more}
+    needed |= {path for domain in about for path in domain.more}
     assert needed
     assert needed <= made_on_the_page()
 
@@ -73,22 +73,22 @@ def rows_of(count):
 
 def test_nine_of_twenty_checkpoints_are_picked_and_reports_show_the_first_of_each_role():
     rows = [Row(**{**vars(row), "values": {"fid": Value(value=float(row.checkpoint))}}) for row in rows_of(20)]
-    found = picked((Pick(by="fid", count=3),), rows)
-    assert sorted(found) == [1, 2, 3, 9, 10, 11, 18, 19, 20]
-    assert (found[1], found[2], found[20], found[19]) == (
+    notes = picked((Pick(by="fid", count=3),), rows)
+    assert sorted(notes) == [1, 2, 3, 9, 10, 11, 18, 19, 20]
+    assert (notes[1], notes[2], notes[20], notes[19]) == (
         "best by fid",
         "best 2 by fid",
         "worst by fid",
         "worst 2 by fid",
     )
-    noted = [Row(**{**vars(row), "notes": {"picked": found.get(row.checkpoint, "")}}) for row in rows]
+    noted = [Row(**{**vars(row), "notes": {"picked": notes.get(row.checkpoint, "")}}) for row in rows]
     assert sorted(roles(noted, "fid").values()) == ["best", "middle", "worst"]
     assert roles(noted, "fid")["1"] == "best"
 
 
 def test_several_checkpoints_by_epoch():
-    found = picked((Pick(by="checkpoint", lowest=False, count=2),), rows_of(9))
-    assert found == {
+    notes = picked((Pick(by="checkpoint", lowest=False, count=2),), rows_of(9))
+    assert notes == {
         1: "worst by checkpoint",
         2: "worst 2 by checkpoint",
         5: "middle 2 by checkpoint",

@@ -36,12 +36,12 @@ def test_an_unknown_value_is_noticed_when_the_study_is_loaded(name, cure):
 
 
 def test_a_label_free_pick_needs_segmenters():
-    one = "segmenters={unet: {recipe: small-segment-2d}}"
+    segmenter = "segmenters={unet: {recipe: small-segment-2d}}"
     with pytest.raises(BadInput, match="needs 1 or more segmenters, there are 0"):
         pick_by("label_free/confidence", "segmenters={}")
     with pytest.raises(BadInput, match="needs 2 or more segmenters, there are 1"):
-        pick_by("label_free/agreement", one)
-    assert pick_by("label_free/confidence", one).picks[0].by == "label_free/confidence"
+        pick_by("label_free/agreement", segmenter)
+    assert pick_by("label_free/confidence", segmenter).picks[0].by == "label_free/confidence"
 
 
 def test_values_of_the_first_round_can_be_picked_by():

@@ -58,22 +58,22 @@ def test_a_first_volume_that_failed_is_compared_with_when_it_is_there(tiny, tmp_
     predict = translating.predict
     few = ("segmenters={}", "baselines=[]", "picks=[]", "translators.deep.checkpoints=last", "measures=[distance]")
     monkeypatch.setattr(translating, "predict", broken)
-    made = run_study(tiny, tmp_path / "out", overrides=few)
+    result = run_study(tiny, tmp_path / "out", overrides=few)
     name = "distance/encoder/fid/xy/against_first"
-    rows = {row.strategy: row for row in read_rows(made.folder)}
+    rows = {row.strategy: row for row in read_rows(result.folder)}
     assert (rows["exact"].status, rows["disjoint"].status) == ("failed", "done")
     assert name not in rows["disjoint"].values
     monkeypatch.setattr(translating, "predict", predict)
-    shutil.rmtree(made.folder / "volumes")
+    shutil.rmtree(result.folder / "volumes")
     again = run_study(tiny, tmp_path / "out", overrides=few)
     assert not again.failed
-    rows = {row.strategy: row for row in read_rows(made.folder)}
+    rows = {row.strategy: row for row in read_rows(result.folder)}
     exact, disjoint = (rows[way].number("distance/encoder/fid/xy") for way in ("exact", "disjoint"))
     assert rows["disjoint"].number(name) is not None
     assert np.sign(rows["disjoint"].number(name)) == np.sign(disjoint - exact)
-    said = []
-    run_study(tiny, tmp_path / "out", overrides=few, progress=said.append)
-    assert not said
+    messages = []
+    run_study(tiny, tmp_path / "out", overrides=few, progress=messages.append)
+    assert not messages
 
 
 def test_targets_have_encoders_of_their_own(tiny, tmp_path):
@@ -82,15 +82,15 @@ def test_targets_have_encoders_of_their_own(tiny, tmp_path):
     few = ("segmenters={}", "translators={}", "baselines=[identity]", "measures=[distance]", more)
     both = run_study(tiny, tmp_path / "both", overrides=(*few, "pairs=[[rat, human], [rat, rodent]]"))
     alone = run_study(tiny, tmp_path / "alone", overrides=(*few, "pairs=[[rat, rodent]]"))
-    shared, own = ({row.trial: row for row in read_rows(made.folder)} for made in (both, alone))
+    shared, own = ({row.trial: row for row in read_rows(result.folder)} for result in (both, alone))
     assert shared["rat-to-rodent.identity"].values == own["rat-to-rodent.identity"].values
 
 
 def test_a_segmenters_recipe_may_change_with_its_domain(tiny, tmp_path, monkeypatch):
-    told = {}
+    calls = {}
 
     def train(recipe, source, target, out, *, overrides):
-        told[out.parent.name] = overrides
+        calls[out.parent.name] = overrides
         raise MemoryError
 
     monkeypatch.setattr("vol2vol.study.assets.train", train)
@@ -99,7 +99,7 @@ def test_a_segmenters_recipe_may_change_with_its_domain(tiny, tmp_path, monkeypa
     for domain in ("rat", "human"):
         with pytest.raises(MemoryError):
             assets.judges(domain)
-    assert [*told["rat"][:-1], "train.epochs=3", told["rat"][-1]] == [*told["human"]]
+    assert [*calls["rat"][:-1], "train.epochs=3", calls["rat"][-1]] == [*calls["human"]]
     assert plan_study(tiny, overrides=(change,))["trainings"]["human/unet-seed0"].startswith("6 steps")
     assert plan_study(tiny, overrides=(change,))["trainings"]["rat/unet-seed0"].startswith("2 steps")
     with pytest.raises(BadInput, match=r"segmenters\.unet\.domains: there is no domain 'mouse'"):
@@ -116,16 +116,16 @@ def test_what_fails_for_all_is_tried_once(tiny, tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("vol2vol.study.assets.train", train)
-    made = run_study(tiny, tmp_path / "out", overrides=("segmenters={}", "baselines=[]"))
-    assert len(made.failed) == 2
+    result = run_study(tiny, tmp_path / "out", overrides=("segmenters={}", "baselines=[]"))
+    assert len(result.failed) == 2
     assert len(tried) == 1
 
 
 def test_a_translator_preserves_what_the_segmenter_of_its_target_alone_sees(tiny, ran, tmp_path, monkeypatch):
-    told = {}
+    calls = {}
 
     def train(recipe, source, target, out, *, overrides):
-        told[out.name] = overrides
+        calls[out.name] = overrides
         raise MemoryError
 
     folder = tmp_path / "heeding"
@@ -136,11 +136,11 @@ def test_a_translator_preserves_what_the_segmenter_of_its_target_alone_sees(tiny
     with pytest.raises(MemoryError):
         assets.translator("deep", 0, ("rat", "human"))
     runs = folder / "runs"
-    heeded = [change for change in told["deep-seed0"] if "segmenters" in change]
+    heeded = [change for change in calls["deep-seed0"] if "segmenters" in change]
     assert heeded == [f'task.segmenters.target="{find_bundle(runs / "human" / "unet-seed0", "best")}"']
     with pytest.raises(MemoryError):
         assets.translator("deep", 0, ("human", "rat"))
-    assert [change for change in told["deep-seed0"] if "segmenters" in change] == [
+    assert [change for change in calls["deep-seed0"] if "segmenters" in change] == [
         f'task.segmenters.target="{find_bundle(runs / "rat" / "unet-seed0", "best")}"'
     ]
     with pytest.raises(BadInput, match="there is no segmenter 'vnet'"):
@@ -165,11 +165,11 @@ def test_a_study_that_was_killed_goes_on(tiny, ran, tmp_path):
     before = names(read_rows(out))
     with (out / "rows.jsonl").open("ab") as file:
         file.write(b'{"schema": 1, "trial": "cut off')
-    said = []
-    made = run_study(tiny, out, overrides=("segmenters={}",), progress=said.append)
-    assert not made.failed
+    messages = []
+    result = run_study(tiny, out, overrides=("segmenters={}",), progress=messages.append)
+    assert not result.failed
     assert before
-    assert not set(before) & {line.split(":")[0] for line in said}
+    assert not set(before) & {line.split(":")[0] for line in messages}
     assert names(read_rows(out)) == [n for n in names(read_rows(ran[0].folder)) if "adabn" not in n and "in-" not in n]
 
 

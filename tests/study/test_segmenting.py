@@ -64,13 +64,13 @@ def test_the_papers_five_models_are_recipes(name):
 
 def test_it_learns_to_find_mitochondria(phantom, tmp_path):
     changes = ("train.epochs=5", "train.steps_per_epoch=15", "train.batch_size=4", "task.network.arguments.width=8")
-    made = run(phantom, tmp_path / "run", *changes, "train.checkpoint_every=5", "train.ema=0.9", "train.lr=2e-3")
-    assert made.log[-1]["segmenter"] < 0.9 * made.log[0]["segmenter"]
+    result = run(phantom, tmp_path / "run", *changes, "train.checkpoint_every=5", "train.ema=0.9", "train.lr=2e-3")
+    assert result.log[-1]["segmenter"] < 0.9 * result.log[0]["segmenter"]
     settings = PredictSettings(pyramid=False)
     predict(tmp_path / "run", phantom["source"], tmp_path / "found.zarr", settings, which="best")
-    found, mask = read(tmp_path / "found.zarr") > 127, read(phantom["source_mito"]) > 0
+    prediction, mask = read(tmp_path / "found.zarr") > 127, read(phantom["source_mito"]) > 0
     unseen = (..., slice(164, None))
-    iou = (found & mask)[unseen].sum() / (found | mask)[unseen].sum()
+    iou = (prediction & mask)[unseen].sum() / (prediction | mask)[unseen].sum()
     chance = mask[unseen].mean()
     assert iou > 0.35 > 5 * chance
 
@@ -110,11 +110,11 @@ def test_it_stops_where_the_learning_rate_has_become_too_small(phantom, tmp_path
 
 
 def test_the_best_checkpoint_is_the_one_held_out_blocks_prefer(phantom, tmp_path):
-    made = run(phantom, tmp_path / "run", "train.epochs=3", "task.choice=mse", "train.lr=0.02")
-    best = min(made.log, key=lambda row: row["mse"])
-    assert find_bundle(made.run, "best").name == f"epoch-{int(best['epoch']):04d}"
-    assert find_bundle(made.run) == find_bundle(made.run, "best")
-    assert made.last_bundle.name == "epoch-0003"
+    result = run(phantom, tmp_path / "run", "train.epochs=3", "task.choice=mse", "train.lr=0.02")
+    best = min(result.log, key=lambda row: row["mse"])
+    assert find_bundle(result.run, "best").name == f"epoch-{int(best['epoch']):04d}"
+    assert find_bundle(result.run) == find_bundle(result.run, "best")
+    assert result.last_bundle.name == "epoch-0003"
 
 
 def test_in_3d_it_runs_from_the_command_line(phantom, tmp_path, capsys):
@@ -151,13 +151,13 @@ def test_a_translation_preserves_what_the_targets_segmenter_sees_and_takes_its_i
     small = ("data.patch=94", "data.calibration=2", "task.generator.arguments={levels: 2, width: 2}",
              "task.critic.arguments.width=2", *(o for o in TINY if o.startswith("train.")))  # fmt: skip
     pair = (phantom["target"], phantom["source"])
-    made = train("small-2d", *pair, tmp_path / "run", overrides=(*small, preserves), progress=False)
-    assert float(made.log[-1]["segmentation_target"]) > 0
-    bundle, seen = load_bundle(find_bundle(made.run)), load_bundle(find_bundle(judge))
+    result = train("small-2d", *pair, tmp_path / "run", overrides=(*small, preserves), progress=False)
+    assert float(result.log[-1]["segmentation_target"]) > 0
+    bundle, seen = load_bundle(find_bundle(result.run)), load_bundle(find_bundle(judge))
     assert bundle.intensity["target"] == seen.intensity["source"]
     assert set(bundle.translations) == {"forward", "backward"}
     with pytest.raises(BadInput, match=r"target .*run is not a 2D segmenter of 1 channels: train one"):
-        train("small-2d", *pair, tmp_path / "no", overrides=(*small, f"task.segmenters.target={made.run}"))
+        train("small-2d", *pair, tmp_path / "no", overrides=(*small, f"task.segmenters.target={result.run}"))
 
 
 def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(phantom, tmp_path, capsys):
@@ -178,14 +178,14 @@ def test_adapting_measures_statistics_where_it_is_told_and_touches_no_weight(pha
     assert "dark er.zarr" in adapted.meta["translations"]["forward"]["statistics"]
     home = load_bundle(adapt_statistics(tmp_path / "run", phantom["source"], tmp_path / "home"))
 
-    def found(bundle, path):
+    def statistics_of(bundle, path):
         net, box = nets.frozen(bundle.network("forward")), Box((10, 0, 0), (11, 120, 160))
         values = bundle.intensity["source"].to_network(open_volume(path).read(box))
         return net(torch.from_numpy(values[:, 0][None]))
 
-    reference = found(home, phantom["source"])
-    moved = (found(adapted, tmp_path / "dark er.zarr") - reference).abs().mean()
-    stayed = (found(home, tmp_path / "dark er.zarr") - reference).abs().mean()
+    reference = statistics_of(home, phantom["source"])
+    moved = (statistics_of(adapted, tmp_path / "dark er.zarr") - reference).abs().mean()
+    stayed = (statistics_of(home, tmp_path / "dark er.zarr") - reference).abs().mean()
     assert moved < 0.25 * stayed
     words = [
         str(tmp_path / "run"),

@@ -36,28 +36,28 @@ def note(folder, trial, *, failed=""):
 def test_trials_are_counted_as_the_study_itself_would(folder, capsys):
     study = load_study("phantom-quick")
     baselines, first = baseline_trials(study), checkpoint_trials(study)
-    said = info(folder)
-    assert said["name"] == study.name
-    assert (said["done"], said["failed"], len(said["to do"])) == (0, {}, len(baselines) + len(first))
-    assert "trials of picked checkpoints" in said["then"]
-    assert said["report"] == "not written yet"
+    status = info(folder)
+    assert status["name"] == study.name
+    assert (status["done"], status["failed"], len(status["to do"])) == (0, {}, len(baselines) + len(first))
+    assert "trials of picked checkpoints" in status["then"]
+    assert status["report"] == "not written yet"
     note(folder, baselines[0])
     note(folder, baselines[1], failed="the disk is full")
-    said = info(folder)
-    assert said["done"] == 1
-    assert said["failed"] == {baselines[1].name: "the disk is full"}
-    assert len(said["to do"]) == len(baselines) + len(first) - 2
+    status = info(folder)
+    assert status["done"] == 1
+    assert status["failed"] == {baselines[1].name: "the disk is full"}
+    assert len(status["to do"]) == len(baselines) + len(first) - 2
     for trial in (*baselines, *first):
         note(folder, trial)
-    said = info(folder)
-    assert said["to do"]
-    assert not {one.name for one in baselines} & {*said["to do"]}
-    assert "then" not in said
+    status = info(folder)
+    assert status["to do"]
+    assert not {trial.name for trial in baselines} & {*status["to do"]}
+    assert "then" not in status
     (folder / "report.html").write_text("")
     assert main(["info", str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert f"report: {folder / 'report.html'}" in told
-    command = next(line for line in told.splitlines() if line.startswith("go on with: ")).removeprefix("go on with: ")
+    output = capsys.readouterr().out
+    assert f"report: {folder / 'report.html'}" in output
+    command = next(line for line in output.splitlines() if line.startswith("go on with: ")).removeprefix("go on with: ")
     assert shlex.split(command) == ["vol2vol", "study", str(folder / "study.yaml"), "--out", str(folder)]
 
 
@@ -67,9 +67,9 @@ def test_a_study_that_is_done_has_nothing_to_do(folder):
         note(folder, trial)
     for trial in picked_trials(study, read_rows(folder)):
         note(folder, trial)
-    said = info(folder)
-    assert not said["to do"]
-    assert said["go on with"] == "nothing left to do"
+    status = info(folder)
+    assert not status["to do"]
+    assert status["go on with"] == "nothing left to do"
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a", "", "name: x\nsurplus: 1\n"])

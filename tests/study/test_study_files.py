@@ -27,28 +27,28 @@ def image_study(tmp_path, **changes):
         tifffile.imwrite(tmp_path / f"{name}_mask.tif", np.zeros((12, 40, 40), np.uint8))
         tifffile.imwrite(tmp_path / f"{name}_small.tif", np.zeros((12, 40, 39), np.uint8))
     about = {"axes": "zyx", "voxel_size": [8, 8, 8], "unit": "nanometer"}
-    told = {
+    settings = {
         "name": "files",
         "domains": {name: {"image": f"{name}.tif", **about} for name in ("a", "b")},
         "pairs": [["a", "b"], ["b", "a"]],
         "baselines": ["identity", "histogram"],
         "measures": ["structure", "fidelity"],
     }
-    told["domains"]["a"] |= changes
+    settings["domains"]["a"] |= changes
     path = tmp_path / "files.yaml"
-    path.write_text(yaml.safe_dump(told))
+    path.write_text(yaml.safe_dump(settings))
     return path
 
 
 def test_files_in_both_directions_with_a_degraded_copy_and_its_truth(tmp_path):
     path = image_study(tmp_path, degraded={"gain": 0.5, "offset": 20, "blur": 0.5, "noise": 2}, truths={"b": "a.tif"})
-    made = run_study(path, tmp_path / "out", data=tmp_path)
-    rows = {row.trial: row for row in read_rows(made.folder)}
+    result = run_study(path, tmp_path / "out", data=tmp_path)
+    rows = {row.trial: row for row in read_rows(result.folder)}
     assert set(rows) == {"a-to-b.identity", "a-to-b.histogram", "b-to-a.identity", "b-to-a.histogram"}
     assert rows["a-to-b.histogram"].number("fidelity/psnr") > rows["a-to-b.identity"].number("fidelity/psnr") + 3
     assert "fidelity/psnr" not in rows["b-to-a.histogram"].values
     assert rows["a-to-b.identity"].number("structure/lncc") == pytest.approx(1)
-    assert [p.name for p in (made.folder / "baselines").iterdir()] == ["a-b"]
+    assert [p.name for p in (result.folder / "baselines").iterdir()] == ["a-b"]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_files_in_both_directions_with_a_degraded_copy_and_its_truth(tmp_path):
 )
 def test_what_does_not_fit_is_one_line_before_anything_is_done(tmp_path, changes, error, line):
     path = image_study(tmp_path, **changes)
-    with pytest.raises(error, match=line) as told:
+    with pytest.raises(error, match=line) as caught:
         run_study(path, tmp_path / "out", data=tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -94,8 +94,8 @@ def test_fewer_patches_than_a_distance_can_bear_are_said(tmp_path):
     with pytest.raises(BadInput, match=r"domains\.b\.parts\.train of .* holds no xy patch of 64: lower distance.size"):
         run_study(path, tmp_path / "out", data=tmp_path, overrides=changes)
     changes = ("measures=[distance, structure]", "distance={patches: 32, size: 40, steps: 2}", "baselines=[identity]")
-    made = run_study(path, tmp_path / "out", data=tmp_path, overrides=changes)
-    for row in read_rows(made.folder):
+    result = run_study(path, tmp_path / "out", data=tmp_path, overrides=changes)
+    for row in read_rows(result.folder):
         assert "needs 16 patches in each half of the target, there are 5" in row.notes["distance"]
         assert row.number("structure/lncc") == pytest.approx(1)
 
@@ -113,8 +113,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(tiny, tmp_path):
 
 
 def row_at(epoch, **values):
-    told = {name.replace("_", "/"): Value(value=value) for name, value in values.items()}
-    return Row(trial=f"t{epoch}", source="a", target="b", translator="n", checkpoint=epoch, values=told)
+    numbers = {name.replace("_", "/"): Value(value=value) for name, value in values.items()}
+    return Row(trial=f"t{epoch}", source="a", target="b", translator="n", checkpoint=epoch, values=numbers)
 
 
 def test_checkpoints_are_picked_by_several_values():
@@ -132,8 +132,8 @@ def test_checkpoints_are_picked_by_several_values():
 def test_the_same_checkpoint_everywhere_or_one_per_condition(tiny):
     study = load_study(tiny)
     first = checkpoint_trials(study)
-    assert [(one.checkpoint, one.strategy) for one in first] == [(1, "exact"), (2, "exact")]
-    rows = [replace(one.row(), values={"structure/lncc": Value(value=one.checkpoint)}) for one in first]
+    assert [(trial.checkpoint, trial.strategy) for trial in first] == [(1, "exact"), (2, "exact")]
+    rows = [replace(trial.row(), values={"structure/lncc": Value(value=trial.checkpoint)}) for trial in first]
     assert [(t.checkpoint, t.strategy) for t in picked_trials(study, rows)] == [(2, "exact"), (2, "disjoint")]
     apart = load_study(tiny, ("per=condition",))
     first = checkpoint_trials(apart)
@@ -145,9 +145,9 @@ def test_the_same_checkpoint_everywhere_or_one_per_condition(tiny):
 
 def test_failed_checkpoints_are_not_picked(tiny, tmp_path):
     study = load_study(tiny)
-    one, two = checkpoint_trials(study)
-    append_row(tmp_path, replace(two.row(), status="failed", values={"structure/lncc": Value(value=9)}))
-    append_row(tmp_path, replace(one.row(), values={"structure/lncc": Value(value=1)}))
+    first, second = checkpoint_trials(study)
+    append_row(tmp_path, replace(second.row(), status="failed", values={"structure/lncc": Value(value=9)}))
+    append_row(tmp_path, replace(first.row(), values={"structure/lncc": Value(value=1)}))
     assert {t.checkpoint for t in picked_trials(study, read_rows(tmp_path))} == {1}
 
 
@@ -158,9 +158,9 @@ def test_shipped_studies_load_and_say_what_they_are_for(name):
     assert study.name == name
     assert study.pairs
     trials = [*baseline_trials(study), *checkpoint_trials(study), *picked_trials(replace_picks(study), [])]
-    found = names_of(trials)
-    assert found
-    assert all(len(one) < 120 and "/" not in one for one in found)
+    names = names_of(trials)
+    assert names
+    assert all(len(name) < 120 and "/" not in name for name in names)
     for translator in study.translators.values():
         for changes in translator.strategies.values():
             study.settings(changes)
@@ -189,11 +189,11 @@ def test_unknown_studies_and_keys_name_what_is_near():
 
 def test_a_dry_run_lists_and_writes_nothing(tiny, tmp_path, capsys):
     assert main(["study", str(tiny), "--out", str(tmp_path / "out"), "--dry-run", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    plan = json.loads(capsys.readouterr().out)
     assert not (tmp_path / "out").exists()
-    assert set(told["trials"].values()) == {"to do"}
-    assert len(told["trainings"]) == 3
-    assert "2 trials" in told["then"]
+    assert set(plan["trials"].values()) == {"to do"}
+    assert len(plan["trainings"]) == 3
+    assert "2 trials" in plan["then"]
     done = plan_study(tiny, tmp_path)
     assert done["about"]
 

@@ -28,10 +28,10 @@ def names(rows):
 
 
 def test_every_trial_has_a_row_with_what_was_measured(ran, tiny):
-    made, said = ran
-    rows = {row.trial: row for row in read_rows(made.folder)}
-    assert not made.failed
-    assert made.done == len(rows) == len({line.split(":")[0] for line in said})
+    result, messages = ran
+    rows = {row.trial: row for row in read_rows(result.folder)}
+    assert not result.failed
+    assert result.done == len(rows) == len({line.split(":")[0] for line in messages})
     kinds = [row.kind for row in rows.values()]
     assert kinds.count("bound") == 1
     assert kinds.count("baseline") == 3
@@ -61,11 +61,11 @@ def test_every_trial_has_a_row_with_what_was_measured(ran, tiny):
     assert taken <= {name for names in values_of(load_study(tiny)).values() for name in names}
     assert "seams" in row.notes
     assert row.notes["picked"] == "best by structure/lncc"
-    assert (made.folder / row.volume).is_dir()
-    assert (made.folder / row.segmentations["unet/0"]).is_dir()
-    assert (made.folder / row.run / "log.csv").is_file()
-    assert made.report is not None
-    assert made.report.is_file()
+    assert (result.folder / row.volume).is_dir()
+    assert (result.folder / row.segmentations["unet/0"]).is_dir()
+    assert (result.folder / row.run / "log.csv").is_file()
+    assert result.report is not None
+    assert result.report.is_file()
 
 
 def test_only_tiles_that_matter_change_a_volume_when_they_are_moved(ran):
@@ -78,13 +78,13 @@ def test_only_tiles_that_matter_change_a_volume_when_they_are_moved(ran):
 def test_why_a_checkpoint_is_picked_is_said_anew_without_doing_it_again(tiny, ran, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(ran[0].folder, folder)
-    said = []
+    messages = []
     chosen = next(row for row in read_rows(folder) if row.strategy == "disjoint")
     role = "best" if chosen.checkpoint == 2 else "worst"
     changes = f"picks=[{{by: checkpoint, lowest: false, roles: [{role}]}}]"
-    run_study(tiny, folder, overrides=(changes,), progress=said.append)
+    run_study(tiny, folder, overrides=(changes,), progress=messages.append)
     row = next(row for row in read_rows(folder) if row.trial == chosen.trial)
-    assert not said
+    assert not messages
     assert row.notes["picked"] == f"{role} by checkpoint"
     assert row.values == chosen.values
     assert read_sums(folder, row.trial)
@@ -104,11 +104,11 @@ def test_sums_per_block_give_the_values_again(ran):
 def test_overlap_is_that_of_the_stored_volumes(ran):
     folder = ran[0].folder
     row = next(row for row in read_rows(folder) if row.translator == "histogram")
-    found, mask = (
+    prediction, mask = (
         open_volume(folder / path).read(Box.of((24, 96, 96)))
         for path in (row.segmentations["unet/0"], "domains/rat/test-mask.zarr")
     )
-    chosen = found >= round(256 * row.number("segmentation/unet/0/threshold"))
+    chosen = prediction >= round(256 * row.number("segmentation/unet/0/threshold"))
     both, either = (chosen & (mask > 0)).sum(), (chosen | (mask > 0)).sum()
     assert row.number("segmentation/unet/0/iou") == pytest.approx(both / either)
 
@@ -122,21 +122,21 @@ def test_the_bound_is_judged_by_its_own_domain_and_the_baselines_by_the_target(r
     assert rows["in-domain"].number("segmentation/unet/0/threshold") == thresholds["rat"]["threshold"]
     assert rows["identity"].number("segmentation/unet/0/threshold") == thresholds["human"]["threshold"]
     assert rows["in-domain"].volume == rows["identity"].volume == rows["adabn"].volume == "domains/rat/test.zarr"
-    one, other = (
+    bound, other = (
         load_bundle(ran[0].folder / "runs" / "human" / name).hash
         for name in ("unet-seed0/models/epoch-0001", "unet-seed0-adapted-to-rat")
     )
-    assert one != other
+    assert bound != other
 
 
 def test_a_second_start_does_nothing_again(tiny, ran):
-    made, _ = ran
-    before = (made.folder / "rows.jsonl").read_bytes()
-    said = []
-    again = run_study(tiny, made.folder, progress=said.append)
-    assert not said
-    assert (made.folder / "rows.jsonl").read_bytes() == before
-    assert again.done == made.done
+    result, _ = ran
+    before = (result.folder / "rows.jsonl").read_bytes()
+    messages = []
+    again = run_study(tiny, result.folder, progress=messages.append)
+    assert not messages
+    assert (result.folder / "rows.jsonl").read_bytes() == before
+    assert again.done == result.done
 
 
 def test_parts_hold_what_the_domain_shows(tiny, ran):
@@ -233,15 +233,15 @@ def test_a_failed_trial_is_kept_stops_no_other_and_is_tried_again(tiny, tmp_path
     done = trial.run_trial
     monkeypatch.setattr("vol2vol.study.runner.run_trial", broken)
     changes = (*SMALL, "baselines=[meanstd, identity]")
-    made = run_study(tiny, tmp_path / "out", overrides=changes)
-    assert made.failed == ("rat-to-human.meanstd",)
-    assert made.done == 1
-    row = read_rows(made.folder)[0]
+    result = run_study(tiny, tmp_path / "out", overrides=changes)
+    assert result.failed == ("rat-to-human.meanstd",)
+    assert result.done == 1
+    row = read_rows(result.folder)[0]
     assert (row.status, row.reason) == ("failed", "RuntimeError: the machine is on fire")
     monkeypatch.undo()
     again = run_study(tiny, tmp_path / "out", overrides=changes)
     assert not again.failed
-    assert [row.status for row in read_rows(made.folder)] == ["done", "done"]
+    assert [row.status for row in read_rows(result.folder)] == ["done", "done"]
 
 
 def test_a_diverged_training_fails_alone(tiny, tmp_path, monkeypatch):
@@ -249,9 +249,9 @@ def test_a_diverged_training_fails_alone(tiny, tmp_path, monkeypatch):
         raise UserError("the loss of the generators is nan in epoch 1, step 1")
 
     monkeypatch.setattr("vol2vol.study.assets.train", train)
-    made = run_study(
+    result = run_study(
         tiny, tmp_path / "out", overrides=("segmenters={}", "baselines=[identity]", "measures=[structure]")
     )
-    assert len(made.failed) == 2
-    assert made.done == 1
-    assert "the loss of the generators is nan" in read_rows(made.folder)[-1].reason
+    assert len(result.failed) == 2
+    assert result.done == 1
+    assert "the loss of the generators is nan" in read_rows(result.folder)[-1].reason

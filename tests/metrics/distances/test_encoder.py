@@ -73,8 +73,8 @@ def climb(folder, volume, trained, cutting, distance):
 
 @pytest.mark.parametrize("distance", [fid, mmd])
 def test_ranks_graded_degradations(tmp_path, trained, distance):
-    found = climb(tmp_path, phantom(64), trained, Cutting(count=200, size=32), distance)
-    for name, values in found.items():
+    distances = climb(tmp_path, phantom(64), trained, Cutting(count=200, size=32), distance)
+    for name, values in distances.items():
         assert (np.diff([0.0 if distance is fid else -1.0, *values]) > 0).all(), (name, values)
 
 
@@ -84,8 +84,8 @@ def test_ranks_graded_degradations_after_a_whole_lesson(tmp_path, axis):
     volume = phantom(192)
     settings = EncoderSettings(planes=("xy", "xz", "yz"))
     trained = train_encoder(store(tmp_path / "t.zarr", volume), settings)
-    found = climb(tmp_path, volume, trained, Cutting(count=1000, size=64, axis=axis), fid)
-    for name, values in found.items():
+    distances = climb(tmp_path, volume, trained, Cutting(count=1000, size=64, axis=axis), fid)
+    for name, values in distances.items():
         assert (np.diff([0.0, *values]) > 0).all(), (name, values)
 
 
@@ -171,15 +171,15 @@ def test_spoiling_is_scipys_blur_then_contrast_then_noise(shape):
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     degradations = torch.tensor([[1.3, 0.7, 0.1, 0.0], [0.0, 1.0, 0.0, 0.0], [2.0, 1.0, -0.1, 0.2]])
     got = degrade(images, degradations, torch.Generator().manual_seed(1))
-    for image, one, (blur, contrast, shift, noise) in zip(
+    for image, degraded, (blur, contrast, shift, noise) in zip(
         images.numpy(), got.numpy(), degradations.tolist(), strict=True
     ):
         want = ndimage.gaussian_filter(image[0], blur, mode="mirror", radius=6) if blur else image[0]
         want = (want - 0.5) * contrast + 0.5 + shift
         if noise:
-            assert (one[0] - want).std() == pytest.approx(noise, rel=0.15)
+            assert (degraded[0] - want).std() == pytest.approx(noise, rel=0.15)
         else:
-            np.testing.assert_allclose(one[0], np.clip(want, 0, 1), atol=1e-5)
+            np.testing.assert_allclose(degraded[0], np.clip(want, 0, 1), atol=1e-5)
 
 
 def test_looks_stay_in_their_ranges():

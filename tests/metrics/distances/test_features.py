@@ -87,8 +87,8 @@ def test_every_position_of_a_large_volume_is_equally_likely(monkeypatch):
         assert len(places) == 40
         tally.update(map(tuple, places))
     expected = 400 * 40 / (3 * 11 * 9)
-    found = np.array([tally[z, y, x] for z in range(3) for y in range(11) for x in range(9)])
-    assert abs(found / expected - 1).max() < 0.45
+    counts = np.array([tally[z, y, x] for z in range(3) for y in range(11) for x in range(9)])
+    assert abs(counts / expected - 1).max() < 0.45
     edge = np.array([tally[z, 0, 0] for z in range(3)]).sum() / 3 / expected
     assert 0.7 < edge < 1.3
 
@@ -131,10 +131,10 @@ def tissue(shape, seed, sigma=1.5, gain=30.0):
 def test_features_are_those_of_the_patches(tmp_path, axis):
     array = tissue((20, 22, 24), 0)
     volume = store(tmp_path / "v.zarr", array, chunks=(8, 8, 8))
-    found = extract(volume, Averages(), fixed(0, 255, (0.0, 255.0)), Cutting(count=37, size=9, axis=axis), batch=8)
-    assert found.values.shape == (37, 3)
-    for row, place in zip(found.values, found.places, strict=True):
-        patch = array[tuple(slice(p, p + n) for p, n in zip(place, found.cutting.shape, strict=True))] / 255
+    features = extract(volume, Averages(), fixed(0, 255, (0.0, 255.0)), Cutting(count=37, size=9, axis=axis), batch=8)
+    assert features.values.shape == (37, 3)
+    for row, place in zip(features.values, features.places, strict=True):
+        patch = array[tuple(slice(p, p + n) for p, n in zip(place, features.cutting.shape, strict=True))] / 255
         assert row[0] == pytest.approx(patch.mean(), abs=1e-6)
         slope = np.abs(np.diff(patch.squeeze(), axis=-1)).mean()
         assert row[2] == pytest.approx(slope, abs=1e-6)
@@ -183,8 +183,10 @@ def test_halves_are_disjoint_in_space():
         ends = first.places + cutting.shape
         assert any((ends[:, i].max() <= second.places[:, i].min()) for i in range(3))
         assert min(len(first), len(second)) > len(whole) / 6
-    one = np.zeros((1, 3), int)
-    tiny = Features(values=values[:1], places=one, cutting=Cutting(size=8), volume="v", spatial=(1, 8, 8), network="n")
+    place = np.zeros((1, 3), int)
+    tiny = Features(
+        values=values[:1], places=place, cutting=Cutting(size=8), volume="v", spatial=(1, 8, 8), network="n"
+    )
     with pytest.raises(BadInput, match="no two disjoint halves"):
         tiny.halves()
     assert whole.blocks(20).max() + 1 == 2 * 1 * 4
@@ -203,28 +205,30 @@ def sets(tmp_path_factory):
 def test_floor_is_above_chance_where_the_target_changes_along_itself(tmp_path):
     array = tissue((16, 48, 192), 0).astype(np.float32) * np.linspace(0.5, 1.5, 192, dtype=np.float32)
     volume = store(tmp_path / "t.zarr", array)
-    found = extract(volume, Averages(), grey_map(volume), Cutting(count=400, size=16))
-    one = scale(found, found, found)
-    assert one.floor > 20 * one.chance
+    features = extract(volume, Averages(), grey_map(volume), Cutting(count=400, size=16))
+    distance_scale = scale(features, features, features)
+    assert distance_scale.floor > 20 * distance_scale.chance
 
 
 @pytest.mark.parametrize("distance", [fid, mmd])
 def test_scale_runs_from_floor_to_ceiling(sets, distance):
-    one = scale(sets["source"], sets["output"], sets["target"], distance)
-    assert max(abs(one.chance), abs(one.floor)) < one.value < one.ceiling / 10
-    assert 0.9 < one.gap_closed < 1
+    distance_scale = scale(sets["source"], sets["output"], sets["target"], distance)
+    assert (
+        max(abs(distance_scale.chance), abs(distance_scale.floor)) < distance_scale.value < distance_scale.ceiling / 10
+    )
+    assert 0.9 < distance_scale.gap_closed < 1
     assert scale(sets["source"], sets["source"], sets["target"], distance).gap_closed == pytest.approx(0, abs=1e-9)
-    assert one == scale(sets["source"], sets["output"], sets["target"], distance)
-    assert 100 < one.patches <= 200
-    assert (one.features, one.rank_deficient) == (3, False)
+    assert distance_scale == scale(sets["source"], sets["output"], sets["target"], distance)
+    assert 100 < distance_scale.patches <= 200
+    assert (distance_scale.features, distance_scale.rank_deficient) == (3, False)
 
 
 def test_inception_takes_grey_patches(tmp_path):
     volume = store(tmp_path / "v.zarr", tissue((2, 70, 70), 0))
     torch.manual_seed(0)
-    found = extract(volume, InceptionV3(), grey_map(volume), Cutting(count=2, size=64))
-    assert found.values.shape == (2, 2048)
-    assert found.network == "InceptionV3"
+    features = extract(volume, InceptionV3(), grey_map(volume), Cutting(count=2, size=64))
+    assert features.values.shape == (2, 2048)
+    assert features.network == "InceptionV3"
 
 
 def test_distance_interval_is_of_blocks(sets):
@@ -249,10 +253,10 @@ def test_draws_are_distances_of_repeated_patches(sets, distance, kept, monkeypat
     how = Resampling(resamples=20, seed=3)
     for minus in (None, sets["source"]):
         pair = sets["output"], sets["target"]
-        found = distance_interval(*pair, distance, block=24, resampling=how, minus=minus)
+        interval = distance_interval(*pair, distance, block=24, resampling=how, minus=minus)
         direct = distance_interval(*pair, lambda a, b: distance(a, b), block=24, resampling=how, minus=minus)
         for name in ("value", "low", "high"):
-            assert getattr(found, name) == pytest.approx(getattr(direct, name), rel=1e-6, abs=1e-9)
+            assert getattr(interval, name) == pytest.approx(getattr(direct, name), rel=1e-6, abs=1e-9)
 
 
 def blocks_of_patches(rng, blocks, patches=12):
@@ -270,18 +274,18 @@ def test_intervals_of_few_blocks_cover_and_are_widened():
     def apart(a, b):
         return float(a.mean() - b.mean())
 
-    found = []
+    intervals = []
     for _ in range(100):
         pair = [blocks_of_patches(rng, 4) for _ in range(2)]
-        found.append(distance_interval(*pair, apart, block=100, resampling=how))
-    covered = np.mean([one.low <= 0 <= one.high for one in found])
+        intervals.append(distance_interval(*pair, apart, block=100, resampling=how))
+    covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
     assert 0.9 <= covered <= 0.99  # bare percentiles: 0.84
     narrow = distance_interval(*pair, apart, block=100, resampling=replace(how, expanded=False))
-    assert narrow.low > found[-1].low
-    assert narrow.high < found[-1].high
-    one, two, three = (blocks_of_patches(rng, 4) for _ in range(3))
+    assert narrow.low > intervals[-1].low
+    assert narrow.high < intervals[-1].high
+    first, second, third = (blocks_of_patches(rng, 4) for _ in range(3))
     wide, narrow = (
-        distance_interval(one, two, apart, block=100, minus=three, resampling=replace(how, expanded=wider))
+        distance_interval(first, second, apart, block=100, minus=third, resampling=replace(how, expanded=wider))
         for wider in (True, False)
     )
     assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
@@ -304,12 +308,12 @@ def test_an_interval_lies_around_a_value_of_fewer_patches():
 def test_extrapolation_removes_the_bias_of_sample_size():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 800, 24))
-    one = extrapolated(x, y)
-    assert one.value > 0.4  # the truth is 0
-    assert abs(one.infinite) < 0.2 * one.value
-    assert one.bias == pytest.approx(one.value - one.infinite)
-    assert not one.rank_deficient
-    assert "800 patches" in one.statement
+    extrapolation = extrapolated(x, y)
+    assert extrapolation.value > 0.4  # the truth is 0
+    assert abs(extrapolation.infinite) < 0.2 * extrapolation.value
+    assert extrapolation.bias == pytest.approx(extrapolation.value - extrapolation.infinite)
+    assert not extrapolation.rank_deficient
+    assert "800 patches" in extrapolation.statement
     few = extrapolated(x[:20], y[:20])
     assert few.rank_deficient
     assert "fewer patches than the 24 features" in few.statement
@@ -338,11 +342,11 @@ def test_the_next_patches_are_read_while_the_last_are_used():
         yield 2
         raise BadInput("the third is damaged")
 
-    found = read_ahead(patches())
-    assert next(found) == 1
+    patches_read = read_ahead(patches())
+    assert next(patches_read) == 1
     assert asked.wait(10)
-    assert next(found) == 2
+    assert next(patches_read) == 2
     with pytest.raises(BadInput, match="third"):
-        next(found)
+        next(patches_read)
     assert list(read_ahead(iter("abc"))) == ["a", "b", "c"]
     assert list(read_ahead(iter(()))) == []

@@ -39,10 +39,10 @@ def test_moments_do_not_depend_on_batches(n, d, cuts):
 @pytest.mark.parametrize(("n", "m", "d"), [(400, 300, 16), (60, 50, 30), (2, 3, 1)])
 def test_frechet_is_scipys(n, m, d):
     a, b = draw(n, d, 1), draw(m, d, 2, 1.3, 0.4)
-    one, two = Moments().add(a), Moments().add(b)
-    root = linalg.sqrtm(one.covariance @ two.covariance).real
-    want = ((one.mean - two.mean) ** 2).sum() + np.trace(one.covariance + two.covariance - 2 * root)
-    assert frechet(one.mean, one.covariance, two.mean, two.covariance) == pytest.approx(want, rel=1e-8)
+    first, second = Moments().add(a), Moments().add(b)
+    root = linalg.sqrtm(first.covariance @ second.covariance).real
+    want = ((first.mean - second.mean) ** 2).sum() + np.trace(first.covariance + second.covariance - 2 * root)
+    assert frechet(first.mean, first.covariance, second.mean, second.covariance) == pytest.approx(want, rel=1e-8)
     assert fid(a, b) == pytest.approx(want, rel=1e-8)
 
 
@@ -53,9 +53,9 @@ def test_frechet_of_known_gaussians():
     assert fid(x, x) == pytest.approx(0, abs=1e-9)
     low = draw(10, 40, 3)  # fewer patches than features: nuclear norm of the cross product, without any root
     high = draw(12, 40, 4)
-    one, two = low - low.mean(0), high - high.mean(0)
-    cross = np.linalg.svd(one @ two.T, compute_uv=False).sum() / np.sqrt(9 * 11)
-    want = ((low.mean(0) - high.mean(0)) ** 2).sum() + (one**2).sum() / 9 + (two**2).sum() / 11 - 2 * cross
+    first, second = low - low.mean(0), high - high.mean(0)
+    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum() / np.sqrt(9 * 11)
+    want = ((low.mean(0) - high.mean(0)) ** 2).sum() + (first**2).sum() / 9 + (second**2).sum() / 11 - 2 * cross
     assert fid(low, high) == pytest.approx(want, rel=1e-6)
 
 
@@ -96,11 +96,11 @@ def test_kernel_agrees_with_torchmetrics_and_brute_force():
 def test_kernel_is_unbiased_and_its_subsets_spread():
     values = [mmd(draw(20, 4, s)[:10], draw(20, 4, s)[10:]) for s in range(600)]
     assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(600)
-    one = kernel(draw(300, 8, 1), draw(400, 8, 1, shift=0.3), subsets=20, size=100)
-    assert one.low < one.value < one.high
-    assert one.deviation > 0
-    assert (one.subsets, one.size) == (20, 100)
-    assert one == kernel(draw(300, 8, 1), draw(400, 8, 1, shift=0.3), subsets=20, size=100)
+    distance = kernel(draw(300, 8, 1), draw(400, 8, 1, shift=0.3), subsets=20, size=100)
+    assert distance.low < distance.value < distance.high
+    assert distance.deviation > 0
+    assert (distance.subsets, distance.size) == (20, 100)
+    assert distance == kernel(draw(300, 8, 1), draw(400, 8, 1, shift=0.3), subsets=20, size=100)
     assert kernel(draw(30, 8), draw(20, 8)).size == 10
     assert np.isnan(kernel(draw(20, 8), draw(20, 8), size=20).low)
     with pytest.raises(BadInput, match="at least 21 patches of each set, there are 20"):

@@ -143,8 +143,8 @@ def coloured_objects(
     blocks = np.unique(begins).tolist()
     for number in counted(blocks, "measuring objects", len(blocks)):
         members = np.flatnonzero(begins == number)
-        for member, found in zip(members, _measured(volume, labels, objects, members, how), strict=True):
-            inner[member], areas[member] = found
+        for member, colours in zip(members, _measured(volume, labels, objects, members, how), strict=True):
+            inner[member], areas[member] = colours
     return Coloured(**vars(objects), inner=inner, areas=areas, least=how.least or 0, spatial=volume.spatial)
 
 
@@ -183,7 +183,7 @@ class _Extents:
 
 def _extents(labels: Volume, boxes: Sequence[Box]) -> _Extents:
     """Return box, centre and size of every object, ascending by label."""
-    found: dict[int, np.ndarray] = {}
+    extents: dict[int, np.ndarray] = {}
     for box in boxes:
         names, place = named(labels.read(box)[0])
         place = place.reshape(box.shape) + 1
@@ -195,12 +195,12 @@ def _extents(labels: Volume, boxes: Sequence[Box]) -> _Extents:
             stop = [a + s.stop for a, s in zip(box.start, part, strict=True)]
             sums = [float(a.sum()) + len(a) * s for a, s in zip(at, start, strict=True)]
             row = np.array([*start, *(-n for n in stop), *sums, len(at[0])])
-            before = found.get(name)
-            found[name] = row if before is None else np.concatenate([np.minimum(before, row)[:6], (before + row)[6:]])
-    rows = np.array([found[name] for name in sorted(found)]).reshape(-1, 10)
+            before = extents.get(name)
+            extents[name] = row if before is None else np.concatenate([np.minimum(before, row)[:6], (before + row)[6:]])
+    rows = np.array([extents[name] for name in sorted(extents)]).reshape(-1, 10)
     whole = rows[:, [0, 1, 2, 3, 4, 5, 9]].astype(np.int64)
     centres = rows[:, 6:9] / rows[:, 9:]
-    return _Extents(np.array(sorted(found), np.int64), whole[:, :3], -whole[:, 3:6], centres, whole[:, 6])
+    return _Extents(np.array(sorted(extents), np.int64), whole[:, :3], -whole[:, 3:6], centres, whole[:, 6])
 
 
 def _measured(
