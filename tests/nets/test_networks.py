@@ -242,3 +242,18 @@ def test_a_retouching_network_begins_as_the_identity():
     torch.testing.assert_close(net(x), x[..., 3:-3, 3:-3, 3:-3], rtol=0, atol=0)
     with pytest.raises(BadInput, match="2 channels cannot be retouched into 1"):
         nets.build("retouch", dims=2, in_channels=2)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4, 6])
+@pytest.mark.parametrize("changes", [{}, {"up": "linear"}, {"down": "blurred"}, {"padding": "same"}, {"final": "none"}])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_unet_without_normalisation_keeps_the_variance_of_its_input_at_any_depth(dims, changes, levels):
+    if dims == 3 and levels > 2:
+        pytest.skip("takes long, and differs from 2D only in the number of inputs")
+    torch.manual_seed(0)
+    net = nets.build("unet", dims=dims, width=8, levels=levels, norm="none", **changes)
+    size = nets.footprint(net).admissible(64 if dims == 2 else 20, 0, at_least=True)
+    with torch.no_grad():
+        spread = float(net(torch.randn(1, 1, *(size,) * dims)).std())
+    smoothed = changes.get("up") == "linear" or changes.get("down") == "blurred"  # which takes from white noise
+    assert (1 / 10 if smoothed else 1 / 3) < spread < 3

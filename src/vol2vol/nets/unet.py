@@ -11,6 +11,7 @@ interpolation (up "linear") makes the cropped decoder d -> 2d-4.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Literal, get_args
 
 import torch
@@ -94,6 +95,8 @@ class UNet(nn.Module):
         crops = (self._crop(uncertain, around) for around in range(1, levels))
         self.crops = nn.ModuleList(crop if decoder == "cropped" else nn.Identity() for crop in crops)
         initialise(self)
+        if norm == "none" and weights == "plain":
+            _keep_variance(self)
 
     def describe(self) -> dict[str, Any]:
         """Return the name and arguments that rebuild this network."""
@@ -196,3 +199,23 @@ def _check(arguments: dict[str, Any]) -> None:
         raise BadInput("flat levels cannot be blurred: use down 'strided' and up 'transposed' or 'resize'")
     if arguments["padding"] == "same" and arguments["decoder"] == "cropped":
         raise BadInput("decoder 'cropped' needs padding 'valid': with padding 'same' nothing is cropped, use 'full'")
+
+
+@torch.no_grad()
+def _keep_variance(net: UNet) -> None:
+    """Draw weights by torch's global generator that keep the signal's variance where nothing normalises it.
+
+    As He et al. (2015): the variance of a weight is 1 over the number of inputs of a voxel and their mean square, which
+    is 1 at the input, (1 + 0.2^2) / 2 behind a leaky rectifier and 1/2 behind a rectifier.
+    """
+    steps = [(step, 1.0 if level == 0 else 0.52) for level, step in enumerate(net.encoder)]
+    for step, square in [*steps, *((step, 0.5) for step in net.decoder)]:
+        for module in step.modules():
+            if not isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+                continue
+            if module.weight.is_meta or not module.weight.requires_grad:
+                continue
+            inputs = module.in_channels * prod(module.kernel_size) / module.groups
+            if isinstance(module, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
+                inputs /= prod(module.stride)
+            nn.init.normal_(module.weight, 0.0, (inputs * square) ** -0.5)
