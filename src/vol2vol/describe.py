@@ -112,7 +112,9 @@ def _run(folder: Path) -> dict[str, Any]:
     description: dict[str, Any] = {"kind": "run", "path": str(folder), "epochs": len(rows), "models": models}
     description["last epoch"] = rows[-1] if rows else {}
     if models:
-        description["model"] = describe_bundle(find_bundle(folder))
+        model = describe_bundle(find_bundle(folder))
+        model["provenance"].pop("recipe", None)  # that of the run follows
+        description["model"] = model
     try:
         description["recipe"] = plainyaml.load(read_text(folder / "recipe.yaml"))
     except (yaml.YAMLError, UnicodeDecodeError):

@@ -334,3 +334,9 @@ def test_an_open_model_stays_as_it_is(name, models):
     translate(bundle, array((1, 30, 30), np.uint8), PredictSettings(strategy="average"))
     assert module.training
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3, 4]], [], (1.5, 2)])
+def test_lists_are_refused_as_neither_paths_nor_arrays(models, values):
+    with pytest.raises(BadInput, match="a list is neither a path nor an array"):
+        translate(models / "2d", values)

@@ -120,8 +120,8 @@ def test_every_row_is_in_the_split_that_it_names(tmp_path_factory, splits):
         ([""], "has no rows"),
         (["source,target"], "has no rows"),
         (["source,target", ",,", ""], "has no rows"),
-        (["source;target", "a.tif;x.tif"], "has semicolons between its columns: replace them by commas"),
-        (["source\ttarget", "a.tif\tx.tif"], "has tabs between its columns"),
+        (["source;target,split", "a.tif;x.tif,train"], "has a column 'source;target', which the task does not use"),
+        (["source;target", "a.tif,x.tif"], "names no target volumes"),
         (
             ["source,targt", "a.tif,x.tif"],
             "has a column 'targt', which the task does not use: it uses source, target",
@@ -170,7 +170,27 @@ def test_whatever_a_file_holds_it_is_a_sheet_or_a_mistake_that_is_named(tmp_path
             assert read_sheet(path, APART).rows["train"] > 0
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_and_tabs_separate_columns_too(tmp_path, separator):
+    lines = (separator.join(cells) for cells in (("source", "target"), ("a,1.tif", "x.tif"), ('"b;2.tif"', "y.tif")))
+    files = ["a,1.tif", "b;2.tif", "x.tif", "y.tif"]
+    for file in files:
+        (tmp_path / file).touch()
+    read = read_sheet(sheet(tmp_path, "", *lines), PAIR)
+    assert names(read.files["train"]) == {"source": ["a,1.tif", "b;2.tif"], "target": ["x.tif", "y.tif"]}
+
+
+def test_the_encoding_of_windows_is_read_and_noted(tmp_path, caplog):
+    (tmp_path / "ä.tif").touch()
+    (tmp_path / "x.tif").touch()
+    for encoding in ("utf-8", "utf-8-sig", "cp1252"):
+        caplog.clear()
+        read = read_sheet(sheet(tmp_path, "source,target", "ä.tif,x.tif", encoding=encoding), PAIR)
+        assert names(read.files["train"])["source"] == ["ä.tif"]
+        assert bool(caplog.messages) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
 def test_other_encodings_are_named(tmp_path, encoding):
     assert "is not text in UTF-8" in refused(sheet(tmp_path, "source,target", "ä.tif,x.tif", encoding=encoding))
 

@@ -1,5 +1,6 @@
 """Tests of patches with masks: image and mask stay aligned, have enough foreground, and avoid the held-out part."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,10 +103,25 @@ def test_the_held_out_part_is_the_end_of_the_longest_axis():
     assert (kept.part, held.part) == (Box((0, 0, 0), (6, 40, 44)), Box((0, 0, 30), (6, 40, 50)))
     kept, held = whole.split(0.2, (1, 10, 30), (0, 0, 14))
     assert (kept.spatial, held.spatial) == ((6, 40, 34), (6, 40, 30))
-    with pytest.raises(BadInput, match="cannot be divided"):
+    with pytest.raises(BadInput, match="too few to hold back"):
         whole.split(0.2, (5, 30, 40))
     again, _ = held.split(0.5, (1, 1, 1))
     np.testing.assert_array_equal(again.read(Box.of((1, 1, 1))), held.read(Box.of((1, 1, 1))))
+
+
+@pytest.mark.parametrize(("share", "least", "shared", "margin"), [(0.2, 20, 0, 0), (0.1, 17, 6, 5), (0.4, 9, 1, 0)])
+def test_volumes_too_small_to_divide_are_told_the_smallest_size_that_is_divided(share, least, shared, margin):
+    def split(size):
+        image = labelled(*pair((1, 8, size)), GREY).mirrored((0, margin, margin))
+        return image.split(share, (1, 99, least), (0, 0, shared))
+
+    with pytest.raises(BadInput, match=rf"has \(1, 8, 8\) voxels.*held_out {share:g}.*smaller data.patch") as caught:
+        split(8)
+    enough = int(re.search(r"(\d+) voxels along x", str(caught.value))[1])
+    assert enough > 8
+    split(enough)
+    with pytest.raises(BadInput, match=f"{enough} voxels along x"):
+        split(enough - 1)
 
 
 def test_the_margin_mirrors_image_and_mask():

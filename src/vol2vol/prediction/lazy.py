@@ -171,6 +171,8 @@ def translate(
 
 
 def _source(input: str | Path | Volume | np.ndarray, stated: Stated) -> Volume:
+    if isinstance(input, (list, tuple)):
+        raise BadInput("a list is neither a path nor an array: give np.asarray(...) of numbers, or a single path")
     if not isinstance(input, Volume):
         return open_finished(input, **stated)
     if stated_names := [name for name, value in stated.items() if value is not None]:

@@ -109,7 +109,7 @@ def intensity_for(need: Need, data: DataSettings, volumes: Sequence[Volume]) -> 
     """
     if need.kind == "mask":
         return PROBABILITY
-    return intensity_of(data, volumes) if need.kind == "image" else AS_IT_IS
+    return intensity_of(data, volumes, need.name) if need.kind == "image" else AS_IT_IS
 
 
 def even_sample(volumes: Sequence[Volume], seed: int) -> list[Volume]:
@@ -174,7 +174,7 @@ def check_masks(volumes: Sequence[Volume]) -> None:
         foreground(values, str(volume.path))
 
 
-def intensity_of(data: DataSettings, volumes: Sequence[Volume]) -> Intensity:
+def intensity_of(data: DataSettings, volumes: Sequence[Volume], domain: str) -> Intensity:
     """Return the map from the stored values of an image domain to the network's range."""
     if data.intensity == "fixed":
         if data.low is None or data.high is None:
@@ -182,7 +182,7 @@ def intensity_of(data: DataSettings, volumes: Sequence[Volume]) -> Intensity:
         chosen = fixed(data.low, data.high)
         warn_of_range(volumes, chosen)
         return chosen
-    log.info("measuring the intensities of %d voxels", sum(_voxels(volume) for volume in volumes))
+    log.info("measuring the intensities of the %s domain: %d voxels", domain, sum(map(_voxels, volumes)))
     cure = "give the range yourself, data.intensity=fixed data.low=LOW data.high=HIGH"
     return measure(volumes, data.intensity, cure=cure)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from vol2vol.protocol import Need, aligned
 from vol2vol.volumes.addresses import address, is_remote, local_path
 from vol2vol.volumes.formats.hdf5 import NAME
 
+log = logging.getLogger(__name__)
 SPLIT = "split"
 """The column that assigns rows to a split."""
 SPLITS = ("train", "validate", "test")
@@ -81,11 +83,17 @@ def read_sheet(path: str | Path, needs: Sequence[Need]) -> Sheet:
 
 
 def _text(file: Path, data: bytes) -> str:
-    """Return the text of a sheet, without the byte order mark that Excel writes."""
+    """Return the text of a sheet: UTF-8, without the byte order mark that Excel writes, or Windows-1252."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is not text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from None
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:
+            raise BadInput(f"{file} is not text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from None
+        log.warning("%s is not in UTF-8: it is read as Windows-1252, as Excel writes it", file)
     if "\0" in text:
         raise BadInput(f"{file} is not text in UTF-8 (byte {data.index(0)}): save it as CSV in UTF-8")
     return text
@@ -93,7 +101,7 @@ def _text(file: Path, data: bytes) -> str:
 
 def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the names of the columns, and the rows that are not empty, with their numbers."""
-    reader, table = csv.reader(StringIO(text, newline=""), strict=True), []
+    reader, table = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text), strict=True), []
     try:
         for number, cells in enumerate(reader, start=1):
             if any(cell.strip() for cell in cells):
@@ -103,9 +111,6 @@ def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
     if len(table) < 2:
         raise BadInput(f"{file} has no rows: name the columns in the first row and a set of files in each further row")
     (_, columns), *rows = table
-    for letter, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(columns) == 1 and letter in columns[0]:
-            raise BadInput(f"{file} has {name} between its columns: replace them by commas")
     wide = max(len(cells) for _, cells in rows)
     columns += [""] * (wide - len(columns))
     for place, name in enumerate(columns):
@@ -116,6 +121,13 @@ def _table(file: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
                 "quotes around a path that holds a comma"
             )
     return columns, rows
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the columns: a semicolon or a tab where the names hold one and neither of the others."""
+    names = next((line for line in text.splitlines() if line.strip()), "")
+    separators = [letter for letter in ",;\t" if letter in names]
+    return separators[0] if len(separators) == 1 else ","
 
 
 def _check_columns(file: Path, columns: Sequence[str], needs: Sequence[Need]) -> None:

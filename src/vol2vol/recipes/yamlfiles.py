@@ -109,6 +109,8 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not where or (isinstance(first["input"], Mapping) and message != first["msg"]):  # an error of several keys
         return f"{where}: {message}" if where else message
+    if str(first["input"]) in message:
+        return f"{where}: {message}"
     return f"{where}: {message} (got {_short(first['input'])})"
 
 

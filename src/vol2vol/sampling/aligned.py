@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -97,17 +98,34 @@ class Aligned:
         """
         for axis in sorted(range(3), key=lambda a: (-self.spatial[a], a)):
             length = self.spatial[axis]
-            held_out = max(round(share * length), least[axis])
-            training = length - held_out + min(shared[axis], held_out - 1)
+            training, held_out = _lengths(length, share, least[axis], shared[axis])
             if training >= least[axis]:
                 start, stop = [*self.part.start], [*self.part.stop]
                 stop[axis] = start[axis] + training
                 start[axis] += length - held_out
                 return self._of(Box(self.part.start, tuple(stop))), self._of(Box(tuple(start), self.part.stop))
-        raise BadInput(
-            f"{self.path} with {self.spatial} voxels cannot be divided into a training part and a held-out part of at "
-            f"least {least} voxels each: use smaller patches or a larger volume"
+        raise self._too_small(share, least, shared)
+
+    def _too_small(self, share: float, least: Shape, shared: Shape) -> BadInput:
+        """Return the error of volumes that cannot be divided, with the length of an axis that can."""
+        shape = self.volumes[self.needs[0].name].spatial
+        axes = [axis for axis in range(3) if shape[axis] > 1] or [0]
+        enough = {
+            axis: next(n for n in count(least[axis]) if _lengths(n, share, least[axis], shared[axis])[0] >= least[axis])
+            - (self.spatial[axis] - shape[axis])  # without the mirrored margin
+            for axis in axes
+        }
+        sizes = " or ".join(f"{enough[axis]} voxels along {'zyx'[axis]}" for axis in axes)
+        return BadInput(
+            f"{self.path} has {shape} voxels, too few to hold back a part to judge by (data.labels.held_out {share:g}) "
+            f"beside patches of {tuple(n for n in least if n > 1)}: it needs {sizes}, or set a smaller data.patch"
         )
+
+
+def _lengths(length: int, share: float, least: int, shared: int) -> tuple[int, int]:
+    """Return the lengths of the training part and the held-out part of an axis; they overlap by up to `shared`."""
+    held_out = max(round(share * length), least)
+    return length - held_out + min(shared, held_out - 1), held_out
 
 
 def check_alike(lead: Volume, other: Volume) -> None:
