@@ -14,7 +14,7 @@ from vol2vol.geometry import Box
 from vol2vol.intensity import fixed
 from vol2vol.models.bundle import save_bundle
 from vol2vol.nets import volume_statistics
-from vol2vol.prediction import PredictSettings, dry_run, predict
+from vol2vol.prediction import Job, PredictSettings, Request, dry_run, predict
 from vol2vol.prediction import statistics as measuring
 from vol2vol.prediction.verification import verify
 from vol2vol.protocol import between
@@ -121,9 +121,31 @@ def test_workers_verification_and_arrays_use_the_same_statistics(models, volume,
     np.testing.assert_array_equal(np.asarray(translated(models[3], volume, GLOBAL)), once)
 
 
-def test_a_worker_without_statistics_says_what_to_do(models, volume, tmp_path, monkeypatch):
-    from vol2vol.prediction.job import Job
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_thumbnail_is_measured_like_the_volume_that_it_shows(dims, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "THUMBNAIL", {2: 20, 3: 15})
+    small = np.random.default_rng(7).integers(0, 256, (14, 15, 13) if dims == 3 else (3, 17, 20), dtype=np.uint8)
+    large = np.kron(small, np.ones((1, 3, 3) if dims == 2 else (2, 3, 2), np.uint8))
+    measured = []
+    for array, statistics in ((small, "global"), (large, "thumbnail")):
+        source = write_volume(tmp_path / f"{statistics}.zarr", array)
+        job = Job.open(Request.of(models[dims], source, PredictSettings(statistics=statistics), "auto"))
+        measured.append(measuring.with_statistics(job).engine.network.state_dict())
+    factors = tuple(-(-n // measuring.THUMBNAIL[dims]) for n in large.shape[-dims:])
+    assert factors == ((3, 3) if dims == 2 else (2, 3, 2))
+    for name, tensor in measured[0].items():
+        torch.testing.assert_close(measured[1][name], tensor, atol=1e-5, rtol=1e-5)
 
+
+def test_of_a_small_volume_the_thumbnail_is_the_volume(models, volume, tmp_path):
+    thumbnail = GLOBAL.model_copy(update={"statistics": "thumbnail"})
+    predict(models[3], volume, tmp_path / "whole.zarr", GLOBAL)
+    predict(models[3], volume, tmp_path / "thumbnail.zarr", thumbnail)
+    np.testing.assert_array_equal(read(tmp_path / "thumbnail.zarr"), read(tmp_path / "whole.zarr"))
+    assert dry_run(models[3], volume, thumbnail)["statistics"] == "thumbnail"
+
+
+def test_a_worker_without_statistics_says_what_to_do(models, volume, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 

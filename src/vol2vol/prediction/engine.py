@@ -18,7 +18,7 @@ from vol2vol.nets.demand import Span
 from vol2vol.nets.stream import Stream
 from vol2vol.nets.streamable import Streamable
 from vol2vol.plans import WAYS
-from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.settings import MEASURED, PredictSettings
 
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -123,7 +123,7 @@ def predicting(trained: nn.Module, settings: PredictSettings) -> nn.Module:
                 "be seamless: use strategy average, blend or disjoint (seams are to be expected), or statistics "
                 "calibrated"
             )
-    if settings.statistics == "global":
+    if settings.statistics in MEASURED:
         trained = nets.unmeasured(trained)
     dependent = nets.tile_dependent(trained)
     if dependent and strategy.seamless:

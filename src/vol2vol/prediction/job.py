@@ -30,7 +30,7 @@ from vol2vol.prediction.output_types import settled, settled_before
 from vol2vol.prediction.reading import check_channels, check_outputs, select_domains
 from vol2vol.prediction.records import read_plan
 from vol2vol.prediction.request import Request
-from vol2vol.prediction.settings import PredictSettings
+from vol2vol.prediction.settings import MEASURED, PredictSettings
 from vol2vol.prediction.statistics import known
 from vol2vol.prediction.sweep import swept
 from vol2vol.protocol import Translation
@@ -103,7 +103,7 @@ class Job:
         engine = model.engine(layout.passes[0].seen)
         return cls(
             request=request, source=source, bundle=bundle, engine=engine, layout=layout, fingerprint=fingerprint,
-            normalised=settings.statistics != "global",
+            normalised=settings.statistics not in MEASURED,
         )  # fmt: skip
 
     @classmethod

@@ -16,7 +16,9 @@ StoredType = Literal[
     "auto", "source", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"
 ]  # fmt: skip
 Assembly = Literal["auto", "slices", "volume", "ortho"]
-Statistics = Literal["calibrated", "global", "tile"]
+Statistics = Literal["calibrated", "global", "thumbnail", "tile"]
+MEASURED: tuple[Statistics, ...] = ("global", "thumbnail")
+"""Statistics that are measured on the input before anything is predicted."""
 SHIFTED: tuple[Strategy, ...] = ("average", "blend", "disjoint")
 """Strategies whose tiles may start anywhere: what they give depends on it."""
 _UNITS = {
@@ -47,6 +49,7 @@ class PredictSettings(BaseModel):
     statistics: Statistics = "calibrated"
     """By which mean and variance normalisation layers work. calibrated: those in the model, the same for every tile;
     global: exactly those of the whole input, measured layer by layer before anything is predicted (slow);
+    thumbnail: the same of the input averaged down to at most 64 voxels per axis (2D: 256), an approximation;
     tile: those of each tile, as published code predicts (average, blend, disjoint and march; has seams)."""
     direction: str = "forward"
     """Which translation of the model; of two domains, forward: source to target, backward: target to source."""
@@ -121,10 +124,10 @@ class PredictSettings(BaseModel):
         for name, executor in (("scheduler", "dask"), ("sbatch", "slurm")):
             if getattr(self, name) and self.executor != executor:
                 raise BadInput(f"{name} has no effect with executor {self.executor}: add `executor` {executor}")
-        if self.statistics == "global" and self.assembly == "ortho":
-            raise BadInput("statistics global are those of one slicing, and ortho has three: use assembly slices")
-        if self.statistics == "global" and self.executor == "slurm":
-            raise BadInput("statistics global are measured before the work is shared: use executor local or dask")
+        if self.statistics in MEASURED and self.assembly == "ortho":
+            raise BadInput(f"statistics {self.statistics} are of one slicing, and ortho has three: use assembly slices")
+        if self.statistics in MEASURED and self.executor == "slurm":
+            raise BadInput(f"statistics {self.statistics} are measured before work is shared: use executor local")
         if self.keep is not None and self.strategy != "march":
             raise BadInput(f"keep has no effect with strategy {self.strategy}: leave it out, or use `strategy` march")
         if self.strategy == "march" and self.split_outputs:

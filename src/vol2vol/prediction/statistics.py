@@ -1,4 +1,4 @@
-"""Measure the statistics of the whole input for `statistics` global, before anything is predicted; restartable."""
+"""Measure the statistics of the whole input, or of its thumbnail, before anything is predicted; restartable."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from torch import Tensor
 
 from vol2vol import nets
 from vol2vol.errors import Mismatch
-from vol2vol.geometry import Box, ceil_div
+from vol2vol.geometry import Box, ceil_div, reflect
 from vol2vol.nets.demand import Span
 from vol2vol.nets.volume_statistics import Progress, measure, measured_layers, measuring_operations, store
+from vol2vol.prediction.settings import MEASURED
 from vol2vol.volumes.ledger import Ledger
 
 if TYPE_CHECKING:
     from vol2vol.prediction.job import Job
 
+THUMBNAIL = {2: 256, 3: 64}
+"""Most voxels per axis of a thumbnail."""
 IMAGES = 16
 """Images of a stack that are measured at once."""
 
@@ -44,8 +47,7 @@ def with_statistics(job: Job, output: str | None = None) -> Job:
     network = nets.unmeasured(job.translation.network).to(job.engine.device)
     dims = job.engine.footprint.dims
     batches = 1 if dims == 3 else ceil_div(job.source.spatial[0], IMAGES)
-    size = job.source.spatial[-dims:]
-    measure(network, size, lambda *place: _read(job, *place), batches=batches, progress=progress, save=save)
+    measure(network, _size(job), lambda *place: _read(job, *place), batches=batches, progress=progress, save=save)
     if job.source_changed():
         reason = f"{job.source.path} was changed while its statistics were measured: start again with `overwrite`"
         if ledger is not None:
@@ -65,11 +67,11 @@ def known(job: Job, output: str) -> Job:
 
 def operations(job: Job) -> int:
     """Return the floating-point operations of measuring; 0 where nothing is measured."""
-    if job.settings.statistics != "global":
+    if job.settings.statistics not in MEASURED:
         return 0
     dims = job.engine.footprint.dims
     images = 1 if dims == 3 else job.source.spatial[0]
-    return images * measuring_operations(nets.unmeasured(job.translation.network), job.source.spatial[-dims:])
+    return images * measuring_operations(nets.unmeasured(job.translation.network), _size(job))
 
 
 def _filled(job: Job, progress: Progress) -> Job:
@@ -79,14 +81,43 @@ def _filled(job: Job, progress: Progress) -> Job:
     return replace(job, engine=replace(job.engine, network=network), normalised=True)
 
 
+def _factors(job: Job) -> tuple[int, ...]:
+    """Return, per axis of the network, how many voxels are averaged into one before they are measured."""
+    dims = job.engine.footprint.dims
+    if job.settings.statistics == "global":
+        return (1,) * dims
+    return tuple(ceil_div(n, THUMBNAIL[dims]) for n in job.source.spatial[-dims:])
+
+
+def _size(job: Job) -> tuple[int, ...]:
+    """Return the size of what is measured, on the network's axes."""
+    factors = _factors(job)
+    return tuple(ceil_div(n, f) for n, f in zip(job.source.spatial[-len(factors) :], factors, strict=True))
+
+
 def _read(job: Job, batch: int, spans: tuple[Span, ...]) -> Tensor:
-    """Return a box of the volume, or of a batch of its images, as the network sees it, (B, C, *space)."""
-    if len(spans) == 3:
-        values = job.read(Box(*_corners(spans)))[None]
+    """Return a box of what is measured, mirrored after its end, as the network sees it, (B, C, *space)."""
+    factors = _factors(job)
+    if max(factors) == 1:
+        values = _finest(job, batch, spans)
     else:
-        images = (batch * IMAGES, min((batch + 1) * IMAGES, job.source.spatial[0]))
-        values = np.moveaxis(job.read(Box(*_corners((images, *spans)))), 1, 0)
+        places = [[reflect(i, n) for i in range(*span)] for span, n in zip(spans, _size(job), strict=True)]
+        inside = [(min(at), max(at) + 1) for at in places]
+        finer = _finest(job, batch, tuple((a * f, b * f) for (a, b), f in zip(inside, factors, strict=True)))
+        shape = [n for (a, b), f in zip(inside, factors, strict=True) for n in (b - a, f)]
+        within = tuple(3 + 2 * axis for axis in range(len(spans)))
+        averaged = finer.reshape(*finer.shape[:2], *shape).mean(within, dtype=np.float32)
+        moved = [[i - low for i in at] for at, (low, _) in zip(places, inside, strict=True)]
+        values = averaged[:, :, *np.ix_(*moved)]
     return torch.from_numpy(np.ascontiguousarray(values)).to(job.engine.device)
+
+
+def _finest(job: Job, batch: int, spans: tuple[Span, ...]) -> np.ndarray:
+    """Return a box of the volume, or of a batch of its images, (B, C, *space)."""
+    if len(spans) == 3:
+        return job.read(Box(*_corners(spans)))[None]
+    images = (batch * IMAGES, min((batch + 1) * IMAGES, job.source.spatial[0]))
+    return np.moveaxis(job.read(Box(*_corners((images, *spans)))), 1, 0)
 
 
 def _corners(spans: tuple[Span, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
