@@ -53,3 +53,10 @@ def test_statistics_are_of_the_generators_own_domain(tmp_path):
     first = next(module for module in network.modules() if isinstance(module, Norm))
     assert first.steps.tolist() == [6, 6, 6]
     assert not torch.allclose(first.variance, first.aside_variance[1], rtol=0.05)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_statistics_of_single_patches_are_warned_of_by_the_layers_name(batch_size, tmp_path, caplog):
+    train(tmp_path / "run", task=task_of("unet", {"norm": "batch"}), epochs=1, batch_size=batch_size)
+    warned = "layer 'decoder.0.norm' of the forward network (norm 'batch') takes statistics of single patches"
+    assert (warned in caplog.text) == (batch_size == 1)

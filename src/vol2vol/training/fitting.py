@@ -22,6 +22,7 @@ from vol2vol.errors import BadInput, Mismatch, Stopped, one_line, some_of
 from vol2vol.intensity import Intensity
 from vol2vol.locks import writing
 from vol2vol.models.checkpoints import find_bundle
+from vol2vol.nets.norm import Norm
 from vol2vol.protocol import networks
 from vol2vol.tasks import Judge, Task
 from vol2vol.training.delivery import VOLUMES, Delivery
@@ -93,6 +94,7 @@ def fit(
     if isinstance(task, Judge) and held_out is None:
         raise BadInput(f"the criterion {task.criterion} is measured on held-out batches: give held_out")
     _save_memory(task, settings.gradient_checkpointing)
+    _warn_of_single_patches(task, settings.batch_size)
     folder, trainer = Run(local_path(run, "a run")), _trainer(settings, local_path(run, "a run"))
     first = is_first()
     if first:
@@ -127,6 +129,21 @@ def _save_memory(task: Task, wanted: bool) -> None:
             network.gradient_checkpointing = wanted  # type: ignore[assignment]
         elif wanted:
             log.warning("train.gradient_checkpointing has no effect on the %s network", direction)
+
+
+def _warn_of_single_patches(task: Task, batch_size: int) -> None:
+    """Warn, naming the first layer, of networks whose statistics of a batch would be those of a single patch."""
+    if batch_size > 1:
+        return
+    for direction, network in networks(task.translations()).items():
+        for name, module in network.named_modules():
+            if isinstance(module, Norm) and module.kind in ("batch", "renorm"):
+                log.warning(
+                    "layer %r of the %s network (norm %r) takes statistics of single patches, because train.batch_size "
+                    "is 1: use 2 or more, or norm calibrated",
+                    name, direction, module.kind,
+                )  # fmt: skip
+                break
 
 
 def _keeping(delivery: Delivery, state: Mapping[str, Any] | None) -> Delivery:
