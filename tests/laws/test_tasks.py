@@ -29,6 +29,7 @@ SMALL = {
     "unet": {"levels": 2, "width": 4, "norm": "calibrated", "up": "resize"},
     "patchgan": {"width": 4, "n_layers": 1},
     "segmenter": {"levels": 2, "width": 4, "norm": "batch"},
+    "resnet": {"width": 2, "blocks": 1, "norm": "calibrated"},
 }
 STITCHED = [name for name in TASKS if "stitching" in TASKS[name].Settings.model_fields]
 GAMES = [*((name, False) for name in TASKS), *((name, True) for name in STITCHED)]
@@ -44,7 +45,7 @@ def recipe(name, dims, stitched=False, **train_settings):
     if "noise" in fields and dims == 2:
         task["noise"] = 2
     if stitched:
-        task["stitching"] = {"overlap": [0.2, 0.45], "ramp": False}  # with a ramp, more epochs change earlier ones
+        task["stitching"] = {"overlap": [0.4, 0.45], "ramp": False}  # with a ramp, more epochs change earlier ones
     footprint = nets.footprint(nets.build(fields[networks[0]]["name"], dims=dims, **task[networks[0]]["arguments"]))
     return Recipe.model_validate(
         {

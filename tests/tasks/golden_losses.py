@@ -29,8 +29,9 @@ SMALL = {
     "unet": {"levels": 2, "width": 4},
     "patchgan": {"width": 4, "n_layers": 1},
     "segmenter": {"levels": 2, "width": 4},
+    "resnet": {"width": 2, "blocks": 1},
 }
-NAMES = ("cyclegan", "denoise", "pix2pix", "regress", "segment")
+NAMES = ("cut", "cyclegan", "denoise", "pix2pix", "regress", "segment")
 """Tasks of this package."""
 
 

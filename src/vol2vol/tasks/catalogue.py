@@ -12,13 +12,14 @@ from torch import nn
 from vol2vol.losses import PAIRED
 from vol2vol.plugins import Catalogue
 from vol2vol.tasks.base import Task, TaskSettings
+from vol2vol.tasks.cut import CUT
 from vol2vol.tasks.cyclegan import CycleGAN
 from vol2vol.tasks.denoise import Denoise
 from vol2vol.tasks.pix2pix import Pix2Pix
 from vol2vol.tasks.regress import Regress
 from vol2vol.tasks.segment import Segment
 
-OWN = (CycleGAN, Denoise, Pix2Pix, Regress, Segment)
+OWN = (CycleGAN, CUT, Denoise, Pix2Pix, Regress, Segment)
 
 
 def _name(task: Any) -> str:

@@ -139,10 +139,11 @@ class CycleGAN(nn.Module):
         terms: dict[str, Tensor] = {}
         judged: dict[str, list[Image]] = {}
         for direction, stitching in self._stitching.items():
-            again, terms[f"stitch_{direction}"] = stitching.continued(*outputs[direction])
+            again = stitching.continued(*outputs[direction])
+            terms[f"stitch_{direction}"] = again.loss
             if stitching.settings.adversarial:
-                terms[f"gan_stitched_{direction}"] = self._fool(PAIR[direction][1], again)
-                judged[direction] = [again]
+                terms[f"gan_stitched_{direction}"] = self._fool(PAIR[direction][1], again.image)
+                judged[direction] = [again.image]
         return judged, terms
 
     def _dissimilarity(self, a: Image, b: Image) -> Tensor:

@@ -20,7 +20,7 @@ CRITERIA = {"psnr": "mse", "ssim": "ssim_distance", "pearson": "pearson_distance
 
 
 class PairedSettings(TaskSettings):
-    """What tasks can be told that learn from aligned images."""
+    """The settings of tasks that learn from aligned images."""
 
     sources: tuple[str, ...] = Field(default=("source",), min_length=1)
     """Domains that the network reads, side by side along channels."""
@@ -71,12 +71,9 @@ class Paired(nn.Module):
         self.settings, self._noise = settings, noise
         self._channels = {name: (channels or {}).get(name, 1) for name in (*settings.sources, *settings.targets)}
         self.generator = nets.build(
-            network.name,
-            dims=dims,
-            in_channels=self.width(settings.sources) + noise,
-            out_channels=self.width(settings.targets),
+            network.name, dims=dims, in_channels=self.reads() + noise, out_channels=self.width(settings.targets),
             **network.arguments,
-        )
+        )  # fmt: skip
         self._footprint = nets.footprint(self.generator)
         self.criterion = CRITERIA[settings.choice]
 
@@ -84,13 +81,15 @@ class Paired(nn.Module):
         """Return how many channels some domains have side by side."""
         return sum(self._channels[name] for name in domains)
 
-    def compared(self, network: nn.Module, batch: Batch) -> tuple[Image, Tensor, Tensor]:
-        """Return the input, and at the voxels that have seen their whole context the output and the truth."""
+    def reads(self) -> int:
+        """Return how many channels the network reads: those of the sources."""
+        return self.width(self.settings.sources)
+
+    def images(self, network: nn.Module, batch: Batch) -> tuple[Image, Image, Image]:
+        """Return the input, the output and the truth."""
         source = Image.of(torch.cat([batch[name] for name in self.settings.sources], 1))
         target = Image.of(torch.cat([batch[name] for name in self.settings.targets], 1))
-        output = source.through(network, self._footprint, noise=self._noise)
-        box = output.region.certain
-        return Image(source.within(box), Region(box, box)), output.within(box), target.within(box)
+        return source, source.through(network, self._footprint, noise=self._noise), target
 
     @torch.no_grad()
     def judge(self, networks: Mapping[str, nn.Module], batches: Iterable[Batch]) -> dict[str, float]:
@@ -105,7 +104,7 @@ class Paired(nn.Module):
         network.eval()
         error, voxels, similar, alike = 0.0, 0, [], []
         for batch in batches:
-            _, output, truth = self.compared(network, batch)
+            _, output, truth = certain(*self.images(network, batch))
             output = output.clamp(-1, 1)
             error += float((output.double() - truth.double()).square().sum())
             voxels += truth.numel()
@@ -132,11 +131,22 @@ class Paired(nn.Module):
         """Return the reach of the network: losses look at voxels that have seen their whole context."""
         return self._footprint.reach
 
+    @staticmethod
+    def least(weights: Mapping[losses.Paired, float]) -> int:
+        """Return how many voxels per axis these terms need at least."""
+        return losses.WINDOW if "ssim" in weights else 1
+
     def check_patch(self, patch: Shape, weights: Mapping[losses.Paired, float]) -> None:
         """Raise `BadInput`, naming the nearest patch that works, unless its certain centre can be compared."""
-        least = losses.WINDOW if "ssim" in weights or self.settings.choice == "ssim" else 1
+        least = losses.WINDOW if self.settings.choice == "ssim" else self.least(weights)
 
         def enough(shape: Shape) -> bool:
             return min(Region.of(shape).through(self._footprint).certain.shape) >= least
 
         refuse_patch(patch, self._footprint, enough, "leaves too few voxels with their whole context")
+
+
+def certain(source: Image, output: Image, truth: Image) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the voxels of three images (B, C, *space) where the output has seen its whole context."""
+    box = output.region.certain
+    return source.within(box), output.within(box), truth.within(box)

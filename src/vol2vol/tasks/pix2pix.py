@@ -6,18 +6,21 @@ With several scales of critics and feature matching it is the objective of pix2p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import nn
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from vol2vol import losses
 from vol2vol.geometry import Shape
+from vol2vol.protocol import Translation
 from vol2vol.tasks.base import Batch, NetworkSettings, Turn, alone, detached
 from vol2vol.tasks.critics import Critics, fooled, judged, matched
-from vol2vol.tasks.paired import Paired, PairedSettings
-from vol2vol.tasks.regions import Region, refuse_patch
+from vol2vol.tasks.paired import Paired, PairedSettings, certain
+from vol2vol.tasks.regions import Image, Region, refuse_patch
+from vol2vol.tasks.stitching import Continued, Stitching, StitchingSettings, check_channels
 
 
 class Pix2PixSettings(PairedSettings):
@@ -37,6 +40,14 @@ class Pix2PixSettings(PairedSettings):
     """Weights of the terms between output and truth, as in the task regress."""
     lambda_features: float = Field(default=0.0, ge=0)
     """Weight of feature matching; pix2pixHD's is 10."""
+    stitching: StitchingSettings | None = None
+    """Stitching-aware training (SATI), which prepares the generator for predictions by the strategy march."""
+
+    @model_validator(mode="after")
+    def _has_one_direction(self) -> Pix2PixSettings:
+        if self.stitching is not None:
+            self.stitching.check_direction(self.name)
+        return self
 
     noise: int = Field(default=0, ge=0)
     """Channels of noise that the generator reads beside the image, drawn anew for every patch; in prediction they are
@@ -63,30 +74,79 @@ class Pix2Pix(Paired):
             self.critics = Critics(settings.critic, dims=dims, channels=both, scales=settings.scales)
         self.wants = settings
         self.players: Mapping[str, nn.Module] = {"generator": self.generator, "critics": self.critics}
+        wanted = settings.stitching
+        self._stitching = wanted and Stitching(
+            wanted, self.generator, self._footprint, certain=True, noise=settings.noise
+        )
+
+    def reads(self) -> int:
+        """Return how many channels the generator reads; with stitching it is shown its output, too."""
+        read, made = self.width(self.settings.sources), self.width(self.settings.targets)
+        if getattr(self.settings, "stitching", None) is None:
+            return read
+        check_channels(read, made)
+        return max(read, made)
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the generator's turn, then the critics', on the same output."""
         s = self.wants
         with alone(self.players, "generator"):
-            shown, output, truth = self.compared(self.generator, batch)
-            fake = torch.cat([shown.voxels, output], 1)
-            real = torch.cat([shown.voxels, truth], 1)
-            seen = self.critics(fake)
+            source, made, target = self.images(self.generator, batch)
+            shown, output, truth = certain(source, made, target)
+            pairs = [(torch.cat([shown, truth], 1), torch.cat([shown, output], 1))]
+            seen = self.critics(pairs[0][1])
             terms = {"gan": fooled(seen, s.gan), **losses.paired(output, truth, s.loss)}
             if s.lambda_features > 0:
-                terms["features"] = s.lambda_features * matched(self.critics(real), seen)
+                terms["features"] = s.lambda_features * matched(self.critics(pairs[0][0]), seen)
+            if self._stitching:
+                again = self._stitching.continued(source, made)
+                terms |= self._continued(again, target, self._stitching.weight)
+                if self._stitching.settings.adversarial:
+                    shown, output, truth = certain(source, again.image, target)
+                    pairs.append((torch.cat([shown, truth], 1), torch.cat([shown, output], 1)))
+                    terms["gan_stitched"] = fooled(self.critics(pairs[1][1]), s.gan)
             loss = torch.stack(list(terms.values())).sum()
             yield Turn("generator", loss, {"generator": loss.detach(), **detached(terms)})
         with alone(self.players, "critics"):
-            loss = judged(self.critics(real), self.critics(fake.detach()), s.gan)
+            each = [judged(self.critics(real), self.critics(fake.detach()), s.gan) for real, fake in pairs]
+            loss = torch.stack(each).mean()
             yield Turn("critics", loss, {"critics": loss.detach()})
+
+    def _continued(self, again: Continued, target: Image, weight: float) -> dict[str, Tensor]:
+        """Return the weighted stitching loss and, where tiles show input, the terms between output and truth."""
+        terms = {"stitch": weight * again.loss}
+        for index, fresh in enumerate(again.fresh):
+            box = fresh & again.image.region.certain
+            output, truth = (image.within(box)[index : index + 1] for image in (again.image, target))
+            for name, term in losses.paired(output, truth, self.wants.loss).items():
+                key = f"{name}_stitched"
+                terms[key] = terms.get(key, torch.zeros_like(term)) + term / len(again.fresh)
+        return terms
+
+    def set_progress(self, share: float) -> None:
+        """Note which share of training is done: the weight of the stitching loss may grow with it."""
+        if self._stitching:
+            self._stitching.progress = share
+
+    def translations(self) -> dict[str, Translation]:
+        """Return the generator as `forward`."""
+        made = super().translations()["forward"]
+        return {"forward": replace(made, applied=self._stitching.applied) if self._stitching else made}
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the nearest patch that works, unless losses and critics have enough to look at."""
         self.check_patch(patch, self.wants.loss)
+        if self._stitching:
+            self._stitching.check(patch)
 
         def enough(shape: Shape) -> bool:
-            certain = Region.of(shape).through(self._footprint).certain
-            return certain.size > 0 and self.critics.accept(certain.shape)
+            once = Region.of(shape).through(self._footprint)
+            boxes = [once.certain]
+            if self._stitching:
+                again = self._stitching.seen(once)
+                if again is None or min(self._stitching.fresh(once).shape) < self.least(self.wants.loss):
+                    return False
+                boxes.append(again)
+            return all(box.size > 0 and self.critics.accept(box.shape) for box in boxes)
 
-        refuse_patch(patch, self._footprint, enough, "leaves the critics too few voxels")
+        refuse_patch(patch, self._footprint, enough, "leaves losses and critics too few voxels")

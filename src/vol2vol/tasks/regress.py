@@ -14,7 +14,7 @@ from torch import nn
 from vol2vol import losses
 from vol2vol.geometry import Shape
 from vol2vol.tasks.base import Batch, NetworkSettings, Turn, detached
-from vol2vol.tasks.paired import Paired, PairedSettings
+from vol2vol.tasks.paired import Paired, PairedSettings, certain
 
 
 class RegressSettings(PairedSettings):
@@ -47,7 +47,7 @@ class Regress(Paired):
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the only turn."""
-        _, output, truth = self.compared(self.generator, batch)
+        _, output, truth = certain(*self.images(self.generator, batch))
         terms = losses.paired(output, truth, self.loss)
         loss = torch.stack(list(terms.values())).sum()
         yield Turn("generator", loss, {"generator": loss.detach(), **detached(terms)})

@@ -67,6 +67,11 @@ class StitchingSettings(BaseModel):
             raise ValueError("give shares below 1, or whole numbers of voxels")
         return overlap
 
+    def check_direction(self, task: str) -> None:
+        """Raise `ValueError` where a task of one direction is to learn both."""
+        if self.both:
+            raise ValueError(f"stitching.both needs a backward generator, which {task} does not have: leave it out")
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest overlap."""
@@ -79,6 +84,17 @@ class Tile:
 
     image: Image
     borders: tuple[Border, ...]
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a generator makes of tiles that show its first output."""
+
+    image: Image
+    loss: Tensor
+    """The stitching loss, unweighted: a number with a gradient."""
+    fresh: tuple[Box, ...]
+    """Of each tile, the box of the patch in which it shows input; it may be larger than what losses see."""
 
 
 class Stitching:
@@ -119,11 +135,16 @@ class Stitching:
             low, high = low / max(self._shape), high / min(self._shape)
         return March(share=(low, high), offset=self.offset)
 
-    def continued(self, patch: Image, output: Image) -> tuple[Image, Tensor]:
+    def continued(self, patch: Image, output: Image) -> Continued:
         """Return what the generator makes of tiles that show its `output` in its input, and the stitching loss."""
         tile = self.tile(patch, output)
         again = tile.image.through(self._network, self._footprint, noise=self._noise)
-        return again, self.loss(tile, output, again)
+        box = tile.image.region.box
+        fresh = tuple(
+            Box(tuple(a + n * is_before for a, n, is_before in zip(box.start, *each, strict=True)), box.stop)
+            for each in ((border.overlap, border.before) for border in tile.borders)
+        )
+        return Continued(again, self.loss(tile, output, again), fresh)
 
     def tile(self, patch: Image, output: Image) -> Tile:
         """Return the patch with the first voxels of the output, shifted by the offset, where earlier tiles would lie.
@@ -165,6 +186,13 @@ class Stitching:
         painted = all(a - b < n for a, b, n in zip(seen.start, start, low, strict=True))
         left = all(n < size for n, size in zip(high, tile.box.shape, strict=True))
         return seen if painted and left and seen.size > 0 else None
+
+    def fresh(self, output: Region) -> Box:
+        """Return where losses see a tile go on, for an output that lies here, with the widest overlap on all axes."""
+        tile = self._region(output)
+        widths = self._widths(self.settings.bounds[1], tile.box.shape)
+        start = tuple(a + n for a, n in zip(tile.box.start, widths, strict=True))
+        return Box(start, tile.box.stop) & tile.through(self._footprint).part(self._certain)
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput` where the overlap fills a patch, or losses see none of it in patches of any size."""
@@ -209,13 +237,13 @@ class Stitching:
         return tuple(max(1, round(overlap * n)) if overlap < 1 else int(overlap) for n in shape)
 
 
-def check_channels(source: int, target: int) -> None:
-    """Raise `BadInput` where output of `target` channels cannot be shown in input of `source` channels.
+def check_channels(source: int, target: int, what: str = "task.stitching") -> None:
+    """Raise `BadInput` where a generator cannot be shown output of `target` channels like input of `source` channels.
 
-    Their numbers must be equal, or one of them 1: then that image is repeated.
+    Their numbers must be equal, or one of them 1: then that image is repeated. `what` needs this.
     """
     if source != target and 1 not in (source, target):
         raise BadInput(
-            f"task.stitching shows {target} channels of output in {source} channels of input: they must be equal, or "
-            "those of one domain must be 1; or leave task.stitching out"
+            f"{what} shows the generator both domains, of {source} and {target} channels: these must be equal, or 1 in "
+            "one domain; pick channels of the volumes"
         )
