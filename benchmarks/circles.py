@@ -1,6 +1,7 @@
 """Seconds an image of circles takes to make and to judge, against the plain way of doing both.
 
     python -m benchmarks.circles                 images of 2048 x 2048, and the plain ways on 512 x 512
+    python -m benchmarks.circles --ceiling 20    errors where tiles agree by chance
 
 The plain way to place circles paints each candidate into an image of its own and looks for common pixels; the plain way
 to judge floods the whole image once per circle. Both are timed on a small image, where the fast ways are timed, too.
@@ -21,7 +22,7 @@ from scipy import ndimage
 
 from benchmarks.machine import best_of, describe, save
 from vol2vol.geometry import Box
-from vol2vol.metrics.objects.colours import coloured_objects
+from vol2vol.metrics.objects.colours import Colouring, colour_errors, coloured_objects
 from vol2vol.phantoms import Circles, Picture, write_circles
 from vol2vol.volumes import open_volume
 
@@ -51,6 +52,33 @@ def plain_colours(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         parts = [ndimage.label((mean > 60) & own, np.ones((3, 3)))[0] for mean in means]
         counts.append(sum(np.bincount(part.ravel())[1:].max(initial=0) > 30 for part in parts))
     return np.array(counts)
+
+
+def disagreeing(labels: np.ndarray, tile: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an image `(3, Y, X)` of labels `(Y, X)` whose circles take a colour of their own in each square tile."""
+    image = np.zeros((3, *labels.shape), np.uint8)
+    for y in range(0, labels.shape[0], tile):
+        for x in range(0, labels.shape[1], tile):
+            part = slice(y, y + tile), slice(x, x + tile)
+            colours = np.append(-1, rng.integers(0, 3, int(labels.max())))[labels[part]]
+            for channel in range(3):
+                image[(channel, *part)][colours == channel] = 255
+    return image
+
+
+def ceiling(images: int) -> dict[str, Any]:
+    """Return the share of published circles with several colours where tiles of 512 agree by chance, with intervals."""
+    rng, how = np.random.default_rng(1), Circles(noise="none")
+    ways = {"any pixel": Colouring(least=0, smoothing=0.0, margin=0.0), "as published": Colouring()}
+    found: dict[str, list[Any]] = {name: [] for name in ways}
+    for number in range(images):
+        labels = Picture(how, "target", number).labels(Box.of(how.spatial))
+        image = disagreeing(labels[0, 0], 512, rng)[:, None]
+        volumes = [open_volume(array, axes="czyx", voxel_size=(1, 1, 1)) for array in (image, labels)]
+        for name, way in ways.items():
+            found[name].append(coloured_objects(*volumes, way))
+    intervals = {name: colour_errors(measured)["multi"].interval() for name, measured in found.items()}
+    return {name: {"multi": each.value, "low": each.low, "high": each.high} for name, each in intervals.items()}
 
 
 def seconds(run: Callable[[], Any]) -> dict[str, float]:
@@ -104,7 +132,13 @@ def main() -> None:
     """Time and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=512, help="side of the image for the plain ways")
-    small = parser.parse_args().small
+    parser.add_argument("--ceiling", type=int, default=0, help="images of tiles that agree by chance, instead of times")
+    options = parser.parse_args()
+    if options.ceiling:
+        name = f"tiles of 512 that agree by chance, {options.ceiling} images"
+        print(save("circles", {"machine": describe(), name: ceiling(options.ceiling)}))
+        return
+    small = options.small
     found = {
         "machine": describe(),
         "2048 x 2048, seconds": times(Circles()),
