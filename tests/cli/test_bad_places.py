@@ -67,7 +67,7 @@ VERBS = {
     "info on no name": (["info", ""], ["path is empty"]),
     "tolerance below nothing": (["verify", "done.zarr", "--tolerance", "-1"], ["tolerance -1", "--tolerance 0"]),
     "tolerance that is no number": (["verify", "done.zarr", "--tolerance", "nan"], ["tolerance nan"]),
-    "adapt on no patches": (["adapt", "model2", "em.zarr", "new", "--patches", "0"], ["--patches 1"]),
+    "adapt on no patches": (["adapt", "model2", "em.zarr", "new", "--patches", "0"], ["--patches to 1"]),
     "adapt on NaN": (["adapt", "model2", "nan.zarr", "new"], ["nan.zarr holds NaN", "voxel (4, 30, 20)", "replace"]),
     "adapt to a constant": (
         ["adapt", "run", "constant.zarr", "new", "--intensity"],

@@ -105,7 +105,7 @@ def test_patches_ask_where_z_is_turned_into_y_and_x(folder):
     Patches([plain], grey, (8, 8, 8), background=None, augment=STILL)
     with pytest.raises(vol2vol.errors.BadInput, match=r"3D needs \(data\.augment\.turns=none .*`voxel_size` Z,Y,X"):
         Patches([plain], grey, (8, 8, 8), background=None)
-    with pytest.raises(vol2vol.errors.BadInput, match=r"has no voxel size, which planes across .*--voxel-size"):
+    with pytest.raises(vol2vol.errors.BadInput, match=r"has no voxel size, which planes across .*`voxel_size`"):
         Patches([plain], grey, (8, 8), planes=("z", "y"), background=None)
 
 
