@@ -1,4 +1,4 @@
-"""Training objectives: who plays against whom. No optimisers, no data, no loggers."""
+"""Training objectives: which networks are trained against which losses. No optimisers, no data, no loggers."""
 
 from vol2vol.tasks.base import Batch, Judge, NetworkSettings, Progressive, Task, TaskSettings, Turn, alone
 from vol2vol.tasks.catalogue import TASKS, AnyTask, build, packages

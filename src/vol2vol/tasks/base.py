@@ -35,7 +35,7 @@ class NetworkSettings(BaseModel):
 
 
 class TaskSettings(BaseModel):
-    """What a task can be told; every task has settings of its own with its name."""
+    """The settings of a task; every task has a class of its own, with its name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -83,9 +83,9 @@ class Task(Protocol):
     """
 
     Settings: ClassVar[type[TaskSettings]]
-    """What the task can be told."""
+    """The class of its settings."""
     settings: Any
-    """What it was told."""
+    """The settings that it was built with."""
     players: Mapping[str, nn.Module]
     """Who owns which weights; each player gets its own optimiser."""
     criterion: str

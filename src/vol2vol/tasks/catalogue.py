@@ -58,7 +58,7 @@ else:
         WrapValidator(_settings),
         SerializeAsAny(),
     ]
-    """The settings of any task, told apart by `name`."""
+    """The settings of any task; `name` says which."""
 
 
 def build(

@@ -113,12 +113,12 @@ def draw_places(features: Sequence[Tensor], count: int) -> list[Tensor]:
 
 
 @shaped
-def patch_nce(made: Vectors, shown: Vectors, temperature: float) -> Number:
+def patch_nce(output: Vectors, shown: Vectors, temperature: float) -> Number:
     """Return the mean cross-entropy of picking, for each place, its own vector among those of its image.
 
-    `made` and `shown` are vectors of length 1 at the same places (B, N, F); similarities are their products over the
+    `output` and `shown` are vectors of length 1 at the same places (B, N, F); similarities are their products over the
     temperature (Park et al. 2020, equation 3). `shown` gets no gradient.
     """
-    similar = torch.bmm(made, shown.detach().transpose(1, 2)) / temperature
+    similar = torch.bmm(output, shown.detach().transpose(1, 2)) / temperature
     own = torch.arange(similar.shape[1], device=similar.device).expand(similar.shape[0], -1)
     return functional.cross_entropy(similar.flatten(0, 1), own.flatten())

@@ -26,7 +26,7 @@ class Critics(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[list[Tensor]]:
-        """Return, per scale, what every layer of the critic makes of `image` (B, C, *space); scores come last."""
+        """Return, per scale, the activations of a critic's layers for `image` (B, C, *space); scores come last."""
         pool = functional.avg_pool2d if self.dims == 2 else functional.avg_pool3d
         seen: list[list[Tensor]] = []
         for critic in self.scales:
@@ -61,7 +61,7 @@ def fooled(seen: Sequence[Sequence[Tensor]], kind: losses.Adversarial) -> Tensor
 
 
 def judged(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], kind: losses.Adversarial) -> Tensor:
-    """Return the critics' loss on real and on made images, averaged over scales."""
+    """Return the critics' loss on real and on translated images, averaged over scales."""
     terms = [losses.adversarial(layers[-1], real=True, kind=kind) for layers in real]
     terms += [losses.adversarial(layers[-1], real=False, kind=kind) for layers in fake]
     return torch.stack(terms).mean()
@@ -70,4 +70,4 @@ def judged(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], k
 def matched(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the mean absolute difference of the critics' activations, scores left out (feature matching)."""
     pairs = [pair for r, f in zip(real, fake, strict=True) for pair in zip(r[:-1], f[:-1], strict=True)]
-    return torch.stack([losses.l1(made, wanted.detach()) for wanted, made in pairs]).mean()
+    return torch.stack([losses.l1(f, r.detach()) for r, f in pairs]).mean()

@@ -28,7 +28,7 @@ from vol2vol.tasks.stitching import ENCODED, Stitching, StitchingSettings, check
 
 
 class CUTSettings(TaskSettings):
-    """What a CUT is made of and what it minimises."""
+    """The settings of a CUT: networks, losses and their weights."""
 
     name: Literal["cut"] = "cut"
     """The task."""
@@ -110,7 +110,7 @@ class CUT(nn.Module):
         x, y = Image.of(batch["source"]), Image.of(batch["target"])
         with alone(self.players, "generator"):
             gx = x.through(self.generator, self._footprint)
-            made = [gx]
+            outputs = [gx]
             terms = {"gan": self._fool(gx), "nce": self._contrast(x, gx)}
             if s.identity:
                 shown = y.shifted(self._offset)
@@ -121,12 +121,12 @@ class CUT(nn.Module):
                 continued = self._stitching.continued(x, gx)
                 terms["stitch"] = continued.loss
                 if self._stitching.settings.adversarial:
-                    made.append(continued.image)
+                    outputs.append(continued.image)
                     terms["gan_stitched"] = self._fool(continued.image)
             loss = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
             yield Turn("generator", loss, {"generator": loss.detach(), **detached(terms)})
         with alone(self.players, "critics"):
-            loss = torch.stack([self._judge(y, image) for image in made]).mean()
+            loss = torch.stack([self._judge(y, image) for image in outputs]).mean()
             yield Turn("critics", loss, {"critics": loss.detach()})
 
     def _weight(self, term: str) -> float:
@@ -136,14 +136,14 @@ class CUT(nn.Module):
         nce = self.settings.lambda_nce / (2 if self.settings.identity else 1)
         return nce if term.startswith("nce") else 1.0
 
-    def _contrast(self, shown: Image, made: Image) -> Tensor:
+    def _contrast(self, shown: Image, output: Image) -> Tensor:
         """Return how far places of the output are from resembling their own of the input, averaged over layers.
 
         The encoder sees output as tiles show it.
         """
-        region = Region(*[made.region.part(self._certain)] * 2).fitted(self._footprint)
+        region = Region(*[output.region.part(self._certain)] * 2).fitted(self._footprint)
         channels = self._encoder.channels[0]
-        images = (shown.within(region.box), made.shifted(self._offset).within(region.box))
+        images = (shown.within(region.box), output.shifted(self._offset).within(region.box))
         before, after = (repeated(image, channels) for image in images)
         with showing("identity"):  # what the network will not see in prediction alone
             with torch.no_grad():
@@ -167,8 +167,8 @@ class CUT(nn.Module):
 
     def translations(self) -> dict[str, Translation]:
         """Return the generator as `forward`."""
-        made = between({"forward": self.generator})["forward"]
-        return {"forward": replace(made, applied=self._stitching.applied) if self._stitching else made}
+        translation = between({"forward": self.generator})["forward"]
+        return {"forward": replace(translation, applied=self._stitching.applied) if self._stitching else translation}
 
     def context(self) -> tuple[Shape, Shape]:
         """Return nothing: no patch is compared with one of the other domain."""

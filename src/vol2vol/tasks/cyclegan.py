@@ -189,8 +189,11 @@ class CycleGAN(nn.Module):
 
     def translations(self) -> dict[str, Translation]:
         """Return the generators, the part that predicts; those that learn to continue their output say so."""
-        made = between(self._generators, self.settings.noise)
-        return {**made, **{name: replace(made[name], applied=s.applied) for name, s in self._stitching.items()}}
+        translations = between(self._generators, self.settings.noise)
+        return {
+            **translations,
+            **{name: replace(translations[name], applied=s.applied) for name, s in self._stitching.items()},
+        }
 
     def _stitched(self, settings: StitchingSettings, direction: str) -> Stitching:
         about = {"certain": self.settings.loss_region == "certain", "backward": direction == "backward"}
@@ -250,9 +253,9 @@ class CycleGAN(nn.Module):
 
 
 def _generators(s: CycleGANSettings, dims: int, channels: Mapping[str, int]) -> dict[str, nn.Module]:
-    about, made = s.generator, {direction: channels[end] for direction, (_, end) in PAIR.items()}
+    about, outputs = s.generator, {direction: channels[end] for direction, (_, end) in PAIR.items()}
     return {
-        d: nets.build(about.name, dims=dims, in_channels=read, out_channels=made[d], **about.arguments)
+        d: nets.build(about.name, dims=dims, in_channels=read, out_channels=outputs[d], **about.arguments)
         for d, read in s.reads(channels).items()
     }
 

@@ -1,4 +1,4 @@
-"""What a person may decide about a cycleGAN."""
+"""Settings of the task cyclegan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vol2vol.tasks.stitching import StitchingSettings, check_channels
 
 
 class CycleGANSettings(TaskSettings):
-    """What a cycleGAN is made of and what it minimises."""
+    """The settings of a cycleGAN: networks, losses and their weights."""
 
     name: Literal["cyclegan"] = "cyclegan"
     """The task."""

@@ -24,7 +24,7 @@ from vol2vol.tasks.stitching import Continued, Stitching, StitchingSettings, che
 
 
 class Pix2PixSettings(PairedSettings):
-    """What a pix2pix is made of and what it minimises."""
+    """The settings of a pix2pix: networks, losses and their weights."""
 
     name: Literal["pix2pix"] = "pix2pix"
     """The task."""
@@ -81,25 +81,25 @@ class Pix2Pix(Paired):
 
     def reads(self) -> int:
         """Return how many channels the generator reads; with stitching it is shown its output, too."""
-        read, made = self.width(self.settings.sources), self.width(self.settings.targets)
+        inputs, outputs = self.width(self.settings.sources), self.width(self.settings.targets)
         if getattr(self.settings, "stitching", None) is None:
-            return read
-        check_channels(read, made)
-        return max(read, made)
+            return inputs
+        check_channels(inputs, outputs)
+        return max(inputs, outputs)
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the generator's turn, then the critics', on the same output."""
         s = self.wants
         with alone(self.players, "generator"):
-            source, made, target = self.images(self.generator, batch)
-            shown, output, truth = certain(source, made, target)
+            source, first, target = self.images(self.generator, batch)
+            shown, output, truth = certain(source, first, target)
             pairs = [(torch.cat([shown, truth], 1), torch.cat([shown, output], 1))]
             seen = self.critics(pairs[0][1])
             terms = {"gan": fooled(seen, s.gan), **losses.paired(output, truth, s.loss)}
             if s.lambda_features > 0:
                 terms["features"] = s.lambda_features * matched(self.critics(pairs[0][0]), seen)
             if self._stitching:
-                again = self._stitching.continued(source, made)
+                again = self._stitching.continued(source, first)
                 terms |= self._continued(again, target, self._stitching.weight)
                 if self._stitching.settings.adversarial:
                     shown, output, truth = certain(source, again.image, target)
@@ -130,8 +130,8 @@ class Pix2Pix(Paired):
 
     def translations(self) -> dict[str, Translation]:
         """Return the generator as `forward`."""
-        made = super().translations()["forward"]
-        return {"forward": replace(made, applied=self._stitching.applied) if self._stitching else made}
+        translation = super().translations()["forward"]
+        return {"forward": replace(translation, applied=self._stitching.applied) if self._stitching else translation}
 
     def check(self, patch: Shape) -> None:
         """Raise `BadInput`, naming the nearest patch that works, unless losses and critics have enough to look at."""

@@ -18,7 +18,7 @@ from vol2vol.tasks.paired import Paired, PairedSettings, certain
 
 
 class RegressSettings(PairedSettings):
-    """What a regression is made of and what it minimises."""
+    """The settings of a regression: network and losses."""
 
     name: Literal["regress"] = "regress"
     """The task."""

@@ -1,4 +1,4 @@
-"""Segmentation (section 3.3 of the stitching paper): one network learns to find in an image what its mask shows.
+"""Segmentation (section 3.3 of the stitching paper): a network learns from masks which voxels are foreground.
 
 `source` is an image in the network's range, `target` its mask of zeros and ones. Losses look at voxels that have seen
 their whole context; which checkpoint is best is decided on blocks that training never saw.
@@ -20,11 +20,11 @@ from vol2vol.tasks.base import Batch, NetworkSettings, TaskSettings, Turn
 from vol2vol.tasks.regions import Image, Region, refuse_patch
 
 THRESHOLD = 0.5
-"""Probability above which a voxel counts as found."""
+"""Probability above which a voxel counts as foreground."""
 
 
 class SegmentSettings(TaskSettings):
-    """What a segmenter is, what it is told to minimise, and how its best checkpoint is chosen."""
+    """The settings of a segmentation: network, loss, and how its best checkpoint is chosen."""
 
     name: Literal["segment"] = "segment"
     """The task."""
@@ -81,8 +81,8 @@ class Segment(nn.Module):
 
     def turns(self, batch: Batch) -> Iterator[Turn]:
         """Yield the only turn."""
-        found, mask = self._found(self.segmenter, batch)
-        loss = losses.OVERLAP[self.settings.loss](found, mask)
+        output, mask = self._compared(self.segmenter, batch)
+        loss = losses.OVERLAP[self.settings.loss](output, mask)
         yield Turn("segmenter", loss, {"segmenter": loss.detach()})
 
     @torch.no_grad()
@@ -98,7 +98,7 @@ class Segment(nn.Module):
         both = either = product = squares = error = torch.zeros((), dtype=torch.float64)
         voxels = shown = 0
         for batch in batches:
-            p, t = (x.cpu().double() for x in self._found(network, batch))
+            p, t = (x.cpu().double() for x in self._compared(network, batch))
             hit, there = p > THRESHOLD, t > THRESHOLD
             both, either = both + (hit & there).sum(), either + (hit | there).sum()
             product, squares = product + (p * t).sum(), squares + (p * p).sum() + (t * t).sum()
@@ -115,7 +115,7 @@ class Segment(nn.Module):
             "mse": float(error / voxels),
         }
 
-    def _found(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _compared(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return probabilities and mask where the network has seen its whole context."""
         image = Image.of(batch["source"]).through(network, self._footprint)
         mask = Image.of(batch["target"])
