@@ -25,7 +25,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = "custom"
-    """Name of the run in its records."""
+    """Name of the recipe in the records of a run: unless stated, that of the shipped recipe or of its file."""
+    overrides: tuple[str, ...] = ()
+    """Changes to the recipe of this name, `key.sub=value`, which are applied already."""
     about: str = ""
     """One line on the purpose of the recipe."""
     dims: Literal[2, 3] = 2
@@ -81,9 +83,15 @@ def load_recipe(name: str | Path | Recipe, overrides: tuple[str, ...] = ()) -> R
     A file may contain `extends: NAME` and the keys that differ. Raises `NotFound` for an unknown name, and `BadInput`,
     naming the key, for what does not fit the schema.
     """
-    data = name.model_dump(mode="json") if isinstance(name, Recipe) else SHELF.load(str(name))
+    if isinstance(name, Recipe):
+        data = name.model_dump(mode="json")
+    else:
+        data = SHELF.load(str(name))
+        data.setdefault("name", Path(name).name.removesuffix(".yaml"))
     for override in overrides:
         SHELF.change(data, override)
+    if overrides:
+        data["overrides"] = [*(data.get("overrides") or ()), *overrides]
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -24,7 +24,7 @@ from vol2vol.models.model_file import plain
 WRITTEN = ("recipe.yaml", "log.csv", "tensorboard", "checkpoints", "models")
 """The files and folders that a run writes, and that overwriting deletes."""
 FREE = (
-    *("name", "about", "train.num_workers", "train.checkpoint_every", "train.save_minutes"),
+    *("name", "overrides", "about", "train.num_workers", "train.checkpoint_every", "train.save_minutes"),
     "train.gradient_checkpointing",
 )
 """Keys of a recipe that do not change the result and may differ in a second call."""
