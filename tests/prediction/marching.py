@@ -50,7 +50,8 @@ def model(folder, dims, *, stitching=True, norm="instance", share=(0.01, 0.99), 
         if hasattr(module, "weight"):
             torch.nn.init.normal_(module.weight, 0, 0.4)
     if norm == "calibrated":
-        nets.calibrate(net, [torch.randn(2, 1, *(16,) * dims)])
+        size = nets.footprint(net).admissible(40, 0, at_least=True)
+        nets.calibrate(net, [torch.randn(2, 1, *(size,) * dims)])
     applied = March(share=share, offset=offset) if stitching else OnePass()
     translation = Translation(network=net, reads=("source",), makes=("target",), applied=applied)
     return save_bundle(

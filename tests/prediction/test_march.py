@@ -226,3 +226,11 @@ def test_a_damaged_tile_is_painted_again_with_all_that_it_needs(tmp_path, monkey
         file.write_bytes(b"damaged")
     predict(path, source, out, PredictSettings(**HOW))
     np.testing.assert_array_equal(read(out), wanted[3])
+
+
+def test_a_march_with_the_statistics_of_the_model_or_of_each_tile(tmp_path, volumes):
+    path, (source, array) = model(tmp_path / "m", 2, norm="calibrated"), volumes[2]
+    frozen, live = (translate(path, source, PredictSettings(**HOW, statistics=s)) for s in ("calibrated", "tile"))
+    how = {"tile": (16, 16), "overlap": (6, 6), "keep": (3, 3), "planar": True}
+    np.testing.assert_array_equal(np.squeeze(frozen), raster(array, network_of(path), **how))
+    assert (frozen != live).mean() > 0.1
