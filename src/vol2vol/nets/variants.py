@@ -147,6 +147,9 @@ def _rebuilt(net: nn.Module, changed: dict[str, Any], state: dict[str, Tensor]) 
         raise BadInput(f"a {description['name']!r} network has no {', '.join(sorted(unknown))} to change")
     with torch.device("meta"):
         new = build(description["name"], **(description["arguments"] | changed))
+    taps = [[key for key in names if key.endswith(".taps")] for names in (state, new.state_dict())]
+    places = dict(zip(*taps, strict=True))  # of fixed kernels: not every decoder pads before them
+    state = {places.get(name, name): tensor for name, tensor in state.items()}
     new.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     trained = dict(net.named_parameters())
     for name, parameter in new.named_parameters():
