@@ -99,34 +99,34 @@ def run_part(name: str, data: Path, out: Path, overrides: tuple[str, ...] = ()) 
         progress=False,
     )
     log = read_log(trained.run / "log.csv")
-    found: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "seconds of training": time.monotonic() - began,
         "first epoch": log[0],
         "last epoch": log[-1],
         "forward": _predictions(part, trained.run, source, out, "forward"),
     }
     if name == "3d":
-        found["forward"] |= _known(data / part.source, out, part, "forward")
-        found["backward"] = _predictions(part, trained.run, target, out, "backward")
-        found["backward"] |= _known(data / part.target, out, part, "backward")
-    (out / "numbers.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+        numbers["forward"] |= _known(data / part.source, out, part, "forward")
+        numbers["backward"] = _predictions(part, trained.run, target, out, "backward")
+        numbers["backward"] |= _known(data / part.target, out, part, "backward")
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     _pictures(name, part, data, out)
-    print(json.dumps(found, indent=1))
-    return found
+    print(json.dumps(numbers, indent=1))
+    return numbers
 
 
 def _predictions(part: Part, run: Path, source: Path, out: Path, direction: str) -> dict[str, Any]:
     """Predict with and without seams on one grid of tiles; return rates and the seam test of each."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for strategy in ("exact", "disjoint"):
         settings = vol2vol.PredictSettings(strategy=strategy, direction=direction, tile=part.tile)
         output = out / f"{direction}-{strategy}.zarr"
         size = part.voxel_size if direction == "forward" else part.target_voxel_size
-        made = vol2vol.predict(run, source, output, settings, voxel_size=size, unit=NANOMETER)
-        plan = made.layout.passes[0].plan
+        prediction = vol2vol.predict(run, source, output, settings, voxel_size=size, unit=NANOMETER)
+        plan = prediction.layout.passes[0].plan
         report = seam_tests(vol2vol.open_volume(output), plan)
-        found[strategy] = {
-            "voxels per second": made.voxels / made.seconds if made.voxels else None,
+        numbers[strategy] = {
+            "voxels per second": prediction.voxels / prediction.seconds if prediction.voxels else None,
             "tile": plan.tile,
             "step": plan.step,
             "step across borders, in steps elsewhere (SGR)": {
@@ -134,13 +134,13 @@ def _predictions(part: Part, run: Path, source: Path, out: Path, direction: str)
             },
             "verdict": report.verdict,
         }
-    return found
+    return numbers
 
 
 def _known(clean: Path, out: Path, part: Part, direction: str) -> dict[str, Any]:
     """Compare a translation of the 3D part, and its input, with the answer that degrading by hand gives."""
     size = part.voxel_size
-    made = vol2vol.open_volume(out / f"{direction}-exact.zarr")
+    translated = vol2vol.open_volume(out / f"{direction}-exact.zarr")
     original = vol2vol.open_volume(clean, voxel_size=size, unit=NANOMETER)
     if direction == "forward":
         answer = vol2vol.open_volume(_degraded(clean, out / "source-without-noise.zarr", size, noise=0))
@@ -149,7 +149,7 @@ def _known(clean: Path, out: Path, part: Part, direction: str) -> dict[str, Any]
         answer, before = original, vol2vol.open_volume(out / "target-degraded.zarr")
     return {
         "untranslated against the answer": asdict(compare(before, answer)),
-        "translated against the answer": asdict(compare(made, answer)),
+        "translated against the answer": asdict(compare(translated, answer)),
     }
 
 
@@ -163,17 +163,17 @@ def _degraded(
     values = gaussian_filter(volume.read(Box.of(volume.spatial))[0].astype(np.float32), blur)
     values = 0.6 * values + 70 + np.random.default_rng(0).normal(0, noise, values.shape) * (noise > 0)
     partial = path.with_name(f"partial-{path.name}")
-    made = vol2vol.create_volume(
+    degraded = vol2vol.create_volume(
         partial, shape=volume.shape, dtype=np.uint8, voxel_size=voxel_size, unit=NANOMETER, overwrite=True
     )
-    made.write(Box.of(made.spatial), np.clip(np.rint(values), 0, 255).astype(np.uint8)[None])
-    made.close()
+    degraded.write(Box.of(degraded.spatial), np.clip(np.rint(values), 0, 255).astype(np.uint8)[None])
+    degraded.close()
     partial.rename(path)
     return path
 
 
 def _pictures(name: str, part: Part, data: Path, out: Path, side: int = 384) -> None:
-    """Write planes beside each other: input, seamless translation, the same with seams, target."""
+    """Write planes side by side: input, seamless translation, the same with seams, target."""
     directions = ("forward", "backward") if name == "3d" else ("forward",)
     for direction in directions:
         clean = vol2vol.open_volume(data / part.source, voxel_size=part.voxel_size, unit=NANOMETER)
@@ -182,9 +182,9 @@ def _pictures(name: str, part: Part, data: Path, out: Path, side: int = 384) -> 
         else:
             other = vol2vol.open_volume(data / part.target, voxel_size=part.target_voxel_size, unit=NANOMETER)
         first, last = (clean, other) if direction == "forward" else (other, clean)
-        made = [vol2vol.open_volume(out / f"{direction}-{strategy}.zarr") for strategy in ("exact", "disjoint")]
+        predictions = [vol2vol.open_volume(out / f"{direction}-{strategy}.zarr") for strategy in ("exact", "disjoint")]
         for view, plane in PLANES.items():
-            row = [plane(volume)[:side, :side] for volume in (first, *made, last)]
+            row = [plane(volume)[:side, :side] for volume in (first, *predictions, last)]
             if min(min(image.shape) for image in row) > 60:
                 height = min(image.shape[0] for image in row)
                 montage = np.concatenate([np.pad(image[:height], ((0, 0), (0, 8))) for image in row], axis=1)
