@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 os.environ["VOL2VOL_CHECK_SHAPES"] = "1"  # before anything of vol2vol is imported
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
-FLAG = re.compile(r"(?<![\w-])--[a-z]")
+FLAG = re.compile(r"(?<![\w'\"-])--[a-z]")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "vol2vol-hello"
 
 

@@ -117,7 +117,7 @@ def test_directions_follow_from_what_a_task_leaves(recipe, there, back, pairs):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {"recipe": "small-denoise-2d", "overrides": DENOISE},
@@ -139,7 +139,7 @@ def test_recipes_that_make_no_target_are_refused(changes, message, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("truths", "said"),
+    ("truths", "message"),
     [
         (
             {},

@@ -220,7 +220,7 @@ def test_no_mask_is_both_learnt_and_judged_by(tmp_path, zoom, amplitude):
 
 
 def test_what_does_not_fit_is_one_line(phantom, tmp_path):
-    with pytest.raises(BadInput, match="give one of each for every pair, in the same order"):
+    with pytest.raises(BadInput, match="give as many of both, in the same order"):
         train("small-segment-2d", [phantom["source"]] * 2, phantom["source_mito"], tmp_path / "r")
     with pytest.raises(BadInput, match="try 76 or 80"):
         run(phantom, tmp_path / "r", "data.patch=78")

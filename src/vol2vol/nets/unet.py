@@ -157,7 +157,8 @@ class UNet(nn.Module):
         larger = enlarged(self.dims, inputs, self.arguments["up"], mirrored=mode != "cropped")
         if larger:
             larger[0] = nn.Upsample(scale_factor=self._planar(2, level), mode="nearest")
-            step.add_module("upsample", larger[0] if len(larger) == 1 else nn.Sequential(*larger))
+            for layer in larger:  # not as one module, which would hold its input until the last layer is done
+                step.add_module(type(layer).__name__.lower(), layer)
             padding = self._planar(_RESIZE_PADDING[mode], level, 0)
             up = conv(self.dims, inputs, outputs, self._planar(3, level), padding=padding, weights=weights)
         else:

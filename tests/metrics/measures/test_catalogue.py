@@ -71,7 +71,7 @@ def test_what_looks_at_answers_says_so():
 
 
 def test_the_page_on_studies_names_every_measure():
-    table = PAGE.read_text(encoding="utf-8").partition("## What is measured")[2].partition("\n## ")[0]
+    table = PAGE.read_text(encoding="utf-8").partition("## Measures")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(MEASURES.own)
 
 

@@ -283,13 +283,13 @@ def test_bad_input(tmp_path):
         to_truth(volume, store(tmp_path / "c.zarr", a, voxel_size=(2, 1, 1)))
     holed = a.astype(np.float32)
     holed[3, 4, 5] = np.nan
-    with pytest.raises(BadInput, match=r"voxel \(0, 3, 4, 5\) .* is nan"):
+    with pytest.raises(BadInput, match=r"holds NaN or infinity at voxel \(3, 4, 5\)"):
         to_source(volume, store(tmp_path / "n.zarr", holed))
     with pytest.raises(BadInput, match="everywhere"):
         to_source(volume, store(tmp_path / "f.zarr", np.full_like(a, 7)))
-    with pytest.raises(BadInput, match="no window of 11"):
+    with pytest.raises(BadInput, match="smaller than the window of 11"):
         to_truth(*[store(tmp_path / f"s{i}.zarr", a[:10].copy()) for i in range(2)])
-    with pytest.raises(BadInput, match="no window of 4"):
+    with pytest.raises(BadInput, match="smaller than the window of 4"):
         to_truth(volume, volume, window=4)
     with pytest.raises(BadInput, match="bins"):
         nmi(((0, 1), (0, 1)), 1)
@@ -316,7 +316,7 @@ def test_quantisation_finds_what_a_cycle_hides(tmp_path):
     assert len(noisy["hidden"].sums) == 3
     assert noisy["mean_absolute"].against(honest["mean_absolute"]).low > 0
     flat = store(tmp_path / "flat.zarr", np.zeros((3, 4, 5), np.uint8))
-    with pytest.raises(BadInput, match="nothing that could come back"):
+    with pytest.raises(BadInput, match="0 everywhere"):
         cycle_error(flat, flat, flat)
     with pytest.raises(BadInput, match="one shape"):
         cycle_error(*(store(tmp_path / f"s{i}.zarr", images((n, 9, 9))[0]) for i, n in enumerate((3, 4, 3))))

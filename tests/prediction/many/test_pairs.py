@@ -89,8 +89,11 @@ def test_places_that_are_no_folder_for_outputs_are_refused(folder, said, world, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.tif", "out"], "out cannot be written: let its name end in .zarr (OME-Zarr), .tif or, for a folder, in /"),
-        (["a.tif", "out.tif", "--suffix", ".zarr"], "--suffix is for a folder of outputs, and out.tif is one"),
+        (["a.tif", "out"], "out cannot be written: use a name that ends in .zarr (OME-Zarr), .tif or, for a folder, /"),
+        (
+            ["a.tif", "out.tif", "--suffix", ".zarr"],
+            "--suffix is for a folder of outputs, and out.tif is a single output",
+        ),
         (["*.tif", "out.tif"], "out.tif is the name of one volume, and there are 2 inputs: name a folder"),
         (["c*.tif", "out/"], "c*.tif fits no file"),
         (["a.tif"], "see vol2vol predict --help"),
